@@ -1,0 +1,3 @@
+module github.com/rdmanet/iwarp
+
+go 1.25.0

@@ -1,0 +1,53 @@
+package transport
+
+import "strconv"
+
+// An STag names a memory region on the wire (RFC 5041 §2.1). Who knows it and is the peer may use it:
+// it is a capability, so it is not to be logged.
+type STag uint32
+
+// String returns a mark in place of the value, which is a secret between two peers.
+func (s STag) String() string {
+	if s == 0 {
+		return "stag(none)"
+	}
+	return "stag(…" + strconv.FormatUint(uint64(s&0xff), 16) + ")"
+}
+
+// Access holds the rights of a memory region. Every region may be read by local requests.
+type Access uint8
+
+const (
+	LocalWrite  Access = 1 << iota // receives and RDMA Read responses may be placed in it
+	RemoteWrite                    // the peer may write to it
+	RemoteRead                     // the peer may read from it
+
+	// CallerDriven allows a software transport to serve the peer's access only while some call of Post, Wait or Drain is under way
+	// on the queue pair. Without it a region with a remote right is served at all times.
+	CallerDriven
+)
+
+// A MemoryRegion is memory registered with a queue pair. It is bound to that one connection.
+type MemoryRegion interface {
+	STag() STag
+	// Base is the tagged offset of the first byte, which the peer is told with the STag.
+	Base() uint64
+	Len() uint64
+	// Deregister revokes the STag. When it returns, nothing is placed in or read from the memory any more.
+	Deregister() error
+}
+
+// A Placer takes the payload of inbound RDMA Writes in place of memory. A transport that places by software can spare
+// a copy this way.
+type Placer interface {
+	// Place is called with verified payload that begins off bytes into the region, in the order of the wire, by one
+	// goroutine at a time. It must not block, nor call the queue pair, nor keep p. An error ends the connection
+	// with a base and bounds error.
+	Place(off uint64, p []byte) error
+}
+
+// A PlacerRegistrar is a QueuePair that can place through a Placer.
+type PlacerRegistrar interface {
+	// RegisterPlacer makes p reachable for RDMA Writes as a region of length bytes. CallerDriven is implied.
+	RegisterPlacer(length uint64, p Placer) (MemoryRegion, error)
+}
