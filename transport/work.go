@@ -33,6 +33,9 @@ const (
 	// Inline has the data taken over before PostSend returns, so that the caller may reuse it at once, and needs no
 	// region. Its length is limited by Attributes.MaxInline. Not for reads.
 	Inline
+	// WillDrain says that the caller goes on to call Drain, which a software transport may then leave the sending to.
+	// Without it the request is sent at all events.
+	WillDrain
 )
 
 // A SendWR is a request for the send queue.
