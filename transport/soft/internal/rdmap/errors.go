@@ -29,7 +29,6 @@ const (
 
 	headersDDP   = HeaderM | HeaderD
 	headersRDMAP = HeaderM | HeaderD | HeaderR
-	headersKnown = headersRDMAP
 )
 
 // Error is an error that a Terminate message can report, of any of the three

@@ -1,0 +1,41 @@
+package ddp_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
+)
+
+// reserved are the bits of the control byte that are lost on the way through a header.
+const reserved = 0x3c
+
+func FuzzTagged(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, payload, err := ddp.ParseTagged(b)
+		if err != nil {
+			return
+		}
+		encoded := append(h.Append(nil), payload...)
+		want := bytes.Clone(b)
+		want[0] &^= reserved
+		if !bytes.Equal(want, encoded) {
+			t.Fatalf("% x came back as % x", want, encoded)
+		}
+	})
+}
+
+func FuzzUntagged(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, payload, err := ddp.ParseUntagged(b)
+		if err != nil {
+			return
+		}
+		encoded := append(h.Append(nil), payload...)
+		want := bytes.Clone(b)
+		want[0] &^= reserved
+		if !bytes.Equal(want, encoded) {
+			t.Fatalf("% x came back as % x", want, encoded)
+		}
+	})
+}
