@@ -1,0 +1,110 @@
+package soft
+
+import (
+	"sync"
+	"time"
+)
+
+// background holds what is known of the goroutines that run on demand.
+type background struct {
+	mu      sync.Mutex
+	stalls  int           // callers of Drain that are blocked by a peer that does not read
+	quit    chan struct{} // ends the reader; nil while there is none
+	reading bool          // the reader holds the receive token
+	writing bool          // a goroutine finishes output; guarded by tx.mu
+}
+
+// serveExposed starts or ends the reader after a change of what it is there for.
+func (q *QueuePair) serveExposed() {
+	q.background.mu.Lock()
+	defer q.background.mu.Unlock()
+	b := &q.background
+	wanted := b.stalls > 0 || q.regions.isExposed()
+	switch {
+	case wanted && b.quit == nil && q.ready() == nil:
+		b.quit = make(chan struct{})
+		go q.read(b.quit)
+	case !wanted && b.quit != nil:
+		close(b.quit)
+		b.quit = nil
+		if b.reading {
+			q.sock.kickReader()
+		}
+	}
+}
+
+func (b *background) stall(q *QueuePair, n int) {
+	b.mu.Lock()
+	b.stalls += n
+	b.mu.Unlock()
+	q.serveExposed()
+}
+
+// read drives the receive side whenever nobody else does, until quit is closed.
+func (q *QueuePair) read(quit chan struct{}) {
+	b := &q.background
+	for {
+		select {
+		case <-quit:
+			return
+		case <-q.rxTok:
+		}
+		// Marked before quit is looked at, so that who closes it kicks.
+		b.setReading(true)
+		q.sock.setReadDeadline(q.rx.stallDeadline(q, time.Time{}))
+		end := isClosed(quit) || q.Err() != nil
+		if !end {
+			q.receive()
+		}
+		b.setReading(false)
+		q.rxTok <- struct{}{}
+		if end {
+			b.mu.Lock()
+			if b.quit == quit {
+				b.quit = nil
+			}
+			b.mu.Unlock()
+			return
+		}
+	}
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func (b *background) setReading(on bool) {
+	b.mu.Lock()
+	b.reading = on
+	b.mu.Unlock()
+}
+
+// finishOutput starts a goroutine that sends what the kernel did not take, if there is none. The caller holds tx.mu.
+func (q *QueuePair) finishOutput() {
+	if q.background.writing {
+		return
+	}
+	q.background.writing = true
+	go func() {
+		for {
+			<-q.txTok
+			if q.Err() == nil {
+				q.driveOutput(time.Time{})
+			}
+			q.txTok <- struct{}{}
+			over := q.Err() != nil
+			q.tx.mu.Lock()
+			if over || !q.tx.blocked || q.tx.err != nil {
+				q.background.writing = false
+				q.tx.mu.Unlock()
+				return
+			}
+			q.tx.mu.Unlock()
+		}
+	}()
+}

@@ -1,0 +1,216 @@
+package soft
+
+import (
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// Close implements transport.QueuePair. The TCP connection is closed when the peer has closed too or has
+// acknowledged everything; closed any earlier, a kernel answers what is still on its way with a reset, and with that a
+// peer may lose what it had not read yet.
+func (q *QueuePair) Close() error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return transport.ErrClosed
+	}
+	q.closed = true
+	already := q.leaving
+	inOrder := q.err == nil && q.connected
+	if q.err == nil {
+		q.state, q.err = transport.StateClosing, transport.ErrClosed
+	}
+	q.leaving = already || inOrder
+	q.broadcast()
+	q.mu.Unlock()
+	q.regions.clear()
+	switch {
+	case already: // after a Terminate of ours
+		q.sock.kick()
+	case inOrder:
+		q.tx.mu.Lock()
+		q.tx.responses.clear()
+		q.tx.reads.clear()
+		q.trySend(true)
+		q.keepAll()
+		q.tx.mu.Unlock()
+		q.sock.kick()
+		q.seeOff()
+	default:
+		q.sock.close()
+		q.over()
+	}
+	q.serveExposed()
+	return nil
+}
+
+// Abort implements transport.QueuePair.
+func (q *QueuePair) Abort() error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return transport.ErrClosed
+	}
+	q.closed = true
+	if q.err == nil {
+		q.err = transport.ErrClosed
+	}
+	q.state = transport.StateError
+	q.leaving = false
+	q.broadcast()
+	q.mu.Unlock()
+	q.regions.clear()
+	q.sock.c.SetLinger(0)
+	q.sock.close()
+	q.over()
+	q.serveExposed()
+	return nil
+}
+
+// over ends what Close has left to be sent.
+func (q *QueuePair) over() {
+	q.tx.mu.Lock()
+	q.tx.out.reset()
+	q.tx.closing = true
+	if q.tx.err == nil {
+		q.tx.err = transport.ErrClosed
+	}
+	q.flushSends()
+	q.tx.mu.Unlock()
+	q.mu.Lock()
+	q.leaving = false
+	if q.state == transport.StateClosing {
+		q.state = transport.StateError
+	}
+	q.broadcast()
+	q.mu.Unlock()
+}
+
+// seeOff sends what is left, ends the stream and discards what comes until the peer ends it too. It is done at once where
+// nothing has to be waited for.
+func (q *QueuePair) seeOff() {
+	if !q.gateHolds() && q.sendRest(0) && q.discard(0) {
+		q.sock.close()
+		q.over()
+		return
+	}
+	go func() {
+		until := time.Now().Add(lingerLimit)
+		q.waitGate(time.Now().Add(q.cfg.RequestTimeout))
+		if q.sendRest(lingerLimit) {
+			for left := time.Until(until); left > 0 && !q.discard(min(left, lingerProgress)); left = time.Until(until) {
+				if q.sock.unacknowledged() == 0 {
+					break
+				}
+			}
+		}
+		q.sock.close()
+		q.over()
+	}()
+}
+
+// gateHolds reports whether something is left to be sent that has to wait for the peer's first FPDU.
+func (q *QueuePair) gateHolds() bool {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	return !q.tx.gateOpen && q.tx.sq.len > 0 && q.tx.err == nil
+}
+
+// waitGate receives until the gate opens.
+func (q *QueuePair) waitGate(deadline time.Time) {
+	for q.gateHolds() && !expired(deadline) {
+		<-q.rxTok
+		q.sock.setReadDeadline(deadline)
+		q.receive()
+		ended := q.rx.n == 0 && !expired(deadline)
+		q.rxTok <- struct{}{}
+		if ended {
+			return
+		}
+	}
+}
+
+// sendRest sends what is left and ends the stream in this direction. It reports whether that is done.
+func (q *QueuePair) sendRest(patience time.Duration) bool {
+	end := time.Now().Add(patience)
+	for {
+		q.tx.mu.Lock()
+		if q.tx.err == nil {
+			q.sock.tryWrite()
+		}
+		done := q.tx.err != nil || !q.tx.blocked
+		q.tx.mu.Unlock()
+		if done {
+			q.sock.c.CloseWrite()
+			return true
+		}
+		if !time.Now().Before(end) {
+			return false
+		}
+		<-q.txTok
+		q.sock.setWriteDeadline(end)
+		err := q.sock.blockingWrite(&q.tx.mu)
+		q.txTok <- struct{}{}
+		if err != nil && !isTimeout(err) {
+			return false
+		}
+	}
+}
+
+// discard reads and forgets until the peer has ended the stream, which it reports, or patience is at its end.
+func (q *QueuePair) discard(patience time.Duration) bool {
+	if patience == 0 {
+		select {
+		case <-q.rxTok:
+		default:
+			return false
+		}
+	} else {
+		<-q.rxTok
+	}
+	defer func() { q.rxTok <- struct{}{} }()
+	rx := &q.rx
+	if rx.buf != nil {
+		rx.r, rx.w = 0, 0
+	}
+	end := time.Now().Add(patience)
+	for {
+		rx.n, rx.err = 0, nil
+		var err error
+		if patience == 0 {
+			if !q.sock.tryRead() {
+				return false
+			}
+		} else {
+			q.sock.setReadDeadline(end)
+			err = q.sock.blockingRead()
+			if isTimeout(err) && time.Now().Before(end) {
+				continue // a kick of before
+			}
+		}
+		done := err == nil && (rx.err != nil || rx.n == 0) || err != nil && !isTimeout(err)
+		rx.release()
+		if done {
+			return true
+		}
+		if err != nil || !time.Now().Before(end) && patience > 0 {
+			return false
+		}
+	}
+}
+
+// keepAll takes over the data of everything on the send queue: after Close it does not belong to the poster's regions any more.
+func (q *QueuePair) keepAll() {
+	sq := &q.tx.sq
+	q.tx.out.keep()
+	for i := range sq.len {
+		e := sq.at(i)
+		if e.wr.Opcode != transport.OpRead {
+			e.wr.Flags |= transport.Inline
+		} else if e.state != sendDone {
+			e.state, e.status = sendDone, transport.StatusFlushed
+		}
+	}
+	q.keepInline()
+}

@@ -1,0 +1,84 @@
+package soft
+
+import (
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+)
+
+// Config sets what all connections of a Transport have in common. The zero value means the defaults.
+type Config struct {
+	// Revision is the MPA revision that Dial and Client offer, and the newest that a listener accepts:
+	// 1 (RFC 5044) or 2 (RFC 6581). 0 means 2.
+	Revision int
+	// RequestTimeout bounds how long an accepted TCP connection may take to send its MPA request. 0 means 5 s.
+	RequestTimeout time.Duration
+	// ReplyTimeout bounds the wait for the MPA reply. 0 means 10 s.
+	ReplyTimeout time.Duration
+	// StallTimeout ends a connection whose peer stops in the middle of an FPDU for that long while somebody waits for it.
+	// 0 means 2 minutes, negative means never.
+	StallTimeout time.Duration
+	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come; further ones
+	// are closed at once. 0 means 256.
+	MaxHalfOpen int
+	// NoCRC makes every connection behave as with transport.Options.NoCRC.
+	NoCRC bool
+}
+
+const (
+	defaultDepth = 512
+	defaultReads = 16
+	// maxReads is how far IRD is raised when a peer asks for more reads than we offered; siw stops there too.
+	maxReads = 128
+
+	lingerProgress = time.Second      // without an acknowledgement of what is left to send
+	lingerLimit    = 30 * time.Second // in all
+	// stallDelay is how long Drain is blocked before it takes care that somebody reads.
+	stallDelay = 2 * time.Millisecond
+)
+
+func (c *Config) withDefaults() Config {
+	var d Config
+	if c != nil {
+		d = *c
+	}
+	if d.Revision == 0 {
+		d.Revision = int(mpa.Rev2)
+	}
+	for _, f := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{{&d.RequestTimeout, 5 * time.Second}, {&d.ReplyTimeout, 10 * time.Second}, {&d.StallTimeout, 2 * time.Minute}} {
+		if *f.v == 0 {
+			*f.v = f.d
+		}
+	}
+	if d.MaxHalfOpen == 0 {
+		d.MaxHalfOpen = 256
+	}
+	return d
+}
+
+// normalize returns o with every default in place and out-of-range values cut to the range.
+func normalize(o *transport.Options, c *Config) transport.Options {
+	var n transport.Options
+	if o != nil {
+		n = *o
+	}
+	for _, f := range []struct {
+		v         *int
+		def, most int
+	}{{&n.SendDepth, defaultDepth, 1 << 20}, {&n.RecvDepth, defaultDepth, 1 << 20}, {&n.IRD, defaultReads, mpa.NoDepth - 1}, {&n.ORD, defaultReads, mpa.NoDepth - 1}} {
+		switch {
+		case *f.v == 0:
+			*f.v = f.def
+		case *f.v < 0:
+			*f.v = 0
+		}
+		*f.v = min(*f.v, f.most)
+	}
+	n.SendDepth, n.RecvDepth = max(n.SendDepth, 1), max(n.RecvDepth, 1)
+	n.NoCRC = n.NoCRC || c.NoCRC
+	return n
+}

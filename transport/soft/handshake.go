@@ -1,0 +1,238 @@
+package soft
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
+)
+
+// rtrSTag is what start-up frames and other Writes of nothing name; nobody looks it up (RFC 6581 §6).
+const rtrSTag = 1
+
+// errMidRequest means that the bytes of a peer stopped being an MPA frame.
+var errNotMPA = errors.New("what the peer sent is not an mpa start-up frame")
+
+// within runs f on c under a deadline and ctx, and returns ctx's error or ErrHandshakeTimeout where one of them ended it.
+func within(ctx context.Context, c *net.TCPConn, limit time.Duration, f func() error) error {
+	end := time.Now().Add(limit)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		end = d
+	}
+	c.SetDeadline(end)
+	stop := context.AfterFunc(ctx, func() { c.SetDeadline(past) })
+	err := f()
+	stop()
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case isTimeout(err):
+		return transport.ErrHandshakeTimeout
+	}
+	return err
+}
+
+// readFrame reads exactly one start-up frame: a byte more would be part of the FPDU stream.
+func readFrame(c *net.TCPConn, reply bool) (mpa.Frame, error) {
+	buf := make([]byte, mpa.FrameHeaderLen, mpa.FrameHeaderLen+64)
+	// The key is checked first, so that a peer that talks something else and then waits is found out at once.
+	for n := 0; n < len(buf); {
+		m, err := c.Read(buf[n:])
+		n += m
+		if !reply && !mpa.IsRequestPrefix(buf[:n]) {
+			return mpa.Frame{}, errNotMPA
+		}
+		if err != nil && n < len(buf) {
+			return mpa.Frame{}, frameError(err, n)
+		}
+	}
+	total, err := mpa.ParseHeader(buf, reply)
+	if err != nil && !errors.Is(err, mpa.ErrEnhanced) {
+		return mpa.Frame{Revision: buf[mpa.KeySize+1]}, err
+	}
+	frame := append(buf, make([]byte, total-len(buf))...)
+	if _, err := io.ReadFull(c, frame[len(buf):]); err != nil {
+		return mpa.Frame{}, frameError(err, len(buf))
+	}
+	return mpa.Parse(frame, reply)
+}
+
+// frameError names the end of the stream within a frame for what it is.
+func frameError(err error, n int) error {
+	if errors.Is(err, io.EOF) && n > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func writeFrame(c *net.TCPConn, f *mpa.Frame) error {
+	// One write: some RNICs need the frame in one TCP segment.
+	b, err := f.Append(make([]byte, 0, 128))
+	if err != nil {
+		return err
+	}
+	_, err = c.Write(b)
+	return err
+}
+
+func depth(n int) uint16 { return uint16(min(n, mpa.NoDepth-1)) }
+
+// initiate exchanges request and reply as the active side and brings q to StateRTS.
+func (q *QueuePair) initiate(ctx context.Context, rev uint8, private []byte) (reply mpa.Frame, err error) {
+	req := mpa.Frame{Revision: rev, PrivateData: private}
+	if !q.opts.NoCRC {
+		req.Flags |= mpa.FlagCRC
+	}
+	if rev >= mpa.Rev2 {
+		req.Flags |= mpa.FlagEnhanced
+		// The Read form of RTR takes a read of either side.
+		req.Enhanced = mpa.Enhanced{IRD: depth(max(q.opts.IRD, 1)), ORD: depth(max(q.opts.ORD, 1)),
+			PeerToPeer: true, RTRWrite: true, RTRRead: true}
+	}
+	c := q.sock.c
+	err = within(ctx, c, q.cfg.ReplyTimeout, func() (err error) {
+		if err = writeFrame(c, &req); err == nil {
+			reply, err = readFrame(c, true)
+		}
+		return err
+	})
+	if err != nil {
+		return reply, err
+	}
+	if reply.Flags&mpa.FlagReject != 0 {
+		return reply, &transport.RejectedError{PrivateData: reply.PrivateData}
+	}
+	if reply.Flags&mpa.FlagMarkers != 0 {
+		q.giveUp(rdmap.ErrMPAFrame)
+		return reply, errMarkers
+	}
+	crc := (req.Flags|reply.Flags)&mpa.FlagCRC != 0
+	ird, ord := q.opts.IRD, q.opts.ORD
+	rtr := mpa.Enhanced{}
+	if rev >= mpa.Rev2 && reply.Flags&mpa.FlagEnhanced != 0 {
+		rtr = reply.Enhanced
+		if ird, ord, err = negotiate(ird, ord, rtr.IRD, rtr.ORD); err != nil {
+			q.giveUp(rdmap.ErrMPAInsufficientIRD)
+			return reply, err
+		}
+		if rtr.PeerToPeer && !rtr.RTRWrite && !rtr.RTRRead {
+			q.giveUp(rdmap.ErrMPANoRTR)
+			return reply, errNoRTR
+		}
+	}
+	if err := q.start(crc, ird, ord, true); err != nil {
+		return reply, err
+	}
+	if rtr.PeerToPeer {
+		q.sendRTR(rtr.RTRRead)
+	}
+	return reply, nil
+}
+
+var (
+	errMarkers = errors.New("peer demands mpa markers, which are not supported")
+	errNoRTR   = errors.New("peer offers no ready-to-receive frame in common")
+	errIRD     = errors.New("peer wants more rdma reads in flight than can be served; lower its ord")
+)
+
+// negotiate returns our depths for those of the peer's frame: our ORD within its IRD, our IRD not below its
+// ORD (RFC 6581 §9). A depth of NoDepth is left alone.
+func negotiate(ird, ord int, peerIRD, peerORD uint16) (int, int, error) {
+	if peerORD != mpa.NoDepth && int(peerORD) > ird {
+		if int(peerORD) > maxReads {
+			return 0, 0, errIRD
+		}
+		ird = int(peerORD)
+	}
+	if peerIRD != mpa.NoDepth {
+		ord = min(ord, int(peerIRD))
+	}
+	return ird, ord, nil
+}
+
+// giveUp tells the peer why its reply is not acceptable.
+func (q *QueuePair) giveUp(e *rdmap.Error) {
+	q.sock.c.SetDeadline(time.Now().Add(time.Second))
+	q.sock.c.Write(appendTerminate(nil, e, nil, false))
+}
+
+// sendRTR sends the first FPDU, which opens the responder's gate (RFC 6581 §5).
+func (q *QueuePair) sendRTR(read bool) {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	t := &q.tx
+	t.out.begin(smallBuf)
+	if read {
+		q.composeReadRequest(&rdmap.ReadRequest{SinkSTag: rtrSTag, SrcSTag: rtrSTag})
+		t.reads.push(outstandingRead{stag: rtrSTag, rtr: true})
+	} else {
+		q.composeEmptyWrite()
+	}
+	t.control = append(t.control, (*t.out.buf)[:t.out.used]...)
+	t.out.reset()
+	q.trySend(false)
+}
+
+// answer sends the reply to req and brings q to StateRTS.
+func (q *QueuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) error {
+	reply, ird, ord, err := q.replyTo(req, private)
+	if err != nil {
+		return err
+	}
+	c := q.sock.c
+	if err := within(ctx, c, q.cfg.ReplyTimeout, func() error { return writeFrame(c, &reply) }); err != nil {
+		return err
+	}
+	return q.start((req.Flags|reply.Flags)&mpa.FlagCRC != 0, ird, ord, false)
+}
+
+func (q *QueuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ird, ord int, err error) {
+	reply = mpa.Frame{Reply: true, Revision: req.Revision, Flags: req.Flags & (mpa.FlagEnhanced | mpa.FlagCRC), PrivateData: private}
+	if !q.opts.NoCRC {
+		reply.Flags |= mpa.FlagCRC
+	}
+	ird, ord = q.opts.IRD, q.opts.ORD
+	if req.Flags&mpa.FlagEnhanced == 0 {
+		return reply, ird, ord, nil
+	}
+	e := req.Enhanced
+	if ird, ord, err = negotiate(ird, ord, e.IRD, min(e.ORD, maxReads)); err != nil {
+		return reply, 0, 0, err
+	}
+	reply.Enhanced = mpa.Enhanced{IRD: depth(ird), ORD: depth(ord), PeerToPeer: e.PeerToPeer}
+	if e.PeerToPeer {
+		// A peer that offers one form insists on it; none at all means the Write.
+		reply.Enhanced.RTRWrite = e.RTRWrite || !e.RTRRead
+		reply.Enhanced.RTRRead = !reply.Enhanced.RTRWrite
+		if reply.Enhanced.RTRRead {
+			ird = max(ird, 1)
+			reply.Enhanced.IRD = depth(ird)
+		}
+	}
+	return reply, ird, ord, nil
+}
+
+// reject refuses a request; the frame keeps the form of the request so that any peer can read it.
+func rejectFrame(req *mpa.Frame, private []byte) mpa.Frame {
+	f := mpa.Frame{Reply: true, Revision: req.Revision, Flags: mpa.FlagReject | req.Flags&(mpa.FlagEnhanced|mpa.FlagCRC), PrivateData: private}
+	if f.Revision != mpa.Rev1 && f.Revision != mpa.Rev2 {
+		f.Revision, f.Flags = mpa.Rev1, mpa.FlagReject
+	}
+	return f
+}
+
+var _ = ddp.Version
+
+// isReset reports whether the peer hung up on a request in the way that asks for revision 1.
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

@@ -1,0 +1,206 @@
+package soft
+
+import (
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
+)
+
+// The handlers check what depends on the state of the connection, in the order of the RFCs' error tables, and act.
+
+// handleWrite places a segment of an RDMA Write (RFC 5040 §5.2, RFC 5041 §5).
+func (q *QueuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
+	if len(seg.Payload) == 0 {
+		return nil // keepalive, RTR: nothing is placed, so nothing is checked
+	}
+	q.regions.mu.RLock()
+	defer q.regions.mu.RUnlock()
+	r := q.regions.m[transport.STag(seg.T.STag)]
+	// DDP has no code for a missing right; to the peer such an STag does not exist.
+	if r == nil || r.access&transport.RemoteWrite == 0 {
+		return rdmap.ErrInvalidSTagTagged
+	}
+	if seg.T.TO+uint64(len(seg.Payload)) < seg.T.TO {
+		return rdmap.ErrTOWrap
+	}
+	if !r.inside(seg.T.TO, uint64(len(seg.Payload))) {
+		return rdmap.ErrBaseBounds
+	}
+	if r.placer != nil {
+		if r.placer.Place(seg.T.TO, seg.Payload) != nil {
+			return rdmap.ErrBaseBounds
+		}
+		return nil
+	}
+	copy(r.mem[seg.T.TO:], seg.Payload)
+	return nil
+}
+
+// handleSend places a segment of a Send in the oldest receive and completes it with the last one.
+func (q *QueuePair) handleSend(seg *rdmap.Segment) *rdmap.Error {
+	rx := &q.rx
+	if seg.U.MSN != rx.sendMSN {
+		return rdmap.ErrMSNRange
+	}
+	if seg.U.MO != rx.moff {
+		return rdmap.ErrInvalidMO
+	}
+	if e := q.placeSend(seg); e != nil {
+		return e
+	}
+	if !seg.Last() {
+		return nil
+	}
+	c := transport.Completion{Opcode: transport.OpRecv, Bytes: int(rx.moff), Solicited: seg.Op.Solicited()}
+	rx.moff = 0
+	rx.sendMSN++
+	var e *rdmap.Error
+	if seg.Op.Invalidates() {
+		c.Invalidated = transport.STag(seg.U.ULPWord)
+		if e = q.invalidate(c.Invalidated); e != nil {
+			c.Status, c.Invalidated = transport.StatusInvalidateFailed, 0
+		}
+	}
+	q.completeRecv(c)
+	return e
+}
+
+func (q *QueuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
+	rx := &q.rx
+	// Held while bytes are placed: a receive that is flushed is not written to any more.
+	q.mu.Lock()
+	if q.err != nil {
+		q.mu.Unlock()
+		return rdmap.ErrNoBuffer
+	}
+	_, buf, ok := q.rq.head()
+	if !ok {
+		q.mu.Unlock()
+		return rdmap.ErrNoBuffer
+	}
+	if len(seg.Payload) > len(buf)-int(rx.moff) {
+		q.mu.Unlock()
+		q.completeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
+		return rdmap.ErrMessageTooLong
+	}
+	copy(buf[rx.moff:], seg.Payload)
+	rx.moff += uint32(len(seg.Payload))
+	q.mu.Unlock()
+	return nil
+}
+
+// completeRecv takes the oldest receive off its queue with c, which gets its ID.
+func (q *QueuePair) completeRecv(c transport.Completion) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	id, _, ok := q.rq.head()
+	if !ok {
+		return
+	}
+	q.rq.pop()
+	c.ID = id
+	q.cq.push(c)
+	q.broadcast()
+}
+
+// invalidate revokes a region at the wish of the peer, who can only name one that it was given rights to.
+func (q *QueuePair) invalidate(stag transport.STag) *rdmap.Error {
+	q.regions.mu.RLock()
+	r := q.regions.m[stag]
+	q.regions.mu.RUnlock()
+	if r == nil {
+		return rdmap.ErrCannotInvalidateUnknown
+	}
+	if r.access&remoteRights == 0 || r.placer != nil {
+		return rdmap.ErrCannotInvalidate
+	}
+	q.regions.remove(stag)
+	return nil
+}
+
+// handleReadRequest queues the answer to an RDMA Read. rtr is true for the first FPDU of the connection: some initiators
+// open with a read of nothing even where none were negotiated.
+func (q *QueuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error {
+	rx := &q.rx
+	if seg.U.MSN != rx.readMSN {
+		return rdmap.ErrMSNRange
+	}
+	if seg.U.MO != 0 {
+		return rdmap.ErrInvalidMO
+	}
+	req, err := rdmap.ParseReadRequest(seg.Payload)
+	if err != nil {
+		return rdmap.ErrMPALength
+	}
+	resp := readResponse{sinkSTag: req.SinkSTag, sinkTO: req.SinkTO, left: uint64(req.Size)}
+	if req.Size > 0 {
+		var e *rdmap.Error
+		if resp.src, e = q.readSource(&req); e != nil {
+			return e
+		}
+		resp.srcTO = req.SrcTO
+		rtr = false
+	}
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	if q.tx.responses.len() >= rx.ird && !rtr {
+		return rdmap.ErrNoBuffer
+	}
+	rx.readMSN++
+	q.tx.responses.push(resp)
+	rx.output = true
+	return nil
+}
+
+func (q *QueuePair) readSource(req *rdmap.ReadRequest) (*region, *rdmap.Error) {
+	q.regions.mu.RLock()
+	defer q.regions.mu.RUnlock()
+	r := q.regions.m[transport.STag(req.SrcSTag)]
+	switch {
+	case r == nil:
+		return nil, rdmap.ErrRemoteInvalidSTag
+	case r.access&transport.RemoteRead == 0 || r.placer != nil:
+		return nil, rdmap.ErrRemoteAccess
+	case req.SrcTO+uint64(req.Size) < req.SrcTO:
+		return nil, rdmap.ErrRemoteTOWrap
+	case !r.inside(req.SrcTO, uint64(req.Size)):
+		return nil, rdmap.ErrRemoteBaseBounds
+	}
+	return r, nil
+}
+
+// handleReadResponse places a segment of the answer to our oldest RDMA Read. Every segment is held against what was
+// asked for, not only the last.
+func (q *QueuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	if q.tx.reads.len() == 0 {
+		return rdmap.ErrInvalidSTagTagged
+	}
+	read := q.tx.reads.front()
+	n := uint64(len(seg.Payload))
+	switch {
+	case transport.STag(seg.T.STag) != read.stag:
+		return rdmap.ErrInvalidSTagTagged
+	case seg.T.TO != read.to+read.done, n > read.size-read.done, seg.Last() && n != read.size-read.done,
+		!seg.Last() && n == 0:
+		return rdmap.ErrBaseBounds
+	}
+	if n > 0 {
+		q.regions.mu.RLock()
+		live := q.regions.m[read.sink.stag] == read.sink
+		if live {
+			copy(read.sink.mem[read.to+read.done:], seg.Payload)
+		}
+		q.regions.mu.RUnlock()
+		if !live {
+			return rdmap.ErrInvalidSTagTagged
+		}
+	}
+	read.done += n
+	if seg.Last() {
+		q.readDone(transport.StatusSuccess)
+		// A further read, or what was fenced behind this one, may go now.
+		q.rx.output = q.rx.output || q.tx.sq.next < q.tx.sq.len
+	}
+	return nil
+}

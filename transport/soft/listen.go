@@ -1,0 +1,174 @@
+package soft
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/pkg/errors"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+)
+
+// Server reads the MPA request from an accepted connection, which belongs to the Request from now on; on an error it
+// is closed. It takes no longer than Config.RequestTimeout. Nothing must have been sent or received on the
+// connection (a look with MSG_PEEK is fine).
+func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Options) (transport.Request, error) {
+	q, err := newQueuePair(c, &t.cfg, o)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	r := &request{q: q}
+	err = within(ctx, c, t.cfg.RequestTimeout, func() (err error) {
+		r.frame, err = readFrame(c, false)
+		return err
+	})
+	switch {
+	case err == nil && r.frame.Flags&mpa.FlagMarkers != 0:
+		err = errMarkers
+	case err == nil && int(r.frame.Revision) > t.cfg.Revision:
+		err = mpa.ErrRevision
+	case err == nil && q.sock.extra():
+		// The initiator must be silent until it has the reply (RFC 5044 §7.1.2).
+		q.Abort()
+		return nil, handshakeError(mpa.ErrTrailing)
+	}
+	if err != nil {
+		if errors.Is(err, errMarkers) || errors.Is(err, mpa.ErrRevision) || errors.Is(err, mpa.ErrEnhanced) {
+			r.refuse(nil)
+		} else {
+			q.Close()
+		}
+		return nil, handshakeError(err)
+	}
+	return r, nil
+}
+
+type request struct {
+	q     *QueuePair
+	frame mpa.Frame
+}
+
+func (r *request) PrivateData() []byte            { return r.frame.PrivateData }
+func (r *request) QueuePair() transport.QueuePair { return r.q }
+
+func (r *request) Accept(ctx context.Context, private []byte) error {
+	if err := r.q.answer(ctx, &r.frame, private); err != nil {
+		r.q.Close()
+		return err
+	}
+	return nil
+}
+
+func (r *request) Reject(private []byte) error {
+	return r.refuse(private)
+}
+
+// refuse answers with a reject and ends the connection so that the peer has the frame before it sees the end.
+func (r *request) refuse(private []byte) error {
+	f := rejectFrame(&r.frame, private)
+	err := within(context.Background(), r.q.sock.c, time.Second, func() error { return writeFrame(r.q.sock.c, &f) })
+	r.q.sock.c.CloseWrite()
+	r.q.Close()
+	return err
+}
+
+// Listen implements transport.Transport.
+func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transport.Options) (transport.Listener, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	ln, err := lc.Listen(ctx, "tcp", local.String())
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{t: t, o: o, ln: ln.(*net.TCPListener), requests: make(chan *request), done: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.wg.Add(1)
+	go l.serve()
+	return l, nil
+}
+
+// A listener takes MPA requests off the accept path, so that a silent peer delays nobody.
+type listener struct {
+	t        *Transport
+	o        *transport.Options
+	ln       *net.TCPListener
+	requests chan *request
+	done     chan struct{} // closed when serve has ended
+	err      error         // why
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+}
+
+func (l *listener) serve() {
+	defer l.wg.Done()
+	defer close(l.done)
+	halfOpen := make(chan struct{}, l.t.cfg.MaxHalfOpen)
+	for {
+		c, err := l.ln.AcceptTCP()
+		if err != nil {
+			if ne, ok := err.(net.Error); ok && ne.Temporary() && l.ctx.Err() == nil { //nolint:staticcheck // as net/http does
+				select {
+				case <-time.After(5 * time.Millisecond):
+				case <-l.ctx.Done():
+				}
+				continue
+			}
+			l.err = err
+			return
+		}
+		select {
+		case halfOpen <- struct{}{}:
+		default:
+			c.Close()
+			continue
+		}
+		l.wg.Add(1)
+		go func() {
+			defer l.wg.Done()
+			defer func() { <-halfOpen }()
+			req, err := l.t.Server(l.ctx, c, l.o)
+			if err != nil {
+				return
+			}
+			select {
+			case l.requests <- req.(*request):
+			case <-l.ctx.Done():
+				req.Reject(nil)
+			}
+		}()
+	}
+}
+
+func (l *listener) Accept(ctx context.Context) (transport.Request, error) {
+	select {
+	case <-l.done:
+		return nil, l.err
+	default:
+	}
+	select {
+	case r := <-l.requests:
+		return r, nil
+	case <-l.done:
+		return nil, l.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (l *listener) Addr() netip.AddrPort { return addrPort(l.ln.Addr()) }
+
+func (l *listener) Close() error {
+	err := l.ln.Close()
+	l.cancel()
+	l.wg.Wait()
+	return err
+}
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }

@@ -1,0 +1,281 @@
+package soft
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+)
+
+// A QueuePair is one end of an iWARP connection over a kernel TCP connection. Besides transport.QueuePair it
+// implements transport.PlacerRegistrar.
+//
+// Locks, in the order in which they may be taken: rxTok, txTok, tx.mu, regions.mu, mu. The sockets are only
+// ever used without blocking under tx.mu.
+type QueuePair struct {
+	cfg  Config
+	opts transport.Options
+	sock *sock // replaced only before the queue pair is connected
+
+	regions regionTable
+
+	rxTok chan struct{} // its one token is the right to read the socket and to use rx
+	rx    receiver
+	txTok chan struct{} // its one token is the right to block until the socket takes more
+	tx    transmitter
+
+	isPollable, isDrained func() (bool, error) // pollable and drained, made once
+
+	// Set by Interrupt for Wait and Drain, and taken back by the call that they ended.
+	interruptWait, interruptDrain atomic.Bool
+
+	draining   atomic.Int32 // calls of Drain that wait for something of the peer's
+	background background
+
+	mu        sync.Mutex
+	state     transport.State
+	err       error // why the queue pair is not in StateRTS any more
+	cq        completionQueue
+	rq        recvQueue
+	wake      chan struct{} // closed when there is news for followers; nil while there are none
+	ird, ord  int
+	crc       bool
+	connected bool // RTS was reached
+	closed    bool // Close or Abort was called
+	leaving   bool // the connection is being seen off; the send queue is not flushed meanwhile
+}
+
+var (
+	_ transport.QueuePair       = (*QueuePair)(nil)
+	_ transport.PlacerRegistrar = (*QueuePair)(nil)
+)
+
+func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*QueuePair, error) {
+	q := &QueuePair{
+		cfg:   *cfg,
+		opts:  normalize(o, cfg),
+		rxTok: make(chan struct{}, 1),
+		txTok: make(chan struct{}, 1),
+	}
+	q.rxTok <- struct{}{}
+	q.txTok <- struct{}{}
+	q.isPollable, q.isDrained = q.pollable, q.drained
+	q.regions.changed = q.serveExposed
+	q.tx.sendMSN, q.tx.readMSN = 1, 1
+	q.rx.init()
+	return q, q.setConn(c)
+}
+
+// setConn makes c the connection below.
+func (q *QueuePair) setConn(c *net.TCPConn) error {
+	s, err := newSock(c)
+	if err != nil {
+		return err
+	}
+	q.sock = s
+	s.onReadable, s.onWritable = q.fillStaging, q.transmitOn
+	return nil
+}
+
+// start brings the queue pair to StateRTS with what was negotiated. gate is true if this end may
+// send at once.
+func (q *QueuePair) start(crc bool, ird, ord int, gate bool) error {
+	q.tx.mu.Lock()
+	q.tx.gateOpen = gate
+	q.tx.crc = crc
+	q.tx.maxOutstanding = ord
+	q.tx.useMSS(q.sock.mss())
+	q.tx.mu.Unlock()
+	q.rx.crc, q.rx.ird = crc, ird
+
+	q.mu.Lock()
+	if q.err != nil {
+		defer q.mu.Unlock()
+		return q.err
+	}
+	q.state, q.connected = transport.StateRTS, true
+	q.crc, q.ird, q.ord = crc, ird, ord
+	q.mu.Unlock()
+	q.sock.resetDeadlines()
+	q.serveExposed()
+	return nil
+}
+
+// fail ends the queue pair with err, unless it has ended already, and wakes everybody.
+func (q *QueuePair) fail(state transport.State, err error) {
+	q.mu.Lock()
+	if q.err == nil {
+		q.state, q.err = state, err
+	}
+	q.broadcast()
+	q.mu.Unlock()
+	q.sock.kick()
+}
+
+// broadcast wakes the followers. The caller holds mu.
+func (q *QueuePair) broadcast() {
+	if q.wake != nil {
+		close(q.wake)
+		q.wake = nil
+	}
+}
+
+// complete queues a completion.
+func (q *QueuePair) complete(c transport.Completion) {
+	q.mu.Lock()
+	q.cq.push(c)
+	q.broadcast()
+	q.mu.Unlock()
+}
+
+// PostRecv implements transport.QueuePair.
+func (q *QueuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err != nil {
+		return 0, q.err
+	}
+	for i := range wrs {
+		if q.rq.len == q.opts.RecvDepth {
+			return i, transport.ErrQueueFull
+		}
+		if r, _ := wrs[i].Region.(*region); r == nil || r.table != &q.regions || r.access&transport.LocalWrite == 0 {
+			return i, errNoLocalRegion
+		}
+		q.rq.push(&wrs[i])
+	}
+	return len(wrs), nil
+}
+
+// Poll implements transport.QueuePair.
+func (q *QueuePair) Poll(wc []transport.Completion) int {
+	q.mu.Lock()
+	n, failed, leaving := q.cq.pop(wc), q.err != nil, q.leaving
+	q.mu.Unlock()
+	if n > 0 || !failed {
+		return n
+	}
+	if !leaving {
+		q.tx.mu.Lock()
+		q.flushSends()
+		q.tx.mu.Unlock()
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n = q.cq.pop(wc)
+	for n < len(wc) {
+		id, _, ok := q.rq.head()
+		if !ok {
+			break
+		}
+		q.rq.pop()
+		wc[n] = transport.Completion{ID: id, Opcode: transport.OpRecv, Status: transport.StatusFlushed}
+		n++
+	}
+	return n
+}
+
+// pollable reports whether Poll would return something, and otherwise why it never will again.
+func (q *QueuePair) pollable() (bool, error) {
+	q.mu.Lock()
+	if q.cq.len > 0 || q.err != nil && q.rq.len > 0 {
+		q.mu.Unlock()
+		return true, nil
+	}
+	err, leaving := q.err, q.leaving
+	q.mu.Unlock()
+	if err == nil || leaving {
+		return false, err
+	}
+	q.tx.mu.Lock()
+	pending := q.tx.sq.len > 0
+	q.tx.mu.Unlock()
+	return pending, err
+}
+
+// Attributes implements transport.QueuePair.
+func (q *QueuePair) Attributes() transport.Attributes {
+	q.tx.mu.Lock()
+	maxULPDU := q.tx.maxULPDU
+	q.tx.mu.Unlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return transport.Attributes{
+		Device: deviceName, IRD: q.ird, ORD: q.ord, CRC: q.crc,
+		MaxSegment: mpa.FPDULen(maxULPDU), MaxRecvSeg: mpa.MaxFPDULen,
+		MaxInline: maxMessage, SendDepth: q.opts.SendDepth, RecvDepth: q.opts.RecvDepth,
+	}
+}
+
+// State implements transport.QueuePair.
+func (q *QueuePair) State() transport.State {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.state
+}
+
+// Err implements transport.QueuePair.
+func (q *QueuePair) Err() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
+}
+
+// LocalAddr implements transport.QueuePair. It stays valid after Close.
+func (q *QueuePair) LocalAddr() netip.AddrPort { return q.sock.local }
+
+// RemoteAddr implements transport.QueuePair. It stays valid after Close.
+func (q *QueuePair) RemoteAddr() netip.AddrPort { return q.sock.remote }
+
+// SetMaxSegment implements transport.QueuePair. FPDUs are no longer aligned with TCP segments afterwards.
+func (q *QueuePair) SetMaxSegment(n int) error {
+	if n < 1024 || n > mpa.MaxFPDULen {
+		return errSegment
+	}
+	q.tx.mu.Lock()
+	q.tx.useLarge(n)
+	q.tx.mu.Unlock()
+	return nil
+}
+
+// RegisterMemory implements transport.QueuePair.
+func (q *QueuePair) RegisterMemory(b []byte, access transport.Access) (transport.MemoryRegion, error) {
+	return q.register(&region{access: access, length: uint64(len(b)), mem: b})
+}
+
+// RegisterPlacer implements transport.PlacerRegistrar.
+func (q *QueuePair) RegisterPlacer(length uint64, p transport.Placer) (transport.MemoryRegion, error) {
+	return q.register(&region{access: transport.RemoteWrite | transport.CallerDriven, length: length, placer: p})
+}
+
+func (q *QueuePair) register(r *region) (transport.MemoryRegion, error) {
+	if err := q.Err(); err != nil {
+		return nil, err
+	}
+	if err := q.regions.add(r); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Interrupt implements transport.QueuePair.
+func (q *QueuePair) Interrupt() {
+	q.interruptWait.Store(true)
+	q.interruptDrain.Store(true)
+	q.mu.Lock()
+	q.broadcast()
+	q.mu.Unlock()
+	q.sock.kick()
+}
+
+func expired(deadline time.Time) bool {
+	return !deadline.IsZero() && !time.Now().Before(deadline)
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

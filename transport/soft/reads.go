@@ -1,0 +1,112 @@
+package soft
+
+import (
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
+)
+
+// An outstandingRead is an RDMA Read of ours whose response is not complete.
+type outstandingRead struct {
+	stag transport.STag // sink
+	to   uint64
+	size uint64
+	done uint64 // bytes placed
+	sink *region
+	rtr  bool // start-up frame; no work request stands behind it
+}
+
+// A readResponse is an answer that the peer waits for.
+type readResponse struct {
+	sinkSTag uint32
+	sinkTO   uint64
+	src      *region // nil for a read of nothing
+	srcTO    uint64
+	left     uint64
+}
+
+// composeRead appends the Read Request for e.
+func (q *QueuePair) composeRead(e *sendEntry) bool {
+	size := len(e.wr.Data)
+	read := outstandingRead{to: e.sinkTO, size: uint64(size), stag: rtrSTag}
+	if r, _ := e.wr.Region.(*region); r != nil && size > 0 {
+		read.sink, read.stag = r, r.stag
+	}
+	if !q.composeReadRequest(&rdmap.ReadRequest{SinkSTag: uint32(read.stag), SinkTO: read.to, Size: uint32(size),
+		SrcSTag: uint32(e.wr.RemoteSTag), SrcTO: e.wr.RemoteOffset}) {
+		return false
+	}
+	e.state = sendWaiting
+	q.tx.reads.push(read)
+	q.tx.sent(e)
+	return true
+}
+
+func (q *QueuePair) composeReadRequest(r *rdmap.ReadRequest) bool {
+	t := &q.tx
+	const hdr = ddp.UntaggedLen + rdmap.ReadRequestLen
+	if _, _, ok := t.fit(hdr, 0, true); !ok {
+		return false
+	}
+	start := t.out.used
+	h := t.out.header(mpa.LengthLen + hdr)[mpa.LengthLen:]
+	(&ddp.Untagged{Last: true, ULP: rdmap.Control(rdmap.OpReadRequest), QN: ddp.QueueRead, MSN: t.readMSN}).Put(h)
+	r.Put(h[ddp.UntaggedLen:])
+	t.out.finish(start, hdr, nil, t.crc, false)
+	t.readMSN++
+	return true
+}
+
+// composeResponse appends a segment of the oldest read response. Its payload is copied, because the application may
+// change exposed memory between the CRC and the write.
+func (q *QueuePair) composeResponse() bool {
+	t := &q.tx
+	r := t.responses.front()
+	n, _, ok := t.fit(ddp.TaggedLen, int(min(r.left, 32<<10)), true)
+	if !ok {
+		return false
+	}
+	start := t.out.used
+	last := uint64(n) == r.left
+	h := t.out.header(mpa.LengthLen + ddp.TaggedLen)[mpa.LengthLen:]
+	(&ddp.Tagged{Last: last, ULP: rdmap.Control(rdmap.OpReadResponse), STag: r.sinkSTag, TO: r.sinkTO}).Put(h)
+	var payload []byte
+	if n > 0 {
+		q.regions.mu.RLock()
+		defer q.regions.mu.RUnlock()
+		if q.regions.m[r.src.stag] != r.src {
+			// Revoked while the read was on its way: nothing of it may leave any more.
+			t.out.used = start
+			t.responses.clear()
+			t.midResponse = false
+			t.revoked = true
+			return false
+		}
+		payload = r.src.mem[r.srcTO : r.srcTO+uint64(n)]
+	}
+	t.out.finish(start, ddp.TaggedLen, payload, t.crc, false)
+	r.sinkTO, r.srcTO, r.left = r.sinkTO+uint64(n), r.srcTO+uint64(n), r.left-uint64(n)
+	t.midResponse = !last
+	if last {
+		t.responses.pop()
+		t.responded = true
+	}
+	return true
+}
+
+// readDone completes the oldest outstanding read. The caller holds tx.mu.
+func (q *QueuePair) readDone(status transport.Status) {
+	rtr := q.tx.reads.front().rtr
+	q.tx.reads.pop()
+	if rtr {
+		return
+	}
+	for i := range q.tx.sq.next {
+		if e := q.tx.sq.at(i); e.state == sendWaiting {
+			e.state, e.status = sendDone, status
+			break
+		}
+	}
+	q.retire()
+}

@@ -1,0 +1,175 @@
+package soft
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
+)
+
+// A receiver takes FPDUs from the stream. The holder of the receive token owns it.
+type receiver struct {
+	buf  *[]byte // staging, from the pool; nil while nothing is there
+	r, w int     // bytes in buf not looked at yet
+	n    int     // result of the last read of the socket
+	err  error
+
+	crc     bool
+	ird     int
+	first   bool      // an FPDU has arrived
+	stalled time.Time // since when the FPDU at r is incomplete
+
+	sendMSN, readMSN uint32
+	moff             uint32 // bytes placed of the Send under way
+	output           bool   // something became due to be sent
+}
+
+func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
+
+// midMessage reports whether the stream ends within an FPDU or a message.
+func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.moff > 0 }
+
+// release gives staging back if it is empty, else makes room behind what is left.
+func (rx *receiver) release() {
+	switch {
+	case rx.buf == nil:
+	case rx.r == rx.w:
+		putBuf(rx.buf)
+		rx.buf, rx.r, rx.w = nil, 0, 0
+	case rx.r > 0:
+		rx.w = copy(*rx.buf, (*rx.buf)[rx.r:rx.w])
+		rx.r = 0
+	}
+}
+
+// receive blocks until the socket has bytes, its deadline passes or it comes to its end, and handles that.
+// The caller holds the receive token.
+func (q *QueuePair) receive() {
+	rx := &q.rx
+	rx.n, rx.err = 0, nil
+	err := q.sock.blockingRead()
+	if err == nil {
+		err = rx.err
+	}
+	if err == nil && rx.n == 0 {
+		err = io.EOF
+	}
+	switch {
+	case err == nil:
+		rx.w += rx.n
+		q.parse()
+		return
+	case isTimeout(err):
+		if !rx.stalled.IsZero() && q.cfg.StallTimeout > 0 && time.Since(rx.stalled) >= q.cfg.StallTimeout {
+			q.fail(transport.StateError, os.NewSyscallError("read", syscall.ETIMEDOUT))
+		}
+		return
+	case errors.Is(err, io.EOF) && rx.midMessage():
+		err = io.ErrUnexpectedEOF
+	case errors.Is(err, io.EOF):
+		err = io.EOF
+	case errors.Is(err, net.ErrClosed):
+		err = transport.ErrClosed
+	}
+	q.fail(transport.StateError, err)
+}
+
+// stallDeadline is the earlier one of the caller's deadline and the end of the patience with an incomplete FPDU.
+func (rx *receiver) stallDeadline(q *QueuePair, deadline time.Time) time.Time {
+	if rx.stalled.IsZero() || q.cfg.StallTimeout < 0 {
+		return deadline
+	}
+	if end := rx.stalled.Add(q.cfg.StallTimeout); deadline.IsZero() || end.Before(deadline) {
+		return end
+	}
+	return deadline
+}
+
+// parse handles every complete FPDU in staging.
+func (q *QueuePair) parse() {
+	rx := &q.rx
+	before := rx.r
+	for {
+		b := (*rx.buf)[rx.r:rx.w]
+		n, ok := mpa.Peek(b)
+		if !ok || n > len(b) {
+			break
+		}
+		rx.r += n
+		if e, ulpdu := q.handle(b[:n]); e != nil {
+			rx.r = rx.w
+			q.terminate(e, ulpdu)
+			break
+		}
+	}
+	if rx.r > before {
+		rx.stalled = time.Time{}
+	}
+	rx.release()
+	if rx.buf != nil && rx.stalled.IsZero() {
+		rx.stalled = time.Now()
+	}
+	if rx.output {
+		rx.output = false
+		q.tx.mu.Lock()
+		q.trySend(false)
+		q.tx.mu.Unlock()
+		q.checkRevoked()
+	}
+}
+
+// handle checks one FPDU in the order that makes the Terminate code the one that peers expect, and passes it on.
+// Nothing is placed before its CRC is checked.
+func (q *QueuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
+	rx := &q.rx
+	ulpdu, err := mpa.CheckFPDU(fpdu, false)
+	if err != nil {
+		return rdmap.ErrMPALength, nil
+	}
+	seg, err := rdmap.Validate(ulpdu)
+	if err == nil && rx.crc {
+		_, err = mpa.CheckFPDU(fpdu, true)
+	}
+	if err != nil {
+		e, ok := rdmap.AsError(err)
+		if !ok {
+			e = rdmap.ErrCatastrophic
+		}
+		return e, ulpdu
+	}
+	first := !rx.first
+	if first {
+		rx.first = true
+		q.openGate()
+	}
+	var e *rdmap.Error
+	switch {
+	case seg.Op == rdmap.OpWrite:
+		e = q.handleWrite(&seg)
+	case seg.Op == rdmap.OpReadResponse:
+		e = q.handleReadResponse(&seg)
+	case seg.Op == rdmap.OpReadRequest:
+		e = q.handleReadRequest(&seg, first)
+	case seg.Op.IsSend():
+		e = q.handleSend(&seg)
+	default:
+		q.handleTerminate(&seg)
+	}
+	return e, ulpdu
+}
+
+// openGate lets this end send: the peer has shown that it is in full operation.
+func (q *QueuePair) openGate() {
+	q.tx.mu.Lock()
+	if !q.tx.gateOpen {
+		q.tx.gateOpen = true
+		q.rx.output = true
+	}
+	q.tx.mu.Unlock()
+}

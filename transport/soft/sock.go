@@ -1,0 +1,119 @@
+package soft
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A sock is the kernel TCP connection below a queue pair, used through the runtime's poller without blocking.
+type sock struct {
+	c             *net.TCPConn
+	rc            syscall.RawConn
+	local, remote netip.AddrPort
+
+	// onReadable reads from the descriptor and reports whether it got an answer (bytes, end of stream or error).
+	// onWritable writes to it and reports whether there is more that it does not take now.
+	onReadable func(fd int) bool
+	onWritable func(fd int) (blocked bool)
+	platform   platformSock
+
+	mu       sync.Mutex // guards the deadlines that the connection has at present
+	rd, wd   deadline
+	released bool
+}
+
+// A deadline is set by the one goroutine that may block on it, and kicked into the past by others. A kick lasts until
+// that goroutine has seen it, because the poller forgets a deadline that is put back at once.
+type deadline struct {
+	t      time.Time
+	kicked bool
+}
+
+func newSock(c *net.TCPConn) (*sock, error) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	s := &sock{c: c, rc: rc, local: addrPort(c.LocalAddr()), remote: addrPort(c.RemoteAddr())}
+	s.platform.init(s)
+	return s, nil
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, _ := a.(*net.TCPAddr)
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// past is a deadline that makes a blocked call return.
+var past = time.Unix(1, 0)
+
+// kick makes whoever is blocked on the connection look around.
+func (s *sock) kick() {
+	s.mu.Lock()
+	s.rd.kicked, s.wd.kicked = true, true
+	s.c.SetDeadline(past)
+	s.mu.Unlock()
+}
+
+// kickReader is kick for the holder of the receive token alone.
+func (s *sock) kickReader() {
+	s.mu.Lock()
+	s.rd.kicked = true
+	s.c.SetReadDeadline(past)
+	s.mu.Unlock()
+}
+
+// setReadDeadline is called by the holder of the receive token before it blocks.
+func (s *sock) setReadDeadline(t time.Time) { s.set(&s.rd, t, s.c.SetReadDeadline) }
+
+// setWriteDeadline is called by the holder of the transmit token before it blocks.
+func (s *sock) setWriteDeadline(t time.Time) { s.set(&s.wd, t, s.c.SetWriteDeadline) }
+
+func (s *sock) set(d *deadline, t time.Time, set func(time.Time) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.kicked || !d.t.Equal(t) {
+		d.t, d.kicked = t, false
+		set(t)
+	}
+}
+
+// resetDeadlines clears what the connection set-up has left.
+func (s *sock) resetDeadlines() {
+	s.mu.Lock()
+	s.rd, s.wd = deadline{}, deadline{}
+	s.c.SetDeadline(time.Time{})
+	s.mu.Unlock()
+}
+
+// close closes the connection once.
+func (s *sock) close() {
+	s.mu.Lock()
+	released := s.released
+	s.released = true
+	s.mu.Unlock()
+	if !released {
+		s.c.Close()
+	}
+}
+
+// SetKeepAliveConfig sets the keepalive of the kernel connection, as net.TCPConn does.
+func (q *QueuePair) SetKeepAliveConfig(c net.KeepAliveConfig) error {
+	return q.sock.c.SetKeepAliveConfig(c)
+}
+
+// SetNoDelay sets whether the kernel sends small segments at once, which is the default.
+func (q *QueuePair) SetNoDelay(on bool) error { return q.sock.c.SetNoDelay(on) }
+
+// SetReadBuffer sets the size in bytes of the kernel's receive buffer.
+func (q *QueuePair) SetReadBuffer(n int) error { return q.sock.c.SetReadBuffer(n) }
+
+// SetWriteBuffer sets the size in bytes of the kernel's transmit buffer.
+func (q *QueuePair) SetWriteBuffer(n int) error { return q.sock.c.SetWriteBuffer(n) }
+
+// defaultMSS is taken where the system does not tell: that of Ethernet with TCP timestamps.
+const defaultMSS = 1448

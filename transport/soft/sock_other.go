@@ -1,0 +1,70 @@
+//go:build !unix
+
+package soft
+
+import (
+	"os"
+	"sync"
+	"time"
+)
+
+// Where a socket cannot be tried without blocking, all sending is left to the goroutine that drains the queue.
+type platformSock struct{}
+
+func (*platformSock) init(*sock) {}
+
+func (s *sock) blockingRead() error {
+	s.onReadable(0)
+	return nil
+}
+
+func (s *sock) tryRead() bool { return false }
+
+func (s *sock) tryWrite() { s.onWritable(-1) }
+
+// blockingWrite lets go of mu every so often, because others may have to post meanwhile.
+func (s *sock) blockingWrite(mu *sync.Mutex) error {
+	const turn = 5 * time.Millisecond
+	for {
+		mu.Lock()
+		s.c.SetWriteDeadline(time.Now().Add(turn))
+		blocked := s.onWritable(0)
+		mu.Unlock()
+		s.mu.Lock()
+		end, kicked := s.wd.t, s.wd.kicked
+		s.mu.Unlock()
+		switch {
+		case !blocked:
+			return nil
+		case kicked || expired(end):
+			return os.ErrDeadlineExceeded
+		}
+	}
+}
+
+func (q *QueuePair) fillStaging(int) bool {
+	rx := &q.rx
+	if rx.buf == nil {
+		rx.buf, rx.r, rx.w = getBuf(hugeBuf), 0, 0
+	}
+	rx.n, rx.err = q.sock.c.Read((*rx.buf)[rx.w:])
+	if rx.err != nil {
+		rx.release()
+	}
+	return true
+}
+
+func (s *sock) write(fd int, pieces [][]byte, _ bool) (int, error) {
+	if fd < 0 {
+		return 0, nil
+	}
+	n, err := s.c.Write(pieces[0])
+	if isTimeout(err) {
+		err = nil
+	}
+	return n, err
+}
+
+func (s *sock) mss() int            { return defaultMSS }
+func (s *sock) extra() bool         { return false }
+func (s *sock) unacknowledged() int { return 1 }

@@ -1,0 +1,116 @@
+//go:build unix
+
+package soft
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// platformSock holds the callbacks for the runtime's poller, made once so that no call allocates.
+type platformSock struct {
+	read, try func(fd uintptr) bool
+	tryW      func(fd uintptr)
+	write     func(fd uintptr) bool
+	mu        *sync.Mutex // taken by write
+	got       bool
+}
+
+func (p *platformSock) init(s *sock) {
+	p.read = func(fd uintptr) bool { return s.onReadable(int(fd)) }
+	p.try = func(fd uintptr) bool {
+		p.got = s.onReadable(int(fd))
+		return true
+	}
+	p.tryW = func(fd uintptr) { s.onWritable(int(fd)) }
+	p.write = func(fd uintptr) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return !s.onWritable(int(fd))
+	}
+}
+
+// blockingRead calls onReadable until it has an answer or the read deadline passes.
+func (s *sock) blockingRead() error { return s.rc.Read(s.platform.read) }
+
+// tryRead calls onReadable once and returns its answer.
+func (s *sock) tryRead() bool { return s.rc.Read(s.platform.try) != nil || s.platform.got }
+
+// tryWrite calls onWritable once. The caller holds its lock.
+func (s *sock) tryWrite() { s.rc.Control(s.platform.tryW) }
+
+// blockingWrite calls onWritable, under mu, until nothing is left or the write deadline passes.
+func (s *sock) blockingWrite(mu *sync.Mutex) error {
+	s.platform.mu = mu
+	return s.rc.Write(s.platform.write)
+}
+
+// fillStaging reads what the descriptor has.
+func (q *QueuePair) fillStaging(fd int) bool {
+	rx := &q.rx
+	if rx.buf == nil {
+		rx.buf, rx.r, rx.w = getBuf(hugeBuf), 0, 0
+	}
+	for {
+		n, err := unix.Read(fd, (*rx.buf)[rx.w:])
+		switch err {
+		case nil:
+			rx.n = n
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			rx.release()
+			return false
+		default:
+			rx.err = os.NewSyscallError("read", err)
+		}
+		return true
+	}
+}
+
+// write hands pieces to the kernel and returns how many bytes it took, 0 if it takes none now. With record set
+// nothing is ever appended to the segment that they end in, so that the next FPDU starts one (RFC 5044 §5).
+func (s *sock) write(fd int, pieces [][]byte, record bool) (n int, err error) {
+	for {
+		switch {
+		case len(pieces) > 1:
+			n, err = writev(fd, pieces)
+		case record && eor != 0:
+			n, err = unix.SendmsgN(fd, pieces[0], nil, nil, eor)
+		default:
+			n, err = unix.Write(fd, pieces[0])
+		}
+		switch err {
+		case nil:
+			return n, nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, nil
+		default:
+			return 0, os.NewSyscallError("write", err)
+		}
+	}
+}
+
+// mss returns the size in bytes of the TCP segments sent at present.
+func (s *sock) mss() int {
+	mss := 0
+	s.rc.Control(func(fd uintptr) { mss, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG) })
+	if mss <= 0 {
+		return defaultMSS
+	}
+	return mss
+}
+
+// extra reports whether bytes can be read now.
+func (s *sock) extra() bool {
+	found := false
+	var b [1]byte
+	s.rc.Control(func(fd uintptr) {
+		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		found = err == nil && n > 0
+	})
+	return found
+}

@@ -1,0 +1,82 @@
+package soft
+
+import (
+	"fmt"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
+)
+
+// terminate ends the connection for a fault in ulpdu of the peer's: a Terminate, never inside an FPDU that is under
+// way, then the end of the stream (RFC 5040 §5.4).
+func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
+	err := &transport.TerminateError{Layer: e.Layer, Type: e.Type, Code: e.Code, Local: true, Text: e.Text()}
+	q.mu.Lock()
+	over := q.err != nil
+	if !over {
+		q.leaving = true
+	}
+	q.mu.Unlock()
+	if over {
+		return
+	}
+	q.fail(transport.StateTerminate, err)
+
+	q.tx.mu.Lock()
+	q.tx.out.keep()
+	q.tx.control = appendTerminate(q.tx.control[:0], e, ulpdu, q.tx.crc)
+	q.flushSends()
+	q.tx.closing = true
+	q.sock.tryWrite()
+	q.tx.mu.Unlock()
+	q.seeOff()
+}
+
+func appendTerminate(b []byte, e *rdmap.Error, ulpdu []byte, crc bool) []byte {
+	msg := e.Terminate(ulpdu)
+	fpdu := make([]byte, mpa.LengthLen, mpa.LengthLen+ddp.UntaggedLen+rdmap.MaxTerminateLen+mpa.CRCLen+3)
+	fpdu = (&ddp.Untagged{Last: true, ULP: rdmap.Control(rdmap.OpTerminate), QN: ddp.QueueTerminate, MSN: 1}).Append(fpdu)
+	fpdu = msg.Append(fpdu)
+	n := len(fpdu) - mpa.LengthLen
+	return append(b, mpa.Seal(fpdu[:cap(fpdu)], n, crc)...)
+}
+
+// handleTerminate takes the peer's report and ends the connection without an answer.
+func (q *QueuePair) handleTerminate(seg *rdmap.Segment) {
+	msg, err := rdmap.ParseTerminate(seg.Payload)
+	if err != nil {
+		return
+	}
+	te := &transport.TerminateError{Layer: msg.Layer, Type: msg.Type, Code: msg.Code, Text: "unknown cause"}
+	if e := rdmap.Lookup(msg.Layer, msg.Type, msg.Code); e != nil {
+		te.Text = e.Text()
+	}
+	// The Linux kernel's siw swaps the halves of the first byte, so name the other reading too where it has a meaning.
+	if o := msg.Swapped(); o.Layer != msg.Layer || o.Type != msg.Type {
+		if e := rdmap.Lookup(o.Layer, o.Type, o.Code); e != nil {
+			te.Text = fmt.Sprintf("%s, or from siw %s (%d/%d/%#02x)", te.Text, e.Text(), o.Layer, o.Type, o.Code)
+		}
+	}
+	q.tx.mu.Lock()
+	if q.tx.reads.len() > 0 && msg.Layer == rdmap.Layer && !q.tx.reads.front().rtr {
+		status := transport.StatusRemoteAccess
+		if msg.Type == rdmap.TypeRemoteOperation {
+			status = transport.StatusRemoteOperation
+		}
+		q.readDone(status)
+	}
+	q.tx.mu.Unlock()
+	q.fail(transport.StateTerminate, te)
+}
+
+// checkRevoked terminates if a region went away while the peer was reading it. The caller holds the receive token.
+func (q *QueuePair) checkRevoked() {
+	q.tx.mu.Lock()
+	revoked := q.tx.revoked
+	q.tx.mu.Unlock()
+	if revoked {
+		q.terminate(rdmap.ErrRemoteInvalidSTag, nil)
+	}
+}

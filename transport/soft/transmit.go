@@ -1,0 +1,300 @@
+package soft
+
+import (
+	"sync"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
+)
+
+const (
+	fpduOverhead = 64        // more than header, length, pad and CRC
+	maxBatch     = 128 << 10 // bytes, so that the peer starts while we compose the next
+	// trapSize is the payload from which the kernel's copy is sensitive to how far apart source and target lie: on some
+	// processors it is several times slower when they differ by 1 to 31 bytes modulo the page size, and
+	// the 16 bytes of a Write's header would do just that.
+	trapSize = 8 << 10
+)
+
+// A transmitter turns work requests into FPDUs. mu guards all of it.
+type transmitter struct {
+	mu        sync.Mutex
+	sq        sendQueue
+	reads     queue[outstandingRead] // requested by us, in order
+	responses queue[readResponse]    // requested by the peer, in order
+	control   []byte                 // FPDUs that go before all others: RTR, Terminate
+	out       batch
+	err       error // sending has failed
+
+	sendMSN, readMSN uint32
+	maxOutstanding   int // ORD
+	maxULPDU         int
+	large            bool // FPDUs need not fit, nor start, a TCP segment
+	crc              bool
+	gateOpen         bool // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
+	blocked          bool // the kernel did not take all at the last try
+	driven           bool // somebody is blocked until it does
+	closing          bool // the last bytes are composed
+	revoked          bool // a region was deregistered while the peer read it
+
+	midSend, midResponse bool // in the middle of a message, which no other may interrupt
+	responded            bool // the last message was a response
+	queued               int  // bytes that are likely to be composed
+	age                  int  // batches since the MSS was looked at
+}
+
+func (t *transmitter) useMSS(mss int) {
+	if !t.large {
+		t.maxULPDU = mpa.MULPDU(mss)
+	}
+}
+
+func (t *transmitter) useLarge(fpdu int) {
+	t.large = true
+	t.maxULPDU = min(fpdu&^3-mpa.LengthLen-mpa.CRCLen, mpa.MaxULPDU)
+}
+
+// limit is the size of a batch. Aligned FPDUs are sent a TCP segment at a time.
+func (t *transmitter) limit() int {
+	if t.large {
+		return maxBatch
+	}
+	return mpa.FPDULen(t.maxULPDU)
+}
+
+// compose fills the empty batch and reports whether there is something in it.
+func (q *QueuePair) compose() bool {
+	t := &q.tx
+	if len(t.control) == 0 && t.sq.next == t.sq.len && t.responses.len() == 0 {
+		return false
+	}
+	if len(t.control) > 0 {
+		t.out.begin(len(t.control))
+		copy(t.out.header(len(t.control)), t.control)
+		t.control = t.control[:0]
+		t.out.seal()
+		return true
+	}
+	if !t.gateOpen || t.closing {
+		return false
+	}
+	size := smallBuf
+	if t.queued > smallBuf-1024 || t.responses.len() > 0 {
+		size = largeBuf
+	}
+	t.out.begin(size)
+	for q.composeNext() {
+	}
+	if t.out.size == 0 {
+		t.out.reset()
+		return false
+	}
+	t.out.seal()
+	return true
+}
+
+// composeNext appends the next FPDU, if one is due and fits.
+func (q *QueuePair) composeNext() bool {
+	t := &q.tx
+	canSend, canRespond := t.sendable(), t.responses.len() > 0
+	switch {
+	case t.midSend:
+		return q.composeSend()
+	case t.midResponse, canRespond && !(canSend && t.responded):
+		return q.composeResponse()
+	case canSend:
+		return q.composeSend()
+	}
+	return false
+}
+
+// sendable reports whether the next work request may be started.
+func (t *transmitter) sendable() bool {
+	if t.sq.next == t.sq.len {
+		return false
+	}
+	e := t.sq.at(t.sq.next)
+	if e.wr.Flags&transport.Fence != 0 && t.reads.len() > 0 {
+		return false
+	}
+	return e.wr.Opcode != transport.OpRead || t.reads.len() < t.maxOutstanding
+}
+
+// fit returns how many of left payload bytes go into the next FPDU behind a header of hdr bytes, whether they stay where
+// they are, and whether the FPDU goes into this batch.
+func (t *transmitter) fit(hdr, left int, copied bool) (n int, ref, ok bool) {
+	b := &t.out
+	n = min(left, t.maxULPDU-hdr)
+	ref = t.large && !copied && n > refThreshold
+	total := mpa.FPDULen(hdr + n)
+	if b.size > 0 && b.size+total > t.limit() {
+		return 0, false, false
+	}
+	need := total
+	if ref {
+		need = fpduOverhead
+		if b.n+3 > maxPieces {
+			return 0, false, false
+		}
+	}
+	if need > b.room() {
+		if b.size > 0 {
+			return 0, false, false
+		}
+		// A first FPDU that is copied is worth a larger buffer.
+		b.reset()
+		b.begin(need)
+	}
+	return n, ref, true
+}
+
+func (q *QueuePair) composeSend() bool {
+	t := &q.tx
+	e := t.sq.at(t.sq.next)
+	if e.wr.Opcode == transport.OpRead {
+		return q.composeRead(e)
+	}
+	hdr := ddp.UntaggedLen
+	if e.wr.Opcode == transport.OpWrite {
+		hdr = ddp.TaggedLen
+	}
+	left := len(e.wr.Data) - e.off
+	if t.large && t.out.size == 0 && left >= trapSize {
+		// A Write of nothing keeps the payload at a distance from the start of the page.
+		q.composeEmptyWrite()
+	}
+	n, ref, ok := t.fit(hdr, left, false)
+	if !ok {
+		return false
+	}
+	last := n == left
+	b := &t.out
+	start := b.used
+	h := b.header(mpa.LengthLen + hdr)[mpa.LengthLen:]
+	if e.wr.Opcode == transport.OpWrite {
+		(&ddp.Tagged{Last: last, ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(e.wr.RemoteSTag),
+			TO: e.wr.RemoteOffset + e.base + uint64(e.off)}).Put(h)
+	} else {
+		(&ddp.Untagged{Last: last, ULP: rdmap.Control(sendOpcode(&e.wr)), ULPWord: invalidated(&e.wr),
+			QN: ddp.QueueSend, MSN: t.sendMSN, MO: uint32(e.base) + uint32(e.off)}).Put(h)
+	}
+	b.finish(start, hdr, e.wr.Data[e.off:e.off+n], t.crc, ref)
+	e.off += n
+	t.midSend = !last
+	if last {
+		if e.wr.Opcode != transport.OpWrite {
+			t.sendMSN++
+		}
+		t.sent(e)
+		b.sends++
+	}
+	return true
+}
+
+// sent takes note that e is composed to its end.
+func (t *transmitter) sent(e *sendEntry) {
+	t.sq.next++
+	t.queued -= len(e.wr.Data) + fpduOverhead
+	t.responded = false
+	if t.sq.next == t.sq.len {
+		t.queued = 0
+	}
+}
+
+func (q *QueuePair) composeEmptyWrite() {
+	b := &q.tx.out
+	start := b.used
+	h := b.header(mpa.LengthLen + ddp.TaggedLen)[mpa.LengthLen:]
+	(&ddp.Tagged{Last: true, ULP: rdmap.Control(rdmap.OpWrite), STag: rtrSTag}).Put(h)
+	b.finish(start, ddp.TaggedLen, nil, q.tx.crc, false)
+}
+
+func sendOpcode(wr *transport.SendWR) rdmap.Opcode {
+	solicited := wr.Flags&transport.Solicited != 0
+	switch {
+	case wr.Opcode == transport.OpSendInvalidate && solicited:
+		return rdmap.OpSendSEInvalidate
+	case wr.Opcode == transport.OpSendInvalidate:
+		return rdmap.OpSendInvalidate
+	case solicited:
+		return rdmap.OpSendSE
+	}
+	return rdmap.OpSend
+}
+
+func invalidated(wr *transport.SendWR) uint32 {
+	if wr.Opcode == transport.OpSendInvalidate {
+		return uint32(wr.Invalidate)
+	}
+	return 0
+}
+
+// transmitOn sends as much as the descriptor takes now and reports whether there is more. The caller holds tx.mu.
+func (q *QueuePair) transmitOn(fd int) (blocked bool) {
+	t := &q.tx
+	t.blocked = false
+	for t.err == nil {
+		if t.out.empty() && !q.compose() {
+			break
+		}
+		n, err := q.sock.write(fd, t.out.rest(), !t.large)
+		if err != nil {
+			q.sendFailed(err)
+			break
+		}
+		if !t.out.sent(n) {
+			if n == 0 {
+				t.blocked = true
+				return true
+			}
+			continue
+		}
+		q.batchSent()
+	}
+	return false
+}
+
+// batchSent completes the work requests that the batch was the last of.
+func (q *QueuePair) batchSent() {
+	t := &q.tx
+	for i, n := 0, t.out.sends; n > 0; i++ {
+		if e := t.sq.at(i); e.state == sendQueued {
+			e.state = sendDone
+			n--
+		}
+	}
+	t.out.reset()
+	q.retire()
+	if !t.large {
+		if t.age++; t.age >= 64 {
+			t.age = 0
+			t.useMSS(q.sock.mss())
+		}
+	}
+}
+
+// sendFailed stops all sending. What the peer has sent before can still be received, so the queue pair as such lives on until
+// the receive side comes to its end. The caller holds tx.mu.
+func (q *QueuePair) sendFailed(err error) {
+	q.tx.err = err
+	q.tx.out.reset()
+	q.flushSends()
+}
+
+// trySend sends what can be sent now. What is left is seen to by a goroutine, unless the caller drains the queue or
+// somebody does already. The caller holds tx.mu.
+func (q *QueuePair) trySend(willDrain bool) {
+	q.sock.tryWrite()
+	t := &q.tx
+	if t.err != nil {
+		return
+	}
+	if t.blocked || t.sq.next < t.sq.len {
+		q.keepInline()
+	}
+	if t.blocked && !t.driven && !willDrain {
+		q.finishOutput()
+	}
+}
