@@ -20,6 +20,8 @@ const limit = 20 * time.Second
 
 func soon() time.Time { return time.Now().Add(limit) }
 
+var noDeadline time.Time
+
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
