@@ -30,6 +30,8 @@ func TestErrorTerminate(t *testing.T) {
 		{"Read Request", rdmap.ErrRemoteAccess, readULPDU, "01 02 e0 00 002e" + readULPDU},
 		{"untagged", rdmap.ErrNoBuffer, readULPDU, "12 02 c0 00 002e" + readDDP},
 		{"catastrophic", rdmap.ErrReadCatastrophic, readULPDU, "02 07 00 00"},
+		{"segment without payload", rdmap.ErrTOWrap, writeDDP, "11 03 c0 00 000e" + writeDDP},
+		{"segment cut before the end of its header", rdmap.ErrTOWrap, writeDDP[:len(writeDDP)-2], "11 03 00 00"},
 		{"no segment", rdmap.ErrBaseBounds, "", "11 01 00 00"},
 		{"segment shorter than its header", rdmap.ErrBaseBounds, "c140 12345600", "11 01 00 00"},
 		{"Read Request cut short", rdmap.ErrRemoteAccess, readDDP + "0000a100", "01 02 c0 00 0016" + readDDP},
