@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
@@ -17,7 +16,6 @@ import (
 // rtrSTag is what start-up frames and other Writes of nothing name; nobody looks it up (RFC 6581 §6).
 const rtrSTag = 1
 
-// errMidRequest means that the bytes of a peer stopped being an MPA frame.
 var errNotMPA = errors.New("what the peer sent is not an mpa start-up frame")
 
 // within runs f on c under a deadline and ctx, and returns ctx's error or ErrHandshakeTimeout where one of them ended it.
@@ -27,9 +25,15 @@ func within(ctx context.Context, c *net.TCPConn, limit time.Duration, f func() e
 		end = d
 	}
 	c.SetDeadline(end)
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(past) })
+	kicked := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		c.SetDeadline(past)
+		close(kicked)
+	})
 	err := f()
-	stop()
+	if !stop() {
+		<-kicked // its deadline must not come after those of the connection's later life
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -221,7 +225,7 @@ func (q *QueuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ir
 	return reply, ird, ord, nil
 }
 
-// reject refuses a request; the frame keeps the form of the request so that any peer can read it.
+// rejectFrame returns the refusal of a request. It keeps the form of the request so that any peer can read it.
 func rejectFrame(req *mpa.Frame, private []byte) mpa.Frame {
 	f := mpa.Frame{Reply: true, Revision: req.Revision, Flags: mpa.FlagReject | req.Flags&(mpa.FlagEnhanced|mpa.FlagCRC), PrivateData: private}
 	if f.Revision != mpa.Rev1 && f.Revision != mpa.Rev2 {
@@ -229,8 +233,6 @@ func rejectFrame(req *mpa.Frame, private []byte) mpa.Frame {
 	}
 	return f
 }
-
-var _ = ddp.Version
 
 // isReset reports whether the peer hung up on a request in the way that asks for revision 1.
 func isReset(err error) bool {
