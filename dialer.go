@@ -1,0 +1,155 @@
+package iwarp
+
+import (
+	"context"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// Dial connects to the address on the network as net.Dial does, by the policy in the environment variable
+// IWARP_OFFLOAD, or OffloadAuto. Networks other than "tcp", "tcp4" and "tcp6" go to package net.
+func Dial(network, address string) (net.Conn, error) {
+	var d Dialer
+	return d.Dial(network, address)
+}
+
+// DialTimeout acts like Dial with a limit on the time it takes, name resolution and fallback included.
+func DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	d := Dialer{Timeout: timeout}
+	return d.Dial(network, address)
+}
+
+// DialContext acts like Dial with a context, as Dialer.DialContext does.
+func DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	var d Dialer
+	return d.DialContext(ctx, network, address)
+}
+
+// ContextDialer connects to the TCP address. It has the shape that grpc.WithContextDialer and others want.
+func ContextDialer(ctx context.Context, address string) (net.Conn, error) {
+	return DialContext(ctx, "tcp", address)
+}
+
+// A Dialer connects to an address. Its zero value is what Dial uses. The fields up to ControlContext are those of
+// net.Dialer with the same meaning; they hold for the kernel connections that plain TCP and iWARP in software are made of,
+// and as far as they can for those of devices. The kernel connections never are MPTCP.
+//
+// It is safe to call the methods from several goroutines at once, but not to change a field meanwhile.
+type Dialer struct {
+	Timeout         time.Duration       // limit of the whole dial, fallback included; 0 means none
+	Deadline        time.Time           // the same as a point in time
+	LocalAddr       net.Addr            // address to dial from. With a port that PortSpace holds, the reservation's socket connects
+	DualStack       bool                // Deprecated: has no effect, as in net.Dialer
+	FallbackDelay   time.Duration       // head start of IPv6 over IPv4 (RFC 6555); 0 means 300 ms, negative means no race
+	KeepAlive       time.Duration       // interval of TCP keep-alive; 0 means 15 s, negative means none
+	KeepAliveConfig net.KeepAliveConfig // goes before KeepAlive if its Enable is true
+	Resolver        *net.Resolver       // nil means net.DefaultResolver
+	Cancel          <-chan struct{}     // Deprecated: use DialContext
+
+	// Control is called on the socket before it is bound or connected, ControlContext in its place if both are set.
+	Control        func(network, address string, c syscall.RawConn) error
+	ControlContext func(ctx context.Context, network, address string, c syscall.RawConn) error
+
+	Offload    Offload               // the policy; the zero value can be overruled by the environment variable IWARP_OFFLOAD
+	Transports []transport.Transport // in order of preference; nil means transport.Registered, hardware first
+	PortSpace  *PortSpace            // nil means DefaultPortSpace
+
+	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request; 0 means 10 s.
+	// Where a fallback to plain TCP may follow, the wait takes at most half of the time that is left.
+	HandshakeTimeout time.Duration
+}
+
+const defaultDialHandshakeTimeout = 10 * time.Second
+
+// Dial acts like DialContext with the background context.
+func (d *Dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+// DialContext connects to the address on the network. The context, which must not be nil, ends the attempt
+// but not the connection. The result is a *net.TCPConn or an *rdmanet.Conn; Describe tells more.
+//
+// A TCP connection that fails is an error of package net, and no fallback is tried, as it would fail alike. That a peer
+// does not speak iWARP is remembered for a minute, for the benefit of later dials with OffloadPrefer.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if ctx == nil {
+		panic("nil context")
+	}
+	if !isTCP(network) {
+		return d.netDialer().DialContext(ctx, network, address)
+	}
+	policy, err := d.Offload.effective()
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	}
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+
+	a := dialing{Dialer: d, network: network, address: address, policy: policy}
+	if policy == OffloadNever {
+		return a.plain(ctx, address, ReasonPolicy, nil)
+	}
+	devices, kernel := split(d.Transports)
+	c, why, err := a.viaDevice(ctx, devices)
+	switch {
+	case c != nil || err != nil:
+		return c, err
+	case policy == OffloadAuto:
+		return a.plain(ctx, address, why.Reason, why.Err)
+	case len(kernel) > 0:
+		return a.viaKernel(ctx, kernel[0])
+	case policy == OffloadRequire:
+		return nil, a.fail(nil, &why)
+	}
+	return a.plain(ctx, address, why.Reason, why.Err)
+}
+
+// dialing is one call of DialContext.
+type dialing struct {
+	*Dialer
+	network, address string
+	policy           Offload
+}
+
+// plain dials TCP and hands out the very connection.
+func (a *dialing) plain(ctx context.Context, address string, reason Reason, cause error) (net.Conn, error) {
+	c, err := a.kernel(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	return remember(c, plainInfo(reason, cause)), nil
+}
+
+// kernel dials a TCP connection of the kernel.
+func (a *dialing) kernel(ctx context.Context, address string) (*net.TCPConn, error) {
+	if r := a.PortSpace.or().match("", a.LocalAddr); r != nil {
+		return r.dial(ctx, a.Dialer, a.network, address)
+	}
+	c, err := a.netDialer().DialContext(ctx, a.network, address)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+// fail makes the error of a dial that has got as far as the address.
+func (a *dialing) fail(remote net.Addr, err error) error {
+	return &net.OpError{Op: "dial", Net: a.network, Source: a.LocalAddr, Addr: remote, Err: err}
+}
+
+func (d *Dialer) netDialer() *net.Dialer {
+	n := &net.Dialer{
+		Timeout: d.Timeout, Deadline: d.Deadline, LocalAddr: d.LocalAddr, DualStack: d.DualStack,
+		FallbackDelay: d.FallbackDelay, KeepAlive: d.KeepAlive, KeepAliveConfig: d.KeepAliveConfig,
+		Resolver: d.Resolver, Cancel: d.Cancel, Control: d.Control, ControlContext: d.ControlContext,
+	}
+	n.SetMultipathTCP(false)
+	return n
+}
+
+func isTCP(network string) bool {
+	return network == "tcp" || network == "tcp4" || network == "tcp6"
+}

@@ -1,0 +1,101 @@
+package iwarp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// viaKernel dials TCP and makes an iWARP connection of it, or falls back to another TCP connection where the policy allows.
+func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, error) {
+	tcp, err := a.kernel(ctx, a.address)
+	if err != nil {
+		return nil, err
+	}
+	remote := tcp.RemoteAddr().(*net.TCPAddr)
+	p := peer{t.Name(), remote.AddrPort()}
+	if a.policy == OffloadPrefer {
+		if why, ok := peers.lookup(p, time.Now()); ok {
+			return remember(tcp, plainInfo(why.Reason, why.Err)), nil
+		}
+	}
+
+	c, err := a.upgrade(ctx, t, tcp)
+	if old, ok := olderRevision(t); ok && errors.Is(err, syscall.ECONNRESET) && over(ctx) == nil {
+		// RFC 6581 §6: a peer of MPA revision 1 may answer revision 2 by a reset.
+		tcp, dialErr := a.kernel(ctx, remote.String())
+		if dialErr != nil {
+			return nil, dialErr
+		}
+		c, err = a.upgrade(ctx, old, tcp)
+	}
+	if err == nil {
+		peers.forget(p)
+		return remember(c, Info{Transport: t.Name(), Device: c.Attributes().Device, Offloaded: t.Offloads()}), nil
+	}
+	if end := over(ctx); end != nil {
+		return nil, a.fail(remote, ctxError(end))
+	}
+	why := OffloadError{Reason: reasonOf(err), Err: bare(err)}
+	if a.policy == OffloadRequire {
+		return nil, a.fail(remote, &why)
+	}
+	peers.learn(p, why, time.Now())
+	return a.plain(ctx, remote.String(), why.Reason, why.Err)
+}
+
+// upgrade makes an iWARP connection of tcp. After an error tcp is closed.
+func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPConn) (*rdmanet.Conn, error) {
+	hctx, cancel := a.handshake(ctx)
+	defer cancel()
+	// The fallback may have to use the same pair of addresses, which TIME_WAIT would forbid.
+	samePorts := hasPort(a.LocalAddr)
+	if samePorts {
+		_ = tcp.SetLinger(0)
+	}
+	c, err := connect(hctx, func() (transport.Connector, error) { return t.Client(tcp, nil) })
+	if err != nil {
+		_ = tcp.Close()
+		if over(hctx) != nil && over(ctx) == nil {
+			err = transport.ErrHandshakeTimeout
+		}
+		return nil, err
+	}
+	if samePorts {
+		_ = tcp.SetLinger(-1)
+	}
+	return c, nil
+}
+
+// connect sets up the stream over a connection in the making.
+func connect(ctx context.Context, open func() (transport.Connector, error)) (*rdmanet.Conn, error) {
+	connector, err := open()
+	if err != nil {
+		return nil, err
+	}
+	c, err := rdmanet.Client(ctx, connector, nil)
+	if err != nil {
+		_ = connector.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// bare takes off the outer *net.OpError, which the caller puts on with its own fields.
+func bare(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func hasPort(a net.Addr) bool {
+	t, ok := a.(*net.TCPAddr)
+	return ok && t != nil && t.Port != 0
+}

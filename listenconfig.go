@@ -1,0 +1,143 @@
+package iwarp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// Listen announces on the local network address as net.Listen does, by the policy in the environment
+// variable IWARP_OFFLOAD, or OffloadAuto. For "tcp", "tcp4" and "tcp6" the result is a *Listener; other networks go to package net.
+func Listen(network, address string) (net.Listener, error) {
+	var lc ListenConfig
+	return lc.Listen(context.Background(), network, address)
+}
+
+// ListenConfig sets how to listen. Its zero value is what Listen uses. The fields up to KeepAliveConfig are those
+// of net.ListenConfig with the same meaning. The kernel's sockets never are MPTCP.
+type ListenConfig struct {
+	// Control is called on the listening socket before it is bound; if the port was reserved in
+	// PortSpace, before it listens.
+	Control func(network, address string, c syscall.RawConn) error
+
+	KeepAlive       time.Duration       // interval of TCP keep-alive on accepted connections; 0 means 15 s, negative means none
+	KeepAliveConfig net.KeepAliveConfig // goes before KeepAlive if its Enable is true
+
+	Offload    Offload               // the policy; the zero value can be overruled by the environment variable IWARP_OFFLOAD
+	Transports []transport.Transport // nil means transport.Registered
+	PortSpace  *PortSpace            // nil means DefaultPortSpace
+
+	HandshakeTimeout time.Duration // limit for a client's MPA request and the set-up that follows; 0 means 5 s
+
+	// FirstByteTimeout is how long a client may be silent, or send less than tells plain TCP from iWARP, until it is taken
+	// for plain TCP. A server that speaks first answers plain TCP clients with that delay. 0 means 1 s.
+	FirstByteTimeout time.Duration
+}
+
+const (
+	defaultHandshakeTimeout = 5 * time.Second
+	defaultFirstByteTimeout = time.Second
+
+	// maxHalfOpen bounds the connections of a listener that it has not made out yet.
+	maxHalfOpen = 1024
+	// maxReady bounds those that wait for Accept. Beyond it they wait in the kernel's backlog.
+	maxReady = 128
+	// listenTries bounds the search for a port that is free for devices, too.
+	listenTries = 16
+)
+
+var errNoPeek = fmt.Errorf("first bytes of a connection cannot be looked at on this system: %w", errors.ErrUnsupported)
+
+// Listen announces on the local network address. The context is used while the address is resolved. For "tcp", "tcp4" and "tcp6"
+// the result is a *Listener. If a device has the port in use already, the error matches syscall.EADDRINUSE, as for a socket.
+func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	if !isTCP(network) {
+		return lc.netConfig().Listen(ctx, network, address)
+	}
+	policy, err := lc.Offload.effective()
+	if err != nil {
+		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
+	}
+	if policy == OffloadRequire && !canPeek {
+		return nil, &net.OpError{Op: "listen", Net: network, Err: &OffloadError{ReasonNoDevice, errNoPeek}}
+	}
+	for try := 1; ; try++ {
+		l, err := lc.listen(ctx, policy, network, address)
+		if err == nil {
+			return l, nil
+		}
+		if try == listenTries || !errors.Is(err, errDevicePort) || !anyPort(address) {
+			return nil, err
+		}
+	}
+}
+
+func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, address string) (*Listener, error) {
+	tcp, err := lc.listenKernel(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	l := &Listener{
+		tcp: tcp, network: network, policy: policy, config: *lc,
+		done: make(chan struct{}), ready: make(chan net.Conn, maxReady), errs: make(chan error),
+		slots: make(chan struct{}, maxHalfOpen), deadline: deadline{c: make(chan struct{})},
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	if l.config.HandshakeTimeout <= 0 {
+		l.config.HandshakeTimeout = defaultHandshakeTimeout
+	}
+	if l.config.FirstByteTimeout <= 0 {
+		l.config.FirstByteTimeout = defaultFirstByteTimeout
+	}
+	if policy == OffloadNever || !canPeek {
+		l.direct = true
+		return l, nil
+	}
+	devices, kernel := split(lc.Transports)
+	if len(kernel) > 0 {
+		l.kernel = kernel[0]
+	}
+	if err := l.listenDevices(ctx, devices); err != nil {
+		_ = tcp.Close()
+		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: err}
+	}
+	if l.kernel == nil && len(l.devices) == 0 {
+		if policy == OffloadRequire {
+			_ = tcp.Close()
+			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{Reason: ReasonNoDevice}}
+		}
+		l.direct = true
+		return l, nil
+	}
+	l.start()
+	return l, nil
+}
+
+// listenKernel makes the kernel's listener, of the socket of a reservation if there is one for the address.
+func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, error) {
+	if r := lc.PortSpace.or().matchListen(ctx, network, address); r != nil {
+		return r.listen(lc.Control)
+	}
+	l, err := lc.netConfig().Listen(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return l.(*net.TCPListener), nil
+}
+
+// anyPort reports whether the kernel is to choose the port of address.
+func anyPort(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err != nil || port == "" || port == "0"
+}
+
+func (lc *ListenConfig) netConfig() *net.ListenConfig {
+	n := &net.ListenConfig{Control: lc.Control, KeepAlive: lc.KeepAlive, KeepAliveConfig: lc.KeepAliveConfig}
+	n.SetMultipathTCP(false)
+	return n
+}

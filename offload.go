@@ -1,0 +1,88 @@
+package iwarp
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Offload is the policy that says which paths a connection may take.
+type Offload uint8
+
+const (
+	// OffloadAuto dials through an RDMA device that reaches the peer and gets an answer there, else plain TCP. It
+	// never sends an MPA frame over the kernel's TCP to a peer. A listener serves plain TCP, iWARP in software and devices. It is the
+	// zero value, for which the environment variable IWARP_OFFLOAD can put another.
+	OffloadAuto Offload = iota
+	// OffloadNever uses plain TCP. A listener does not look at the bytes of a connection.
+	OffloadNever
+	// OffloadPrefer dials through a device, else iWARP in software, else plain TCP on a new connection.
+	// A listener does as with OffloadAuto.
+	OffloadPrefer
+	// OffloadRequire dials through a device or iWARP in software, or fails with an *OffloadError. A listener
+	// closes the connections of plain TCP clients.
+	OffloadRequire
+)
+
+const offloadEnv = "IWARP_OFFLOAD"
+
+var (
+	offloadNames = [...]string{"auto", "never", "prefer", "require"}
+
+	errUnknownOffload = errors.New("unknown offload policy; use auto, never, prefer or require")
+)
+
+// String returns "auto", "never", "prefer" or "require".
+func (o Offload) String() string {
+	if int(o) < len(offloadNames) {
+		return offloadNames[o]
+	}
+	return fmt.Sprintf("offload(%d)", uint8(o))
+}
+
+// ParseOffload returns the policy of that name, in any case of letters.
+func ParseOffload(s string) (Offload, error) {
+	for i, name := range offloadNames {
+		if strings.EqualFold(s, name) {
+			return Offload(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q: %w", s, errUnknownOffload)
+}
+
+// MarshalText returns the name of the policy, so that flag.TextVar and encoders can use it.
+func (o Offload) MarshalText() ([]byte, error) {
+	if int(o) >= len(offloadNames) {
+		return nil, fmt.Errorf("%v: %w", o, errUnknownOffload)
+	}
+	return []byte(o.String()), nil
+}
+
+// UnmarshalText sets the policy as ParseOffload does.
+func (o *Offload) UnmarshalText(text []byte) error {
+	p, err := ParseOffload(string(text))
+	if err == nil {
+		*o = p
+	}
+	return err
+}
+
+// effective returns the policy that holds, which for the zero value the environment may set.
+func (o Offload) effective() (Offload, error) {
+	if int(o) >= len(offloadNames) {
+		return 0, fmt.Errorf("%v: %w", o, errUnknownOffload)
+	}
+	s := ""
+	if o == OffloadAuto {
+		s = os.Getenv(offloadEnv)
+	}
+	if s == "" {
+		return o, nil
+	}
+	p, err := ParseOffload(s)
+	if err != nil {
+		return 0, fmt.Errorf("environment variable %s: %w", offloadEnv, err)
+	}
+	return p, nil
+}

@@ -1,0 +1,45 @@
+//go:build unix
+
+package iwarp
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const canPeek = true
+
+// peeker looks at the first bytes of a connection and leaves them there.
+type peeker struct {
+	buf [keyLen]byte
+	n   int
+}
+
+// peek gets what is there without waiting. It reports ended if no more bytes will come. The error is
+// that of the connection.
+func (p *peeker) peek(fd uintptr) (ended bool, err error) {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | pollPeerClosed}}
+	if _, err := unix.Poll(fds, 0); err == unix.EINTR {
+		return p.peek(fd)
+	} else if err != nil {
+		return false, err
+	}
+	events := fds[0].Revents
+	if events&unix.POLLERR != 0 {
+		// To receive would take the error away from the user of the connection.
+		return true, nil
+	}
+	if events == 0 {
+		return false, nil
+	}
+	n, _, err := unix.Recvfrom(int(fd), p.buf[:], unix.MSG_PEEK)
+	switch {
+	case err == syscall.EAGAIN, err == syscall.EINTR:
+		return false, nil
+	case err != nil:
+		return true, err
+	}
+	p.n = n
+	return n == 0 || events&(unix.POLLHUP|pollPeerClosed) != 0, nil
+}

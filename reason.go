@@ -1,0 +1,98 @@
+package iwarp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// Reason says why a connection is plain TCP.
+type Reason uint8
+
+const (
+	ReasonNone             Reason = iota // it is not plain TCP
+	ReasonPolicy                         // the policy allows nothing else
+	ReasonNoDevice                       // there is no RDMA device, and the policy does not ask for iWARP in software
+	ReasonNoRoute                        // no RDMA device reaches the peer
+	ReasonNotIWARP                       // the peer speaks plain TCP, or hung up on the MPA request
+	ReasonDeclined                       // the peer refused the iWARP connection
+	ReasonHandshakeTimeout               // the peer did not answer the MPA request within HandshakeTimeout
+	ReasonSilent                         // the client sent nothing within FirstByteTimeout, as clients do whose server speaks first
+	ReasonPortConflict                   // the port is taken in the port space of the device
+	ReasonLimit                          // a limit was reached: queue pairs, memory, descriptors, half-open connections
+	ReasonFailed                         // the set-up failed in another way
+)
+
+// String returns the reason in words.
+func (r Reason) String() string {
+	names := [...]string{"none", "policy", "no rdma device", "no route through an rdma device", "peer does not speak iwarp",
+		"peer declined", "handshake timed out", "client was silent", "port conflict", "limit reached", "set-up failed"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return "unknown reason"
+}
+
+// An OffloadError says why OffloadRequire could not be met. It is found in the *net.OpError of a dial by errors.As.
+type OffloadError struct {
+	Reason Reason
+	Err    error // what happened, nil if the reason says it all
+}
+
+func (e *OffloadError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("offload required: %v", e.Reason)
+	}
+	return fmt.Sprintf("offload required: %v: %v", e.Reason, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *OffloadError) Unwrap() error { return e.Err }
+
+// Timeout reports whether the peer did not answer in time.
+func (e *OffloadError) Timeout() bool { return e.Reason == ReasonHandshakeTimeout }
+
+// Temporary is the same as Timeout.
+func (e *OffloadError) Temporary() bool { return e.Timeout() }
+
+// reasonOf sorts the failure of a connection set-up.
+func reasonOf(err error) Reason {
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	var known *OffloadError
+	var rejected *transport.RejectedError
+	switch {
+	case err == nil:
+		return ReasonNone
+	case errors.As(err, &known):
+		return known.Reason
+	case errors.As(err, &rejected):
+		return ReasonDeclined
+	case is(transport.ErrNoDevice):
+		return ReasonNoDevice
+	case is(transport.ErrNoRoute, syscall.ENETUNREACH, syscall.EHOSTUNREACH):
+		return ReasonNoRoute
+	case is(transport.ErrHandshakeTimeout, context.DeadlineExceeded, os.ErrDeadlineExceeded, syscall.ETIMEDOUT):
+		return ReasonHandshakeTimeout
+	case is(transport.ErrNotIWARP, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE):
+		return ReasonNotIWARP
+	case is(syscall.ECONNREFUSED):
+		return ReasonDeclined
+	case is(syscall.EADDRINUSE):
+		return ReasonPortConflict
+	case is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, transport.ErrQueueFull):
+		return ReasonLimit
+	}
+	return ReasonFailed
+}

@@ -1,0 +1,319 @@
+package iwarp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxBacklog is cut to net.core.somaxconn by the kernel, which is what package net asks for.
+const maxBacklog = 1<<16 - 1
+
+// socket is a bound TCP socket that neither listens nor is connected.
+type socket struct {
+	f     *os.File
+	v6    bool
+	only6 bool
+	local *net.TCPAddr
+}
+
+// bindTries bounds the search for a port that can be bound by number.
+const bindTries = 4
+
+// bindSocket binds in the order that lets nobody else in and is not stopped by TIME_WAIT: SO_REUSEADDR is
+// set for the bind, cleared while the socket is idle, and set again once it listens.
+//
+// A socket keeps its port when a connect fails only if it was bound to the port by its number. So for
+// port 0 a first socket finds the port, and holds it until a second one is bound to it.
+func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) (*socket, error) {
+	s := &socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6"}
+	dual := network == "tcp" && isWildcard(addr.IP)
+	if dual {
+		s.v6 = true
+	}
+	err := s.open(addr, control)
+	if dual && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
+		s.v6 = false
+		err = s.open(addr, control)
+	}
+	for try := 1; err == nil && addr.Port == 0; try++ {
+		finder, numbered := *s, *addr
+		numbered.Port = finder.local.Port
+		err = s.open(&numbered, control)
+		_ = finder.Close()
+		if err == nil {
+			break
+		}
+		if try < bindTries && errors.Is(err, syscall.EADDRINUSE) {
+			err = s.open(addr, control)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.reuse(false); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// reuse sets or clears SO_REUSEADDR.
+func (s *socket) reuse(on bool) error {
+	rc, err := s.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	v := 0
+	if on {
+		v = 1
+	}
+	return s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, v)
+}
+
+func (s *socket) open(addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) error {
+	family := unix.AF_INET
+	if s.v6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	s.f = os.NewFile(uintptr(fd), "tcp:"+addr.String())
+	if err := s.bind(addr, control); err != nil {
+		_ = s.f.Close()
+		return err
+	}
+	return nil
+}
+
+func (s *socket) bind(addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) error {
+	sa, err := s.sockaddr(addr)
+	if err != nil {
+		return err
+	}
+	rc, err := s.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if s.v6 {
+		only := 0
+		if s.only6 {
+			only = 1
+		}
+		if err := s.set(rc, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
+			return err
+		}
+	}
+	if err := s.reuse(true); err != nil {
+		return err
+	}
+	if control != nil {
+		if err := control(s.network(), addr.String(), rc); err != nil {
+			return err
+		}
+	}
+	if err := do(rc, "bind", func(fd int) error { return unix.Bind(fd, sa) }); err != nil {
+		return err
+	}
+	return do(rc, "getsockname", func(fd int) error {
+		sa, err := unix.Getsockname(fd)
+		if err == nil {
+			s.local = tcpAddr(sa)
+		}
+		return err
+	})
+}
+
+// network is the name that package net gives Control functions.
+func (s *socket) network() string {
+	if s.v6 {
+		return "tcp6"
+	}
+	return "tcp4"
+}
+
+func (s *socket) addr() *net.TCPAddr { return s.local }
+
+func (s *socket) Close() error { return s.f.Close() }
+
+func (s *socket) listen(control func(string, string, syscall.RawConn) error) (*net.TCPListener, error) {
+	rc, err := s.f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if control != nil {
+		if err := control(s.network(), s.local.String(), rc); err != nil {
+			return nil, err
+		}
+	}
+	listen := func(fd int) error { return unix.Listen(fd, maxBacklog) }
+	err = do(rc, "listen", listen)
+	switch reuseErr := s.reuse(true); {
+	case reuseErr != nil:
+		err = reuseErr
+	case errors.Is(err, syscall.EADDRINUSE):
+		// Connections in TIME_WAIT let only a socket listen that has the option already. A thief may
+		// come in between, but then only one of the two can listen.
+		err = do(rc, "listen", listen)
+	}
+	if err != nil {
+		_ = s.reuse(false)
+		return nil, err
+	}
+	l, err := net.FileListener(s.f)
+	if err != nil {
+		return nil, err
+	}
+	_ = s.f.Close() // l has a descriptor of its own
+	return l.(*net.TCPListener), nil
+}
+
+// reaches reports whether the socket's family can address a.
+func (s *socket) reaches(a netip.Addr) bool {
+	if isWildcard(s.local.IP) {
+		return a.Is4() && !s.only6 || a.Is6() && s.v6
+	}
+	return a.Is4() == (s.local.IP.To4() != nil)
+}
+
+// connect connects the socket, and gives up the attempt when ctx ends. After an error the socket is bound as before.
+func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*net.TCPConn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, ctxError(err)
+	}
+	sa, err := s.sockaddr(remote)
+	if err != nil {
+		return nil, err
+	}
+	rc, err := s.f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case d.ControlContext != nil:
+		err = d.ControlContext(ctx, s.network(), remote.String(), rc)
+	case d.Control != nil:
+		err = d.Control(s.network(), remote.String(), rc)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = do(rc, "connect", func(fd int) error { return unix.Connect(fd, sa) })
+	if errors.Is(err, unix.EINPROGRESS) || errors.Is(err, unix.EINTR) {
+		err = s.wait(ctx, rc)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := net.FileConn(s.f)
+	if err != nil {
+		_ = do(rc, "connect", disconnect)
+		return nil, err
+	}
+	_ = s.f.Close()
+	return c.(*net.TCPConn), nil
+}
+
+// wait waits for the end of a connect under way.
+func (s *socket) wait(ctx context.Context, rc syscall.RawConn) error {
+	stop := context.AfterFunc(ctx, func() { _ = s.f.SetWriteDeadline(time.Unix(1, 0)) })
+	var failure error
+	err := rc.Write(func(fd uintptr) bool {
+		code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+		switch errno := syscall.Errno(code); {
+		case err != nil:
+			failure = os.NewSyscallError("getsockopt", err)
+		case errno == unix.EINPROGRESS || errno == unix.EALREADY || errno == unix.EINTR:
+			return false
+		case errno != 0 && errno != unix.EISCONN:
+			failure = os.NewSyscallError("connect", errno)
+		default:
+			// The poller may wake us early: the peer's address is the proof.
+			_, err := unix.Getpeername(int(fd))
+			return err == nil
+		}
+		return true
+	})
+	if !stop() {
+		_ = do(rc, "connect", disconnect)
+		_ = s.f.SetWriteDeadline(time.Time{})
+		return ctxError(ctx.Err())
+	}
+	if err != nil {
+		return err
+	}
+	return failure
+}
+
+// disconnect ends a connection or the attempt at one; a socket that was bound explicitly stays so (connect(2)).
+func disconnect(fd int) error {
+	sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa)); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func (s *socket) set(rc syscall.RawConn, level, option, value int) error {
+	return do(rc, "setsockopt", func(fd int) error { return unix.SetsockoptInt(fd, level, option, value) })
+}
+
+// do makes a system call on the descriptor of rc.
+func do(rc syscall.RawConn, name string, call func(fd int) error) error {
+	var err error
+	if cerr := rc.Control(func(fd uintptr) { err = call(int(fd)) }); cerr != nil {
+		return cerr
+	}
+	return os.NewSyscallError(name, err)
+}
+
+func (s *socket) sockaddr(a *net.TCPAddr) (unix.Sockaddr, error) {
+	if !s.v6 {
+		sa := &unix.SockaddrInet4{Port: a.Port}
+		if ip := a.IP.To4(); ip != nil {
+			copy(sa.Addr[:], ip)
+		} else if len(a.IP) != 0 && !a.IP.IsUnspecified() {
+			return nil, &net.AddrError{Err: "non-IPv4 address", Addr: a.IP.String()}
+		}
+		return sa, nil
+	}
+	sa := &unix.SockaddrInet6{Port: a.Port}
+	if len(a.IP) != 0 && !a.IP.IsUnspecified() {
+		copy(sa.Addr[:], a.IP.To16())
+	}
+	if a.Zone != "" {
+		if ifi, err := net.InterfaceByName(a.Zone); err == nil {
+			sa.ZoneId = uint32(ifi.Index)
+		} else if n, err := strconv.ParseUint(a.Zone, 10, 32); err == nil {
+			sa.ZoneId = uint32(n)
+		}
+	}
+	return sa, nil
+}
+
+func tcpAddr(sa unix.Sockaddr) *net.TCPAddr {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+	case *unix.SockaddrInet6:
+		a := &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+		if sa.ZoneId != 0 {
+			a.Zone = strconv.FormatUint(uint64(sa.ZoneId), 10)
+			if ifi, err := net.InterfaceByIndex(int(sa.ZoneId)); err == nil {
+				a.Zone = ifi.Name
+			}
+		}
+		return a
+	}
+	return &net.TCPAddr{}
+}

@@ -1,0 +1,34 @@
+package iwarp
+
+import "sync/atomic"
+
+// ListenerStats counts what became of the connections of a Listener.
+type ListenerStats struct {
+	PlainTCP uint64 // made out as plain TCP, or taken for it
+	IWARP    uint64 // iWARP connections set up, over the kernel's TCP or a device
+
+	Silent          uint64 // of PlainTCP: those silent for FirstByteTimeout, or cut short by the bound on half-open connections
+	Refused         uint64 // plain TCP closed because of OffloadRequire
+	HandshakeFailed uint64 // dropped: the MPA request was bad or not completed in time, or the set-up failed
+	Overflowed      uint64 // half-open connections cut short because there were too many at once
+
+	HalfOpen int // connections at present that are not made out yet, or wait for room in the queue of Accept
+	Ready    int // connections at present that wait for Accept
+}
+
+type counters struct {
+	plain, iwarp, silent, refused, failed, overflowed atomic.Uint64
+}
+
+// Stats returns the present counts. With OffloadNever only PlainTCP is counted, when Accept returns.
+func (l *Listener) Stats() ListenerStats {
+	if !l.ok() {
+		return ListenerStats{}
+	}
+	c := &l.counters
+	return ListenerStats{
+		PlainTCP: c.plain.Load(), IWARP: c.iwarp.Load(), Silent: c.silent.Load(), Refused: c.refused.Load(),
+		HandshakeFailed: c.failed.Load(), Overflowed: c.overflowed.Load(),
+		HalfOpen: len(l.slots), Ready: len(l.ready),
+	}
+}

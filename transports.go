@@ -1,0 +1,46 @@
+package iwarp
+
+import (
+	"context"
+	"net"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
+)
+
+// A kernelTransport makes queue pairs of TCP connections of the kernel.
+type kernelTransport interface {
+	transport.Transport
+	Client(c *net.TCPConn, o *transport.Options) (transport.Connector, error)
+	// Server reads the MPA request of c.
+	Server(ctx context.Context, c *net.TCPConn, o *transport.Options) (transport.Request, error)
+}
+
+// Software iWARP needs nothing but the kernel's TCP, so it is always there.
+func init() { transport.Register(soft.New(nil)) }
+
+// split sorts transports, or the registered ones for nil, by what their connections are made of, and keeps their order.
+func split(list []transport.Transport) (devices []transport.Transport, kernel []kernelTransport) {
+	if list == nil {
+		list = transport.Registered()
+	}
+	for _, t := range list {
+		if k, ok := t.(kernelTransport); ok {
+			kernel = append(kernel, k)
+		} else if t != nil {
+			devices = append(devices, t)
+		}
+	}
+	return devices, kernel
+}
+
+// revision1 dials peers that know nothing newer than RFC 5044.
+var revision1 = soft.New(&soft.Config{Revision: 1})
+
+// olderRevision returns the transport to try if a peer may have stumbled over the MPA revision of t.
+func olderRevision(t transport.Transport) (kernelTransport, bool) {
+	if _, ok := t.(*soft.Transport); ok && t != transport.Transport(revision1) {
+		return revision1, true
+	}
+	return nil, false
+}
