@@ -1,0 +1,160 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// MaxMessage is the largest message of any measurement, in bytes.
+const MaxMessage = 1 << 20
+
+// A Client measures over one connection to the peer. One goroutine at a time may use it.
+type Client struct {
+	conn net.Conn
+	head [requestLen]byte
+	buf  []byte
+}
+
+// Connect dials the peer over p.
+func Connect(ctx context.Context, p Path, peer *Peer) (*Client, error) {
+	c, err := p.Dial(ctx, peer.Addresses[p.Name])
+	if err != nil {
+		return nil, fmt.Errorf("dial over %s: %w", p.Name, err)
+	}
+	buf := make([]byte, MaxMessage)
+	for i := range buf {
+		buf[i] = byte(i * 31)
+	}
+	return &Client{conn: c, buf: buf}, nil
+}
+
+// Conn returns the connection itself.
+func (c *Client) Conn() net.Conn { return c.conn }
+
+// Close closes the connection.
+func (c *Client) Close() error { return c.conn.Close() }
+
+func (c *Client) ask(op byte, size int, count uint64) error {
+	if size > len(c.buf) {
+		return fmt.Errorf("message of %d bytes exceeds %d", size, len(c.buf))
+	}
+	request{op: op, size: uint32(size), count: count}.put(c.head[:])
+	_, err := c.conn.Write(c.head[:])
+	return err
+}
+
+func (c *Client) answer() (uint64, error) {
+	_, err := io.ReadFull(c.conn, c.head[:answerLen])
+	return binary.BigEndian.Uint64(c.head[:]), err
+}
+
+// StartEcho has the peer send back count messages of size bytes, or every message until the end of the stream if count is 0.
+func (c *Client) StartEcho(size int, count uint64) error { return c.ask(opEcho, size, count) }
+
+// RoundTrip sends a message of size bytes and waits until it has come back.
+func (c *Client) RoundTrip(size int) error {
+	if _, err := c.conn.Write(c.buf[:size]); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c.conn, c.buf[:size])
+	return err
+}
+
+// PingPong makes count round trips of size bytes and adds the time of each to h.
+func (c *Client) PingPong(size int, count uint64, h *Histogram) error {
+	if err := c.StartEcho(size, count); err != nil {
+		return err
+	}
+	last := time.Now()
+	for range count {
+		if err := c.RoundTrip(size); err != nil {
+			return err
+		}
+		now := time.Now()
+		h.Add(now.Sub(last))
+		last = now
+	}
+	return nil
+}
+
+// StartSend has the peer take everything until FinishSend.
+func (c *Client) StartSend() error { return c.ask(opSink, 0, 0) }
+
+// Send sends one message of size bytes.
+func (c *Client) Send(size int) error {
+	_, err := c.conn.Write(c.buf[:size])
+	return err
+}
+
+// FinishSend ends the stream in this direction and returns how many bytes the peer has received.
+func (c *Client) FinishSend() (uint64, error) {
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if !ok {
+		return 0, errors.New("the connection cannot be closed in one direction")
+	}
+	if err := half.CloseWrite(); err != nil {
+		return 0, err
+	}
+	return c.answer()
+}
+
+// OneWay sends count messages of size bytes and returns the time until the peer has received all of them.
+func (c *Client) OneWay(size int, count uint64) (time.Duration, error) {
+	start := time.Now()
+	if err := c.ask(opSink, size, count); err != nil {
+		return 0, err
+	}
+	for range count {
+		if err := c.Send(size); err != nil {
+			return 0, err
+		}
+	}
+	total, err := c.answer()
+	if err == nil && total != uint64(size)*count {
+		err = fmt.Errorf("peer received %d bytes of %d", total, uint64(size)*count)
+	}
+	return time.Since(start), err
+}
+
+// PeerCPUTime returns the processor time that the peer's process has used.
+func (c *Client) PeerCPUTime() (time.Duration, error) {
+	if err := c.ask(opUsage, 0, 0); err != nil {
+		return 0, err
+	}
+	v, err := c.answer()
+	return time.Duration(v), err
+}
+
+// SetUp makes a connection over p, has one byte go there and back, and resets it, so that a long run does not use
+// up the ports in TIME_WAIT.
+func SetUp(ctx context.Context, p Path, address string) error {
+	c, err := p.Dial(ctx, address)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var b [requestLen + 1]byte
+	request{op: opEcho, size: 1, count: 1}.put(b[:])
+	if _, err := c.Write(b[:]); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(c, b[:1]); err != nil {
+		return err
+	}
+	if under, ok := c.(interface{ NetConn() net.Conn }); ok { // crypto/tls
+		c = under.NetConn()
+	}
+	l, ok := c.(interface{ SetLinger(sec int) error })
+	if !ok {
+		return errors.New("the connection cannot be reset")
+	}
+	if err := l.SetLinger(0); err != nil {
+		return err
+	}
+	return c.Close()
+}

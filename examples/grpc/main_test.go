@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/rdmanet/iwarp/examples/grpc/blobpb"
+)
+
+func TestMain(m *testing.M) {
+	os.Unsetenv("IWARP_OFFLOAD") // which would change the server's policy
+	goleak.VerifyTestMain(m)
+}
+
+// output is what the program prints, from several goroutines at once.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+func TestBothEnds(t *testing.T) {
+	var out output
+	require.NoError(t, command(t.Context(), []string{"-size", "3000000"}, &out))
+	s := out.String()
+	require.Equal(t, 2, strings.Count(s, "over iWARP (transport soft"), s)
+	require.Equal(t, 2, strings.Count(s, "over plain TCP (reason: "), s)
+	require.Equal(t, 2, strings.Count(s, "download stream: 3.0 MB"), s)
+	require.Equal(t, 2, strings.Count(s, "upload stream: 3.0 MB"), s)
+	require.Equal(t, 4, strings.Count(s, "SHA-256 agrees"), s)
+}
+
+// TestSeparately runs the two ends by two commands, as one would on two hosts.
+func TestSeparately(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	var out output
+	served := make(chan error, 1)
+	go func() { served <- command(ctx, []string{"-listen", "127.0.0.1:0"}, &out) }()
+	var address string
+	require.Eventually(t, func() bool {
+		m := regexp.MustCompile(`serving on (\S+),`).FindStringSubmatch(out.String())
+		if m != nil {
+			address = m[1]
+		}
+		return m != nil
+	}, 10*time.Second, time.Millisecond)
+
+	for _, policy := range []string{"require", "prefer", "never", "auto"} {
+		require.NoError(t, command(t.Context(), []string{"-connect", address, "-size", "500000", "-offload", policy}, &output{}))
+	}
+	require.Equal(t, 2, strings.Count(out.String(), "over iWARP"), out.String())
+
+	stop()
+	require.NoError(t, <-served)
+	err := command(t.Context(), []string{"-connect", address}, &output{})
+	require.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
+}
+
+func TestContentFollowsFromItsSeed(t *testing.T) {
+	sum := func(b *blobpb.Blob) *blobpb.Summary {
+		s, err := blobs{}.Checksum(t.Context(), b)
+		require.NoError(t, err)
+		return s
+	}
+	one := sum(&blobpb.Blob{Size: 1000, Seed: 1})
+	require.True(t, equal(one, sum(&blobpb.Blob{Size: 1000, Seed: 1})))
+	require.False(t, equal(one, sum(&blobpb.Blob{Size: 1000, Seed: 2})))
+	require.False(t, equal(one, sum(&blobpb.Blob{Size: 1001, Seed: 1})))
+}
+
+func TestWrongUse(t *testing.T) {
+	for _, args := range [][]string{{"stray"}, {"-no-such-flag"}, {"-offload", "perhaps"}, {"-listen", "not an address"}} {
+		require.Error(t, command(t.Context(), args, &output{}), args)
+	}
+	for _, size := range []int64{-1, maxSize + 1} {
+		_, err := blobs{}.Checksum(t.Context(), &blobpb.Blob{Size: size})
+		require.Equal(t, codes.InvalidArgument, status.Code(err))
+	}
+}

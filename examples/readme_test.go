@@ -1,0 +1,154 @@
+package examples
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/rdmanet/iwarp"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// told is a dial function that passes on what Describe says of its connections.
+func told(t *testing.T, dial func(ctx context.Context, network, address string) (net.Conn, error)) (func(context.Context, string, string) (net.Conn, error), <-chan iwarp.Info) {
+	infos := make(chan iwarp.Info, 16)
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err == nil {
+			info, ok := iwarp.Describe(c)
+			if !ok {
+				t.Error("a connection of ours has no description")
+			}
+			infos <- info
+		}
+		return c, err
+	}, infos
+}
+
+func TestHTTP(t *testing.T) {
+	for _, c := range []struct {
+		policy    iwarp.Offload
+		transport string
+	}{{iwarp.OffloadPrefer, "soft"}, {iwarp.OffloadNever, "tcp"}} {
+		t.Run(c.policy.String(), func(t *testing.T) {
+			l, err := iwarp.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") })
+			server := &http.Server{Handler: handler}
+			served := make(chan error, 1)
+			go func() { served <- server.Serve(l) }()
+			defer func() {
+				require.NoError(t, server.Shutdown(t.Context()))
+				require.ErrorIs(t, <-served, http.ErrServerClosed)
+			}()
+
+			d := &iwarp.Dialer{Timeout: 5 * time.Second, Offload: c.policy}
+			dial, infos := told(t, d.DialContext)
+			client := &http.Client{Transport: &http.Transport{DialContext: dial}}
+			defer client.CloseIdleConnections()
+			require.Equal(t, "hello", get(t, client, "http://"+l.Addr().String()))
+			require.Equal(t, c.transport, (<-infos).Transport)
+		})
+	}
+}
+
+// TestHTTP2OverTLS puts encryption, and with it HTTP/2, above iWARP.
+func TestHTTP2OverTLS(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
+	require.NoError(t, server.Listener.Close())
+	var err error
+	server.Listener, err = iwarp.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	d := &iwarp.Dialer{Offload: iwarp.OffloadRequire}
+	dial, infos := told(t, d.DialContext)
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: dial, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com"},
+	}}
+	defer client.CloseIdleConnections()
+	require.Equal(t, "HTTP/2.0", get(t, client, server.URL))
+	require.Equal(t, "soft", (<-infos).Transport)
+}
+
+// TestGRPCByEnvironment leaves the policy to the environment.
+func TestGRPCByEnvironment(t *testing.T) {
+	for policy, transport := range map[string]string{"prefer": "soft", "never": "tcp"} {
+		t.Run(policy, func(t *testing.T) {
+			l, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadPrefer}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			server := grpc.NewServer()
+			grpc_health_v1.RegisterHealthServer(server, health.NewServer())
+			served := make(chan error, 1)
+			go func() { served <- server.Serve(l) }()
+			defer func() {
+				server.Stop()
+				require.NoError(t, <-served)
+			}()
+
+			t.Setenv("IWARP_OFFLOAD", policy)
+			dial, infos := told(t, func(ctx context.Context, _, address string) (net.Conn, error) {
+				return iwarp.ContextDialer(ctx, address)
+			})
+			conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return dial(ctx, "tcp", address) }))
+			require.NoError(t, err)
+			defer conn.Close()
+			answer, err := grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+			require.NoError(t, err)
+			require.Equal(t, grpc_health_v1.HealthCheckResponse_SERVING, answer.GetStatus())
+			require.Equal(t, transport, (<-infos).Transport)
+		})
+	}
+}
+
+// TestFallbackTellsWhy dials a server that knows nothing of iWARP, and like many waits for more when it gets a request for it.
+func TestFallbackTellsWhy(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	address := server.Listener.Addr().String()
+
+	const patience = 100 * time.Millisecond
+	c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer, HandshakeTimeout: patience}).Dial("tcp", address)
+	require.NoError(t, err)
+	defer c.Close()
+	require.IsType(t, &net.TCPConn{}, c)
+	info, ok := iwarp.Describe(c)
+	require.True(t, ok)
+	require.Equal(t, "tcp", info.Transport)
+	require.Equal(t, iwarp.ReasonHandshakeTimeout, info.Reason)
+
+	_, err = (&iwarp.Dialer{Offload: iwarp.OffloadRequire, HandshakeTimeout: patience}).Dial("tcp", address)
+	var why *iwarp.OffloadError
+	require.True(t, errors.As(err, &why), "%v", err)
+	require.Equal(t, iwarp.ReasonHandshakeTimeout, why.Reason)
+}
+
+func get(t *testing.T, client *http.Client, url string) string {
+	t.Helper()
+	resp, err := client.Get(url)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return string(b)
+}
