@@ -1,0 +1,124 @@
+package rdmanet
+
+import (
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Close tells the peer that the connection is at its end and closes it. It does not wait for the peer; what was written still
+// goes out. Calls under way return with net.ErrClosed, as does a second Close. After SetLinger(0) the connection is
+// reset instead; after a positive value Close waits that long for the host to have sent everything.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return c.opError("close", net.ErrClosed)
+	}
+	c.closed = true
+	linger := c.linger
+	c.rd.rouse()
+	c.wr.rouse()
+	c.mu.Unlock()
+	if linger == 0 {
+		c.qp.Abort()
+	} else {
+		c.sendEnd(true)
+		if linger > 0 {
+			c.qp.Interrupt()
+			c.lingerFor(time.Duration(linger) * time.Second)
+		}
+		// It is an error only if the connection is at its end already.
+		c.qp.Close()
+	}
+	if c.rd.lock.TryLock() {
+		c.ring.release()
+		c.rd.lock.Unlock()
+	}
+	return nil
+}
+
+// lingerFor waits until the host has sent everything.
+func (c *Conn) lingerFor(d time.Duration) {
+	deadline := time.Now().Add(d)
+	for !passed(deadline) {
+		if err := c.qp.Drain(deadline); err == nil || fatal(err) {
+			return
+		}
+	}
+}
+
+// CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF behind what was. Reading goes on.
+func (c *Conn) CloseWrite() error {
+	c.mu.Lock()
+	switch {
+	case c.closed:
+		c.mu.Unlock()
+		return c.opError("close", net.ErrClosed)
+	case c.writeClosed:
+		c.mu.Unlock()
+		return nil
+	case c.err != nil && !c.peerFinished:
+		c.mu.Unlock()
+		return c.opError("close", os.NewSyscallError("shutdown", syscall.ENOTCONN))
+	}
+	interrupt := c.interrupts(&c.wr)
+	c.mu.Unlock()
+	c.sendEnd(false)
+	if interrupt {
+		c.qp.Interrupt()
+	}
+	return nil
+}
+
+// CloseRead makes this and later calls of Read return io.EOF. The peer is not told, unless writing is at its end too.
+func (c *Conn) CloseRead() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return c.opError("close", net.ErrClosed)
+	}
+	c.readClosed = true
+	both := c.writeClosed
+	interrupt := c.interrupts(&c.rd)
+	c.mu.Unlock()
+	if both {
+		c.sendEnd(true)
+	}
+	if interrupt {
+		c.qp.Interrupt()
+	}
+	return nil
+}
+
+// sendEnd posts the word that ends what is written, behind all data, or the one that ends the connection. It does nothing if
+// that was done before.
+func (c *Conn) sendEnd(both bool) {
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
+	c.mu.Lock()
+	value := uint32(ctrlShutdown)
+	if both || c.readClosed || c.peerFinished {
+		value = ctrlDisconnect
+	}
+	if both && c.peerFinished && c.writeClosed {
+		c.disconnected = true // both directions are at their end, and the peer knows
+	}
+	needed := !c.disconnected && (!c.writeClosed || both) && !c.peerDisconnected && c.err == nil && c.sendErr == nil
+	c.writeClosed = true
+	c.disconnected = c.disconnected || value == ctrlDisconnect
+	var b *batch
+	if needed {
+		b = batches.Get().(*batch)
+		c.addWord(b, makeWord(opCtrl, value), 0, c.stage.control(1))
+	}
+	c.mu.Unlock()
+	if b == nil {
+		return
+	}
+	if err := c.post(b); err != nil {
+		c.sendFailed(err)
+	}
+	b.release()
+}

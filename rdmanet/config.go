@@ -1,0 +1,56 @@
+package rdmanet
+
+import "github.com/pkg/errors"
+
+// Config tunes connections. The zero value means the defaults.
+type Config struct {
+	// RingSize is the size in bytes of the receive ring: how much the peer may send ahead of the calls of Read. It
+	// is rounded up to a multiple of 16. 0 means 1 MiB, or 256 KiB with a transport that needs memory for it from the
+	// start; else it must be from 4 KiB to 512 MiB.
+	RingSize int
+	// Credits is how many messages the peer may send ahead of the calls of Read; a Write of the peer is at least one.
+	// 0 means 384; else it must be from 16 to 32767. The depth of the transport's receive queue limits it too.
+	Credits int
+	// MaxSegment is the size in bytes of the largest FPDU sent to a peer that takes more than one TCP segment. 0
+	// means 32 KiB. A peer that takes less gets less.
+	MaxSegment int
+	// Plain has the connection be a pure rsocket, even towards a peer that could do more.
+	Plain bool
+}
+
+const (
+	defaultRing    = 1 << 20
+	defaultMemRing = 256 << 10
+	defaultCredits = 384
+	defaultSegment = 32 << 10
+
+	minRing, maxRing       = 4 << 10, 512 << 20
+	minCredits, maxCredits = 16, 1<<15 - 1
+)
+
+// withDefaults returns c with every default in place. Virtual says whether the ring costs no memory.
+func (c *Config) withDefaults(virtual bool) (Config, error) {
+	var d Config
+	if c != nil {
+		d = *c
+	}
+	switch {
+	case d.RingSize == 0 && virtual:
+		d.RingSize = defaultRing
+	case d.RingSize == 0:
+		d.RingSize = defaultMemRing
+	case d.RingSize < minRing || d.RingSize > maxRing:
+		return d, errors.Errorf("ring size %d is out of range; use %d to %d bytes", d.RingSize, minRing, maxRing)
+	}
+	d.RingSize = (d.RingSize + 15) &^ 15
+	if d.Credits == 0 {
+		d.Credits = defaultCredits
+	}
+	if d.Credits < minCredits || d.Credits > maxCredits {
+		return d, errors.Errorf("credits %d are out of range; use %d to %d", d.Credits, minCredits, maxCredits)
+	}
+	if d.MaxSegment == 0 {
+		d.MaxSegment = defaultSegment
+	}
+	return d, nil
+}

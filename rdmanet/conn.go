@@ -1,0 +1,77 @@
+package rdmanet
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// A Conn is a stream connection over a queue pair. Its methods may be called by several goroutines at once, and behave
+// as those of net.TCPConn; Reads, and Writes, are done one after another.
+//
+// Read returns io.EOF only after the peer has finished writing, or has closed, in words. A connection that ends without
+// fails with an error that matches io.ErrUnexpectedEOF, or syscall.ECONNRESET where it was reset.
+type Conn struct {
+	qp            transport.QueuePair
+	local, remote *net.TCPAddr
+	attributes    transport.Attributes
+	order         byteOrder // of words, and of entries written to the peer's table
+	peerTable     sge
+	extended      bool
+	chunk         int    // bytes of the largest message sent
+	stage         *stage // nil if the transport takes all data inline
+
+	ring  ring
+	slots slots // belongs to the driver
+
+	behind bool // belongs to the holder of the write side: what was posted before may not all have been taken by the host
+
+	// Locks are taken in this order: the side's, sendMu, mu, the ring's. The queue pair is never used with mu or
+	// the ring's held, as it may place bytes during any call.
+	rd, wr side
+	sendMu sync.Mutex // held from taking note of what is to be sent until it is posted
+
+	mu  sync.Mutex // guards the rest
+	in  inbound
+	out outbound
+
+	driver                         *side // whose call has the right to wait for the queue pair, and to poll it
+	closed, readClosed             bool
+	writeClosed                    bool  // SHUTDOWN or DISCONNECT is sent, or about to be
+	disconnected                   bool  // DISCONNECT is sent, or about to be
+	peerFinished, peerDisconnected bool  // SHUTDOWN or DISCONNECT, resp. DISCONNECT, has arrived
+	err                            error // why the queue pair ended; all that came before is in the ring
+	sendErr                        error // why nothing can be sent, known before err is
+	linger                         int   // seconds, as SetLinger has it
+	noKeepAlive                    bool
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+// A side is what Read and Write each have of their own.
+type side struct {
+	lock sync.Mutex // held by the call under way
+
+	// The others are guarded by Conn.mu.
+	deadline time.Time
+	parked   bool // waits for wake, as the other side's call is the driver
+	wake     chan struct{}
+	timer    *time.Timer
+
+	draining atomic.Bool // waits for the queue pair to take what was posted
+}
+
+// LocalAddr returns the local address, a *net.TCPAddr. It stays valid after Close.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr returns the peer's address, a *net.TCPAddr. It stays valid after Close.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// Attributes returns what was negotiated for the queue pair below. It stays valid after Close.
+func (c *Conn) Attributes() transport.Attributes { return c.attributes }
+
+// Extended reports whether the peer is of this package too, and both ends do more than rsockets.
+func (c *Conn) Extended() bool { return c.extended }

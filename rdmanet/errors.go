@@ -1,0 +1,67 @@
+package rdmanet
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// ErrProtocol is found by errors.Is in the error of a connection whose peer broke the rules of the rsocket protocol. Such an
+// error also matches syscall.ECONNRESET.
+var ErrProtocol = errors.New("peer violates the rsocket protocol")
+
+type protocolError struct{ what string }
+
+func (e *protocolError) Error() string   { return ErrProtocol.Error() + ": " + e.what }
+func (e *protocolError) Unwrap() []error { return []error{ErrProtocol, syscall.ECONNRESET} }
+
+// cause finds what goes into an OpError for an error of the queue pair during op.
+func cause(op string, err error) error {
+	var outer *net.OpError
+	if errors.As(err, &outer) {
+		err = outer.Err
+	}
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return net.ErrClosed
+	case errors.Is(err, io.EOF):
+		return io.ErrUnexpectedEOF
+	}
+	if e, ok := err.(syscall.Errno); ok {
+		return os.NewSyscallError(op, e)
+	}
+	return err
+}
+
+// readError is what a Read says once the queue pair has ended with err and all that came before is read.
+func readError(err error) error { return cause("read", err) }
+
+// writeError is what a Write says once the queue pair has ended with err.
+func writeError(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return brokenPipe()
+	}
+	return cause("write", err)
+}
+
+func brokenPipe() error { return os.NewSyscallError("write", syscall.EPIPE) }
+
+// opError wraps err, which must not be nil, as package net does.
+func (c *Conn) opError(op string, err error) error {
+	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
+}
+
+// setError wraps err, which must not be nil, as package net does for settings of one end.
+func (c *Conn) setError(err error) error {
+	return &net.OpError{Op: "set", Net: "tcp", Addr: c.local, Err: err}
+}
+
+// fatal reports whether err of Wait or Drain means that the queue pair is at its end.
+func fatal(err error) bool {
+	return err != nil && err != transport.ErrInterrupted && err != os.ErrDeadlineExceeded &&
+		!errors.Is(err, transport.ErrInterrupted) && !errors.Is(err, os.ErrDeadlineExceeded)
+}

@@ -1,0 +1,115 @@
+package rdmanet
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// A transport offers what it can of these on its queue pair; they mean what they mean for a net.TCPConn.
+type (
+	keepAliver interface {
+		SetKeepAliveConfig(net.KeepAliveConfig) error
+	}
+	noDelayer interface {
+		SetNoDelay(bool) error
+	}
+	bufferer interface {
+		SetReadBuffer(int) error
+		SetWriteBuffer(int) error
+	}
+)
+
+// set applies an option unless the connection is closed. wrap says which ends the error names.
+func (c *Conn) set(wrap func(error) error, option func() error) error {
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	err := net.ErrClosed
+	if !closed {
+		err = option()
+	}
+	if err == nil {
+		return nil
+	}
+	return wrap(cause("set", err))
+}
+
+func (c *Conn) peerError(err error) error { return c.opError("set", err) }
+
+// SetNoDelay sets whether small messages are sent at once, which is the default. A transport that always does so
+// returns an error that matches errors.ErrUnsupported for false.
+func (c *Conn) SetNoDelay(noDelay bool) error {
+	return c.set(c.peerError, func() error {
+		if t, ok := c.qp.(noDelayer); ok {
+			return t.SetNoDelay(noDelay)
+		}
+		if noDelay {
+			return nil
+		}
+		return errors.ErrUnsupported
+	})
+}
+
+// SetKeepAlive sets whether the transport looks after a silent peer. The error matches errors.ErrUnsupported if it cannot.
+func (c *Conn) SetKeepAlive(keepalive bool) error {
+	c.mu.Lock()
+	c.noKeepAlive = !keepalive
+	c.mu.Unlock()
+	return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: keepalive, Idle: -1, Interval: -1, Count: -1})
+}
+
+// SetKeepAlivePeriod sets how long the peer may be silent before the transport looks after it.
+func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
+	c.mu.Lock()
+	enable := !c.noKeepAlive
+	c.mu.Unlock()
+	return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: enable, Idle: d, Interval: -1, Count: -1})
+}
+
+// SetKeepAliveConfig configures how the transport looks after a silent peer, as net.TCPConn does. The error matches
+// errors.ErrUnsupported if it cannot.
+func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
+	return c.set(c.peerError, func() error {
+		t, ok := c.qp.(keepAliver)
+		if !ok {
+			return errors.ErrUnsupported
+		}
+		c.mu.Lock()
+		c.noKeepAlive = !config.Enable
+		c.mu.Unlock()
+		return t.SetKeepAliveConfig(config)
+	})
+}
+
+// SetLinger sets what Close does with data not sent yet: sec < 0, the default, has it sent in the background; 0 resets the
+// connection; with sec > 0 Close waits for up to that many seconds until the host has sent it.
+func (c *Conn) SetLinger(sec int) error {
+	return c.set(c.peerError, func() error {
+		c.mu.Lock()
+		c.linger = max(sec, -1)
+		c.mu.Unlock()
+		return nil
+	})
+}
+
+// SetReadBuffer sets the size in bytes of the receive buffer that the transport uses below the stream's own ring. The
+// error matches errors.ErrUnsupported if it has none.
+func (c *Conn) SetReadBuffer(bytes int) error {
+	return c.setBuffer(func(t bufferer) error { return t.SetReadBuffer(bytes) })
+}
+
+// SetWriteBuffer sets the size in bytes of the transport's transmit buffer. The error matches errors.ErrUnsupported if it
+// has none.
+func (c *Conn) SetWriteBuffer(bytes int) error {
+	return c.setBuffer(func(t bufferer) error { return t.SetWriteBuffer(bytes) })
+}
+
+func (c *Conn) setBuffer(option func(bufferer) error) error {
+	return c.set(c.setError, func() error {
+		if t, ok := c.qp.(bufferer); ok {
+			return option(t)
+		}
+		return errors.ErrUnsupported
+	})
+}

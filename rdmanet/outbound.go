@@ -1,0 +1,100 @@
+package rdmanet
+
+// Outbound is what the peer lets us send: two windows, the space of its ring and the number of messages. It is not safe
+// for concurrent use.
+type outbound struct {
+	limit, sent uint16 // messages that may be sent, and that were, in all; both wrap
+	credits     uint16 // first limit, for a plain rsocket also the number of its receives
+	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
+
+	target [tableEntries]sge // space that may be filled, strictly in turn
+	cur    int               // the one to fill now
+	next   int               // the entry that the peer writes next
+
+	own sge // table as the peer is told of it
+
+	// table is where the peer writes. With a transport that places by software, filled marks the bytes of each
+	// entry that have arrived since it was last taken over.
+	table  []byte
+	filled [tableEntries]uint16
+	placed bool
+	order  byteOrder // of the entries
+}
+
+const allFilled = 1<<sgeLen - 1
+
+// start sets what the peer told when it connected.
+func (o *outbound) start(peer *connData, order byteOrder, extended bool) {
+	o.limit, o.credits, o.order = peer.credits, peer.credits, order
+	o.target[0], o.next = peer.ring, 1
+	if !extended {
+		// A plain rsocket has as many receives as it gives credits, none for words that need no credit. iWARP cannot
+		// repeat a Send that finds no receive, so some credits must stay unused.
+		o.reserve = min(max(8, o.credits/8), o.credits/2)
+		return
+	}
+	if peer.ext.wholeRing {
+		second := peer.ring
+		second.addr += uint64(second.length)
+		o.target[1], o.next = second, 0
+	}
+}
+
+// ready reports whether a message may be sent.
+func (o *outbound) ready() bool {
+	return o.limit-o.sent > o.reserve && o.target[o.cur].length != 0
+}
+
+// take takes space for one message of up to n bytes. The result has length 0 if none may be sent.
+func (o *outbound) take(n int) sge {
+	if n <= 0 || !o.ready() {
+		return sge{}
+	}
+	t := &o.target[o.cur]
+	space := *t
+	if uint64(n) < uint64(space.length) {
+		space.length = uint32(n)
+	}
+	space.length = min(space.length, maxValue)
+	t.addr += uint64(space.length)
+	t.length -= space.length
+	if t.length == 0 {
+		o.cur = (o.cur + 1) % tableEntries
+	}
+	o.sent++
+	return space
+}
+
+// place takes bytes that the peer has written off bytes into the table.
+func (o *outbound) place(off uint64, p []byte) {
+	for i, b := range p {
+		at := off + uint64(i)
+		o.table[at] = b
+		o.filled[at/sgeLen] |= 1 << (at % sgeLen)
+	}
+}
+
+// update acts on a limit word: it takes over the space that was written before it, and the limit. It returns what is
+// wrong with them, if anything.
+func (o *outbound) update(limit uint16) error {
+	// A limit may move by as much as the peer has receives; more than half the range is a move backwards.
+	if step := limit - o.limit; step > max(o.credits, 1<<15-1) || uint32(o.limit-o.sent)+uint32(step) > 1<<16-1 {
+		return &protocolError{"limit moves backwards"}
+	}
+	o.limit = limit
+	for o.target[o.next].length == 0 && (!o.placed || o.filled[o.next] == allFilled) {
+		entry := o.table[sgeLen*o.next:][:sgeLen]
+		s := o.order.sge(entry)
+		if s.length == 0 {
+			break
+		}
+		if wraps(s.addr, uint64(s.length)) {
+			return &protocolError{"space reaches beyond 64 bits of address"}
+		}
+		o.target[o.next] = s
+		clear(entry)
+		o.filled[o.next] = 0
+		o.next = (o.next + 1) % tableEntries
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package rdmanet
+
+import (
+	"sync"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// await lets some time pass in which something may change for s, until deadline at the latest. The caller holds mu, which is
+// released meanwhile, and looks at its condition again.
+//
+// The first who waits becomes the driver, and stays it until leave: it waits for the queue pair, and wakes the other side.
+func (c *Conn) await(s *side, deadline time.Time) {
+	if c.driver != nil && c.driver != s {
+		c.park(s, deadline)
+		return
+	}
+	c.driver = s
+	c.mu.Unlock()
+	c.drive(deadline)
+	c.mu.Lock()
+}
+
+// leave ends what await began, and has the other side drive if it waits. The caller holds mu.
+func (c *Conn) leave(s *side) {
+	if c.driver != s {
+		return
+	}
+	c.driver = nil
+	c.rd.rouse()
+	c.wr.rouse()
+}
+
+// park waits while the other side drives.
+func (c *Conn) park(s *side, deadline time.Time) {
+	s.parked = true
+	if s.wake == nil {
+		s.wake = make(chan struct{}, 1)
+	}
+	var expired <-chan time.Time
+	if !deadline.IsZero() {
+		if s.timer == nil {
+			s.timer = time.NewTimer(time.Until(deadline))
+		} else {
+			s.timer.Reset(time.Until(deadline))
+		}
+		expired = s.timer.C
+	}
+	c.mu.Unlock()
+	select {
+	case <-s.wake:
+	case <-expired:
+	}
+	if expired != nil {
+		s.timer.Stop()
+	}
+	c.mu.Lock()
+	s.parked = false
+}
+
+// rouse wakes s if it is parked. The caller holds mu.
+func (s *side) rouse() {
+	if !s.parked {
+		return
+	}
+	s.parked = false
+	select {
+	case s.wake <- struct{}{}:
+	default: // it has been woken already
+	}
+}
+
+// interrupts reports whether the queue pair must be interrupted for s to look at its condition again, and wakes it where that
+// is not needed. The caller holds mu.
+func (c *Conn) interrupts(s *side) bool {
+	s.rouse()
+	return c.driver == s || s.draining.Load()
+}
+
+// drive waits for the queue pair and acts on what has arrived. Only the driver may call it.
+func (c *Conn) drive(deadline time.Time) {
+	err := c.qp.Wait(deadline)
+	switch {
+	case err == nil:
+		c.poll()
+	case fatal(err):
+		c.ended(err)
+	}
+}
+
+// ended takes note that the queue pair has ended with err, and that nothing is left to poll.
+func (c *Conn) ended(err error) {
+	if fault := c.ring.faulted(); fault != nil {
+		err = fault
+	}
+	c.mu.Lock()
+	c.fail(err)
+	c.mu.Unlock()
+}
+
+// fail ends the stream with err, unless it has ended already. The caller holds mu.
+func (c *Conn) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+	c.rd.rouse()
+	c.wr.rouse()
+}
+
+type completions [32]transport.Completion
+
+var completionPool = sync.Pool{New: func() any { return new(completions) }}
+
+// poll acts on all completions that are there. Only the driver may call it.
+func (c *Conn) poll() {
+	var lost bool
+	var err error
+	wc := completionPool.Get().(*completions)
+	for err == nil && !lost {
+		n := c.qp.Poll(wc[:])
+		if n == 0 {
+			break
+		}
+		lost, err = c.take(wc[:n])
+	}
+	completionPool.Put(wc)
+
+	c.mu.Lock()
+	if err != nil {
+		c.fail(err)
+	}
+	disconnected := c.peerDisconnected
+	small := c.in.creditsDue(2)
+	c.mu.Unlock()
+	switch {
+	case err != nil:
+		c.qp.Abort()
+	case disconnected:
+		// Both directions are at their end. The peer need not wait for our Close to be done.
+		c.qp.Close()
+	case lost:
+		c.ended(c.qp.Err())
+	default:
+		if small && c.slots.grow(c.qp) {
+			c.mu.Lock()
+			c.in.window = c.slots.window
+			c.mu.Unlock()
+		}
+		c.give()
+	}
+}
+
+// take acts on completions. It reports whether the queue pair has ended, and what the peer did wrong.
+func (c *Conn) take(wc []transport.Completion) (lost bool, err error) {
+	done := 0
+	c.mu.Lock()
+	for i := range wc {
+		w := &wc[i]
+		if w.Opcode != transport.OpRecv {
+			if c.stage != nil && w.Status == transport.StatusSuccess {
+				c.stage.sent(w.ID)
+				c.wr.rouse()
+			}
+			continue
+		}
+		if lost = w.Status == transport.StatusFlushed; lost || c.peerDisconnected {
+			break
+		}
+		if w.Status != transport.StatusSuccess || w.Bytes != wordLen {
+			err = &protocolError{"message is not one word of 4 bytes"}
+			break
+		}
+		mem, _ := c.slots.slot(w.ID)
+		if err = c.message(word(c.order.uint32(mem))); err != nil {
+			break
+		}
+		done++
+	}
+	c.mu.Unlock()
+	for i := 0; done > 0; i++ {
+		if wc[i].Opcode == transport.OpRecv {
+			done--
+			// It fails only when the queue pair has ended, which the next completions tell.
+			c.slots.used(c.qp, wc[i].ID)
+		}
+	}
+	return lost, err
+}
+
+// message acts on a word from the peer. It returns what is wrong with it. The caller holds mu.
+func (c *Conn) message(w word) error {
+	switch w.op() {
+	case opData:
+		if err := c.in.message(); err != nil {
+			return err
+		}
+		if c.peerFinished {
+			return &protocolError{"data after the end of the stream"}
+		}
+		if err := c.ring.announce(uint64(w.value())); err != nil {
+			return err
+		}
+		c.rd.rouse()
+	case opIomap:
+		// It costs the peer a credit, which it would not get back otherwise. There is no table for it to point into.
+		return c.in.message()
+	case opLimit:
+		if err := c.out.update(uint16(w.value())); err != nil {
+			return err
+		}
+		c.wr.rouse()
+	case opCtrl:
+		switch w.value() {
+		case ctrlDisconnect:
+			c.peerFinished, c.peerDisconnected = true, true
+			c.rd.rouse()
+			c.wr.rouse()
+		case ctrlShutdown:
+			c.peerFinished = true
+			c.rd.rouse()
+		}
+	default:
+		return &protocolError{"reserved operation"}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package rdmanet
+
+import (
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// Read reads what has arrived, up to len(b) bytes and across messages; it waits only if there is nothing. The error is io.EOF
+// itself once the peer has finished and all is read, else a *net.OpError.
+func (c *Conn) Read(b []byte) (int, error) {
+	c.rd.lock.Lock()
+	defer c.rd.lock.Unlock()
+	n, err := c.read(b)
+	if err != nil && err != io.EOF {
+		err = c.opError("read", err)
+	}
+	return n, err
+}
+
+// read does the work of Read. The caller holds the side's lock.
+func (c *Conn) read(b []byte) (n int, err error) {
+	err = c.awaitData(b, len(b) == 0)
+	n = c.ring.detach()
+	if err == nil && n < len(b) {
+		n += c.ring.copyTo(b[n:])
+	}
+	if n > 0 {
+		err = nil
+		c.consumed(n)
+	}
+	return n, err
+}
+
+// awaitData returns nil when bytes can be read from the ring, or from the front of b, where they may be placed while it
+// waits. With noWait it only looks at the connection.
+func (c *Conn) awaitData(b []byte, noWait bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.leave(&c.rd)
+	given, attached := false, false
+	for {
+		// As with a socket, what is wrong here comes before what the peer has sent.
+		switch {
+		case c.closed:
+			return net.ErrClosed
+		case passed(c.rd.deadline):
+			return os.ErrDeadlineExceeded
+		case noWait:
+			return nil
+		case c.readClosed:
+			return io.EOF
+		case c.ring.available() > 0:
+			return nil
+		case c.peerFinished:
+			return io.EOF
+		case c.err != nil:
+			return readError(c.err)
+		}
+		if !given && c.grantDue(2) {
+			given = true
+			c.mu.Unlock()
+			c.give()
+			c.mu.Lock()
+			continue
+		}
+		if !attached && len(b) > 0 {
+			attached = true
+			c.ring.attach(b)
+		}
+		c.await(&c.rd, c.rd.deadline)
+	}
+}
+
+// consumed takes note that n bytes less are in the ring.
+func (c *Conn) consumed(n int) {
+	c.mu.Lock()
+	c.in.read += uint64(n)
+	due := c.grantDue(2)
+	c.mu.Unlock()
+	if due {
+		c.give()
+	}
+}
+
+// passed reports whether a deadline has passed. The zero deadline never does.
+func passed(deadline time.Time) bool {
+	return !deadline.IsZero() && !time.Now().Before(deadline)
+}

@@ -1,0 +1,159 @@
+package rdmanet
+
+import "sync"
+
+// A ring is where the peer places bytes of stream. They count as received once a word has announced them.
+//
+// With a transport that places by software the ring is virtual: it has a length, but what is placed goes straight to the
+// buffer of the Read that waits, or else to blocks from a pool. Otherwise it is memory, which the transport fills on its own.
+//
+// The lock is a leaf: place is called by the transport, with the transport's locks held.
+type ring struct {
+	mu   sync.Mutex
+	size uint64
+	mem  []byte // nil if virtual
+
+	// Bytes of stream since the start, in falling order. In a memory ring placed is not known.
+	granted, placed, announced, read uint64
+
+	stored blockList
+	direct []byte // buffer of a waiting Read; bytes from read on are placed there
+	filled int    // bytes in it
+	fault  error  // what was wrong with a placement
+}
+
+// Place takes the payload of an RDMA Write off bytes into the ring.
+func (r *ring) Place(off uint64, p []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(p) == 0 {
+		return nil
+	}
+	// The stream fills the ring without gaps. Whatever lies beyond what was granted may still be unread.
+	if off != r.placed%r.size || uint64(len(p)) > r.granted-r.placed {
+		r.fault = &protocolError{"bytes placed outside the space that was granted"}
+		return r.fault
+	}
+	r.placed += uint64(len(p))
+	if r.stored.head == nil && r.filled < len(r.direct) {
+		n := copy(r.direct[r.filled:], p)
+		r.filled += n
+		p = p[n:]
+	}
+	r.stored.append(p)
+	return nil
+}
+
+// grant lets the peer place n bytes more.
+func (r *ring) grant(n uint64) {
+	r.mu.Lock()
+	r.granted += n
+	r.mu.Unlock()
+}
+
+// announce makes the next n bytes readable.
+func (r *ring) announce(n uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	arrived := r.placed
+	if r.mem != nil {
+		arrived = r.granted
+	}
+	if n > arrived-r.announced {
+		return &protocolError{"more bytes announced than were placed"}
+	}
+	r.announced += n
+	return nil
+}
+
+// available returns the number of readable bytes.
+func (r *ring) available() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.announced - r.read
+}
+
+// faulted returns what was wrong with a placement, if one was refused.
+func (r *ring) faulted() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fault
+}
+
+// front returns readable bytes, as many as lie in one piece; none means that there are none at all. They stay valid until
+// drop. Only one goroutine may read at a time.
+func (r *ring) front() []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.announced - r.read
+	if n == 0 {
+		return nil
+	}
+	var p []byte
+	if r.mem != nil {
+		p = r.mem[r.read%r.size:]
+	} else {
+		p = r.stored.front()
+	}
+	return p[:min(n, uint64(len(p)))]
+}
+
+// drop takes the first n readable bytes off the ring.
+func (r *ring) drop(n int) {
+	r.mu.Lock()
+	if r.mem == nil {
+		r.stored.drop(n)
+	}
+	r.read += uint64(n)
+	r.mu.Unlock()
+}
+
+// copyTo moves readable bytes to b and returns their number. The copies are made without the lock: bytes that were placed
+// do not change.
+func (r *ring) copyTo(b []byte) (n int) {
+	for n < len(b) {
+		p := r.front()
+		if len(p) == 0 {
+			break
+		}
+		k := copy(b[n:], p)
+		r.drop(k)
+		n += k
+	}
+	return n
+}
+
+// attach has bytes that come from now on placed in b, if none wait before them. detach must follow.
+func (r *ring) attach(b []byte) {
+	if r.mem != nil {
+		return
+	}
+	r.mu.Lock()
+	if r.stored.head == nil {
+		r.direct = b
+	}
+	r.mu.Unlock()
+}
+
+// detach ends what attach began, and returns the number of readable bytes in its buffer. Bytes in it that are not announced
+// yet move to blocks, so the buffer is not touched any more.
+func (r *ring) detach() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.direct == nil {
+		return 0
+	}
+	n = int(min(uint64(r.filled), r.announced-r.read))
+	r.read += uint64(n)
+	r.stored.prepend(r.direct[n:r.filled])
+	r.direct, r.filled = nil, 0
+	return n
+}
+
+// release gives memory back once the connection is closed and nobody reads.
+func (r *ring) release() {
+	r.mu.Lock()
+	r.stored.clear()
+	r.read, r.announced, r.granted = r.placed, r.placed, r.placed
+	r.mu.Unlock()
+}

@@ -1,0 +1,154 @@
+package rdmanet
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+const (
+	batchMessages = 8
+	batchBytes    = 256 << 10 // the transport copies what cannot be sent at once
+)
+
+// A batch is a row of work requests that are posted together, with the memory of their words.
+type batch struct {
+	wrs   [2 * (batchMessages + 2)]transport.SendWR
+	n     int
+	words [batchMessages + 2][wordLen]byte
+	w     int
+	entry [sgeLen]byte
+	data  int // bytes of stream
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+func (b *batch) release() {
+	clear(b.wrs[:b.n])
+	b.n, b.w, b.data = 0, 0, 0
+	batches.Put(b)
+}
+
+func (b *batch) add(wr transport.SendWR) {
+	b.wrs[b.n] = wr
+	b.n++
+}
+
+// addWord adds a Send of w. A stage needs to be told when it, and what was posted before it, is sent; id is for that.
+func (c *Conn) addWord(b *batch, w word, flags transport.Flags, id uint64) {
+	mem := b.words[b.w][:]
+	b.w++
+	c.order.putUint32(mem, uint32(w))
+	if c.stage != nil {
+		flags |= transport.Signaled
+	}
+	b.add(transport.SendWR{ID: id, Opcode: transport.OpSend, Flags: transport.Inline | flags, Data: mem})
+}
+
+// grantDue reports whether the peer should be told of space or credits. With part 2 that is when it pays a message of its own.
+// The caller holds mu.
+func (c *Conn) grantDue(part uint64) bool {
+	if c.closed || c.disconnected || c.peerFinished || c.err != nil || c.sendErr != nil {
+		return false
+	}
+	if c.stage != nil && !c.stage.controlReady() {
+		return false
+	}
+	return c.in.spaceDue() || c.in.creditsDue(part)
+}
+
+// addGrant adds what tells the peer of space and credits. The caller holds sendMu and mu.
+func (c *Conn) addGrant(b *batch, flags transport.Flags) {
+	g := c.in.grant()
+	entries := 1
+	if g.space.length > 0 {
+		entries = 2
+		c.ring.grant(uint64(g.space.length))
+		c.order.putSGE(b.entry[:], g.space)
+		b.add(transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline | flags, Data: b.entry[:],
+			RemoteSTag: c.peerTable.key, RemoteOffset: c.peerTable.addr + g.entry})
+	}
+	c.addWord(b, makeWord(opLimit, uint32(g.limit)), flags, c.stage.control(entries))
+}
+
+// addData adds messages with the first bytes of p, as many as the peer and the batch have room for, and returns the number of
+// bytes. The caller holds sendMu and mu.
+func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
+	limit := min(len(p), batchBytes)
+	for messages := 0; n < limit && messages < batchMessages; messages++ {
+		data := p[n:min(limit, n+c.chunk)]
+		wr := transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline | flags}
+		if c.stage != nil {
+			wr.Flags &^= transport.Inline
+			wr.Region = c.stage.region
+			data = data[:min(len(data), c.stage.room())]
+		}
+		to := c.out.take(len(data))
+		if to.length == 0 {
+			break
+		}
+		data = data[:to.length]
+		id := uint64(0)
+		if c.stage != nil {
+			data, id = c.stage.add(data)
+		}
+		wr.Data, wr.RemoteSTag, wr.RemoteOffset = data, to.key, to.addr
+		b.add(wr)
+		c.addWord(b, makeWord(opData, to.length), flags, id)
+		n += len(data)
+	}
+	return n
+}
+
+// post posts b. The caller holds sendMu.
+func (c *Conn) post(b *batch) error {
+	wrs := b.wrs[:b.n]
+	n, err := c.qp.PostSend(wrs)
+	for errors.Is(err, transport.ErrQueueFull) {
+		// More is outstanding than this package ever posts, unless the queue is very short.
+		wrs = wrs[n:]
+		if err = c.qp.Drain(time.Time{}); err == nil || errors.Is(err, transport.ErrInterrupted) {
+			n, err = c.qp.PostSend(wrs)
+		}
+	}
+	return err
+}
+
+// give tells the peer of space and credits, if that is worth a message. Whoever holds sendMu does so itself when it is done.
+func (c *Conn) give() {
+	for {
+		c.mu.Lock()
+		due := c.grantDue(2)
+		c.mu.Unlock()
+		if !due || !c.sendMu.TryLock() {
+			return
+		}
+		b := batches.Get().(*batch)
+		c.mu.Lock()
+		if c.grantDue(2) {
+			c.addGrant(b, 0)
+		}
+		c.mu.Unlock()
+		var err error
+		if b.n > 0 {
+			err = c.post(b)
+		}
+		b.release()
+		c.sendMu.Unlock()
+		if err != nil {
+			c.sendFailed(err)
+		}
+	}
+}
+
+// sendFailed takes note that nothing can be sent any more.
+func (c *Conn) sendFailed(err error) {
+	c.mu.Lock()
+	if c.sendErr == nil {
+		c.sendErr = err
+	}
+	c.wr.rouse()
+	c.mu.Unlock()
+}

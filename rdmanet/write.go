@@ -1,0 +1,181 @@
+package rdmanet
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// settleTime bounds the search for the reason why sending failed.
+const settleTime = time.Second
+
+// Write sends b and returns when this host has taken it all, as a socket does; it waits while the peer has no room. With
+// an error n says exactly how much is on its way to the peer; after a deadline the connection can be used further.
+func (c *Conn) Write(b []byte) (int, error) {
+	c.wr.lock.Lock()
+	defer c.wr.lock.Unlock()
+	n, err := c.write(b)
+	if err != nil {
+		err = c.opError("write", err)
+	}
+	return n, err
+}
+
+// write does the work of Write. The caller holds the side's lock.
+func (c *Conn) write(b []byte) (n int, err error) {
+	if c.behind && len(b) > 0 {
+		// What an earlier call left when its deadline passed comes first, as it takes memory.
+		if err := c.drain(c.drainDeadline()); err != nil {
+			return 0, err
+		}
+	}
+	for {
+		batch, deadline, err := c.prepare(b[n:])
+		if batch == nil {
+			return n, err
+		}
+		data := batch.data
+		err = c.post(batch)
+		c.sendMu.Unlock()
+		batch.release()
+		if err != nil {
+			c.wr.draining.Store(false)
+			return n, c.settle(err)
+		}
+		n += data
+		c.give()
+		if c.stage == nil {
+			err = c.drain(deadline)
+		}
+		if n == len(b) && !c.broken() {
+			return n, nil // all of it is on its way; the next call says what is wrong
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// prepare waits until some of p can be sent, and returns a batch with it, with sendMu held and the deadline to wait until for
+// this host to take it. The batch is nil with an error, and when p is empty.
+func (c *Conn) prepare(p []byte) (*batch, time.Time, error) {
+	c.sendMu.Lock()
+	c.mu.Lock()
+	for {
+		if err := c.writable(); err != nil || len(p) == 0 {
+			c.leave(&c.wr)
+			c.mu.Unlock()
+			c.sendMu.Unlock()
+			return nil, time.Time{}, err
+		}
+		if c.out.ready() && (c.stage == nil || c.stage.room() > 0) {
+			break
+		}
+		c.sendMu.Unlock()
+		if c.grantDue(2) {
+			c.mu.Unlock()
+			c.give()
+			c.mu.Lock()
+		} else {
+			c.await(&c.wr, c.wr.deadline)
+		}
+		// sendMu comes before mu.
+		c.mu.Unlock()
+		c.sendMu.Lock()
+		c.mu.Lock()
+	}
+	c.leave(&c.wr)
+	var flags transport.Flags
+	if c.stage == nil {
+		flags = transport.WillDrain
+	}
+	part := uint64(2)
+	if c.extended {
+		// Credits cost little beside data; but a plain rsocket must not get them more often than it would give them.
+		part = 4
+	}
+	b := batches.Get().(*batch)
+	if c.grantDue(part) {
+		c.addGrant(b, flags)
+	}
+	b.data = c.addData(b, p, flags)
+	c.wr.draining.Store(c.stage == nil)
+	deadline := c.wr.deadline
+	c.mu.Unlock()
+	return b, deadline, nil
+}
+
+// writable returns why nothing can be written, if so. The caller holds mu.
+func (c *Conn) writable() error {
+	switch {
+	case c.closed:
+		return net.ErrClosed
+	case passed(c.wr.deadline):
+		return os.ErrDeadlineExceeded
+	case c.writeClosed, c.peerDisconnected:
+		return brokenPipe()
+	case c.err != nil:
+		return writeError(c.err)
+	case c.sendErr != nil:
+		return writeError(c.sendErr)
+	}
+	return nil
+}
+
+// drain waits until the host has taken what was posted. It returns what Write is to say if that does not come to pass.
+func (c *Conn) drain(deadline time.Time) error {
+	defer c.wr.draining.Store(false)
+	for {
+		err := c.qp.Drain(deadline)
+		if err == nil {
+			c.behind = false
+			return nil
+		}
+		if fatal(err) {
+			return c.settle(err)
+		}
+		c.behind = true
+		c.mu.Lock()
+		c.wr.draining.Store(true)
+		err, deadline = c.writable(), c.wr.deadline
+		c.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// drainDeadline readies the side for drain.
+func (c *Conn) drainDeadline() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wr.draining.Store(true)
+	return c.wr.deadline
+}
+
+// broken reports whether what was posted is likely to be lost.
+func (c *Conn) broken() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sendErr != nil || c.err != nil || c.peerDisconnected
+}
+
+// settle finds out why sending has failed with err: what the peer has sent before says more than the error of the
+// connection below.
+func (c *Conn) settle(err error) error {
+	c.sendFailed(err)
+	end := time.Now().Add(settleTime)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.leave(&c.wr)
+	for !c.closed && !c.peerDisconnected && c.err == nil && !passed(end) {
+		c.await(&c.wr, end)
+	}
+	if errors.Is(c.writable(), os.ErrDeadlineExceeded) {
+		return writeError(err)
+	}
+	return c.writable()
+}
