@@ -2,6 +2,7 @@ package iwarp_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -227,5 +228,26 @@ func TestDialFromReservation(t *testing.T) {
 			}
 			require.ErrorIs(t, r.Release(), net.ErrClosed)
 		})
+	}
+}
+
+// TestListenerConfigReachesConns checks what accepted connections inherit from the ListenConfig, with and without a reservation.
+func TestListenerConfigReachesConns(t *testing.T) {
+	for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadNever} {
+		for _, reserved := range []bool{false, true} {
+			lc := iwarp.ListenConfig{Offload: policy, KeepAlive: -1, PortSpace: &iwarp.PortSpace{}}
+			address := "127.0.0.1:0"
+			if reserved {
+				address = reserve(t, lc.PortSpace, "tcp", address).Addr().String()
+			}
+			l, err := lc.Listen(t.Context(), "tcp", address)
+			require.NoError(t, err)
+			defer l.Close()
+			c := dialTCP(t, l)
+			_, err = io.WriteString(c, "hello")
+			require.NoError(t, err)
+			s := accept(t, l.(*iwarp.Listener))
+			require.False(t, keepsAlive(t, s.(*net.TCPConn)), "%v, reserved %v", policy, reserved)
+		}
 	}
 }
