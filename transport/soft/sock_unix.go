@@ -11,19 +11,15 @@ import (
 
 // platformSock holds the callbacks for the runtime's poller, made once so that no call allocates.
 type platformSock struct {
-	read, try func(fd uintptr) bool
-	tryW      func(fd uintptr)
-	write     func(fd uintptr) bool
-	mu        *sync.Mutex // taken by write
-	got       bool
+	read, write func(fd uintptr) bool
+	try, tryW   func(fd uintptr)
+	mu          *sync.Mutex // taken by write
+	got         bool
 }
 
 func (p *platformSock) init(s *sock) {
 	p.read = func(fd uintptr) bool { return s.onReadable(int(fd)) }
-	p.try = func(fd uintptr) bool {
-		p.got = s.onReadable(int(fd))
-		return true
-	}
+	p.try = func(fd uintptr) { p.got = s.onReadable(int(fd)) }
 	p.tryW = func(fd uintptr) { s.onWritable(int(fd)) }
 	p.write = func(fd uintptr) bool {
 		p.mu.Lock()
@@ -35,8 +31,8 @@ func (p *platformSock) init(s *sock) {
 // blockingRead calls onReadable until it has an answer or the read deadline passes.
 func (s *sock) blockingRead() error { return s.rc.Read(s.platform.read) }
 
-// tryRead calls onReadable once and returns its answer.
-func (s *sock) tryRead() bool { return s.rc.Read(s.platform.try) != nil || s.platform.got }
+// tryRead calls onReadable once and returns its answer, whatever the deadline.
+func (s *sock) tryRead() bool { return s.rc.Control(s.platform.try) != nil || s.platform.got }
 
 // tryWrite calls onWritable once. The caller holds its lock.
 func (s *sock) tryWrite() { s.rc.Control(s.platform.tryW) }
