@@ -35,7 +35,32 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	}
 	c.start(peer, own)
 	c.connected(conf, peer)
+	c.open()
 	return c, nil
+}
+
+// An opener is a queue pair that knows whether a responder is free to send. By RFC 5044 §7.1 it must wait for the first
+// FPDU of the initiator, which is part of the connection set-up only with RFC 6581.
+type opener interface {
+	PeerMaySend() bool
+}
+
+// open sends what the responder may have to wait for before it sends: all that it is to be told at the start, if anything.
+func (c *Conn) open() {
+	if o, ok := c.qp.(opener); ok && o.PeerMaySend() {
+		c.give()
+		return
+	}
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
+	b := batches.Get().(*batch)
+	c.mu.Lock()
+	c.addGrant(b, 0)
+	c.mu.Unlock()
+	if err := c.post(b); err != nil {
+		c.sendFailed(err)
+	}
+	b.release()
 }
 
 // Server makes a connection of r, on the passive side. It checks what the peer says, prepares the queue pair and accepts; a peer
