@@ -2,6 +2,7 @@ package benchmarks
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/rdmanet/iwarp/benchmarks/internal/lab"
@@ -37,5 +38,37 @@ func TestReadWriteDoNotAllocate(t *testing.T) {
 				require.Zero(t, allocs, "allocations per round trip")
 			})
 		}
+	}
+}
+
+// TestSetUpAllocatesLittle would see a buffer that a connection does not give back at its end.
+func TestSetUpAllocatesLittle(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes sync.Pool drop buffers; run: go test ./benchmarks -run TestSetUpAllocatesLittle")
+	}
+	if *twoProcesses {
+		t.Skip("allocations of the peer can be counted in this process only; run without -two-processes")
+	}
+	const (
+		conns = 500
+		most  = 32 << 10 // bytes for both ends of a connection
+	)
+	for _, name := range []string{lab.TCP, lab.Fallback, lab.SoftCRC} {
+		t.Run(name, func(t *testing.T) {
+			path, ok := lab.Lookup(name)
+			require.True(t, ok)
+			peer := startPeer(t, path)
+			setUp := func(n int) (bytes uint64) {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				for range n {
+					require.NoError(t, lab.SetUp(t.Context(), path, peer.Addresses[name]))
+				}
+				runtime.ReadMemStats(&after)
+				return after.TotalAlloc - before.TotalAlloc
+			}
+			setUp(20) // pools fill
+			require.Less(t, setUp(conns)/conns, uint64(most), "bytes allocated per connection")
+		})
 	}
 }

@@ -77,6 +77,8 @@ func (q *QueuePair) receive() {
 	case errors.Is(err, net.ErrClosed):
 		err = transport.ErrClosed
 	}
+	rx.r = rx.w // nothing completes it any more
+	rx.release()
 	q.fail(transport.StateError, err)
 }
 
