@@ -18,7 +18,7 @@ func TestDeadline(t *testing.T) {
 		time.Sleep(time.Minute - 1)
 		synctest.Wait()
 		require.False(t, isClosed(early))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		require.True(t, isClosed(early), "who waited before the setting is woken")
 

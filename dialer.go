@@ -142,10 +142,12 @@ func (a *dialing) fail(remote net.Addr, err error) error {
 
 func (d *Dialer) netDialer() *net.Dialer {
 	n := &net.Dialer{
-		Timeout: d.Timeout, Deadline: d.Deadline, LocalAddr: d.LocalAddr, DualStack: d.DualStack,
+		Timeout: d.Timeout, Deadline: d.Deadline, LocalAddr: d.LocalAddr,
 		FallbackDelay: d.FallbackDelay, KeepAlive: d.KeepAlive, KeepAliveConfig: d.KeepAliveConfig,
-		Resolver: d.Resolver, Cancel: d.Cancel, Control: d.Control, ControlContext: d.ControlContext,
+		Resolver: d.Resolver, Control: d.Control, ControlContext: d.ControlContext,
 	}
+	//lint:ignore SA1019 a Dialer has all that net.Dialer has
+	n.DualStack, n.Cancel = d.DualStack, d.Cancel
 	n.SetMultipathTCP(false)
 	return n
 }

@@ -136,8 +136,9 @@ func TestReservationDialErrors(t *testing.T) {
 			requireSameError(t, want, err)
 		})
 	}
-	require.Panics(t, func() {
-		_, _ = reserve(t, nil, "tcp", "127.0.0.1:0").DialContext(nil, "tcp", closed) //nolint:staticcheck // it is the point
+	var none context.Context
+	require.PanicsWithValue(t, "nil context", func() {
+		_, _ = reserve(t, nil, "tcp", "127.0.0.1:0").DialContext(none, "tcp", closed)
 	})
 }
 
