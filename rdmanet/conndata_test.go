@@ -1,0 +1,151 @@
+package rdmanet
+
+import (
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	require.NoError(t, err)
+	return b
+}
+
+// What the C library sends, from two x86 hosts.
+const (
+	rsocketClient = `01020180 00000000 00005600 00001000 00001300 00000002
+	                 00007f00 00100000 00001400 00010000`
+	rsocketServer = `01020180 00000000 00005500 00002000 00001600 00000002
+	                 00007e00 00200000 00001700 00010000`
+)
+
+func TestConnDataOfRsockets(t *testing.T) {
+	for _, c := range []struct {
+		name, wire string
+		want       connData
+	}{
+		{"client", rsocketClient, connData{credits: 384,
+			table: sge{addr: 0x560000001000, key: 0x1300, length: 2},
+			ring:  sge{addr: 0x7f0000100000, key: 0x1400, length: 65536}}},
+		{"server", rsocketServer, connData{credits: 384,
+			table: sge{addr: 0x550000002000, key: 0x1600, length: 2},
+			ring:  sge{addr: 0x7e0000200000, key: 0x1700, length: 65536}}},
+		{"big-endian host", strings.Replace(rsocketClient, "0102", "0103", 1), connData{order: bigEndian, credits: 384,
+			table: sge{addr: 0x560000001000, key: 0x1300, length: 2},
+			ring:  sge{addr: 0x7f0000100000, key: 0x1400, length: 65536}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			wire := unhex(t, c.wire)
+			got, err := parseConnData(wire)
+			require.NoError(t, err)
+			require.Equal(t, &c.want, got)
+			require.Equal(t, wire, c.want.append(nil))
+		})
+	}
+}
+
+func TestConnDataIgnores(t *testing.T) {
+	plain := unhex(t, rsocketClient)
+	want, err := parseConnData(plain)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name   string
+		change func(b []byte) []byte
+	}{
+		{"unknown flags", func(b []byte) []byte { b[1] |= 0xfc; return b }},
+		{"no iomap flag", func(b []byte) []byte { b[1] &^= flagIomap; return b }},
+		{"reserved bytes", func(b []byte) []byte { b[4], b[5], b[6] = 1, 2, 3; return b }},
+		{"an iomap table", func(b []byte) []byte { b[7] = 0x81; return b }},
+		{"zeros behind", func(b []byte) []byte { return append(b, make([]byte, 16)...) }},
+		{"another extension", func(b []byte) []byte { return append(b, "iWAS\x01\x01"...) }},
+		{"a later extension", func(b []byte) []byte { return append(b, "iWAR\x02\x01\x01"...) }},
+		{"half a magic", func(b []byte) []byte { return append(b, "iWAR\x01"...) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := parseConnData(c.change(append([]byte(nil), plain...)))
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		})
+	}
+}
+
+func TestConnDataRefused(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(b []byte) []byte
+		want   string
+	}{
+		{"nothing", func(b []byte) []byte { return nil }, "too short"},
+		{"39 bytes", func(b []byte) []byte { return b[:39] }, "too short"},
+		{"version 0", func(b []byte) []byte { b[0] = 0; return b }, "version"},
+		{"version 2", func(b []byte) []byte { b[0] = 2; return b }, "version"},
+		{"table of 1 entry", func(b []byte) []byte { b[23] = 1; return b }, "entries"},
+		{"table beyond 64 bits", func(b []byte) []byte { copy(b[8:], "\xff\xff\xff\xff\xff\xff\xff\xf0"); return b }, "64 bits"},
+		{"ring beyond 64 bits", func(b []byte) []byte { copy(b[24:], "\xff\xff\xff\xff\xff\xff\x00\x00"); b[36] = 1; return b }, "64 bits"},
+		{"second half beyond 64 bits", func(b []byte) []byte {
+			copy(b[24:], "\xff\xff\xff\xff\xff\xff\x00\x00")
+			return append(b, "iWAR\x01\x01"...)
+		}, "64 bits"},
+		{"field without length", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01"...) }, "cut short"},
+		{"field cut short", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01\x04\x00\x00\x80"...) }, "cut short"},
+		{"segment of 2 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01\x02\x80\x00"...) }, "4 are needed"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := parseConnData(c.change(unhex(t, rsocketClient)))
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+func TestExtension(t *testing.T) {
+	d, err := parseConnData(unhex(t, rsocketClient))
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name, wire string
+		want       extension
+	}{
+		{"empty", "69574152 01 00", extension{}},
+		{"whole ring", "69574152 01 01", extension{wholeRing: true}},
+		{"segment", "69574152 01 01 01 04 00010000", extension{wholeRing: true, maxSegment: 1 << 16}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			wire := append(unhex(t, rsocketClient), unhex(t, c.wire)...)
+			got, err := parseConnData(wire)
+			require.NoError(t, err)
+			require.Equal(t, &c.want, got.ext)
+			d.ext = &c.want
+			require.Equal(t, wire, d.append(nil))
+		})
+	}
+	e, err := parseExtension(unhex(t, "69574152 01 fe 7f 03 010203 01 04 00008000 80 00"))
+	require.NoError(t, err)
+	require.Equal(t, &extension{maxSegment: 1 << 15}, e, "unknown flags and fields must be skipped")
+}
+
+// The length of a block with private data is told in one byte by some peers, together with 4 bytes of MPA's.
+func TestConnDataFits(t *testing.T) {
+	d := connData{ext: &extension{wholeRing: true, maxSegment: 1 << 16}}
+	require.LessOrEqual(t, len(d.append(nil)), 251)
+}
+
+func FuzzConnData(f *testing.F) {
+	f.Add(unhex(f, rsocketClient))
+	f.Add(unhex(f, rsocketServer))
+	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x01\x04\x00\x01\x00\x00"...))
+	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x01\x05\x00"...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := parseConnData(b)
+		if err != nil {
+			return
+		}
+		// What was understood survives another trip.
+		again, err := parseConnData(d.append(nil))
+		require.NoError(t, err)
+		require.Equal(t, d, again)
+		require.GreaterOrEqual(t, d.table.length, uint32(2))
+	})
+}

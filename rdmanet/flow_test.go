@@ -1,0 +1,331 @@
+package rdmanet
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func newOutbound(credits uint16, ring sge, extended, wholeRing bool) *outbound {
+	o := &outbound{table: make([]byte, sgeLen*tableEntries), placed: true}
+	peer := &connData{credits: credits, ring: ring}
+	if extended {
+		peer.ext = &extension{wholeRing: wholeRing}
+	}
+	o.start(peer, littleEndian, extended)
+	return o
+}
+
+func writeEntry(o *outbound, index int, s sge) {
+	var b [sgeLen]byte
+	littleEndian.putSGE(b[:], s)
+	o.place(uint64(sgeLen*index), b[:])
+}
+
+func TestOutboundFillsSpaceInTurn(t *testing.T) {
+	first, second, third := sge{1000, 7, 100}, sge{5000, 8, 50}, sge{1000, 7, 30}
+	o := newOutbound(100, first, true, false)
+	require.Equal(t, sge{1000, 7, 60}, o.take(60))
+	require.Equal(t, sge{1060, 7, 40}, o.take(60), "a message must not reach beyond the space")
+	require.False(t, o.ready(), "the second space is not there yet")
+	require.Zero(t, o.take(1))
+
+	writeEntry(o, 1, second)
+	require.False(t, o.ready(), "space counts when the word says so")
+	require.NoError(t, o.update(100))
+	require.Equal(t, sge{5000, 8, 10}, o.take(10))
+
+	writeEntry(o, 0, third)
+	require.NoError(t, o.update(100))
+	require.Equal(t, sge{5010, 8, 40}, o.take(70), "the space begun is filled first")
+	require.Equal(t, sge{1000, 7, 30}, o.take(70))
+	require.Zero(t, o.take(1))
+	require.Zero(t, o.take(0))
+}
+
+func TestOutboundUpdates(t *testing.T) {
+	ring := sge{0, 1, 10}
+	t.Run("without space", func(t *testing.T) {
+		o := newOutbound(16, ring, true, false)
+		require.NoError(t, o.update(20))
+		require.Zero(t, o.target[1])
+		require.Equal(t, 1, o.next)
+	})
+	t.Run("empty entry", func(t *testing.T) {
+		o := newOutbound(16, ring, true, false)
+		writeEntry(o, 1, sge{77, 7, 0})
+		require.NoError(t, o.update(20))
+		require.Equal(t, 1, o.next, "an entry without space is not taken over")
+		writeEntry(o, 1, sge{77, 7, 5})
+		require.NoError(t, o.update(20))
+		require.Equal(t, sge{77, 7, 5}, o.target[1])
+	})
+	t.Run("entry in pieces", func(t *testing.T) {
+		o := newOutbound(16, ring, true, false)
+		var b [sgeLen]byte
+		littleEndian.putSGE(b[:], sge{0x1234, 7, 5})
+		o.place(sgeLen+8, b[8:])
+		require.NoError(t, o.update(20))
+		require.Zero(t, o.target[1], "half an entry is not taken over")
+		o.place(sgeLen, b[:8])
+		require.NoError(t, o.update(20))
+		require.Equal(t, sge{0x1234, 7, 5}, o.target[1])
+	})
+	t.Run("two entries before one word", func(t *testing.T) {
+		o := newOutbound(16, ring, true, false)
+		o.take(10)
+		writeEntry(o, 1, sge{1, 1, 1})
+		writeEntry(o, 0, sge{2, 2, 2})
+		require.NoError(t, o.update(20))
+		require.Equal(t, [2]sge{{2, 2, 2}, {1, 1, 1}}, o.target)
+	})
+	t.Run("entry beyond 64 bits", func(t *testing.T) {
+		o := newOutbound(16, ring, true, false)
+		writeEntry(o, 1, sge{1<<64 - 4, 7, 5})
+		require.ErrorIs(t, o.update(20), ErrProtocol)
+	})
+	t.Run("whole ring", func(t *testing.T) {
+		o := newOutbound(16, sge{0, 1, 10}, true, true)
+		require.Equal(t, [2]sge{{0, 1, 10}, {10, 1, 10}}, o.target)
+		o.take(10)
+		writeEntry(o, 0, sge{0, 1, 10})
+		require.NoError(t, o.update(20))
+		require.Equal(t, sge{0, 1, 10}, o.target[0])
+	})
+}
+
+func TestOutboundLimits(t *testing.T) {
+	for _, c := range []struct {
+		credits, limit, sent, update uint16
+		ok                           bool
+	}{
+		{credits: 384, limit: 384, sent: 0, update: 384, ok: true},
+		{credits: 384, limit: 384, sent: 384, update: 768, ok: true},
+		{credits: 384, limit: 384, sent: 384, update: 383},
+		{credits: 384, limit: 384, sent: 100, update: 300},
+		{credits: 384, limit: 100, sent: 65500, update: 101, ok: true},
+		{credits: 384, limit: 100, sent: 65500, update: 99},
+		{credits: 384, limit: 65500, sent: 65400, update: 100, ok: true},
+		{credits: 65534, limit: 65534, sent: 65534, update: 65532, ok: true}, // all of them were used at once
+		{credits: 65534, limit: 65534, sent: 65000, update: 65533},
+		{credits: 16, limit: 16, sent: 16, update: 1000, ok: true}, // the window grows
+		{credits: 16, limit: 16, sent: 16, update: 16 + 1<<15},
+	} {
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			o := newOutbound(c.credits, sge{0, 1, 1 << 20}, true, false)
+			o.limit, o.sent = c.limit, c.sent
+			err := o.update(c.update)
+			if c.ok {
+				require.NoError(t, err)
+				require.Equal(t, c.update, o.limit)
+			} else {
+				require.ErrorIs(t, err, ErrProtocol)
+			}
+		})
+	}
+}
+
+func TestOutboundReserve(t *testing.T) {
+	for _, c := range []struct{ credits, usable uint16 }{{0, 0}, {1, 1}, {2, 1}, {16, 8}, {17, 9}, {64, 56}, {384, 336}, {4096, 3584}, {65534, 57343}} {
+		o := newOutbound(c.credits, sge{0, 1, 1 << 20}, false, false)
+		n := uint16(0)
+		for o.take(1).length > 0 {
+			n++
+		}
+		require.Equal(t, c.usable, n, "of %d credits of a plain rsocket", c.credits)
+		o = newOutbound(c.credits, sge{0, 1, 1 << 20}, true, false)
+		n = 0
+		for o.take(1).length > 0 {
+			n++
+		}
+		require.Equal(t, c.credits, n, "of %d credits of a peer that holds receives in reserve", c.credits)
+	}
+}
+
+// TestInboundGrants follows the worked example of the protocol: a reader with a ring of 131072 bytes.
+func TestInboundGrants(t *testing.T) {
+	var in inbound
+	ring := sge{addr: 0x7f0000100000, key: 0x1400, length: 131072}
+	in.start(ring, 384, 2, false)
+	require.True(t, in.spaceDue(), "the second half is granted first of all")
+	require.Equal(t, grant{space: sge{0x7f0000110000, 0x1400, 65536}, entry: 16, limit: 384}, in.grant())
+	require.False(t, in.spaceDue())
+	require.False(t, in.creditsDue(2))
+	for range 7 {
+		require.NoError(t, in.message())
+	}
+	in.read = 65535
+	require.False(t, in.spaceDue())
+	in.read = 102400
+	require.True(t, in.spaceDue())
+	require.Equal(t, grant{space: sge{0x7f0000100000, 0x1400, 65536}, entry: 0, limit: 391}, in.grant())
+	require.False(t, in.spaceDue())
+	in.read += 65536
+	require.Equal(t, grant{space: sge{0x7f0000110000, 0x1400, 65536}, entry: 16, limit: 391}, in.grant())
+}
+
+func TestInboundCredits(t *testing.T) {
+	var in inbound
+	in.start(sge{length: 1 << 20}, 16, 3, true)
+	require.False(t, in.spaceDue(), "the whole ring was granted")
+	for i := range 16 {
+		require.Equal(t, i >= 8, in.creditsDue(2), "after %d messages", i)
+		require.Equal(t, i >= 4, in.creditsDue(4), "after %d messages", i)
+		require.NoError(t, in.message())
+	}
+	require.ErrorIs(t, in.message(), ErrProtocol, "the seventeenth of 16 messages")
+	require.Equal(t, grant{limit: 32}, in.grant())
+	in.arrived, in.limit = 1<<16-4, 1<<16-4
+	require.Equal(t, grant{limit: 12}, in.grant(), "the limit wraps")
+
+	in.read = 1 << 19
+	for _, entry := range []uint64{0, 16, 32, 0} {
+		require.Equal(t, entry, in.grant().entry, "the entries of the peer's table take turns")
+		in.read += 1 << 19
+	}
+}
+
+// An rsocketReader receives as the C library does: it has as many receives as it gives credits, posts them again when it polls,
+// and gives credits for what was read.
+type rsocketReader struct {
+	queue    int // posted receives
+	size     int
+	arrived  []uint32 // messages not polled
+	control  int      // other words not polled
+	polled   []uint32 // messages not read
+	in       inbound
+	seq, cmp uint16
+}
+
+func (r *rsocketReader) poll() {
+	r.queue += len(r.arrived) + r.control
+	r.polled = append(r.polled, r.arrived...)
+	r.arrived, r.control = nil, 0
+}
+
+func (r *rsocketReader) read() {
+	for _, n := range r.polled {
+		r.in.read += uint64(n)
+		r.in.arrived++
+		r.seq++
+	}
+	r.polled = nil
+}
+
+// update is what the C library does on each pass, with its own conditions.
+func (r *rsocketReader) update(o *outbound) error {
+	if !r.in.spaceDue() && int16(r.seq-r.cmp) < 0 {
+		return nil
+	}
+	r.cmp = r.seq + uint16(r.size/2)
+	g := r.in.grant()
+	if g.space.length > 0 {
+		writeEntry(o, int(g.entry/sgeLen), g.space)
+	}
+	return o.update(g.limit)
+}
+
+// TestNeverOverrunsRsocket writes to the model of a plain rsocket until every counter has wrapped: its receives must never run
+// out, and the stream must not stall.
+func TestNeverOverrunsRsocket(t *testing.T) {
+	for _, size := range []int{16, 17, 32, 64, 384, 4096} {
+		for _, most := range []int{1, 2048, 65536} {
+			t.Run(fmt.Sprintf("credits=%d/messages=%d", size, most), func(t *testing.T) {
+				const ring = 131072
+				rnd := rand.New(rand.NewPCG(1, uint64(size*most)))
+				r := &rsocketReader{queue: size, size: size, cmp: uint16(size / 2)}
+				r.in.start(sge{addr: 1 << 20, length: ring}, uint64(size), 2, false)
+				o := newOutbound(uint16(size), sge{addr: 1 << 20, length: ring / 2}, false, false)
+				sent := uint64(0)
+				for round := 0; sent < 70000; round++ {
+					if round == 1<<22 {
+						t.Fatalf("stalled after %d messages", sent)
+					}
+					for {
+						to := o.take(1 + rnd.IntN(most))
+						if to.length == 0 {
+							break
+						}
+						sent++
+						r.arrived = append(r.arrived, to.length)
+						if r.queue--; r.queue < 0 {
+							t.Fatal("a message found no receive")
+						}
+						if rnd.IntN(64) == 0 {
+							break
+						}
+					}
+					// The reader's own traffic makes us send updates, up to four between two polls.
+					for r.control < 4 && rnd.IntN(2) == 0 {
+						r.control++
+						if r.queue--; r.queue < 0 {
+							t.Fatal("a word found no receive")
+						}
+					}
+					if rnd.IntN(2) == 0 || !o.ready() {
+						r.poll()
+						require.NoError(t, r.update(o))
+						r.read()
+						require.NoError(t, r.update(o))
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestFlowModel has the two halves of this package talk to each other, in all ways of cutting the stream.
+func TestFlowModel(t *testing.T) {
+	for _, whole := range []bool{false, true} {
+		for _, window := range []uint64{1, 16, 300, maxCredits} {
+			t.Run(fmt.Sprintf("whole=%v/window=%d", whole, window), func(t *testing.T) {
+				rnd := rand.New(rand.NewPCG(2, window))
+				var in inbound
+				r := ring{size: 4096, granted: 2048}
+				in.start(sge{addr: 0, length: 4096}, window, 2, whole)
+				if whole {
+					r.grant(2048)
+				}
+				o := newOutbound(uint16(window), sge{addr: 0, length: 2048}, true, whole)
+				give := func() {
+					if in.spaceDue() || in.creditsDue(2) {
+						g := in.grant()
+						if g.space.length > 0 {
+							r.grant(uint64(g.space.length))
+							writeEntry(o, int(g.entry/sgeLen), g.space)
+						}
+						require.NoError(t, o.update(g.limit))
+					}
+				}
+				give()
+				wrote, read, buf := byte(0), byte(0), make([]byte, 4096)
+				for messages := 0; messages < 70000; {
+					for o.ready() && rnd.IntN(8) > 0 {
+						to := o.take(1 + rnd.IntN(64))
+						p := buf[:to.length]
+						for i := range p {
+							p[i], wrote = wrote, wrote+1
+						}
+						require.NoError(t, in.message())
+						require.NoError(t, r.Place(to.addr, p))
+						require.NoError(t, r.announce(uint64(to.length)))
+						messages++
+					}
+					p := buf[:rnd.IntN(len(buf))]
+					n := r.copyTo(p)
+					in.read += uint64(n)
+					for _, b := range p[:n] {
+						if b != read {
+							t.Fatalf("byte is %d, want %d", b, read)
+						}
+						read++
+					}
+					give()
+					require.True(t, o.ready() || r.available() > 0, "stalled")
+				}
+			})
+		}
+	}
+}

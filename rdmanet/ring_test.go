@@ -1,0 +1,117 @@
+package rdmanet
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// stream returns n bytes of a pattern that starts at byte off of a stream.
+func stream(off, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		x := off + i
+		b[i] = byte(x ^ x>>8*7 ^ x>>16*13)
+	}
+	return b
+}
+
+func newRing(size int) *ring { return &ring{size: uint64(size), granted: uint64(size)} }
+
+func TestRingRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(r *ring) error
+	}{
+		{"a gap", func(r *ring) error { return r.Place(101, make([]byte, 1)) }},
+		{"bytes again", func(r *ring) error { return r.Place(99, make([]byte, 1)) }},
+		{"more than was granted", func(r *ring) error { return r.Place(100, make([]byte, 413)) }},
+		{"more announced than placed", func(r *ring) error { return r.announce(101) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRing(1024)
+			r.granted = 512
+			require.NoError(t, r.Place(0, stream(0, 100)))
+			require.ErrorIs(t, c.do(r), ErrProtocol)
+			require.NoError(t, r.announce(100))
+			require.Equal(t, stream(0, 100), append([]byte(nil), r.front()...), "what was there before is lost")
+		})
+	}
+	t.Run("nothing", func(t *testing.T) {
+		require.NoError(t, newRing(16).Place(1<<40, nil), "an empty placement is a keepalive")
+	})
+}
+
+func TestRingKeepsOrder(t *testing.T) {
+	const total = 300000
+	r := newRing(1 << 20)
+	for n := 0; n < total; n += 7000 {
+		p := stream(n, min(7000, total-n))
+		require.NoError(t, r.Place(uint64(n), p))
+	}
+	b := make([]byte, total)
+	require.Zero(t, r.copyTo(b), "bytes are readable only once announced")
+	require.NoError(t, r.announce(100000))
+	require.EqualValues(t, 100000, r.available())
+	require.Equal(t, 100000, r.copyTo(b))
+	require.NoError(t, r.announce(total-100000))
+	require.Equal(t, total-100000, r.copyTo(b[100000:]))
+	require.True(t, bytes.Equal(stream(0, total), b))
+	require.Nil(t, r.stored.head, "memory must go back when it is empty")
+}
+
+func TestRingPlacesDirectly(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		before            int // bytes stored when the read begins
+		buffer            int
+		placed, announced int // while it waits
+		direct            int // readable in its buffer afterwards
+	}{
+		{"all", 0, 100, 60, 60, 60},
+		{"to the brim", 0, 100, 100, 100, 100},
+		{"more than fits", 0, 100, 250, 250, 100},
+		{"not announced", 0, 100, 60, 0, 0},
+		{"announced in part", 0, 100, 60, 20, 20},
+		{"more than fits, announced in part", 0, 100, 250, 20, 20},
+		{"many blocks, announced in part", 0, 200000, 300000, 20, 20},
+		{"behind older bytes", 10, 100, 60, 60, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRing(1 << 20)
+			require.NoError(t, r.Place(0, stream(0, c.before)))
+			b := make([]byte, c.buffer)
+			r.attach(b)
+			for n := 0; n < c.placed; n += 40 {
+				require.NoError(t, r.Place(uint64(c.before+n), stream(c.before+n, min(40, c.placed-n))))
+			}
+			require.NoError(t, r.announce(uint64(c.announced)))
+			n := r.detach()
+			require.Equal(t, c.direct, n)
+			require.Equal(t, stream(0, n), b[:n])
+			clear(b) // it belongs to the caller again
+
+			require.NoError(t, r.announce(uint64(c.before+c.placed-c.announced)))
+			rest := make([]byte, c.before+c.placed+1)
+			got := r.copyTo(rest)
+			require.True(t, bytes.Equal(stream(n, c.before+c.placed-n), rest[:got]))
+			require.Nil(t, r.stored.head)
+		})
+	}
+}
+
+func TestMemoryRing(t *testing.T) {
+	r := &ring{size: 1000, mem: stream(0, 1000), granted: 1000}
+	require.ErrorIs(t, r.announce(1001), ErrProtocol)
+	require.NoError(t, r.announce(1000))
+	b := make([]byte, 1000)
+	r.attach(b)
+	require.Zero(t, r.detach(), "a transport fills this ring on its own")
+	require.Equal(t, 700, r.copyTo(b[:700]))
+	r.grant(700)
+	copy(r.mem, stream(1000, 700))
+	require.NoError(t, r.announce(700))
+	require.Equal(t, 1000, r.copyTo(b))
+	require.Equal(t, append(stream(700, 300), stream(1000, 700)...), b)
+}
