@@ -30,7 +30,7 @@ const (
 	defaultDepth = 512
 	defaultReads = 16
 	// maxReads is how far IRD is raised when a peer asks for more reads than we offered; siw stops there too.
-	maxReads = 128
+	maxReads uint16 = 128
 
 	lingerProgress = time.Second      // without an acknowledgement of what is left to send
 	lingerLimit    = 30 * time.Second // in all

@@ -149,10 +149,10 @@ var (
 )
 
 // negotiate returns our depths for those of the peer's frame: our ORD within its IRD, our IRD not below its
-// ORD (RFC 6581 §9). A depth of NoDepth is left alone.
+// ORD (RFC 6581 §9). A depth of NoDepth is left alone, and so is an IRD of none, which the user has asked for.
 func negotiate(ird, ord int, peerIRD, peerORD uint16) (int, int, error) {
-	if peerORD != mpa.NoDepth && int(peerORD) > ird {
-		if int(peerORD) > maxReads {
+	if peerORD != mpa.NoDepth && int(peerORD) > ird && ird > 0 {
+		if peerORD > maxReads {
 			return 0, 0, errIRD
 		}
 		ird = int(peerORD)
@@ -209,7 +209,11 @@ func (q *QueuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ir
 		return reply, ird, ord, nil
 	}
 	e := req.Enhanced
-	if ird, ord, err = negotiate(ird, ord, e.IRD, min(e.ORD, maxReads)); err != nil {
+	want := e.ORD
+	if want != mpa.NoDepth {
+		want = min(want, max(maxReads, depth(ird))) // the reply tells the peer to lower it
+	}
+	if ird, ord, err = negotiate(ird, ord, e.IRD, want); err != nil {
 		return reply, 0, 0, err
 	}
 	reply.Enhanced = mpa.Enhanced{IRD: depth(ird), ORD: depth(ord), PeerToPeer: e.PeerToPeer}
