@@ -92,10 +92,16 @@ func echo(l net.Listener) {
 	}
 }
 
-// eventually waits until ok holds. It is for what no event tells of.
+// eventually looks until ok holds, on the goroutine of its caller. It is for what no event tells of.
 func eventually(t testing.TB, ok func() bool, what string) {
 	t.Helper()
-	require.Eventually(t, ok, patience, time.Millisecond, what)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(patience); !ok(); <-tick.C {
+		if time.Now().After(limit) {
+			t.Fatal("in vain: ", what)
+		}
+	}
 }
 
 func describe(t testing.TB, c net.Conn) iwarp.Info {
