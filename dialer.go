@@ -57,8 +57,8 @@ type Dialer struct {
 	Transports []transport.Transport // in order of preference; nil means transport.Registered, hardware first
 	PortSpace  *PortSpace            // nil means DefaultPortSpace
 
-	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request; 0 means 10 s.
-	// Where a fallback to plain TCP may follow, the wait takes at most half of the time that is left.
+	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request; 0 means 10 s, which is
+	// also the limit of the soft transport itself. Where a fallback to plain TCP may follow, the wait takes at most half of the time that is left.
 	HandshakeTimeout time.Duration
 }
 

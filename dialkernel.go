@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/rdmanet"
@@ -26,14 +25,6 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 	}
 
 	c, err := a.upgrade(ctx, t, tcp)
-	if old, ok := olderRevision(t); ok && errors.Is(err, syscall.ECONNRESET) && over(ctx) == nil {
-		// RFC 6581 §6: a peer of MPA revision 1 may answer revision 2 by a reset.
-		tcp, dialErr := a.kernel(ctx, remote.String())
-		if dialErr != nil {
-			return nil, dialErr
-		}
-		c, err = a.upgrade(ctx, old, tcp)
-	}
 	if err == nil {
 		peers.forget(p)
 		return remember(c, Info{Transport: t.Name(), Device: c.Attributes().Device, Offloaded: t.Offloads()}), nil
@@ -53,12 +44,31 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPConn) (*rdmanet.Conn, error) {
 	hctx, cancel := a.handshake(ctx)
 	defer cancel()
-	// The fallback may have to use the same pair of addresses, which TIME_WAIT would forbid.
+	remote := tcp.RemoteAddr().String()
+	// What follows a failure may have to use the same pair of addresses, which TIME_WAIT would forbid.
 	samePorts := hasPort(a.LocalAddr)
 	if samePorts {
 		_ = tcp.SetLinger(0)
 	}
-	c, err := connect(hctx, func() (transport.Connector, error) { return t.Client(tcp, nil) })
+	redial := func(ctx context.Context) (*net.TCPConn, error) {
+		_ = tcp.Close()
+		again, err := a.kernel(ctx, remote)
+		if err != nil {
+			return nil, err
+		}
+		tcp = again
+		if samePorts {
+			_ = tcp.SetLinger(0)
+		}
+		return tcp, nil
+	}
+	c, err := connect(hctx, func() (transport.Connector, error) {
+		connector, err := t.Client(tcp, nil)
+		if r, ok := connector.(redialer); ok && err == nil {
+			r.SetRedial(redial)
+		}
+		return connector, err
+	})
 	if err != nil {
 		_ = tcp.Close()
 		if over(hctx) != nil && over(ctx) == nil {

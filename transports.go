@@ -16,6 +16,11 @@ type kernelTransport interface {
 	Server(ctx context.Context, c *net.TCPConn, o *transport.Options) (transport.Request, error)
 }
 
+// A redialer is a Connector that may want another connection to the peer, to offer it an older MPA revision.
+type redialer interface {
+	SetRedial(func(context.Context) (*net.TCPConn, error))
+}
+
 // Software iWARP needs nothing but the kernel's TCP, so it is always there.
 func init() { transport.Register(soft.New(nil)) }
 
@@ -32,15 +37,4 @@ func split(list []transport.Transport) (devices []transport.Transport, kernel []
 		}
 	}
 	return devices, kernel
-}
-
-// revision1 dials peers that know nothing newer than RFC 5044.
-var revision1 = soft.New(&soft.Config{Revision: 1})
-
-// olderRevision returns the transport to try if a peer may have stumbled over the MPA revision of t.
-func olderRevision(t transport.Transport) (kernelTransport, bool) {
-	if _, ok := t.(*soft.Transport); ok && t != transport.Transport(revision1) {
-		return revision1, true
-	}
-	return nil, false
 }
