@@ -27,11 +27,13 @@ func (q *QueuePair) Close() error {
 	q.regions.clear()
 	switch {
 	case already: // after a Terminate of ours
+		q.tx.mu.Lock()
+		q.tx.out.keep()
+		q.tx.mu.Unlock()
 		q.sock.kick()
 	case inOrder:
 		q.tx.mu.Lock()
-		q.tx.responses.clear()
-		q.tx.reads.clear()
+		q.dropReads()
 		q.trySend(true)
 		q.keepAll()
 		q.tx.mu.Unlock()
@@ -200,17 +202,24 @@ func (q *QueuePair) discard(patience time.Duration) bool {
 	}
 }
 
-// keepAll takes over the data of everything on the send queue: after Close it does not belong to the poster's regions any more.
-func (q *QueuePair) keepAll() {
-	sq := &q.tx.sq
-	q.tx.out.keep()
-	for i := range sq.len {
-		e := sq.at(i)
-		if e.wr.Opcode != transport.OpRead {
-			e.wr.Flags |= transport.Inline
-		} else if e.state != sendDone {
+// dropReads gives up RDMA Reads in both directions: after Close there is no memory for their data. The caller holds tx.mu.
+func (q *QueuePair) dropReads() {
+	t := &q.tx
+	t.responses.clear()
+	t.midResponse = false
+	t.reads.clear()
+	for i := range t.sq.len {
+		if e := t.sq.at(i); e.wr.Opcode == transport.OpRead && e.state != sendDone {
 			e.state, e.status = sendDone, transport.StatusFlushed
 		}
+	}
+}
+
+// keepAll takes over the data of everything on the send queue: after Close it does not belong to the poster's regions any more.
+// The caller holds tx.mu.
+func (q *QueuePair) keepAll() {
+	for i := range q.tx.sq.len {
+		q.tx.sq.at(i).wr.Flags |= transport.Inline
 	}
 	q.keepInline()
 }

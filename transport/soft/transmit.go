@@ -112,6 +112,9 @@ func (q *QueuePair) composeNext() bool {
 
 // sendable reports whether the next work request may be started.
 func (t *transmitter) sendable() bool {
+	for t.sq.next < t.sq.len && t.sq.at(t.sq.next).state == sendDone {
+		t.sq.next++ // given up before it was composed
+	}
 	if t.sq.next == t.sq.len {
 		return false
 	}
