@@ -139,6 +139,7 @@ func (q *QueuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 	if rtr.PeerToPeer {
 		q.sendRTR(rtr.RTRRead)
 	}
+	q.startNudges()
 	return reply, nil
 }
 

@@ -169,6 +169,7 @@ func (q *QueuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 // openGate lets this end send: the peer has shown that it is in full operation.
 func (q *QueuePair) openGate() {
 	q.tx.mu.Lock()
+	q.tx.heard = true
 	if !q.tx.gateOpen {
 		q.tx.gateOpen = true
 		q.rx.output = true

@@ -34,6 +34,7 @@ type transmitter struct {
 	large            bool // FPDUs need not fit, nor start, a TCP segment
 	crc              bool
 	gateOpen         bool // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
+	heard            bool // an FPDU of the peer has arrived
 	blocked          bool // the kernel did not take all at the last try
 	driven           bool // somebody is blocked until it does
 	closing          bool // the last bytes are composed
