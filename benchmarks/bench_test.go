@@ -1,6 +1,7 @@
 package benchmarks
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"testing"
@@ -25,10 +26,11 @@ func startPeer(tb testing.TB, paths ...lab.Path) *lab.Peer {
 		p   *lab.Peer
 		err error
 	)
+	ctx := context.WithoutCancel(tb.Context()) // which ends before the cleanup does
 	if *twoProcesses {
-		p, err = lab.StartProcess(tb.Context())
+		p, err = lab.StartProcess(ctx)
 	} else {
-		p, err = lab.StartLocal(tb.Context(), paths)
+		p, err = lab.StartLocal(ctx, paths)
 	}
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, p.Close()) })

@@ -31,6 +31,9 @@ type key struct {
 	table string
 }
 
+// warmUp is the part of a slice that is run on a connection before it is measured.
+const warmUp = 8
+
 func newMatrix(ctx context.Context, peer *lab.Peer, reference lab.Path, variants []lab.Path, works []workload) (*matrix, error) {
 	m := &matrix{works: works, counts: map[cell]uint64{}, ratios: map[key][]float64{}, absolute: map[key][]float64{}}
 	for _, p := range append([]lab.Path{reference}, variants...) {
@@ -66,7 +69,7 @@ func (m *matrix) close() {
 func (m *matrix) run(ctx context.Context, rounds int, total time.Duration, log io.Writer) error {
 	// Calibration costs about two slices of each kind.
 	slices := len(m.works) * (rounds*(2*len(m.variants)+1) + 2*(len(m.variants)+1))
-	slice := total / time.Duration(slices)
+	slice := total / time.Duration(slices) * warmUp / (warmUp + 1)
 	for _, w := range m.works {
 		for _, e := range m.ends() {
 			if err := m.calibrate(ctx, e, w, slice); err != nil {
@@ -130,8 +133,19 @@ func (m *matrix) round(ctx context.Context, w workload) error {
 	return nil
 }
 
+// full runs a slice on a new connection. What the kernel has learned on an old one, such as its buffers' sizes, would depend
+// on how much it was used, and the reference's is used most.
 func (m *matrix) full(ctx context.Context, e *end, w workload) (sample, error) {
-	return m.slice(ctx, e, w, m.counts[cell{e.path.Name, w.name()}])
+	n := m.counts[cell{e.path.Name, w.name()}]
+	if w.size > 0 {
+		if err := e.client.Redial(ctx); err != nil {
+			return sample{}, err
+		}
+		if _, err := m.slice(ctx, e, w, n/warmUp+1); err != nil {
+			return sample{}, err
+		}
+	}
+	return m.slice(ctx, e, w, n)
 }
 
 func (m *matrix) slice(ctx context.Context, e *end, w workload, n uint64) (sample, error) {

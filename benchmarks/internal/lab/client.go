@@ -15,22 +15,33 @@ const MaxMessage = 1 << 20
 
 // A Client measures over one connection to the peer. One goroutine at a time may use it.
 type Client struct {
-	conn net.Conn
-	head [requestLen]byte
-	buf  []byte
+	path    Path
+	address string
+	conn    net.Conn
+	head    [requestLen]byte
+	buf     []byte
 }
 
 // Connect dials the peer over p.
 func Connect(ctx context.Context, p Path, peer *Peer) (*Client, error) {
-	c, err := p.Dial(ctx, peer.Addresses[p.Name])
-	if err != nil {
-		return nil, fmt.Errorf("dial over %s: %w", p.Name, err)
+	c := &Client{path: p, address: peer.Addresses[p.Name], buf: make([]byte, MaxMessage)}
+	for i := range c.buf {
+		c.buf[i] = byte(i * 31)
 	}
-	buf := make([]byte, MaxMessage)
-	for i := range buf {
-		buf[i] = byte(i * 31)
+	return c, c.dial(ctx)
+}
+
+func (c *Client) dial(ctx context.Context) (err error) {
+	if c.conn, err = c.path.Dial(ctx, c.address); err != nil {
+		return fmt.Errorf("dial over %s: %w", c.path.Name, err)
 	}
-	return &Client{conn: c, buf: buf}, nil
+	return nil
+}
+
+// Redial puts a new connection in place of the present one.
+func (c *Client) Redial(ctx context.Context) error {
+	c.conn.Close()
+	return c.dial(ctx)
 }
 
 // Conn returns the connection itself.
