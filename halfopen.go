@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -50,20 +51,21 @@ func (s *halfOpenSet) enter(h *halfOpen, p phase, cancel context.CancelFunc) {
 	h.phase, h.cancel = p, cancel
 }
 
-// cutOldest ends the wait for the oldest connection that has not sent enough yet, or else for the oldest handshake.
-func (s *halfOpenSet) cutOldest() bool {
+// cutOldest ends the wait for the oldest connection that has not sent enough yet, or else for the oldest handshake,
+// and counts it first.
+func (s *halfOpenSet) cutOldest(count *atomic.Uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range []phase{sniffing, shaking} {
 		for e := s.list.Front(); e != nil; e = e.Next() {
 			if h := e.Value.(*halfOpen); h.phase == p && !h.cut {
 				h.cut = true
+				count.Add(1)
 				h.end()
-				return true
+				return
 			}
 		}
 	}
-	return false
 }
 
 // wake ends every wait.

@@ -77,9 +77,7 @@ func (l *Listener) acquire() bool {
 		return !isClosed(l.done)
 	default:
 	}
-	if l.half.cutOldest() {
-		l.counters.overflowed.Add(1)
-	}
+	l.half.cutOldest(&l.counters.overflowed)
 	select {
 	case l.slots <- struct{}{}:
 		return true
