@@ -8,7 +8,7 @@ import (
 // background holds what is known of the goroutines that run on demand.
 type background struct {
 	mu      sync.Mutex
-	stalls  int           // callers of Drain that are blocked by a peer that does not read
+	stalls  int           // callers of Drain that are blocked by a peer that does not read, output that waits for the gate
 	quit    chan struct{} // ends the reader; nil while there is none
 	reading bool          // the reader holds the receive token
 	writing bool          // a goroutine finishes output; guarded by tx.mu

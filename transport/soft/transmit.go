@@ -34,6 +34,7 @@ type transmitter struct {
 	large            bool // FPDUs need not fit, nor start, a TCP segment
 	crc              bool
 	gateOpen         bool // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
+	gateRead         bool // somebody reads to see that FPDU
 	heard            bool // an FPDU of the peer has arrived
 	blocked          bool // the kernel did not take all at the last try
 	driven           bool // somebody is blocked until it does
@@ -298,7 +299,14 @@ func (q *QueuePair) trySend(willDrain bool) {
 	if t.blocked || t.sq.next < t.sq.len {
 		q.keepInline()
 	}
-	if t.blocked && !t.driven && !willDrain {
+	if willDrain {
+		return
+	}
+	if t.blocked && !t.driven {
 		q.finishOutput()
+	}
+	if !t.gateOpen && t.sq.next < t.sq.len && !t.gateRead {
+		t.gateRead = true
+		q.background.stall(q, 1)
 	}
 }
