@@ -54,7 +54,7 @@ func (q *QueuePair) read(quit chan struct{}) {
 		q.sock.setReadDeadline(q.rx.stallDeadline(q, time.Time{}))
 		end := isClosed(quit) || q.Err() != nil
 		if !end {
-			q.receive()
+			q.receive(nil)
 		}
 		b.setReading(false)
 		q.rxTok <- struct{}{}
@@ -94,7 +94,7 @@ func (q *QueuePair) finishOutput() {
 		for {
 			<-q.txTok
 			if q.Err() == nil {
-				q.driveOutput(time.Time{})
+				q.driveOutput(time.Time{}, false, 0)
 			}
 			q.txTok <- struct{}{}
 			over := q.Err() != nil

@@ -124,10 +124,9 @@ func (q *QueuePair) waitGate(deadline time.Time) {
 	for q.gateHolds() && !expired(deadline) {
 		<-q.rxTok
 		q.sock.setReadDeadline(deadline)
-		q.receive()
-		ended := q.rx.n == 0 && !expired(deadline)
+		err := q.receive(nil)
 		q.rxTok <- struct{}{}
-		if ended {
+		if err != nil && !isTimeout(err) {
 			return
 		}
 	}

@@ -70,7 +70,7 @@ func TestCloseInTheMiddleOfAReadResponse(t *testing.T) {
 
 func TestCloseSendsWhatWasPosted(t *testing.T) {
 	for _, inline := range []transport.Flags{0, transport.Inline} {
-		for _, size := range []int{1, 70000, 4 << 20} {
+		for _, size := range []int{1, 70000, 1 << 20} {
 			data := random(size)
 			var region transport.MemoryRegion
 			q, p, _ := role{prepare: func(q transport.QueuePair) {
@@ -182,4 +182,15 @@ func TestUseAfterClose(t *testing.T) {
 	require.Equal(t, local, q.LocalAddr())
 	require.Equal(t, remote, q.RemoteAddr())
 	q.Interrupt()
+}
+func TestRegionRevokedWhileItIsRead(t *testing.T) {
+	q, p, region := halfAnswered(t)
+	require.NoError(t, region.Deregister())
+	// Nobody calls q any more. Still the peer is told, when it takes what is on its way.
+	msg := p.terminated()
+	require.Equal(t, [3]uint8{0, 1, 0}, [3]uint8{msg.Layer, msg.Type, msg.Code})
+	_, err := finish(t, q)
+	var te *transport.TerminateError
+	require.ErrorAs(t, err, &te)
+	require.True(t, te.Local)
 }

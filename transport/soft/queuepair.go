@@ -2,11 +2,11 @@ package soft
 
 import (
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
@@ -25,18 +25,13 @@ type QueuePair struct {
 
 	regions regionTable
 
-	rxTok chan struct{} // its one token is the right to read the socket and to use rx
+	rxTok chan struct{} // its one token is the right to read the socket and to use rx; start puts it there
 	rx    receiver
 	txTok chan struct{} // its one token is the right to block until the socket takes more
 	tx    transmitter
 
-	isPollable, isDrained func() (bool, error) // pollable and drained, made once
-
-	// Set by Interrupt for Wait and Drain, and taken back by the call that they ended.
-	interruptWait, interruptDrain atomic.Bool
-
-	draining   atomic.Int32 // calls of Drain that wait for something of the peer's
-	background background
+	waiting, draining condition // of Wait and of Drain
+	background        background
 
 	mu        sync.Mutex
 	state     transport.State
@@ -63,9 +58,8 @@ func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*QueuePair
 		rxTok: make(chan struct{}, 1),
 		txTok: make(chan struct{}, 1),
 	}
-	q.rxTok <- struct{}{}
 	q.txTok <- struct{}{}
-	q.isPollable, q.isDrained = q.pollable, q.drained
+	q.waiting.holds, q.draining.holds = q.pollable, q.drained
 	q.regions.changed = q.serveExposed
 	q.tx.sendMSN, q.tx.readMSN = 1, 1
 	q.rx.init()
@@ -93,6 +87,7 @@ func (q *QueuePair) start(crc bool, ird, ord int, gate bool) error {
 	q.tx.useMSS(q.sock.mss())
 	q.tx.mu.Unlock()
 	q.rx.crc, q.rx.ird = crc, ird
+	q.sock.resetDeadlines()
 
 	q.mu.Lock()
 	if q.err != nil {
@@ -102,7 +97,7 @@ func (q *QueuePair) start(crc bool, ird, ord int, gate bool) error {
 	q.state, q.connected = transport.StateRTS, true
 	q.crc, q.ird, q.ord = crc, ird, ord
 	q.mu.Unlock()
-	q.sock.resetDeadlines()
+	q.rxTok <- struct{}{}
 	q.serveExposed()
 	return nil
 }
@@ -124,14 +119,6 @@ func (q *QueuePair) broadcast() {
 		close(q.wake)
 		q.wake = nil
 	}
-}
-
-// complete queues a completion.
-func (q *QueuePair) complete(c transport.Completion) {
-	q.mu.Lock()
-	q.cq.push(c)
-	q.broadcast()
-	q.mu.Unlock()
 }
 
 // PostRecv implements transport.QueuePair.
@@ -163,7 +150,7 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 	}
 	if !leaving {
 		q.tx.mu.Lock()
-		q.flushSends()
+		q.stopSending()
 		q.tx.mu.Unlock()
 	}
 	q.mu.Lock()
@@ -188,15 +175,21 @@ func (q *QueuePair) pollable() (bool, error) {
 		q.mu.Unlock()
 		return true, nil
 	}
-	err, leaving := q.err, q.leaving
+	err := q.err
 	q.mu.Unlock()
-	if err == nil || leaving {
-		return false, err
+	if err == nil {
+		return false, nil
 	}
+	// Whoever ends the queue pair by a Terminate flushes the send queue before the lock is free.
 	q.tx.mu.Lock()
 	pending := q.tx.sq.len > 0
 	q.tx.mu.Unlock()
-	return pending, err
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.cq.len > 0 || pending && !q.leaving {
+		return true, nil
+	}
+	return false, err
 }
 
 // Attributes implements transport.QueuePair.
@@ -209,7 +202,7 @@ func (q *QueuePair) Attributes() transport.Attributes {
 	return transport.Attributes{
 		Device: deviceName, IRD: q.ird, ORD: q.ord, CRC: q.crc,
 		MaxSegment: mpa.FPDULen(maxULPDU), MaxRecvSeg: mpa.MaxFPDULen,
-		MaxInline: maxMessage, SendDepth: q.opts.SendDepth, RecvDepth: q.opts.RecvDepth,
+		MaxInline: min(maxMessage, math.MaxInt), SendDepth: q.opts.SendDepth, RecvDepth: q.opts.RecvDepth,
 	}
 }
 
@@ -266,8 +259,8 @@ func (q *QueuePair) register(r *region) (transport.MemoryRegion, error) {
 
 // Interrupt implements transport.QueuePair.
 func (q *QueuePair) Interrupt() {
-	q.interruptWait.Store(true)
-	q.interruptDrain.Store(true)
+	q.waiting.asked.Add(1)
+	q.draining.asked.Add(1)
 	q.mu.Lock()
 	q.broadcast()
 	q.mu.Unlock()

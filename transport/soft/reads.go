@@ -78,9 +78,7 @@ func (q *QueuePair) composeResponse() bool {
 		if q.regions.m[r.src.stag] != r.src {
 			// Revoked while the read was on its way: nothing of it may leave any more.
 			t.out.used = start
-			t.responses.clear()
-			t.midResponse = false
-			t.revoked = true
+			q.refuse(rdmap.ErrRemoteInvalidSTag)
 			return false
 		}
 		payload = r.src.mem[r.srcTO : r.srcTO+uint64(n)]

@@ -48,12 +48,16 @@ func (rx *receiver) release() {
 	}
 }
 
-// receive blocks until the socket has bytes, its deadline passes or it comes to its end, and handles that.
+// receive blocks until the socket has bytes, its deadline passes or it comes to its end, handles that and returns why
+// there were no bytes. Who waits for c, which may be nil, need not be kicked once it is not blocked any more.
 // The caller holds the receive token.
-func (q *QueuePair) receive() {
+func (q *QueuePair) receive(c *condition) error {
 	rx := &q.rx
 	rx.n, rx.err = 0, nil
 	err := q.sock.blockingRead()
+	if c != nil {
+		c.reading.Store(false)
+	}
 	if err == nil {
 		err = rx.err
 	}
@@ -64,12 +68,12 @@ func (q *QueuePair) receive() {
 	case err == nil:
 		rx.w += rx.n
 		q.parse()
-		return
+		return nil
 	case isTimeout(err):
 		if !rx.stalled.IsZero() && q.cfg.StallTimeout > 0 && time.Since(rx.stalled) >= q.cfg.StallTimeout {
 			q.fail(transport.StateError, os.NewSyscallError("read", syscall.ETIMEDOUT))
 		}
-		return
+		return err
 	case errors.Is(err, io.EOF) && rx.midMessage():
 		err = io.ErrUnexpectedEOF
 	case errors.Is(err, io.EOF):
@@ -80,6 +84,7 @@ func (q *QueuePair) receive() {
 	rx.r = rx.w // nothing completes it any more
 	rx.release()
 	q.fail(transport.StateError, err)
+	return err
 }
 
 // stallDeadline is the earlier one of the caller's deadline and the end of the patience with an incomplete FPDU.
@@ -122,7 +127,6 @@ func (q *QueuePair) parse() {
 		q.tx.mu.Lock()
 		q.trySend(false)
 		q.tx.mu.Unlock()
-		q.checkRevoked()
 	}
 }
 

@@ -104,11 +104,12 @@ func (q *QueuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 
 // PostSend implements transport.QueuePair.
 func (q *QueuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	// Looked at under the lock, so that Close finds all that was taken.
 	if err := q.ready(); err != nil {
 		return 0, err
 	}
-	q.tx.mu.Lock()
-	defer q.tx.mu.Unlock()
 	if q.tx.err != nil {
 		return 0, q.tx.err
 	}
@@ -131,7 +132,8 @@ func (q *QueuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	if err == nil {
 		n = len(wrs)
 	}
-	q.trySend(drained)
+	// One whose request was refused has something else to do first.
+	q.trySend(drained && err == nil)
 	return n, err
 }
 
@@ -190,10 +192,18 @@ func (q *QueuePair) retire() {
 		q.broadcast()
 	}
 	q.mu.Unlock()
-	if sq.len == 0 && q.draining.Load() > 0 {
-		// One who drains may be the one who reads.
+	// One who waits for this may be the one who reads.
+	if news && q.waiting.reading.Load() || sq.len == 0 && q.draining.reading.Load() {
 		q.sock.kickReader()
 	}
+}
+
+// stopSending flushes the send queue of a queue pair that has failed. Nothing of it may be sent any more, because its memory is the
+// callers' again. The caller holds tx.mu.
+func (q *QueuePair) stopSending() {
+	q.tx.out.reset()
+	q.tx.closing = true
+	q.flushSends()
 }
 
 // flushSends completes everything on the send queue as flushed. The caller holds tx.mu.
@@ -205,6 +215,7 @@ func (q *QueuePair) flushSends() {
 			if e.status == transport.StatusSuccess {
 				e.status = transport.StatusFlushed
 			}
+			q.tx.lost = true
 		}
 	}
 	q.tx.sq.next = q.tx.sq.len

@@ -15,7 +15,7 @@ type sock struct {
 	local, remote netip.AddrPort
 
 	// onReadable reads from the descriptor and reports whether it got an answer (bytes, end of stream or error).
-	// onWritable writes to it and reports whether there is more that it does not take now.
+	// onWritable writes to it and reports whether to wait until it takes more.
 	onReadable func(fd int) bool
 	onWritable func(fd int) (blocked bool)
 	platform   platformSock

@@ -13,24 +13,24 @@ import (
 // way, then the end of the stream (RFC 5040 §5.4).
 func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	err := &transport.TerminateError{Layer: e.Layer, Type: e.Type, Code: e.Code, Local: true, Text: e.Text()}
+	q.tx.mu.Lock()
 	q.mu.Lock()
 	over := q.err != nil
 	if !over {
-		q.leaving = true
+		q.state, q.err, q.leaving = transport.StateTerminate, err, true
 	}
 	q.mu.Unlock()
 	if over {
+		q.tx.mu.Unlock()
 		return
 	}
-	q.fail(transport.StateTerminate, err)
-
-	q.tx.mu.Lock()
 	q.tx.out.keep()
 	q.tx.control = appendTerminate(q.tx.control[:0], e, ulpdu, q.tx.crc)
 	q.flushSends()
 	q.tx.closing = true
 	q.sock.tryWrite()
 	q.tx.mu.Unlock()
+	q.fail(transport.StateTerminate, err)
 	q.seeOff()
 }
 
@@ -71,12 +71,10 @@ func (q *QueuePair) handleTerminate(seg *rdmap.Segment) {
 	q.fail(transport.StateTerminate, te)
 }
 
-// checkRevoked terminates if a region went away while the peer was reading it. The caller holds the receive token.
-func (q *QueuePair) checkRevoked() {
-	q.tx.mu.Lock()
-	revoked := q.tx.revoked
-	q.tx.mu.Unlock()
-	if revoked {
-		q.terminate(rdmap.ErrRemoteInvalidSTag, nil)
+// refuse stops sending, and terminates the connection, for a fault found while FPDUs are composed. The caller holds tx.mu.
+func (q *QueuePair) refuse(e *rdmap.Error) {
+	if !q.tx.refused {
+		q.tx.refused = true
+		go q.terminate(e, nil)
 	}
 }

@@ -38,8 +38,10 @@ type transmitter struct {
 	heard            bool // an FPDU of the peer has arrived
 	blocked          bool // the kernel did not take all at the last try
 	driven           bool // somebody is blocked until it does
+	drains           bool // who calls Drain, and leaves when the send queue is empty
 	closing          bool // the last bytes are composed
-	revoked          bool // a region was deregistered while the peer read it
+	lost             bool // requests were flushed
+	refused          bool // a fault was found in what is to be sent
 
 	midSend, midResponse bool // in the middle of a message, which no other may interrupt
 	responded            bool // the last message was a response
@@ -79,7 +81,7 @@ func (q *QueuePair) compose() bool {
 		t.out.seal()
 		return true
 	}
-	if !t.gateOpen || t.closing {
+	if !t.gateOpen || t.closing || t.refused {
 		return false
 	}
 	size := smallBuf
@@ -100,6 +102,9 @@ func (q *QueuePair) compose() bool {
 // composeNext appends the next FPDU, if one is due and fits.
 func (q *QueuePair) composeNext() bool {
 	t := &q.tx
+	if t.refused {
+		return false
+	}
 	canSend, canRespond := t.sendable(), t.responses.len() > 0
 	switch {
 	case t.midSend:
@@ -236,8 +241,9 @@ func invalidated(wr *transport.SendWR) uint32 {
 	return 0
 }
 
-// transmitOn sends as much as the descriptor takes now and reports whether there is more. The caller holds tx.mu.
-func (q *QueuePair) transmitOn(fd int) (blocked bool) {
+// transmitOn sends as much as the descriptor takes now and reports whether there is more that who drives is to wait for.
+// The caller holds tx.mu.
+func (q *QueuePair) transmitOn(fd int) (wait bool) {
 	t := &q.tx
 	t.blocked = false
 	for t.err == nil {
@@ -252,7 +258,7 @@ func (q *QueuePair) transmitOn(fd int) (blocked bool) {
 		if !t.out.sent(n) {
 			if n == 0 {
 				t.blocked = true
-				return true
+				return !t.drains || t.sq.len > 0
 			}
 			continue
 		}

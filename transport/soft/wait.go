@@ -12,26 +12,49 @@ import (
 // errAgain is the answer of a step after which its caller looks at its condition again.
 var errAgain = errors.New("look again")
 
-// Wait implements transport.QueuePair.
-func (q *QueuePair) Wait(deadline time.Time) error {
-	return q.waitFor(q.isPollable, &q.interruptWait, deadline)
+// A condition is what calls of Wait, or those of Drain, wait for.
+type condition struct {
+	holds func() (bool, error) // with an error: it never will
+
+	// asked counts the interrupts. Each ends the calls that were there at the time, or the next one: a call ends if there are
+	// more than taken was when it began.
+	asked, taken atomic.Uint32
+
+	// reading is true while a call is blocked in reading the socket, and has to be kicked when somebody else makes the condition hold.
+	reading atomic.Bool
 }
 
-// drained reports whether the send queue is empty, and otherwise why it never will be.
+func (c *condition) begin() (seen uint32)         { return c.taken.Load() }
+func (c *condition) interrupted(seen uint32) bool { return c.asked.Load() != seen }
+func (c *condition) take() error {
+	c.taken.Store(c.asked.Load())
+	return transport.ErrInterrupted
+}
+
+// Wait implements transport.QueuePair.
+func (q *QueuePair) Wait(deadline time.Time) error {
+	return q.waitFor(&q.waiting, q.waiting.begin(), deadline)
+}
+
+// drained reports whether everything on the send queue has been sent, and otherwise why it never will be.
 func (q *QueuePair) drained() (bool, error) {
 	q.tx.mu.Lock()
-	empty, err := q.tx.sq.len == 0, q.tx.err
+	sent, err := q.tx.sq.len == 0 && !q.tx.lost, q.tx.err
 	q.tx.mu.Unlock()
-	if err == nil && !empty {
+	if err == nil && !sent {
 		err = q.Err()
 	}
-	return empty && err == nil, err
+	return sent && err == nil, err
 }
 
 // Drain implements transport.QueuePair.
 func (q *QueuePair) Drain(deadline time.Time) error {
-	for {
+	seen := q.draining.begin()
+	for drove := false; ; drove = true {
 		if ok, err := q.drained(); ok || err != nil {
+			if drove {
+				q.leaveOutput() // answers to the peer may be left
+			}
 			return err
 		}
 		q.tx.mu.Lock()
@@ -39,25 +62,23 @@ func (q *QueuePair) Drain(deadline time.Time) error {
 		q.tx.mu.Unlock()
 		if !blocked {
 			// The gate is closed or a read is outstanding: what is missing comes from the peer.
-			q.draining.Add(1)
-			err := q.waitFor(q.isDrained, &q.interruptDrain, deadline)
-			q.draining.Add(-1)
-			return err
+			return q.waitFor(&q.draining, seen, deadline)
 		}
-		if err := q.waitWritable(deadline); err != errAgain {
+		if err := q.waitWritable(seen, deadline); err != errAgain {
+			q.leaveOutput()
 			return err
 		}
 	}
 }
 
-// waitFor reads the socket, or waits for the one who does, until ready answers.
-func (q *QueuePair) waitFor(ready func() (bool, error), interrupted *atomic.Bool, deadline time.Time) error {
+// waitFor reads the socket, or waits for the one who does, until c holds.
+func (q *QueuePair) waitFor(c *condition, seen uint32, deadline time.Time) error {
 	for {
-		if ok, err := ready(); ok || err != nil {
+		if ok, err := c.holds(); ok || err != nil {
 			return err
 		}
-		if interrupted.Swap(false) {
-			return transport.ErrInterrupted
+		if c.interrupted(seen) {
+			return c.take()
 		}
 		if expired(deadline) {
 			return os.ErrDeadlineExceeded
@@ -65,11 +86,11 @@ func (q *QueuePair) waitFor(ready func() (bool, error), interrupted *atomic.Bool
 		select {
 		case <-q.rxTok:
 		default:
-			if !q.follow(ready, interrupted, deadline) {
+			if !q.follow(c, seen, deadline) {
 				continue
 			}
 		}
-		err := q.drive(ready, interrupted, deadline)
+		err := q.drive(c, seen, deadline)
 		q.rxTok <- struct{}{}
 		if err != errAgain {
 			return err
@@ -78,22 +99,22 @@ func (q *QueuePair) waitFor(ready func() (bool, error), interrupted *atomic.Bool
 }
 
 // drive reads and handles what there is once. The caller holds the receive token.
-func (q *QueuePair) drive(ready func() (bool, error), interrupted *atomic.Bool, deadline time.Time) error {
-	// The one who drove before may have done what the caller waits for.
-	if ok, err := ready(); ok || err != nil {
+func (q *QueuePair) drive(c *condition, seen uint32, deadline time.Time) error {
+	q.sock.setReadDeadline(q.rx.stallDeadline(q, deadline))
+	c.reading.Store(true)
+	defer c.reading.Store(false)
+	// Whoever interrupts, closes or completes something does so first and kicks the socket then, so one of the two is seen.
+	if ok, err := c.holds(); ok || err != nil {
 		return err
 	}
-	q.sock.setReadDeadline(q.rx.stallDeadline(q, deadline))
-	// Whoever interrupts or closes sets its mark first and kicks the socket then, so one of the two is seen.
-	if interrupted.Load() || q.Err() != nil {
-		return errAgain
+	if !c.interrupted(seen) {
+		q.receive(c)
 	}
-	q.receive()
 	return errAgain
 }
 
 // follow waits while somebody else drives. It reports whether the caller has the receive token now.
-func (q *QueuePair) follow(ready func() (bool, error), interrupted *atomic.Bool, deadline time.Time) bool {
+func (q *QueuePair) follow(c *condition, seen uint32, deadline time.Time) bool {
 	q.mu.Lock()
 	if q.wake == nil {
 		q.wake = make(chan struct{})
@@ -101,7 +122,7 @@ func (q *QueuePair) follow(ready func() (bool, error), interrupted *atomic.Bool,
 	wake := q.wake
 	q.mu.Unlock()
 	// News from before wake was made is found here, later news closes it.
-	if ok, err := ready(); ok || err != nil || interrupted.Load() {
+	if ok, err := c.holds(); ok || err != nil || c.interrupted(seen) {
 		return false
 	}
 	var expiry <-chan time.Time
@@ -120,13 +141,11 @@ func (q *QueuePair) follow(ready func() (bool, error), interrupted *atomic.Bool,
 }
 
 // waitWritable sends until the kernel has taken everything that can be sent now.
-func (q *QueuePair) waitWritable(deadline time.Time) error {
-	if q.interruptDrain.Swap(false) {
-		q.leaveOutput()
-		return transport.ErrInterrupted
+func (q *QueuePair) waitWritable(seen uint32, deadline time.Time) error {
+	if q.draining.interrupted(seen) {
+		return q.draining.take()
 	}
 	if expired(deadline) {
-		q.leaveOutput()
 		return os.ErrDeadlineExceeded
 	}
 	var expiry <-chan time.Time
@@ -144,7 +163,7 @@ func (q *QueuePair) waitWritable(deadline time.Time) error {
 		}
 		wake := q.wake
 		q.mu.Unlock()
-		if ok, err := q.drained(); ok || err != nil || q.interruptDrain.Load() {
+		if ok, err := q.drained(); ok || err != nil || q.draining.interrupted(seen) {
 			return errAgain
 		}
 		select {
@@ -155,42 +174,43 @@ func (q *QueuePair) waitWritable(deadline time.Time) error {
 			return errAgain
 		}
 	}
-	q.driveOutput(deadline)
+	q.driveOutput(deadline, true, seen)
 	q.txTok <- struct{}{}
 	return errAgain
 }
 
-// driveOutput blocks until the kernel takes more, and sends. The caller holds the transmit token.
-func (q *QueuePair) driveOutput(deadline time.Time) {
+// driveOutput blocks until the kernel takes more, and sends. One who drains does so until the
+// send queue is empty, or an interrupt after seen. The caller holds the transmit token.
+func (q *QueuePair) driveOutput(deadline time.Time, drains bool, seen uint32) {
 	q.tx.mu.Lock()
-	q.tx.driven = true
+	q.tx.driven, q.tx.drains = true, drains
 	q.tx.mu.Unlock()
-	err := q.blockOnOutput(deadline)
+	err := q.blockOnOutput(deadline, drains, seen)
 	q.tx.mu.Lock()
-	q.tx.driven = false
+	q.tx.driven, q.tx.drains = false, false
 	if err != nil && !isTimeout(err) && q.tx.err == nil {
 		q.sendFailed(err)
 	}
 	q.tx.mu.Unlock()
 }
 
-func (q *QueuePair) blockOnOutput(deadline time.Time) error {
+func (q *QueuePair) blockOnOutput(deadline time.Time, drains bool, seen uint32) error {
 	// First for a moment only: if the peer does not take anything because it is itself blocked
 	// in sending, somebody must read here.
 	if soon := time.Now().Add(stallDelay); deadline.IsZero() || soon.Before(deadline) {
-		if err := q.writeUntil(soon); err != os.ErrDeadlineExceeded {
+		if err := q.writeUntil(soon, drains, seen); err != os.ErrDeadlineExceeded {
 			return err
 		}
 		q.background.stall(q, 1)
 		defer q.background.stall(q, -1)
 	}
-	return q.writeUntil(deadline)
+	return q.writeUntil(deadline, drains, seen)
 }
 
 // writeUntil returns os.ErrDeadlineExceeded itself only when the deadline has passed, not when the call was ended early.
-func (q *QueuePair) writeUntil(deadline time.Time) error {
+func (q *QueuePair) writeUntil(deadline time.Time, drains bool, seen uint32) error {
 	q.sock.setWriteDeadline(deadline)
-	if q.interruptDrain.Load() || q.Err() != nil {
+	if q.Err() != nil || drains && q.draining.interrupted(seen) {
 		return nil
 	}
 	err := q.sock.blockingWrite(&q.tx.mu)
