@@ -6,8 +6,6 @@ import (
 	"net"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/rdmanet/iwarp/rdmanet"
 )
 
@@ -16,24 +14,16 @@ var twins = []struct {
 	name    string
 	connect func(testing.TB) (a, b net.Conn)
 }{
-	{"tcp", connectTCP},
+	{"tcp", func(t testing.TB) (net.Conn, net.Conn) {
+		a, b := connectTCP(t)
+		t.Cleanup(func() { a.Close(); b.Close() })
+		return a, b
+	}},
 	{"extended", func(t testing.TB) (net.Conn, net.Conn) { e := connect(t, setting{}); return e.a, e.b }},
 	{"plain", func(t testing.TB) (net.Conn, net.Conn) {
 		e := connect(t, setting{client: rdmanet.Config{Plain: true}})
 		return e.a, e.b
 	}},
-}
-
-func connectTCP(t testing.TB) (net.Conn, net.Conn) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	a, err := net.Dial("tcp", ln.Addr().String())
-	require.NoError(t, err)
-	b, err := ln.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a, b
 }
 
 func BenchmarkPingPong(b *testing.B) {

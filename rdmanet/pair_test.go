@@ -2,7 +2,9 @@ package rdmanet_test
 
 import (
 	"context"
-	"net/netip"
+	"encoding/binary"
+	"math/rand/v2"
+	"net"
 	"testing"
 	"time"
 
@@ -45,9 +47,6 @@ var settings = []setting{
 	{name: "restricted plain", restricted: true, client: rdmanet.Config{Plain: true}},
 }
 
-// ends are the two Conns of a connection: the active one, a, and the passive one, b.
-type ends struct{ a, b *rdmanet.Conn }
-
 // restricted is a queue pair as an RNIC's is: it places into memory only, and takes little data inline.
 type restricted struct{ transport.QueuePair }
 
@@ -76,28 +75,49 @@ type restrictedRequest struct{ transport.Request }
 
 func (r restrictedRequest) QueuePair() transport.QueuePair { return restricted{r.Request.QueuePair()} }
 
-// handshake connects two queue pairs over loopback and returns what Client and Server need.
-func handshake(t testing.TB, s setting, o *transport.Options) (transport.Connector, func() transport.Request) {
+// A below is an iWARP connection in the making over loopback, with the TCP connections that carry it.
+type below struct {
+	k          transport.Connector
+	accept     func() (transport.Request, error)
+	tcpA, tcpB *net.TCPConn
+}
+
+func prepare(t testing.TB, s setting, o *transport.Options) below {
 	t.Helper()
-	ctx := testContext(t)
-	soft := soft.New(&soft.Config{Revision: s.revision})
-	ln, err := soft.Listen(ctx, netip.MustParseAddrPort("127.0.0.1:0"), o)
+	a, b := connectTCP(t)
+	t2 := soft.New(&soft.Config{Revision: s.revision})
+	k, err := t2.Client(a, o)
 	require.NoError(t, err)
-	k, err := soft.Dial(ctx, netip.AddrPort{}, ln.Addr(), o)
-	require.NoError(t, err)
-	accept := func() transport.Request {
-		defer ln.Close()
-		r, err := ln.Accept(ctx)
-		require.NoError(t, err)
-		if s.restricted {
-			return restrictedRequest{r}
+	n := below{k: k, tcpA: a, tcpB: b}
+	n.accept = func() (transport.Request, error) {
+		r, err := t2.Server(testContext(t), b, o)
+		if err == nil && s.restricted {
+			r = restrictedRequest{r}
 		}
-		return r
+		return r, err
 	}
 	if s.restricted {
-		return restrictedConnector{k}, accept
+		n.k = restrictedConnector{k}
 	}
-	return k, accept
+	return n
+}
+
+func connectTCP(t testing.TB) (a, b *net.TCPConn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	d, err := ln.Accept()
+	require.NoError(t, err)
+	return c.(*net.TCPConn), d.(*net.TCPConn)
+}
+
+// ends are the two Conns of a connection: the active one, a, and the passive one, b.
+type ends struct {
+	a, b *rdmanet.Conn
+	below
 }
 
 // connect makes a connection over soft iWARP on loopback. It is closed at the end of the test.
@@ -115,16 +135,75 @@ func connect(t testing.TB, s setting) ends {
 func tryConnect(t testing.TB, s setting) (e ends, err error) {
 	t.Helper()
 	ctx := testContext(t)
-	k, accept := handshake(t, s, nil)
+	e.below = prepare(t, s, nil)
 	done := make(chan error, 1)
 	go func() {
 		var err error
-		e.a, err = rdmanet.Client(ctx, k, &s.client)
+		e.a, err = rdmanet.Client(ctx, e.k, &s.client)
 		done <- err
 	}()
-	e.b, err = rdmanet.Server(ctx, accept(), &s.server)
+	r, err := e.accept()
+	if err == nil {
+		e.b, err = rdmanet.Server(ctx, r, &s.server)
+	}
 	if cerr := <-done; err == nil {
 		err = cerr
 	}
 	return e, err
+}
+
+// forSettings runs a test for every setting, and with the ends in both roles.
+func forSettings(t *testing.T, test func(t *testing.T, x, y *rdmanet.Conn)) {
+	for _, s := range settings {
+		t.Run(s.name+"/active", func(t *testing.T) {
+			e := connect(t, s)
+			test(t, e.a, e.b)
+		})
+		t.Run(s.name+"/passive", func(t *testing.T) {
+			e := connect(t, s)
+			test(t, e.b, e.a)
+		})
+	}
+}
+
+// pattern returns n bytes of a fixed stream.
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	rnd := rand.New(rand.NewPCG(7, 7))
+	for i := 0; i+8 <= n; i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], rnd.Uint64())
+	}
+	return b
+}
+
+// within fails the test if f takes longer than limit, and returns what f returned.
+func within[T any](t testing.TB, f func() T) T {
+	t.Helper()
+	done := make(chan T, 1)
+	go func() { done <- f() }()
+	select {
+	case v := <-done:
+		return v
+	case <-time.After(limit):
+		t.Fatal("still blocked")
+		panic("unreachable")
+	}
+}
+
+// background runs f and returns a function that waits for it.
+func background(t testing.TB, f func()) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	wait = func() {
+		t.Helper()
+		select {
+		case <-done:
+		case <-time.After(limit):
+			t.Fatal("still blocked")
+		}
+	}
+	return wait
 }

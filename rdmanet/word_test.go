@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
 )
 
 func TestWords(t *testing.T) {
@@ -57,4 +56,3 @@ func TestWraps(t *testing.T) {
 		require.Equal(t, c.want, wraps(c.addr, c.n), "%#x+%#x", c.addr, c.n)
 	}
 }
-

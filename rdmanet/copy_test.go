@@ -1,0 +1,134 @@
+package rdmanet_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/rdmanet"
+)
+
+// onlyReader and onlyWriter hide the other methods, as io.Copy looks for them.
+type onlyReader struct{ io.Reader }
+type onlyWriter struct{ io.Writer }
+
+func TestCopies(t *testing.T) {
+	forSettings(t, func(t *testing.T, x, y *rdmanet.Conn) {
+		want := pattern(2 << 20)
+		wait := background(t, func() {
+			n, err := io.Copy(x, onlyReader{bytes.NewReader(want)}) // ReadFrom
+			if n != int64(len(want)) || err != nil {
+				t.Errorf("ReadFrom: %d, %v", n, err)
+			}
+			x.CloseWrite()
+		})
+		var got bytes.Buffer
+		n, err := io.Copy(onlyWriter{&got}, y) // WriteTo
+		require.EqualValues(t, len(want), n)
+		require.NoError(t, err)
+		wait()
+		require.True(t, bytes.Equal(want, got.Bytes()))
+	})
+}
+
+// A Conn copied to another uses the methods of both.
+func TestProxy(t *testing.T) {
+	in, out := connect(t, setting{}), connect(t, settings[1])
+	want := pattern(1 << 20)
+	copied := background(t, func() {
+		n, err := io.Copy(out.a, in.b)
+		if n != int64(len(want)) || err != nil {
+			t.Errorf("Copy: %d, %v", n, err)
+		}
+		out.a.Close()
+	})
+	wait := background(t, func() {
+		if _, err := in.a.Write(want); err != nil {
+			t.Error(err)
+		}
+		in.a.Close()
+	})
+	got, err := io.ReadAll(out.b)
+	require.NoError(t, err)
+	copied()
+	wait()
+	require.True(t, bytes.Equal(want, got))
+}
+
+type failingWriter struct {
+	n   int
+	err error
+}
+
+func (w failingWriter) Write(p []byte) (int, error) { return min(w.n, len(p)), w.err }
+
+func TestCopyErrors(t *testing.T) {
+	errOther := errors.New("another's error")
+	t.Run("reader", func(t *testing.T) {
+		e := connect(t, setting{})
+		n, err := e.a.ReadFrom(io.MultiReader(bytes.NewReader([]byte("abc")), iotest.ErrReader(errOther)))
+		require.EqualValues(t, 3, n)
+		requireOpError(t, e.a, err, "readfrom", errOther)
+		b := make([]byte, 3)
+		_, err = io.ReadFull(e.b, b)
+		require.NoError(t, err)
+		require.Equal(t, "abc", string(b))
+	})
+	for name, c := range map[string]struct {
+		w    failingWriter
+		want error
+	}{
+		"writer":       {failingWriter{2, errOther}, errOther},
+		"short writer": {failingWriter{2, nil}, io.ErrShortWrite},
+		"wrong writer": {failingWriter{-1, nil}, io.ErrShortWrite},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := connect(t, setting{})
+			_, err := e.a.Write([]byte("abcdef"))
+			require.NoError(t, err)
+			n, err := e.b.WriteTo(c.w)
+			requireOpError(t, e.b, err, "writeto", c.want)
+			require.EqualValues(t, max(c.w.n, 0), n)
+			// What the writer did not take is still there.
+			rest := make([]byte, 6-n)
+			_, err = io.ReadFull(e.b, rest)
+			require.NoError(t, err)
+			require.Equal(t, "abcdef"[n:], string(rest))
+		})
+	}
+	t.Run("closed", func(t *testing.T) {
+		e := connect(t, setting{})
+		require.NoError(t, e.a.Close())
+		_, err := e.a.WriteTo(io.Discard)
+		requireOpError(t, e.a, err, "writeto", net.ErrClosed)
+		_, err = e.a.ReadFrom(bytes.NewReader([]byte("x")))
+		require.ErrorIs(t, err, net.ErrClosed)
+		require.Equal(t, "readfrom", err.(*net.OpError).Op)
+	})
+}
+
+// Close must not wait for a reader or writer of the user's.
+func TestCloseDuringCopy(t *testing.T) {
+	e := connect(t, setting{})
+	pr, pw := io.Pipe()
+	copied := background(t, func() { e.a.ReadFrom(pr) })
+	_, err := pw.Write([]byte("x")) // ReadFrom is under way
+	require.NoError(t, err)
+
+	br, bw := io.Pipe()
+	written := background(t, func() { e.a.WriteTo(bw) })
+	_, err = e.b.Write([]byte("y"))
+	require.NoError(t, err)
+	_, err = br.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.NoError(t, within(t, e.a.Close))
+	pw.Close()
+	br.Close()
+	copied()
+	written()
+}
