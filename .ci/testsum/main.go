@@ -1,0 +1,203 @@
+// Testsum reads `go test -json` on its standard input and prints what a reader of a build log wants: go test's own
+// closing line of each package, the whole output of each test that failed, and each skip with its reason. With -totals
+// it adds "passed failed skipped" as a line to a file. Tests with subtests are counted through their subtests.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"strings"
+)
+
+// event is what test2json and go build -json print.
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string
+	Test       string
+	Output     string
+}
+
+type key struct{ pkg, test string }
+
+type summary struct {
+	out     io.Writer
+	output  map[key][]string
+	parents map[key]bool
+	ended   map[key]string
+	builds  map[string][]string
+
+	passed, failed, skipped int
+}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("testsum: ")
+	totals := flag.String("totals", "", "file to add the counts to")
+	flag.Parse()
+	s := &summary{
+		out: os.Stdout, output: map[key][]string{}, parents: map[key]bool{}, ended: map[key]string{}, builds: map[string][]string{},
+	}
+	if err := s.read(os.Stdin); err != nil {
+		log.Fatal(err)
+	}
+	s.close()
+	if *totals == "" {
+		return
+	}
+	f, err := os.OpenFile(*totals, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := fmt.Fprintln(f, s.passed, s.failed, s.skipped); err != nil {
+		log.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func (s *summary) read(r io.Reader) error {
+	in := bufio.NewReader(r)
+	for {
+		line, err := in.ReadBytes('\n')
+		var e event
+		switch {
+		case len(line) == 0:
+		case json.Unmarshal(line, &e) != nil:
+			fmt.Fprintf(s.out, "%s", line) // not of the test runner: go's own complaints
+		default:
+			s.add(e)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *summary) add(e event) {
+	k := key{e.Package, e.Test}
+	switch e.Action {
+	case "build-output":
+		s.builds[e.ImportPath] = append(s.builds[e.ImportPath], e.Output)
+	case "build-fail":
+		s.print(s.builds[e.ImportPath])
+	case "run":
+		if i := strings.LastIndexByte(e.Test, '/'); i > 0 {
+			s.parents[key{e.Package, e.Test[:i]}] = true
+		}
+	case "output":
+		s.output[k] = append(s.output[k], e.Output)
+	case "pass", "fail", "skip":
+		s.end(k, e.Action)
+	}
+}
+
+func (s *summary) end(k key, action string) {
+	if k.test == "" {
+		s.endPackage(k, action)
+		return
+	}
+	s.ended[k] = action
+	switch {
+	case action == "fail":
+		s.print(s.output[k])
+	case action == "skip":
+		fmt.Fprintf(s.out, "skipped %s %s: %s\n", k.pkg, k.test, reason(s.output[k]))
+	}
+	delete(s.output, k)
+	if s.parents[k] && action == "pass" {
+		return
+	}
+	s.count(k, action)
+}
+
+func (s *summary) count(k key, action string) {
+	switch action {
+	case "pass":
+		s.passed++
+	case "skip":
+		s.skipped++
+	case "fail":
+		if !s.parents[k] || !s.childFailed(k) {
+			s.failed++
+		}
+	}
+}
+
+// childFailed tells whether a parent's failure is already counted with one of its subtests.
+func (s *summary) childFailed(k key) bool {
+	for o, action := range s.ended {
+		if action == "fail" && o.pkg == k.pkg && strings.HasPrefix(o.test, k.test+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *summary) endPackage(k key, action string) {
+	if action == "fail" {
+		// Tests that were cut off, by a panic or a time-out, have no end of their own.
+		for o, lines := range s.output {
+			if o.pkg == k.pkg && o.test != "" {
+				s.print(lines)
+				s.failed++
+				delete(s.output, o)
+			}
+		}
+		s.print(s.output[k])
+		if !s.anyFailed(k.pkg) {
+			s.failed++ // did not build, or failed outside a test
+		}
+	} else {
+		for _, line := range s.output[k] {
+			if strings.HasPrefix(line, "ok ") || strings.Contains(line, "[no test files]") {
+				s.print([]string{line})
+			}
+		}
+	}
+	delete(s.output, k)
+}
+
+func (s *summary) anyFailed(pkg string) bool {
+	for o, action := range s.ended {
+		if o.pkg == pkg && action == "fail" {
+			return true
+		}
+	}
+	return false
+}
+
+// close prints what is left when the runner itself was ended.
+func (s *summary) close() {
+	for k, lines := range s.output {
+		fmt.Fprintf(s.out, "no end of %s %s:\n", k.pkg, k.test)
+		s.print(lines)
+		s.failed++
+	}
+}
+
+func (s *summary) print(lines []string) {
+	for _, l := range lines {
+		fmt.Fprint(s.out, l)
+	}
+}
+
+// reason is the message of t.Skip: the lines between the test runner's own.
+func reason(lines []string) string {
+	var out []string
+	for _, l := range lines {
+		if t := strings.TrimSpace(l); t != "" && !strings.HasPrefix(t, "=== ") && !strings.HasPrefix(t, "--- ") {
+			out = append(out, t)
+		}
+	}
+	return strings.Join(out, " ")
+}

@@ -1,0 +1,223 @@
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
+)
+
+const (
+	guestAddr = "10.0.2.15" // the guest's, served by siw
+	hostAddr  = "10.0.2.2"  // the host's 127.0.0.1 as the guest sees it
+	rxeAddr   = "10.9.0.1"  // the guest's, served by rxe
+
+	agentPort  = 7000
+	firstPort  = 7100 // the first of the guest's ports that the host can reach
+	guestPorts = 64
+
+	bootLimit = 3 * time.Minute // preparation included when the cache is there
+	vmLimit   = 20 * time.Minute
+	cellLimit = 30 * time.Second
+)
+
+// A guest is the virtual machine, one for all tests.
+type guest struct {
+	place
+	cmd     *exec.Cmd
+	stderr  *lockedBuffer
+	exited  chan struct{}
+	forward []int // host's port for each of the guest's, from firstPort on
+	used    int
+}
+
+var boot struct {
+	once sync.Once
+	vm   *guest
+	err  error
+}
+
+// theGuest returns the running guest and boots it first if need be.
+func theGuest(t *testing.T) *guest {
+	t.Helper()
+	needs(t)
+	boot.once.Do(func() { boot.vm, boot.err = bootGuest() })
+	require.NoError(t, boot.err)
+	return boot.vm
+}
+
+func bootGuest() (*guest, error) {
+	prep := exec.Command("./vm", "prepare")
+	if out, err := prep.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("vm prepare: %w\n%s", err, out)
+	}
+	ports, err := freePorts(1 + guestPorts)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy",
+		"-p", fmt.Sprintf("%d:%d", ports[0], agentPort)}
+	for i, p := range ports[1:] {
+		args = append(args, "-p", fmt.Sprintf("%d:%d", p, firstPort+i))
+	}
+	for _, name := range []string{"guestd", "go-rping", "go-rstream"} {
+		args = append(args, "-f", filepath.Join(bin, name))
+	}
+	if *consoleFlag {
+		args = append(args, "-v")
+	}
+	if *pcapFlag != "" {
+		args = append(args, "-c", *pcapFlag)
+	}
+	g := &guest{
+		place:   place{name: "guest", Client: agent.Client{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}},
+		cmd:     exec.Command("./vm", append(args, "--", "guestd")...),
+		stderr:  &lockedBuffer{},
+		exited:  make(chan struct{}),
+		forward: ports[1:],
+	}
+	g.cmd.Stderr = g.stderr
+	if err := g.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		_ = g.cmd.Wait()
+		close(g.exited)
+	}()
+	if err := g.awaitBoot(); err != nil {
+		g.stop()
+		return nil, fmt.Errorf("%w\n%s", err, g.stderr)
+	}
+	return g, nil
+}
+
+// awaitBoot waits until the guest takes commands. Its port answers before that, as qemu listens on it.
+func (g *guest) awaitBoot() error {
+	limit := time.NewTimer(bootLimit)
+	defer limit.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-g.exited:
+			return fmt.Errorf("the virtual machine ended: %v", g.cmd.ProcessState)
+		case <-limit.C:
+			return fmt.Errorf("the virtual machine did not start within %v", bootLimit)
+		case <-tick.C:
+			if strings.Contains(g.stderr.String(), "listening on") {
+				return nil
+			}
+		}
+	}
+}
+
+// stop ends the virtual machine and waits for that.
+func (g *guest) stop() {
+	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-g.exited:
+	case <-time.After(10 * time.Second):
+		_ = g.cmd.Process.Kill()
+		<-g.exited
+	}
+}
+
+func stopGuest() {
+	if boot.vm != nil {
+		boot.vm.stop()
+	}
+}
+
+// port returns a port of the guest that was not used for a while, and the host's port that leads there.
+func (g *guest) port() (inside, outside int) {
+	n := g.used % guestPorts
+	g.used++
+	return firstPort + n, g.forward[n]
+}
+
+// awaitListener waits until siw listens on the port.
+func (g *guest) awaitListener(t *testing.T, server *agent.Process, port int) {
+	t.Helper()
+	const listen = "0A"
+	want := fmt.Sprintf(":%04X 00000000:0000 %s ", port, listen)
+	eventually(t, server, func() bool { return strings.Contains(g.run(t, "cat", "/proc/net/tcp"), want) })
+}
+
+// awaitCM waits until rdma_cm listens on the address: for devices whose listeners are no kernel sockets.
+func (g *guest) awaitCM(t *testing.T, server *agent.Process, addr string) {
+	t.Helper()
+	want := regexp.MustCompile("state LISTEN .*src-addr " + regexp.QuoteMeta(addr) + " ")
+	eventually(t, server, func() bool { return want.MatchString(g.run(t, "rdma", "resource", "show", "cm_id")) })
+}
+
+// eventually waits until ok for a server that should come up.
+func eventually(t *testing.T, server *agent.Process, ok func() bool) {
+	t.Helper()
+	limit := time.Now().Add(10 * time.Second)
+	for tick := time.NewTicker(50 * time.Millisecond); !ok(); <-tick.C {
+		require.True(t, time.Now().Before(limit), "the server does not listen: %s%s", server.Stdout(), server.Stderr())
+	}
+}
+
+// parameter sets a parameter of siw until the end of the test.
+func (g *guest) parameter(t *testing.T, name string, on bool) {
+	t.Helper()
+	set := func(on bool) {
+		v := "N"
+		if on {
+			v = "Y"
+		}
+		g.run(t, "sh", "-c", fmt.Sprintf("echo %s >/sys/module/siw/parameters/%s", v, name))
+	}
+	was := strings.TrimSpace(g.run(t, "cat", "/sys/module/siw/parameters/"+name)) == "Y"
+	set(on)
+	t.Cleanup(func() { set(was) })
+}
+
+// freePorts returns n ports of the loopback address that nothing listens on at present.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer ln.Close()
+		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// lockedBuffer is a bytes.Buffer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if *consoleFlag {
+		_, _ = os.Stderr.Write(p)
+	}
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}

@@ -1,0 +1,115 @@
+package kernel
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const pings = 5
+
+// The kernel's siw with librdmacm's rping on it, and examples/rping: RDMA Read, RDMA Write and Send, checked byte by byte at the
+// end that pings.
+func TestRping(t *testing.T) {
+	pairs(t, func(t *testing.T, g *guest, next func(*testing.T) pair) {
+		for _, c := range []struct{ siw, ours bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
+			t.Run(fmt.Sprintf("siwcrc=%t/ourcrc=%t", c.siw, c.ours), func(t *testing.T) {
+				g.parameter(t, "mpa_crc_required", c.siw)
+				for _, size := range []int{26, 64, 1000, 65535} {
+					t.Run(strconv.Itoa(size), func(t *testing.T) {
+						p := next(t)
+						// CRCs are used if either end asks (RFC 5044 §7.1), but siw as a server never asks.
+						rping(t, g, p, size, c.ours, c.ours || c.siw && p.goServes)
+					})
+				}
+			})
+		}
+	})
+}
+
+func rping(t *testing.T, g *guest, p pair, size int, crc, wantCRC bool) {
+	goEnd, cEnd := g.roles(t, p,
+		func(server bool) []string {
+			return append([]string{"go-rping", "-v", fmt.Sprintf("-crc=%t", crc)}, rpingArgs(p, server, size)...)
+		},
+		func(server bool) []string { return append([]string{"rping", "-v"}, rpingArgs(p, server, size)...) })
+	cOut, goOut := succeeds(t, cEnd), succeeds(t, goEnd)
+	require.Contains(t, goEnd.Stderr(), fmt.Sprintf("crc=%t", wantCRC))
+	for who, out := range map[string]string{"C": cOut, "Go": goOut} {
+		require.Equal(t, pings, strings.Count(out, "ping data: rdma-ping-"), "%s end: %s", who, out)
+	}
+	last := lastLine(cOut)
+	require.Len(t, last[strings.Index(last, "rdma-ping-"):], size-1)
+	require.Equal(t, strings.TrimPrefix(last, "server "), strings.TrimPrefix(lastLine(goOut), "server "))
+	g.noTerminate(t)
+}
+
+// rpingArgs are the arguments that both programs have.
+func rpingArgs(p pair, server bool, size int) []string {
+	if server {
+		return []string{"-s", "-a", p.listen, "-p", p.port, "-S", strconv.Itoa(size)}
+	}
+	return []string{"-c", "-a", p.dial, "-p", p.dialPort, "-S", strconv.Itoa(size), "-C", strconv.Itoa(pings), "-V"}
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	return lines[len(lines)-1]
+}
+
+// noTerminate checks that siw has logged no Terminate, of ours or of its own.
+func (g *guest) noTerminate(t *testing.T) {
+	t.Helper()
+	for line := range strings.Lines(g.run(t, "dmesg", "-c")) {
+		require.NotContains(t, line, "TERMINATE")
+	}
+}
+
+// A persistent server of ours serves several C clients on one port, one after the other.
+func TestRpingPersistent(t *testing.T) {
+	g := theGuest(t)
+	p := g.newPair(t, true, &g.place)
+	server := g.start(t, append([]string{"go-rping", "-P"}, rpingArgs(p, true, 64)...)...)
+	require.NoError(t, server.WaitOutput("listening on"))
+	for range 3 {
+		g.run(t, append([]string{"rping"}, rpingArgs(p, false, 64)...)...)
+	}
+}
+
+// Two C ends: what fails here is not ours to mend.
+func TestControl(t *testing.T) {
+	g := theGuest(t)
+	t.Run("rping/siw", func(t *testing.T) {
+		p := g.newPair(t, false, &g.place)
+		port, err := strconv.Atoi(p.port)
+		require.NoError(t, err)
+		server := g.start(t, append([]string{"rping"}, rpingArgs(p, true, 1000)...)...)
+		g.awaitListener(t, server, port)
+		g.run(t, append([]string{"rping"}, rpingArgs(p, false, 1000)...)...)
+		succeeds(t, server)
+	})
+	t.Run("rping/rxe", func(t *testing.T) {
+		g.run(t, "sh", "-ec", `
+			ip addr add `+rxeAddr+`/24 dev dummy0
+			ip link set dummy0 up
+			rdma link add rxe0 type rxe netdev dummy0`)
+		p := pair{listen: rxeAddr, port: "7174", dial: rxeAddr, dialPort: "7174"}
+		server := g.start(t, append([]string{"rping"}, rpingArgs(p, true, 1000)...)...)
+		g.awaitCM(t, server, rxeAddr+":7174")
+		g.run(t, append([]string{"rping"}, rpingArgs(p, false, 1000)...)...)
+		succeeds(t, server)
+	})
+	t.Run("rstream/siw", func(t *testing.T) {
+		p := g.newPair(t, false, &g.place)
+		port, err := strconv.Atoi(p.port)
+		require.NoError(t, err)
+		x := xfer{size: 1000, count: 20, iterations: 1, mode: "b"}
+		server := g.start(t, x.theirs(p, true)...)
+		g.awaitListener(t, server, port)
+		g.run(t, x.theirs(p, false)...)
+		succeeds(t, server)
+	})
+}

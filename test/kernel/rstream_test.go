@@ -1,0 +1,71 @@
+package kernel
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+)
+
+// An xfer is what one run of rstream does. Two C ends in the guest do all of those in xfers, with and without CRC.
+// In mode "a" (poll without blocking) two C ends fail now and then: the last to receive may see POLLHUP before the data.
+type xfer struct {
+	size, count, iterations int
+	mode                    string // rstream's -T: b for blocking calls, n for none that block
+}
+
+var xfers = []xfer{
+	{size: 1, count: 10, iterations: 1, mode: "b"},
+	{size: 64, count: 100, iterations: 10, mode: "b"},
+	{size: 64, count: 100, iterations: 10, mode: "n"},
+	{size: 1000, count: 100, iterations: 1, mode: "b"},
+	{size: 4096, count: 100, iterations: 1, mode: "n"},
+	{size: 40000, count: 20, iterations: 2, mode: "b"},
+	{size: 65536, count: 20, iterations: 1, mode: "b"},
+	{size: 131072, count: 10, iterations: 1, mode: "n"},
+	{size: 1 << 20, count: 3, iterations: 1, mode: "b"},
+}
+
+func (x xfer) String() string {
+	return fmt.Sprintf("%dx%dx%d-%s", x.size, x.count, x.iterations, x.mode)
+}
+
+func (x xfer) common() []string {
+	return []string{"-S", strconv.Itoa(x.size), "-C", strconv.Itoa(x.count), "-I", strconv.Itoa(x.iterations)}
+}
+
+func (x xfer) theirs(p pair, server bool) []string {
+	return append(append([]string{"rstream", "-T", x.mode, "-T", "v"}, x.common()...), x.where(p, server)...)
+}
+
+func (x xfer) ours(p pair, server, crc bool) []string {
+	return append(append([]string{"go-rstream", "-verify", fmt.Sprintf("-crc=%t", crc)}, x.common()...), x.where(p, server)...)
+}
+
+func (x xfer) where(p pair, server bool) []string {
+	if server {
+		return []string{"-b", p.listen, "-p", p.port}
+	}
+	return []string{"-s", p.dial, "-p", p.dialPort}
+}
+
+// librdmacm's rsockets on siw and a Conn of ours: both ends count and compare every byte, and the stream ends in order.
+func TestRstream(t *testing.T) {
+	pairs(t, func(t *testing.T, g *guest, next func(*testing.T) pair) {
+		for _, crc := range []bool{false, true} {
+			t.Run(fmt.Sprintf("crc=%t", crc), func(t *testing.T) {
+				g.parameter(t, "mpa_crc_required", crc)
+				for _, x := range xfers {
+					t.Run(x.String(), func(t *testing.T) {
+						p := next(t)
+						goEnd, cEnd := g.roles(t, p,
+							func(server bool) []string { return x.ours(p, server, crc) },
+							func(server bool) []string { return x.theirs(p, server) })
+						succeeds(t, goEnd)
+						succeeds(t, cEnd)
+						g.noTerminate(t)
+					})
+				}
+			})
+		}
+	})
+}
