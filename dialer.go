@@ -85,14 +85,16 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
-	ctx, cancel := d.limit(ctx)
-	defer cancel()
-
 	a := dialing{Dialer: d, network: network, address: address, policy: policy}
 	if policy == OffloadNever {
 		return a.plain(ctx, address, ReasonPolicy, nil)
 	}
 	devices, kernel := split(d.Transports)
+	if policy == OffloadAuto && len(devices) == 0 {
+		return a.plain(ctx, address, ReasonNoDevice, nil)
+	}
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
 	c, why, err := a.viaDevice(ctx, devices)
 	switch {
 	case c != nil || err != nil:

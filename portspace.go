@@ -11,6 +11,8 @@ import (
 // A PortSpace holds TCP ports of the host, each by a socket of the kernel, so that they are taken for
 // everybody: for sockets, and for devices that have ports of their own. The zero value is ready for use.
 //
+// A nil *PortSpace stands for DefaultPortSpace.
+//
 // Listen, and a Dialer with such a LocalAddr, take over a reservation of their PortSpace where it has exactly the address asked for.
 // All else is bound by the kernel socket that listens or connects.
 type PortSpace struct {
@@ -61,7 +63,7 @@ func (ps *PortSpace) reserve(ctx context.Context, network string, local *net.TCP
 	return r, nil
 }
 
-// hold reserves a local port for a connection to remote from a device that serves addrs.
+// hold reserves a local port for a connection to remote from a device that serves addrs. The reservation is the connection's alone.
 func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, addrs []netip.Addr) (*Reservation, error) {
 	addr := local.Addr()
 	for _, own := range addrs {
@@ -77,10 +79,14 @@ func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, add
 	if addr.IsValid() {
 		laddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, local.Port()))
 	}
-	if r := ps.match(network, laddr); r != nil {
+	if r := ps.match("", laddr); r != nil && ps.remove(r) {
 		return r, nil
 	}
-	return ps.reserve(ctx, network, laddr)
+	r, err := ps.reserve(ctx, network, laddr)
+	if err == nil {
+		ps.remove(r)
+	}
+	return r, err
 }
 
 func (ps *PortSpace) add(r *Reservation) {
@@ -92,10 +98,13 @@ func (ps *PortSpace) add(r *Reservation) {
 	ps.idle[r] = struct{}{}
 }
 
-func (ps *PortSpace) remove(r *Reservation) {
+// remove makes sure that nobody else finds r, and reports whether it was there to be found.
+func (ps *PortSpace) remove(r *Reservation) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
+	_, ok := ps.idle[r]
 	delete(ps.idle, r)
+	return ok
 }
 
 // match returns the idle reservation of a, if there is one.

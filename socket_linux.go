@@ -212,12 +212,12 @@ func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*
 	if errors.Is(err, unix.EINPROGRESS) || errors.Is(err, unix.EINTR) {
 		err = s.wait(ctx, rc)
 	}
-	if err != nil {
-		return nil, err
+	var c net.Conn
+	if err == nil {
+		c, err = net.FileConn(s.f)
 	}
-	c, err := net.FileConn(s.f)
 	if err != nil {
-		_ = do(rc, "connect", disconnect)
+		_ = do(rc, "connect", disconnect) // or else the next attempt would fail with ECONNABORTED
 		return nil, err
 	}
 	_ = s.f.Close()
@@ -245,7 +245,6 @@ func (s *socket) wait(ctx context.Context, rc syscall.RawConn) error {
 		return true
 	})
 	if !stop() {
-		_ = do(rc, "connect", disconnect)
 		_ = s.f.SetWriteDeadline(time.Time{})
 		return ctxError(ctx.Err())
 	}
