@@ -24,19 +24,18 @@ func (q *QueuePair) Close() error {
 	q.leaving = already || inOrder
 	q.broadcast()
 	q.mu.Unlock()
+	if inOrder {
+		q.tx.mu.Lock()
+		q.dropReads()
+		q.keepAll()
+		q.tx.mu.Unlock()
+	}
 	q.regions.clear()
 	switch {
 	case already: // after a Terminate of ours
-		q.tx.mu.Lock()
-		q.tx.out.keep()
-		q.tx.mu.Unlock()
+		q.keepOutput()
 		q.sock.kick()
 	case inOrder:
-		q.tx.mu.Lock()
-		q.dropReads()
-		q.trySend(true)
-		q.keepAll()
-		q.tx.mu.Unlock()
 		q.sock.kick()
 		q.seeOff()
 	default:
@@ -214,11 +213,11 @@ func (q *QueuePair) dropReads() {
 	}
 }
 
-// keepAll takes over the data of everything on the send queue: after Close it does not belong to the poster's regions any more.
+// keepAll sends what the kernel takes of the send queue and takes over the data of the rest: after Close there are no regions.
 // The caller holds tx.mu.
 func (q *QueuePair) keepAll() {
 	for i := range q.tx.sq.len {
 		q.tx.sq.at(i).wr.Flags |= transport.Inline
 	}
-	q.keepInline()
+	q.trySend(true)
 }

@@ -66,25 +66,25 @@ func (q *QueuePair) handleSend(seg *rdmap.Segment) *rdmap.Error {
 
 func (q *QueuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 	rx := &q.rx
-	// Held while bytes are placed: a receive that is flushed is not written to any more.
+	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is not written to any more.
+	q.regions.mu.RLock()
+	defer q.regions.mu.RUnlock()
 	q.mu.Lock()
-	if q.err != nil {
-		q.mu.Unlock()
+	defer q.mu.Unlock()
+	r := q.rq.head()
+	if q.err != nil || r == nil {
 		return rdmap.ErrNoBuffer
 	}
-	_, buf, ok := q.rq.head()
-	if !ok {
-		q.mu.Unlock()
-		return rdmap.ErrNoBuffer
-	}
-	if len(seg.Payload) > len(buf)-int(rx.moff) {
-		q.mu.Unlock()
-		q.completeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
+	if len(seg.Payload) > len(r.mem)-int(rx.moff) {
+		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
 		return rdmap.ErrMessageTooLong
 	}
-	copy(buf[rx.moff:], seg.Payload)
+	if len(seg.Payload) > 0 && !q.regions.live(r.region) {
+		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalProtection})
+		return rdmap.ErrDDPCatastrophic
+	}
+	copy(r.mem[rx.moff:], seg.Payload)
 	rx.moff += uint32(len(seg.Payload))
-	q.mu.Unlock()
 	return nil
 }
 
@@ -92,12 +92,17 @@ func (q *QueuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 func (q *QueuePair) completeRecv(c transport.Completion) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	id, _, ok := q.rq.head()
-	if !ok {
-		return
+	q.takeRecv(c)
+}
+
+// takeRecv is completeRecv for one who holds mu.
+func (q *QueuePair) takeRecv(c transport.Completion) {
+	r := q.rq.head()
+	if r == nil {
+		return // flushed meanwhile
 	}
+	c.ID = r.id
 	q.rq.pop()
-	c.ID = id
 	q.cq.push(c)
 	q.broadcast()
 }

@@ -26,6 +26,7 @@ type regionTable struct {
 	m       map[transport.STag]*region
 	exposed int    // regions that are to be served at all times
 	changed func() // called without the lock when exposed may have changed
+	revoked func() // called without the lock before Deregister returns
 }
 
 var (
@@ -106,8 +107,11 @@ func (t *regionTable) isExposed() bool {
 func (t *regionTable) holds(r *region) bool {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return r.table == t && t.m[r.stag] == r
+	return t.live(r)
 }
+
+// live is holds for one who has the lock.
+func (t *regionTable) live(r *region) bool { return r.table == t && t.m[r.stag] == r }
 
 func (r *region) STag() transport.STag { return r.stag }
 func (r *region) Base() uint64         { return 0 }
@@ -117,6 +121,7 @@ func (r *region) Deregister() error {
 	if !r.table.remove(r.stag) {
 		return errRegionGone
 	}
+	r.table.revoked()
 	return nil
 }
 

@@ -60,7 +60,7 @@ func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*QueuePair
 	}
 	q.txTok <- struct{}{}
 	q.waiting.holds, q.draining.holds = q.pollable, q.drained
-	q.regions.changed = q.serveExposed
+	q.regions.changed, q.regions.revoked = q.serveExposed, q.keepOutput
 	q.tx.sendMSN, q.tx.readMSN = 1, 1
 	q.rx.init()
 	return q, q.setConn(c)
@@ -123,19 +123,27 @@ func (q *QueuePair) broadcast() {
 
 // PostRecv implements transport.QueuePair.
 func (q *QueuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
+	q.regions.mu.RLock()
+	defer q.regions.mu.RUnlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err != nil {
 		return 0, q.err
 	}
+	var live *region // the last one that was looked up
 	for i := range wrs {
 		if q.rq.len == q.opts.RecvDepth {
 			return i, transport.ErrQueueFull
 		}
-		if r, _ := wrs[i].Region.(*region); r == nil || r.table != &q.regions || r.access&transport.LocalWrite == 0 {
+		r, _ := wrs[i].Region.(*region)
+		if r == nil || r != live && !q.regions.live(r) || r.access&transport.LocalWrite == 0 {
 			return i, errNoLocalRegion
 		}
-		q.rq.push(&wrs[i])
+		live = r
+		if _, ok := r.offset(wrs[i].Data); !ok && len(wrs[i].Data) > 0 {
+			return i, errNotInRegion
+		}
+		q.rq.push(&wrs[i], r)
 	}
 	return len(wrs), nil
 }
@@ -157,10 +165,11 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 	defer q.mu.Unlock()
 	n = q.cq.pop(wc)
 	for n < len(wc) {
-		id, _, ok := q.rq.head()
-		if !ok {
+		r := q.rq.head()
+		if r == nil {
 			break
 		}
+		id := r.id
 		q.rq.pop()
 		wc[n] = transport.Completion{ID: id, Opcode: transport.OpRecv, Status: transport.StatusFlushed}
 		n++

@@ -27,13 +27,15 @@ type receiver struct {
 
 	sendMSN, readMSN uint32
 	moff             uint32 // bytes placed of the Send under way
+	untagged, tagged bool   // a message of the kind is under way
+	over             bool   // the peer has sent a Terminate
 	output           bool   // something became due to be sent
 }
 
 func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
 
 // midMessage reports whether the stream ends within an FPDU or a message.
-func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.moff > 0 }
+func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.untagged || rx.tagged }
 
 // release gives staging back if it is empty, else makes room behind what is left.
 func (rx *receiver) release() {
@@ -109,9 +111,12 @@ func (q *QueuePair) parse() {
 			break
 		}
 		rx.r += n
-		if e, ulpdu := q.handle(b[:n]); e != nil {
-			rx.r = rx.w
+		e, ulpdu := q.handle(b[:n])
+		if e != nil {
 			q.terminate(e, ulpdu)
+		}
+		if e != nil || rx.over {
+			rx.r = rx.w
 			break
 		}
 	}
@@ -165,7 +170,13 @@ func (q *QueuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 	case seg.Op.IsSend():
 		e = q.handleSend(&seg)
 	default:
+		rx.over = true
 		q.handleTerminate(&seg)
+	}
+	if seg.Tagged {
+		rx.tagged = !seg.Last()
+	} else {
+		rx.untagged = !seg.Last()
 	}
 	return e, ulpdu
 }

@@ -94,8 +94,14 @@ func (q *QueuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 		}
 		return off, nil
 	case transport.OpSend, transport.OpSendInvalidate, transport.OpWrite:
-		if wr.Flags&transport.Inline == 0 && len(wr.Data) > 0 && (r == nil || !q.regions.holds(r)) {
+		if wr.Flags&transport.Inline != 0 || len(wr.Data) == 0 {
+			return 0, nil
+		}
+		if r == nil || !q.regions.holds(r) {
 			return 0, errNoLocalRegion
+		}
+		if _, ok := r.offset(wr.Data); !ok {
+			return 0, errNotInRegion
 		}
 		return 0, nil
 	}
@@ -166,6 +172,13 @@ func (q *QueuePair) keepInline() {
 		e.base += uint64(e.off)
 		e.off = 0
 	}
+}
+
+// keepOutput takes over what lies in memory of others and is on its way to the kernel.
+func (q *QueuePair) keepOutput() {
+	q.tx.mu.Lock()
+	q.tx.out.keep()
+	q.tx.mu.Unlock()
 }
 
 // retire completes, in order, what is done. The caller holds tx.mu.

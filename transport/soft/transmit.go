@@ -16,6 +16,7 @@ const (
 	// processors it is several times slower when they differ by 1 to 31 bytes modulo the page size, and
 	// the 16 bytes of a Write's header would do just that.
 	trapSize = 8 << 10
+	trapLead = 64 // bytes of payload that are sent on their own then
 )
 
 // A transmitter turns work requests into FPDUs. mu guards all of it.
@@ -171,11 +172,22 @@ func (q *QueuePair) composeSend() bool {
 		hdr = ddp.TaggedLen
 	}
 	left := len(e.wr.Data) - e.off
-	if t.large && t.out.size == 0 && left >= trapSize {
-		// A Write of nothing keeps the payload at a distance from the start of the page.
-		q.composeEmptyWrite()
+	if e.wr.Flags&transport.Inline == 0 && left > 0 {
+		q.regions.mu.RLock()
+		defer q.regions.mu.RUnlock()
+		if r, _ := e.wr.Region.(*region); !q.regions.live(r) {
+			e.status = transport.StatusLocalProtection
+			q.refuse(rdmap.ErrCatastrophic)
+			return false
+		}
 	}
-	n, ref, ok := t.fit(hdr, left, false)
+	// A first segment with a little payload, copied, keeps the rest at a distance from the start of the page.
+	apart := t.large && t.out.size == 0 && left >= trapSize
+	fits := left
+	if apart {
+		fits = trapLead
+	}
+	n, ref, ok := t.fit(hdr, fits, apart)
 	if !ok {
 		return false
 	}
