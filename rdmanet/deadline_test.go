@@ -187,7 +187,7 @@ func TestDeadlineWhileSending(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			e := connect(t, s)
 			require.NoError(t, e.a.SetWriteBuffer(8<<10))
-			want := pattern(32 << 20)
+			want := pattern(8 << 20)
 			sent := 0
 			for round := 0; round < 5; round++ {
 				require.NoError(t, e.a.SetWriteDeadline(time.Now().Add(20*time.Millisecond)))

@@ -33,6 +33,9 @@ func (i *inbound) creditsDue(part uint64) bool {
 	return i.arrived+i.window-i.limit >= max(i.window/part, 1)
 }
 
+// left returns how many messages the peer may still send by what it was told.
+func (i *inbound) left() uint64 { return i.limit - i.arrived }
+
 // message takes note of a message that needed a credit.
 func (i *inbound) message() error {
 	if i.arrived == i.limit {

@@ -30,7 +30,7 @@ func (o *outbound) start(peer *connData, order byteOrder, extended bool) {
 	if !extended {
 		// A plain rsocket has as many receives as it gives credits, none for words that need no credit. iWARP cannot
 		// repeat a Send that finds no receive, so some credits must stay unused.
-		o.reserve = min(max(8, o.credits/8), o.credits/2)
+		o.reserve = reserve(o.credits)
 		return
 	}
 	if peer.ext.wholeRing {
@@ -39,6 +39,9 @@ func (o *outbound) start(peer *connData, order byteOrder, extended bool) {
 		o.target[1], o.next = second, 0
 	}
 }
+
+// reserve is how many of a plain rsocket's credits stay unused.
+func reserve(credits uint16) uint16 { return min(max(8, credits/8), credits/2) }
 
 // ready reports whether a message may be sent.
 func (o *outbound) ready() bool {

@@ -51,6 +51,13 @@ func (r *ring) grant(n uint64) {
 	r.mu.Unlock()
 }
 
+// full reports whether the peer has used all the space that it was granted.
+func (r *ring) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.announced == r.granted
+}
+
 // announce makes the next n bytes readable.
 func (r *ring) announce(n uint64) error {
 	r.mu.Lock()

@@ -56,7 +56,15 @@ func (c *Conn) grantDue(part uint64) bool {
 	if c.stage != nil && !c.stage.controlReady() {
 		return false
 	}
-	return c.in.spaceDue() || c.in.creditsDue(part)
+	return (c.in.spaceDue() || c.in.creditsDue(part)) && !c.peerMayBeGone()
+}
+
+// peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP connection right behind that,
+// without waiting until all has arrived, and its kernel answers what we send then with a reset, which ends what is
+// still on its way to us. So a plain rsocket is told of space and credits only when it cannot go on without. The first
+// time it is told at once: it may wait for that.
+func (c *Conn) peerMayBeGone() bool {
+	return !c.extended && c.in.arrived > 0 && !c.ring.full() && c.in.left() > uint64(reserve(uint16(c.in.window)))
 }
 
 // addGrant adds what tells the peer of space and credits. The caller holds sendMu and mu.
