@@ -8,7 +8,7 @@ import (
 // background holds what is known of the goroutines that run on demand.
 type background struct {
 	mu      sync.Mutex
-	stalls  int           // callers of Drain that are blocked by a peer that does not read, output that waits for the gate
+	stalls  int           // callers of Drain that are blocked by a peer that does not read, output that waits for something of the peer's
 	quit    chan struct{} // ends the reader; nil while there is none
 	reading bool          // the reader holds the receive token
 	writing bool          // a goroutine finishes output; guarded by tx.mu
@@ -101,6 +101,9 @@ func (q *QueuePair) finishOutput() {
 			q.tx.mu.Lock()
 			if over || !q.tx.blocked || q.tx.err != nil {
 				q.background.writing = false
+				if !over {
+					q.leaveToBackground()
+				}
 				q.tx.mu.Unlock()
 				return
 			}

@@ -1,10 +1,11 @@
 package soft_test
 
 import (
+	"bytes"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -171,14 +172,13 @@ func (p *rawPeer) ended() {
 	require.Equal(p.t, io.EOF, err)
 }
 
-// silent expects that nothing has been sent: what there is comes after a byte that the test itself makes the queue pair send.
+// silent expects that nothing comes for a while but Writes of nothing.
 func (p *rawPeer) silent(d time.Duration) {
 	p.t.Helper()
 	require.NoError(p.t, p.c.SetReadDeadline(time.Now().Add(d)))
-	n, err := p.c.Read(make([]byte, 1))
-	var timeout net.Error
-	require.Zero(p.t, n)
-	require.True(p.t, errors.As(err, &timeout) && timeout.Timeout(), err)
+	b, err := io.ReadAll(p.c)
+	require.ErrorIs(p.t, err, os.ErrDeadlineExceeded)
+	require.Empty(p.t, bytes.ReplaceAll(b, rtrWrite(), nil))
 	require.NoError(p.t, p.c.SetDeadline(soon()))
 }
 

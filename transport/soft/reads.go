@@ -39,7 +39,7 @@ func (q *QueuePair) composeRead(e *sendEntry) bool {
 	}
 	e.state = sendWaiting
 	q.tx.reads.push(read)
-	q.tx.sent(e)
+	q.sent(e)
 	return true
 }
 

@@ -189,9 +189,5 @@ func (q *QueuePair) openGate() {
 		q.tx.gateOpen = true
 		q.rx.output = true
 	}
-	if q.tx.gateRead {
-		q.tx.gateRead = false
-		q.background.stall(q, -1)
-	}
 	q.tx.mu.Unlock()
 }

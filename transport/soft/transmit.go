@@ -35,7 +35,7 @@ type transmitter struct {
 	large            bool // FPDUs need not fit, nor start, a TCP segment
 	crc              bool
 	gateOpen         bool // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
-	gateRead         bool // somebody reads to see that FPDU
+	awaiting         bool // a goroutine reads to see what the requests that cannot be sent yet wait for
 	heard            bool // an FPDU of the peer has arrived
 	blocked          bool // the kernel did not take all at the last try
 	driven           bool // somebody is blocked until it does
@@ -167,6 +167,22 @@ func (q *QueuePair) composeSend() bool {
 	if e.wr.Opcode == transport.OpRead {
 		return q.composeRead(e)
 	}
+	if !q.composeSegment(e) {
+		return false
+	}
+	if !t.midSend {
+		if e.wr.Opcode != transport.OpWrite {
+			t.sendMSN++
+		}
+		q.sent(e)
+		t.out.sends++
+	}
+	return true
+}
+
+// composeSegment appends the next segment of e.
+func (q *QueuePair) composeSegment(e *sendEntry) bool {
+	t := &q.tx
 	hdr := ddp.UntaggedLen
 	if e.wr.Opcode == transport.OpWrite {
 		hdr = ddp.TaggedLen
@@ -205,23 +221,22 @@ func (q *QueuePair) composeSend() bool {
 	b.finish(start, hdr, e.wr.Data[e.off:e.off+n], t.crc, ref)
 	e.off += n
 	t.midSend = !last
-	if last {
-		if e.wr.Opcode != transport.OpWrite {
-			t.sendMSN++
-		}
-		t.sent(e)
-		b.sends++
-	}
 	return true
 }
 
 // sent takes note that e is composed to its end.
-func (t *transmitter) sent(e *sendEntry) {
+func (q *QueuePair) sent(e *sendEntry) {
+	t := &q.tx
 	t.sq.next++
 	t.queued -= len(e.wr.Data) + fpduOverhead
 	t.responded = false
-	if t.sq.next == t.sq.len {
-		t.queued = 0
+	if t.sq.next < t.sq.len {
+		return
+	}
+	t.queued = 0
+	if t.awaiting {
+		t.awaiting = false
+		q.background.stall(q, -1)
 	}
 }
 
@@ -320,11 +335,20 @@ func (q *QueuePair) trySend(willDrain bool) {
 	if willDrain {
 		return
 	}
-	if t.blocked && !t.driven {
-		q.finishOutput()
-	}
-	if !t.gateOpen && t.sq.next < t.sq.len && !t.gateRead {
-		t.gateRead = true
+	q.leaveToBackground()
+}
+
+// leaveToBackground sees to it that output goes on when no caller drives it. The caller holds tx.mu.
+func (q *QueuePair) leaveToBackground() {
+	t := &q.tx
+	switch {
+	case t.blocked:
+		if !t.driven {
+			q.finishOutput()
+		}
+	case t.sq.next < t.sq.len && !t.awaiting && t.err == nil && !t.closing:
+		// The gate is closed, or reads have to be answered first.
+		t.awaiting = true
 		q.background.stall(q, 1)
 	}
 }

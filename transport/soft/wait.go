@@ -62,7 +62,11 @@ func (q *QueuePair) Drain(deadline time.Time) error {
 		q.tx.mu.Unlock()
 		if !blocked {
 			// The gate is closed or a read is outstanding: what is missing comes from the peer.
-			return q.waitFor(&q.draining, seen, deadline)
+			err := q.waitFor(&q.draining, seen, deadline)
+			if err != nil {
+				q.leaveOutput()
+			}
+			return err
 		}
 		if err := q.waitWritable(seen, deadline); err != errAgain {
 			q.leaveOutput()
@@ -226,8 +230,6 @@ func (q *QueuePair) writeUntil(deadline time.Time, drains bool, seen uint32) err
 // leaveOutput sees to it that output goes on when nobody drives it any more.
 func (q *QueuePair) leaveOutput() {
 	q.tx.mu.Lock()
-	if q.tx.blocked && !q.tx.driven {
-		q.finishOutput()
-	}
+	q.leaveToBackground()
 	q.tx.mu.Unlock()
 }
