@@ -18,9 +18,7 @@ func (q *QueuePair) Close() error {
 	q.closed = true
 	already := q.leaving
 	inOrder := q.err == nil && q.connected
-	if q.err == nil {
-		q.state, q.err = transport.StateClosing, transport.ErrClosed
-	}
+	q.end(transport.StateClosing, transport.ErrClosed)
 	q.leaving = already || inOrder
 	q.broadcast()
 	q.mu.Unlock()
@@ -54,9 +52,7 @@ func (q *QueuePair) Abort() error {
 		return transport.ErrClosed
 	}
 	q.closed = true
-	if q.err == nil {
-		q.err = transport.ErrClosed
-	}
+	q.end(transport.StateError, transport.ErrClosed)
 	q.state = transport.StateError
 	q.leaving = false
 	q.broadcast()

@@ -50,18 +50,25 @@ func (q *QueuePair) handleSend(seg *rdmap.Segment) *rdmap.Error {
 	if !seg.Last() {
 		return nil
 	}
-	c := transport.Completion{Opcode: transport.OpRecv, Bytes: int(rx.moff), Solicited: seg.Op.Solicited()}
-	rx.moff = 0
-	rx.sendMSN++
 	var e *rdmap.Error
 	if seg.Op.Invalidates() {
+		c := q.received(seg)
 		c.Invalidated = transport.STag(seg.U.ULPWord)
 		if e = q.invalidate(c.Invalidated); e != nil {
 			c.Status, c.Invalidated = transport.StatusInvalidateFailed, 0
 		}
+		q.mu.Lock()
+		q.takeRecv(c)
+		q.mu.Unlock()
 	}
-	q.completeRecv(c)
+	rx.moff = 0
+	rx.sendMSN++
 	return e
+}
+
+// received is the completion of the Send that ends with seg.
+func (q *QueuePair) received(seg *rdmap.Segment) transport.Completion {
+	return transport.Completion{Opcode: transport.OpRecv, Bytes: int(q.rx.moff), Solicited: seg.Op.Solicited()}
 }
 
 func (q *QueuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
@@ -85,17 +92,13 @@ func (q *QueuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 	}
 	copy(r.mem[rx.moff:], seg.Payload)
 	rx.moff += uint32(len(seg.Payload))
+	if seg.Last() && !seg.Op.Invalidates() {
+		q.takeRecv(q.received(seg))
+	}
 	return nil
 }
 
-// completeRecv takes the oldest receive off its queue with c, which gets its ID.
-func (q *QueuePair) completeRecv(c transport.Completion) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.takeRecv(c)
-}
-
-// takeRecv is completeRecv for one who holds mu.
+// takeRecv takes the oldest receive off its queue with c, which gets its ID. The caller holds mu.
 func (q *QueuePair) takeRecv(c transport.Completion) {
 	r := q.rq.head()
 	if r == nil {
@@ -103,8 +106,7 @@ func (q *QueuePair) takeRecv(c transport.Completion) {
 	}
 	c.ID = r.id
 	q.rq.pop()
-	q.cq.push(c)
-	q.broadcast()
+	q.complete(c)
 }
 
 // invalidate revokes a region at the wish of the peer, who can only name one that it was given rights to.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
@@ -31,7 +32,12 @@ type QueuePair struct {
 	tx    transmitter
 
 	waiting, draining condition // of Wait and of Drain
-	background        background
+
+	// Summaries of what mu guards, for those who look often. They change with it held.
+	healthy    atomic.Bool  // in StateRTS
+	news       atomic.Bool  // cq is not empty
+	followers  atomic.Int32 // calls that wait for wake
+	background background
 
 	mu        sync.Mutex
 	state     transport.State
@@ -95,6 +101,7 @@ func (q *QueuePair) start(crc bool, ird, ord int, gate bool) error {
 		return q.err
 	}
 	q.state, q.connected = transport.StateRTS, true
+	q.healthy.Store(true)
 	q.crc, q.ird, q.ord = crc, ird, ord
 	q.mu.Unlock()
 	q.rxTok <- struct{}{}
@@ -105,12 +112,32 @@ func (q *QueuePair) start(crc bool, ird, ord int, gate bool) error {
 // fail ends the queue pair with err, unless it has ended already, and wakes everybody.
 func (q *QueuePair) fail(state transport.State, err error) {
 	q.mu.Lock()
-	if q.err == nil {
-		q.state, q.err = state, err
-	}
+	q.end(state, err)
 	q.broadcast()
 	q.mu.Unlock()
 	q.sock.kick()
+}
+
+// end notes why the queue pair leaves StateRTS, unless it has already. The caller holds mu.
+func (q *QueuePair) end(state transport.State, err error) {
+	if q.err == nil {
+		q.state, q.err = state, err
+		q.healthy.Store(false)
+	}
+}
+
+// complete queues a completion. The caller holds mu.
+func (q *QueuePair) complete(c transport.Completion) {
+	q.cq.push(c)
+	q.news.Store(true)
+	q.broadcast()
+}
+
+// collect moves completions to wc. The caller holds mu.
+func (q *QueuePair) collect(wc []transport.Completion) int {
+	n := q.cq.pop(wc)
+	q.news.Store(q.cq.len > 0)
+	return n
 }
 
 // broadcast wakes the followers. The caller holds mu.
@@ -150,8 +177,11 @@ func (q *QueuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
 
 // Poll implements transport.QueuePair.
 func (q *QueuePair) Poll(wc []transport.Completion) int {
+	if !q.news.Load() && q.healthy.Load() {
+		return 0
+	}
 	q.mu.Lock()
-	n, failed, leaving := q.cq.pop(wc), q.err != nil, q.leaving
+	n, failed, leaving := q.collect(wc), q.err != nil, q.leaving
 	q.mu.Unlock()
 	if n > 0 || !failed {
 		return n
@@ -163,7 +193,7 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n = q.cq.pop(wc)
+	n = q.collect(wc)
 	for n < len(wc) {
 		r := q.rq.head()
 		if r == nil {
@@ -179,6 +209,12 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 
 // pollable reports whether Poll would return something, and otherwise why it never will again.
 func (q *QueuePair) pollable() (bool, error) {
+	if q.news.Load() {
+		return true, nil
+	}
+	if q.healthy.Load() {
+		return false, nil
+	}
 	q.mu.Lock()
 	if q.cq.len > 0 || q.err != nil && q.rq.len > 0 {
 		q.mu.Unlock()
@@ -224,6 +260,9 @@ func (q *QueuePair) State() transport.State {
 
 // Err implements transport.QueuePair.
 func (q *QueuePair) Err() error {
+	if q.healthy.Load() {
+		return nil
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.err

@@ -76,6 +76,8 @@ func (q *QueuePair) receive(c *condition) error {
 			q.fail(transport.StateError, os.NewSyscallError("read", syscall.ETIMEDOUT))
 		}
 		return err
+	case errors.Is(err, io.EOF) && q.sawReset() != nil:
+		err = q.sawReset()
 	case errors.Is(err, io.EOF) && rx.midMessage():
 		err = io.ErrUnexpectedEOF
 	case errors.Is(err, io.EOF):
@@ -87,6 +89,17 @@ func (q *QueuePair) receive(c *condition) error {
 	rx.release()
 	q.fail(transport.StateError, err)
 	return err
+}
+
+// sawReset returns the reset that a write has run into. The kernel reports it once, after that reads find the end of the
+// stream. Behind the peer's orderly end a write fails in another way.
+func (q *QueuePair) sawReset() error {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	if errors.Is(q.tx.err, syscall.ECONNRESET) {
+		return q.tx.err
+	}
+	return nil
 }
 
 // stallDeadline is the earlier one of the caller's deadline and the end of the patience with an incomplete FPDU.

@@ -145,6 +145,9 @@ func (q *QueuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 
 // ready returns why nothing can be posted to the send queue, if so.
 func (q *QueuePair) ready() error {
+	if q.healthy.Load() {
+		return nil
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
@@ -187,7 +190,6 @@ func (q *QueuePair) retire() {
 	if sq.len == 0 || sq.at(0).state != sendDone {
 		return
 	}
-	q.mu.Lock()
 	news := false
 	for sq.len > 0 && sq.at(0).state == sendDone {
 		e := sq.at(0)
@@ -196,15 +198,19 @@ func (q *QueuePair) retire() {
 			if e.wr.Opcode == transport.OpRead {
 				c.Bytes = len(e.wr.Data)
 			}
-			q.cq.push(c)
+			q.mu.Lock()
+			q.complete(c)
+			q.mu.Unlock()
 			news = true
 		}
 		sq.pop()
 	}
-	if news || sq.len == 0 {
+	// A follower that is not counted yet finds the queue empty before it sleeps.
+	if sq.len == 0 && q.followers.Load() > 0 {
+		q.mu.Lock()
 		q.broadcast()
+		q.mu.Unlock()
 	}
-	q.mu.Unlock()
 	// One who waits for this may be the one who reads.
 	if news && q.waiting.reading.Load() || sq.len == 0 && q.draining.reading.Load() {
 		q.sock.kickReader()

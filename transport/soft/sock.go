@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -29,7 +30,7 @@ type sock struct {
 // that goroutine has seen it, because the poller forgets a deadline that is put back at once.
 type deadline struct {
 	t      time.Time
-	kicked bool
+	kicked atomic.Bool
 }
 
 func newSock(c *net.TCPConn) (*sock, error) {
@@ -54,7 +55,8 @@ var past = time.Unix(1, 0)
 // kick makes whoever is blocked on the connection look around.
 func (s *sock) kick() {
 	s.mu.Lock()
-	s.rd.kicked, s.wd.kicked = true, true
+	s.rd.kicked.Store(true)
+	s.wd.kicked.Store(true)
 	s.c.SetDeadline(past)
 	s.mu.Unlock()
 }
@@ -62,7 +64,7 @@ func (s *sock) kick() {
 // kickReader is kick for the holder of the receive token alone.
 func (s *sock) kickReader() {
 	s.mu.Lock()
-	s.rd.kicked = true
+	s.rd.kicked.Store(true)
 	s.c.SetReadDeadline(past)
 	s.mu.Unlock()
 }
@@ -74,18 +76,23 @@ func (s *sock) setReadDeadline(t time.Time) { s.set(&s.rd, t, s.c.SetReadDeadlin
 func (s *sock) setWriteDeadline(t time.Time) { s.set(&s.wd, t, s.c.SetWriteDeadline) }
 
 func (s *sock) set(d *deadline, t time.Time, set func(time.Time) error) {
+	if !d.kicked.Load() && d.t.Equal(t) {
+		return // a kick from now on sets a deadline after this one
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if d.kicked || !d.t.Equal(t) {
-		d.t, d.kicked = t, false
-		set(t)
-	}
+	d.t = t
+	d.kicked.Store(false)
+	set(t)
 }
 
 // resetDeadlines clears what the connection set-up has left.
 func (s *sock) resetDeadlines() {
 	s.mu.Lock()
-	s.rd, s.wd = deadline{}, deadline{}
+	for _, d := range []*deadline{&s.rd, &s.wd} {
+		d.t = time.Time{}
+		d.kicked.Store(false)
+	}
 	s.c.SetDeadline(time.Time{})
 	s.mu.Unlock()
 }

@@ -31,7 +31,7 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 		blocked := s.onWritable(0)
 		mu.Unlock()
 		s.mu.Lock()
-		end, kicked := s.wd.t, s.wd.kicked
+		end, kicked := s.wd.t, s.wd.kicked.Load()
 		s.mu.Unlock()
 		switch {
 		case !blocked:

@@ -17,7 +17,8 @@ func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	q.mu.Lock()
 	over := q.err != nil
 	if !over {
-		q.state, q.err, q.leaving = transport.StateTerminate, err, true
+		q.end(transport.StateTerminate, err)
+		q.leaving = true
 	}
 	q.mu.Unlock()
 	if over {

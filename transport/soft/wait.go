@@ -119,12 +119,8 @@ func (q *QueuePair) drive(c *condition, seen uint32, deadline time.Time) error {
 
 // follow waits while somebody else drives. It reports whether the caller has the receive token now.
 func (q *QueuePair) follow(c *condition, seen uint32, deadline time.Time) bool {
-	q.mu.Lock()
-	if q.wake == nil {
-		q.wake = make(chan struct{})
-	}
-	wake := q.wake
-	q.mu.Unlock()
+	wake := q.join()
+	defer q.followers.Add(-1)
 	// News from before wake was made is found here, later news closes it.
 	if ok, err := c.holds(); ok || err != nil || c.interrupted(seen) {
 		return false
@@ -144,6 +140,17 @@ func (q *QueuePair) follow(c *condition, seen uint32, deadline time.Time) bool {
 	return false
 }
 
+// join makes the caller one of the followers, whom the channel wakes.
+func (q *QueuePair) join() chan struct{} {
+	q.followers.Add(1)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.wake == nil {
+		q.wake = make(chan struct{})
+	}
+	return q.wake
+}
+
 // waitWritable sends until the kernel has taken everything that can be sent now.
 func (q *QueuePair) waitWritable(seen uint32, deadline time.Time) error {
 	if q.draining.interrupted(seen) {
@@ -161,12 +168,8 @@ func (q *QueuePair) waitWritable(seen uint32, deadline time.Time) error {
 			defer timer.Stop()
 			expiry = timer.C
 		}
-		q.mu.Lock()
-		if q.wake == nil {
-			q.wake = make(chan struct{})
-		}
-		wake := q.wake
-		q.mu.Unlock()
+		wake := q.join()
+		defer q.followers.Add(-1)
 		if ok, err := q.drained(); ok || err != nil || q.draining.interrupted(seen) {
 			return errAgain
 		}
