@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
-	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -176,91 +173,6 @@ func (s *socket) listen(control func(string, string, syscall.RawConn) error) (*n
 	}
 	_ = s.f.Close() // l has a descriptor of its own
 	return l.(*net.TCPListener), nil
-}
-
-// reaches reports whether the socket's family can address a.
-func (s *socket) reaches(a netip.Addr) bool {
-	if isWildcard(s.local.IP) {
-		return a.Is4() && !s.only6 || a.Is6() && s.v6
-	}
-	return a.Is4() == (s.local.IP.To4() != nil)
-}
-
-// connect connects the socket, and gives up the attempt when ctx ends. After an error the socket is bound as before.
-func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*net.TCPConn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, ctxError(err)
-	}
-	sa, err := s.sockaddr(remote)
-	if err != nil {
-		return nil, err
-	}
-	rc, err := s.f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case d.ControlContext != nil:
-		err = d.ControlContext(ctx, s.network(), remote.String(), rc)
-	case d.Control != nil:
-		err = d.Control(s.network(), remote.String(), rc)
-	}
-	if err != nil {
-		return nil, err
-	}
-	err = do(rc, "connect", func(fd int) error { return unix.Connect(fd, sa) })
-	if errors.Is(err, unix.EINPROGRESS) || errors.Is(err, unix.EINTR) {
-		err = s.wait(ctx, rc)
-	}
-	var c net.Conn
-	if err == nil {
-		c, err = net.FileConn(s.f)
-	}
-	if err != nil {
-		_ = do(rc, "connect", disconnect) // or else the next attempt would fail with ECONNABORTED
-		return nil, err
-	}
-	_ = s.f.Close()
-	return c.(*net.TCPConn), nil
-}
-
-// wait waits for the end of a connect under way.
-func (s *socket) wait(ctx context.Context, rc syscall.RawConn) error {
-	stop := context.AfterFunc(ctx, func() { _ = s.f.SetWriteDeadline(time.Unix(1, 0)) })
-	var failure error
-	err := rc.Write(func(fd uintptr) bool {
-		code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
-		switch errno := syscall.Errno(code); {
-		case err != nil:
-			failure = os.NewSyscallError("getsockopt", err)
-		case errno == unix.EINPROGRESS || errno == unix.EALREADY || errno == unix.EINTR:
-			return false
-		case errno != 0 && errno != unix.EISCONN:
-			failure = os.NewSyscallError("connect", errno)
-		default:
-			// The poller may wake us early: the peer's address is the proof.
-			_, err := unix.Getpeername(int(fd))
-			return err == nil
-		}
-		return true
-	})
-	if !stop() {
-		_ = s.f.SetWriteDeadline(time.Time{})
-		return ctxError(ctx.Err())
-	}
-	if err != nil {
-		return err
-	}
-	return failure
-}
-
-// disconnect ends a connection or the attempt at one; a socket that was bound explicitly stays so (connect(2)).
-func disconnect(fd int) error {
-	sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}
-	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa)); errno != 0 {
-		return errno
-	}
-	return nil
 }
 
 func (s *socket) set(rc syscall.RawConn, level, option, value int) error {
