@@ -1,0 +1,54 @@
+package rdmanet
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// receiving is a Conn whose peer was granted the whole of a ring of 4096 bytes and 64 messages.
+func receiving(t *testing.T, extended bool) *Conn {
+	c := &Conn{extended: extended}
+	c.ring.size = 4096
+	c.in.start(sge{length: 4096}, 64, 2, extended)
+	c.ring.grant(c.in.granted)
+	if !extended {
+		require.True(t, c.grantDue(2), "the peer may wait for the first grant")
+		c.ring.grant(uint64(c.in.grant().space.length))
+	}
+	require.EqualValues(t, 4096, c.ring.granted)
+	return c
+}
+
+// arrive has the peer send n messages of size bytes, which are read at once.
+func arrive(t *testing.T, c *Conn, n, size int) {
+	buf := make([]byte, size)
+	for range n {
+		require.NoError(t, c.in.message())
+		require.NoError(t, c.ring.Place(c.ring.placed%c.ring.size, buf))
+		require.NoError(t, c.ring.announce(uint64(size)))
+		require.Equal(t, size, c.ring.copyTo(buf))
+		c.in.read += uint64(size)
+	}
+}
+
+func TestPlainPeerIsToldOnlyWhatItNeeds(t *testing.T) {
+	for name, s := range map[string]struct {
+		before, size, last int // messages until shortly before the grant, their size, that of the last
+	}{
+		"space":   {before: 4, size: 1000, last: 96},
+		"credits": {before: 55, size: 1, last: 1}, // 8 of 64 stay in reserve
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := receiving(t, false)
+			arrive(t, c, s.before, s.size)
+			require.True(t, c.in.spaceDue() || c.in.creditsDue(2))
+			require.False(t, c.grantDue(2), "a peer that has closed would answer with a reset")
+			arrive(t, c, 1, s.last)
+			require.True(t, c.grantDue(2), "a peer that waits needs it")
+			c = receiving(t, true)
+			arrive(t, c, s.before, s.size)
+			require.True(t, c.grantDue(2), "an extended peer awaits our close")
+		})
+	}
+}
