@@ -37,17 +37,36 @@ func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
 // midMessage reports whether the stream ends within an FPDU or a message.
 func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.untagged || rx.tagged }
 
-// release gives staging back if it is empty, else makes room behind what is left.
+// release gives staging back if it is empty.
 func (rx *receiver) release() {
-	switch {
-	case rx.buf == nil:
-	case rx.r == rx.w:
+	if rx.buf != nil && rx.r == rx.w {
 		putBuf(rx.buf)
 		rx.buf, rx.r, rx.w = nil, 0, 0
-	case rx.r > 0:
+	}
+}
+
+// space returns where in staging to read to.
+func (rx *receiver) space() []byte {
+	switch {
+	case rx.buf == nil:
+		rx.buf, rx.r, rx.w = getBuf(hugeBuf), 0, 0
+	case len(*rx.buf)-rx.r < mpa.MaxFPDULen || rx.w == len(*rx.buf):
 		rx.w = copy(*rx.buf, (*rx.buf)[rx.r:rx.w])
 		rx.r = 0
 	}
+	return (*rx.buf)[rx.w:]
+}
+
+// next returns the first FPDU in staging if it is complete.
+func (rx *receiver) next() []byte {
+	if rx.buf == nil {
+		return nil
+	}
+	b := (*rx.buf)[rx.r:rx.w]
+	if n, ok := mpa.Peek(b); ok && n <= len(b) {
+		return b[:n]
+	}
+	return nil
 }
 
 // receive blocks until the socket has bytes, its deadline passes or it comes to its end, handles that and returns why
@@ -55,6 +74,10 @@ func (rx *receiver) release() {
 // The caller holds the receive token.
 func (q *QueuePair) receive(c *condition) error {
 	rx := &q.rx
+	if rx.next() != nil {
+		q.parse(c) // what the call before has left
+		return nil
+	}
 	rx.n, rx.err = 0, nil
 	err := q.sock.blockingRead()
 	if c != nil {
@@ -69,7 +92,7 @@ func (q *QueuePair) receive(c *condition) error {
 	switch {
 	case err == nil:
 		rx.w += rx.n
-		q.parse()
+		q.parse(c)
 		return nil
 	case isTimeout(err):
 		if !rx.stalled.IsZero() && q.cfg.StallTimeout > 0 && time.Since(rx.stalled) >= q.cfg.StallTimeout {
@@ -113,18 +136,22 @@ func (rx *receiver) stallDeadline(q *QueuePair, deadline time.Time) time.Time {
 	return deadline
 }
 
-// parse handles every complete FPDU in staging.
-func (q *QueuePair) parse() {
+// enough is how many bytes parse handles before it looks whether its caller has what it waits for. The caller may have
+// a better place for the next ones then.
+const enough = 48 << 10
+
+// parse handles the complete FPDUs in staging: all of them, or in a large number as many as it takes to make c hold.
+func (q *QueuePair) parse(c *condition) {
 	rx := &q.rx
-	before := rx.r
-	for {
-		b := (*rx.buf)[rx.r:rx.w]
-		n, ok := mpa.Peek(b)
-		if !ok || n > len(b) {
-			break
+	before, left := rx.r, false
+	for fpdu := rx.next(); fpdu != nil; fpdu = rx.next() {
+		if c != nil && rx.r-before >= enough {
+			if left, _ = c.holds(); left {
+				break
+			}
 		}
-		rx.r += n
-		e, ulpdu := q.handle(b[:n])
+		rx.r += len(fpdu)
+		e, ulpdu := q.handle(fpdu)
 		if e != nil {
 			q.terminate(e, ulpdu)
 		}
@@ -137,7 +164,7 @@ func (q *QueuePair) parse() {
 		rx.stalled = time.Time{}
 	}
 	rx.release()
-	if rx.buf != nil && rx.stalled.IsZero() {
+	if rx.buf != nil && rx.stalled.IsZero() && !left {
 		rx.stalled = time.Now()
 	}
 	if rx.output {

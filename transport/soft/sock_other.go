@@ -44,10 +44,7 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 
 func (q *QueuePair) fillStaging(int) bool {
 	rx := &q.rx
-	if rx.buf == nil {
-		rx.buf, rx.r, rx.w = getBuf(hugeBuf), 0, 0
-	}
-	rx.n, rx.err = q.sock.c.Read((*rx.buf)[rx.w:])
+	rx.n, rx.err = q.sock.c.Read(rx.space())
 	if rx.err != nil {
 		rx.release()
 	}

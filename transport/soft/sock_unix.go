@@ -46,11 +46,9 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 // fillStaging reads what the descriptor has.
 func (q *QueuePair) fillStaging(fd int) bool {
 	rx := &q.rx
-	if rx.buf == nil {
-		rx.buf, rx.r, rx.w = getBuf(hugeBuf), 0, 0
-	}
+	space := rx.space()
 	for {
-		n, err := unix.Read(fd, (*rx.buf)[rx.w:])
+		n, err := unix.Read(fd, space)
 		switch err {
 		case nil:
 			rx.n = n
