@@ -262,6 +262,28 @@ func TestHalfOpenBound(t *testing.T) {
 	require.Equal(t, iwarp.MaxHalfOpen, s.HalfOpen)
 }
 
+// TestHandshakeBound drops the oldest stalled MPA requests when there are too many.
+func TestHandshakeBound(t *testing.T) {
+	const extra = 10
+	l := listen(t, iwarp.ListenConfig{FirstByteTimeout: time.Hour, HandshakeTimeout: time.Hour})
+	var first []net.Conn
+	for i := range iwarp.MaxHalfOpen + extra {
+		c := dialTCP(t, l)
+		_, err := io.WriteString(c, mpaKey)
+		require.NoError(t, err)
+		if i < extra {
+			first = append(first, c)
+		}
+	}
+	for _, c := range first {
+		_, err := c.Read(make([]byte, 1))
+		require.Error(t, err)
+		require.False(t, errors.Is(err, os.ErrDeadlineExceeded), "%v", err)
+	}
+	require.GreaterOrEqual(t, l.Stats().Overflowed, uint64(extra))
+	exchange(t, dial(t, l, iwarp.OffloadRequire), accept(t, l), "hello")
+}
+
 // TestBacklog leaves clients waiting, none lost, while nobody accepts.
 func TestBacklog(t *testing.T) {
 	const clients = iwarp.MaxReady + 50

@@ -44,11 +44,13 @@ func (s *halfOpenSet) remove(h *halfOpen) {
 	s.list.Remove(h.elem)
 }
 
-// enter moves h to a phase. What waits in that phase is ended by cancel.
-func (s *halfOpenSet) enter(h *halfOpen, p phase, cancel context.CancelFunc) {
+// enter moves h to a phase. What waits in that phase is ended by cancel. It reports whether the phase before was cut short.
+func (s *halfOpenSet) enter(h *halfOpen, p phase, cancel context.CancelFunc) (cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	cut, h.cut = h.cut, false
 	h.phase, h.cancel = p, cancel
+	return cut
 }
 
 // cutOldest ends the wait for the oldest connection that has not sent enough yet, or else for the oldest handshake,

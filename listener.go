@@ -30,6 +30,7 @@ type Listener struct {
 	deadline deadline
 
 	slots    chan struct{} // one element for each half-open connection
+	stayed   chan struct{} // tells that one which was to give way goes on
 	half     halfOpenSet
 	workers  sync.WaitGroup
 	counters counters

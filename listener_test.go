@@ -138,6 +138,19 @@ func TestListenerClose(t *testing.T) {
 	}
 }
 
+// TestListenerClosePastDeadline gives the error of the end, not that of the deadline.
+func TestListenerClosePastDeadline(t *testing.T) {
+	for _, policy := range policies {
+		l := listen(t, iwarp.ListenConfig{Offload: policy})
+		require.NoError(t, l.SetDeadline(time.Unix(1, 0)))
+		require.NoError(t, l.Close())
+		for range 20 {
+			_, err := l.Accept()
+			require.ErrorIs(t, err, net.ErrClosed)
+		}
+	}
+}
+
 // TestListenerCloseEndsWaiting closes a listener under clients in every state that Accept has not returned yet.
 func TestListenerCloseEndsWaiting(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{FirstByteTimeout: time.Hour, HandshakeTimeout: time.Hour})

@@ -72,17 +72,20 @@ func (l *Listener) patience() time.Duration {
 
 // acquire takes a place for a half-open connection, and where there is none has the oldest give way.
 func (l *Listener) acquire() bool {
-	select {
-	case l.slots <- struct{}{}:
-		return !isClosed(l.done)
-	default:
-	}
-	l.half.cutOldest(&l.counters.overflowed)
-	select {
-	case l.slots <- struct{}{}:
-		return true
-	case <-l.done:
-		return false
+	for {
+		select {
+		case l.slots <- struct{}{}:
+			return !isClosed(l.done)
+		default:
+		}
+		l.half.cutOldest(&l.counters.overflowed)
+		select {
+		case l.slots <- struct{}{}:
+			return true
+		case <-l.stayed: // the one that was cut short turned out to have more to say
+		case <-l.done:
+			return false
+		}
 	}
 }
 
@@ -95,7 +98,7 @@ func (l *Listener) leave(h *halfOpen) {
 func (l *Listener) makeOut(h *halfOpen) {
 	defer l.workers.Done()
 	defer l.leave(h)
-	v, err := sniff(h.c, true)
+	v, err := firstBytes(h.c)
 	switch {
 	case isClosed(l.done):
 		reset(h.c)
@@ -136,7 +139,12 @@ func (l *Listener) plain(c *net.TCPConn, reason Reason) bool {
 func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info Info) {
 	ctx, cancel := context.WithTimeout(l.ctx, l.config.HandshakeTimeout)
 	defer cancel()
-	l.half.enter(h, shaking, cancel)
+	if l.half.enter(h, shaking, cancel) {
+		select {
+		case l.stayed <- struct{}{}:
+		default:
+		}
+	}
 	if h.c != nil {
 		_ = h.c.SetReadDeadline(time.Time{})
 	}

@@ -1,7 +1,9 @@
 package iwarp
 
 import (
+	"errors"
 	"net"
+	"os"
 )
 
 // mpaKey begins every MPA request (RFC 5044 §7.1.1).
@@ -31,6 +33,17 @@ func judge(b []byte, ended bool) verdict {
 		return plainTCP
 	}
 	return undecided
+}
+
+// firstBytes waits for what c begins with, until its read deadline. What is there by then counts, even if nobody had looked in time.
+func firstBytes(c *net.TCPConn) (verdict, error) {
+	v, err := sniff(c, true)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if late, lateErr := sniff(c, false); late != undecided {
+			return late, lateErr
+		}
+	}
+	return v, err
 }
 
 // sniff looks at the first bytes of c. With wait it blocks until they tell, or the read deadline of c passes. An
