@@ -58,8 +58,7 @@ func (q *QueuePair) Abort() error {
 	q.broadcast()
 	q.mu.Unlock()
 	q.regions.clear()
-	q.sock.c.SetLinger(0)
-	q.sock.close()
+	q.sock.abort()
 	q.over()
 	q.serveExposed()
 	return nil
@@ -171,7 +170,7 @@ func (q *QueuePair) discard(patience time.Duration) bool {
 		rx.r, rx.w = 0, 0
 	}
 	end := time.Now().Add(patience)
-	for {
+	for reads := 1; ; reads++ {
 		rx.n, rx.err = 0, nil
 		var err error
 		if patience == 0 {
@@ -190,7 +189,8 @@ func (q *QueuePair) discard(patience time.Duration) bool {
 		if done {
 			return true
 		}
-		if err != nil || !time.Now().Before(end) && patience > 0 {
+		// One who has no patience does not listen to a peer that has no end either.
+		if err != nil || !time.Now().Before(end) && (patience > 0 || reads == 16) {
 			return false
 		}
 	}

@@ -31,6 +31,9 @@ func within(ctx context.Context, c *net.TCPConn, limit time.Duration, f func() e
 		close(kicked)
 	})
 	err := f()
+	if d, ok := ctx.Deadline(); ok && isTimeout(err) && !time.Now().Before(d) {
+		<-ctx.Done() // at most a moment behind the connection's own deadline
+	}
 	if !stop() {
 		<-kicked // its deadline must not come after those of the connection's later life
 	}
@@ -115,30 +118,34 @@ func (q *QueuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 	if reply.Flags&mpa.FlagReject != 0 {
 		return reply, &transport.RejectedError{PrivateData: reply.PrivateData}
 	}
+	crc := (req.Flags|reply.Flags)&mpa.FlagCRC != 0
 	if reply.Flags&mpa.FlagMarkers != 0 {
-		q.giveUp(rdmap.ErrMPAFrame)
+		q.giveUp(rdmap.ErrMPAFrame, crc)
 		return reply, errMarkers
 	}
-	crc := (req.Flags|reply.Flags)&mpa.FlagCRC != 0
 	ird, ord := q.opts.IRD, q.opts.ORD
 	rtr := mpa.Enhanced{}
 	if rev >= mpa.Rev2 && reply.Flags&mpa.FlagEnhanced != 0 {
 		rtr = reply.Enhanced
 		if ird, ord, err = negotiate(ird, ord, rtr.IRD, rtr.ORD); err != nil {
-			q.giveUp(rdmap.ErrMPAInsufficientIRD)
+			q.giveUp(rdmap.ErrMPAInsufficientIRD, crc)
 			return reply, err
 		}
 		if rtr.PeerToPeer && !rtr.RTRWrite && !rtr.RTRRead {
-			q.giveUp(rdmap.ErrMPANoRTR)
+			q.giveUp(rdmap.ErrMPANoRTR, crc)
 			return reply, errNoRTR
 		}
 	}
-	if err := q.start(crc, ird, ord, true); err != nil {
+	q.configure(crc, ird, ord, true)
+	if rtr.PeerToPeer {
+		q.queueRTR(rtr.RTRRead)
+	}
+	if err := q.start(); err != nil {
 		return reply, err
 	}
-	if rtr.PeerToPeer {
-		q.sendRTR(rtr.RTRRead)
-	}
+	q.tx.mu.Lock()
+	q.trySend(false)
+	q.tx.mu.Unlock()
 	q.startNudges()
 	return reply, nil
 }
@@ -165,13 +172,13 @@ func negotiate(ird, ord int, peerIRD, peerORD uint16) (int, int, error) {
 }
 
 // giveUp tells the peer why its reply is not acceptable.
-func (q *QueuePair) giveUp(e *rdmap.Error) {
+func (q *QueuePair) giveUp(e *rdmap.Error, crc bool) {
 	q.sock.c.SetDeadline(time.Now().Add(time.Second))
-	q.sock.c.Write(appendTerminate(nil, e, nil, false))
+	q.sock.c.Write(appendTerminate(nil, e, nil, crc))
 }
 
-// sendRTR sends the first FPDU, which opens the responder's gate (RFC 6581 §5).
-func (q *QueuePair) sendRTR(read bool) {
+// queueRTR makes the frame that opens the responder's gate (RFC 6581 §5) the first FPDU that is sent.
+func (q *QueuePair) queueRTR(read bool) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	t := &q.tx
@@ -184,7 +191,6 @@ func (q *QueuePair) sendRTR(read bool) {
 	}
 	t.control = append(t.control, (*t.out.buf)[:t.out.used]...)
 	t.out.reset()
-	q.trySend(false)
 }
 
 // answer sends the reply to req and brings q to StateRTS.
@@ -197,7 +203,8 @@ func (q *QueuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) 
 	if err := within(ctx, c, q.cfg.ReplyTimeout, func() error { return writeFrame(c, &reply) }); err != nil {
 		return err
 	}
-	return q.start((req.Flags|reply.Flags)&mpa.FlagCRC != 0, ird, ord, false)
+	q.configure((req.Flags|reply.Flags)&mpa.FlagCRC != 0, ird, ord, false)
+	return q.start()
 }
 
 func (q *QueuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ird, ord int, err error) {

@@ -22,7 +22,7 @@ import (
 type QueuePair struct {
 	cfg  Config
 	opts transport.Options
-	sock *sock // replaced only before the queue pair is connected
+	sock *sock
 
 	regions regionTable
 
@@ -69,23 +69,27 @@ func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*QueuePair
 	q.regions.changed, q.regions.revoked = q.serveExposed, q.keepOutput
 	q.tx.sendMSN, q.tx.readMSN = 1, 1
 	q.rx.init()
-	return q, q.setConn(c)
+	q.sock = &sock{onReadable: q.fillStaging, onWritable: q.transmitOn}
+	q.sock.platform.init(q.sock)
+	return q, q.sock.use(c)
 }
 
-// setConn makes c the connection below.
-func (q *QueuePair) setConn(c *net.TCPConn) error {
-	s, err := newSock(c)
-	if err != nil {
-		return err
+// reconnect makes c the connection below, in place of one that failed before it was up.
+func (q *QueuePair) reconnect(c *net.TCPConn) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	err := q.err
+	if err == nil {
+		err = q.sock.use(c)
 	}
-	q.sock = s
-	s.onReadable, s.onWritable = q.fillStaging, q.transmitOn
-	return nil
+	if err != nil {
+		c.Close()
+	}
+	return err
 }
 
-// start brings the queue pair to StateRTS with what was negotiated. gate is true if this end may
-// send at once.
-func (q *QueuePair) start(crc bool, ird, ord int, gate bool) error {
+// configure takes over what was negotiated. gate is true if this end may send at once.
+func (q *QueuePair) configure(crc bool, ird, ord int, gate bool) {
 	q.tx.mu.Lock()
 	q.tx.gateOpen = gate
 	q.tx.crc = crc
@@ -93,8 +97,14 @@ func (q *QueuePair) start(crc bool, ird, ord int, gate bool) error {
 	q.tx.useMSS(q.sock.mss())
 	q.tx.mu.Unlock()
 	q.rx.crc, q.rx.ird = crc, ird
-	q.sock.resetDeadlines()
+	q.mu.Lock()
+	q.crc, q.ird, q.ord = crc, ird, ord
+	q.mu.Unlock()
+}
 
+// start brings the queue pair to StateRTS.
+func (q *QueuePair) start() error {
+	q.sock.resetDeadlines()
 	q.mu.Lock()
 	if q.err != nil {
 		defer q.mu.Unlock()
@@ -102,7 +112,6 @@ func (q *QueuePair) start(crc bool, ird, ord int, gate bool) error {
 	}
 	q.state, q.connected = transport.StateRTS, true
 	q.healthy.Store(true)
-	q.crc, q.ird, q.ord = crc, ird, ord
 	q.mu.Unlock()
 	q.rxTok <- struct{}{}
 	q.serveExposed()
@@ -269,10 +278,16 @@ func (q *QueuePair) Err() error {
 }
 
 // LocalAddr implements transport.QueuePair. It stays valid after Close.
-func (q *QueuePair) LocalAddr() netip.AddrPort { return q.sock.local }
+func (q *QueuePair) LocalAddr() netip.AddrPort {
+	local, _ := q.sock.addrs()
+	return local
+}
 
 // RemoteAddr implements transport.QueuePair. It stays valid after Close.
-func (q *QueuePair) RemoteAddr() netip.AddrPort { return q.sock.remote }
+func (q *QueuePair) RemoteAddr() netip.AddrPort {
+	_, remote := q.sock.addrs()
+	return remote
+}
 
 // SetMaxSegment implements transport.QueuePair. FPDUs are no longer aligned with TCP segments afterwards.
 func (q *QueuePair) SetMaxSegment(n int) error {

@@ -75,6 +75,9 @@ func (rx *receiver) next() []byte {
 func (q *QueuePair) receive(c *condition) error {
 	rx := &q.rx
 	if rx.next() != nil {
+		if c != nil {
+			c.reading.Store(false)
+		}
 		q.parse(c) // what the call before has left
 		return nil
 	}

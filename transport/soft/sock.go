@@ -11,7 +11,7 @@ import (
 
 // A sock is the kernel TCP connection below a queue pair, used through the runtime's poller without blocking.
 type sock struct {
-	c             *net.TCPConn
+	c             *net.TCPConn // with rc and the addresses, replaced at most once, before the queue pair is connected
 	rc            syscall.RawConn
 	local, remote netip.AddrPort
 
@@ -21,7 +21,7 @@ type sock struct {
 	onWritable func(fd int) (blocked bool)
 	platform   platformSock
 
-	mu       sync.Mutex // guards the deadlines that the connection has at present
+	mu       sync.Mutex // guards the deadlines that the connection has at present, and the connection while it may be replaced
 	rd, wd   deadline
 	released bool
 }
@@ -33,14 +33,23 @@ type deadline struct {
 	kicked atomic.Bool
 }
 
-func newSock(c *net.TCPConn) (*sock, error) {
+// use makes c the connection.
+func (s *sock) use(c *net.TCPConn) error {
 	rc, err := c.SyscallConn()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s := &sock{c: c, rc: rc, local: addrPort(c.LocalAddr()), remote: addrPort(c.RemoteAddr())}
-	s.platform.init(s)
-	return s, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.c, s.rc, s.local, s.remote = c, rc, addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
+	s.rd, s.wd, s.released = deadline{}, deadline{}, false
+	return nil
+}
+
+func (s *sock) addrs() (local, remote netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.local, s.remote
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -100,12 +109,19 @@ func (s *sock) resetDeadlines() {
 // close closes the connection once.
 func (s *sock) close() {
 	s.mu.Lock()
-	released := s.released
-	s.released = true
-	s.mu.Unlock()
-	if !released {
+	defer s.mu.Unlock()
+	if !s.released {
+		s.released = true
 		s.c.Close()
 	}
+}
+
+// abort closes the connection by a reset.
+func (s *sock) abort() {
+	s.mu.Lock()
+	s.c.SetLinger(0)
+	s.mu.Unlock()
+	s.close()
 }
 
 // SetKeepAliveConfig sets the keepalive of the kernel connection, as net.TCPConn does.

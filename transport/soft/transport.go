@@ -89,10 +89,10 @@ func (c *connector) Connect(ctx context.Context, private []byte) ([]byte, error)
 	reply, err := c.q.initiate(ctx, uint8(c.q.cfg.Revision), private)
 	if err != nil && isReset(err) && c.redial != nil && c.q.cfg.Revision > int(mpa.Rev1) {
 		// Peers of revision 1 only answer a newer request with a reset (RFC 6581 §8).
+		c.q.sock.close() // sets its port free, which may be wanted
 		var again *net.TCPConn
 		if again, err = c.redial(ctx); err == nil {
-			c.q.sock.close()
-			if err = c.q.setConn(again); err == nil {
+			if err = c.q.reconnect(again); err == nil {
 				reply, err = c.q.initiate(ctx, mpa.Rev1, private)
 			}
 		}
