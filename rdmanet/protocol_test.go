@@ -333,9 +333,13 @@ func TestProtocolViolations(t *testing.T) {
 		}},
 		{"more messages than credits", func(p *rawPeer) {
 			p.place(4, make([]byte, 2000))
-			for range 1500 {
-				p.send(1)
+			// In one segment, as credits come back whenever the Conn looks.
+			require.NoError(p.t, p.qp.SetMaxSegment(1<<15))
+			words := make([]transport.SendWR, 200)
+			for i := range words {
+				words[i] = p.word(1)
 			}
+			p.post(words...)
 		}},
 		{"limit backwards", func(p *rawPeer) { p.send(wordLimit | (rawCredits - 1)) }},
 		{"space beyond 64 bits", func(p *rawPeer) {
