@@ -27,6 +27,7 @@ type config struct {
 	iterations int
 	verify     bool
 	crc        bool
+	first      bool
 	limit      time.Duration
 }
 
@@ -42,6 +43,7 @@ func main() {
 	flag.IntVar(&c.iterations, "I", 1, "`iterations`")
 	flag.BoolVar(&c.verify, "verify", false, "compare the data, which the peer has to make with -T verify")
 	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
+	flag.BoolVar(&c.first, "first", false, "end the stream without waiting for the peer to end it, as one of two of these programs has to")
 	flag.DurationVar(&c.limit, "t", time.Minute, "limit for the whole run")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), c.limit)
@@ -69,7 +71,12 @@ func (c *config) run(ctx context.Context) error {
 	if err := p.transfers(c); err != nil {
 		return err
 	}
-	// Both ends shut down after the last transfer, so the stream ends by the peer's word, not by a cut.
+	if c.first {
+		if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+			return err
+		}
+	}
+	// The peer shuts down after the last transfer, so the stream ends by its word, not by a cut.
 	if n, err := p.r.Read(p.buf); n != 0 || err != io.EOF {
 		return fmt.Errorf("after the last transfer: %d bytes and %v, want the end of the stream", n, err)
 	}
