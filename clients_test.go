@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -132,9 +133,13 @@ func TestSilentClients(t *testing.T) {
 
 // TestClosedClients hands over clients that close before they are made out, as package net does.
 func TestClosedClients(t *testing.T) {
+	timeout := patience
+	if runtime.GOOS != "linux" {
+		timeout = 100 * time.Millisecond // a FIN after part of the key goes unnoticed
+	}
 	for _, text := range []string{"", "MPA", "bye"} {
 		t.Run("fin after "+text, func(t *testing.T) {
-			l := listen(t, iwarp.ListenConfig{FirstByteTimeout: patience})
+			l := listen(t, iwarp.ListenConfig{FirstByteTimeout: timeout})
 			c := dialTCP(t, l)
 			_, err := io.WriteString(c, text)
 			require.NoError(t, err)
@@ -144,7 +149,7 @@ func TestClosedClients(t *testing.T) {
 			require.Equal(t, text, string(got))
 		})
 		t.Run("reset after "+text, func(t *testing.T) {
-			l := listen(t, iwarp.ListenConfig{FirstByteTimeout: patience})
+			l := listen(t, iwarp.ListenConfig{FirstByteTimeout: timeout})
 			c := dialTCP(t, l)
 			_, err := io.WriteString(c, text)
 			require.NoError(t, err)
