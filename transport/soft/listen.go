@@ -113,7 +113,7 @@ func (l *listener) serve() {
 	for {
 		c, err := l.ln.AcceptTCP()
 		if err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Temporary() && l.ctx.Err() == nil { //nolint:staticcheck // as net/http does
+			if t, ok := err.(interface{ Temporary() bool }); ok && t.Temporary() && l.ctx.Err() == nil {
 				select {
 				case <-time.After(5 * time.Millisecond):
 				case <-l.ctx.Done():
