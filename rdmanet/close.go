@@ -33,7 +33,9 @@ func (c *Conn) Close() error {
 		c.qp.Close()
 	}
 	if c.rd.lock.TryLock() {
+		c.mu.Lock()
 		c.ring.release()
+		c.mu.Unlock()
 		c.rd.lock.Unlock()
 	}
 	return nil
@@ -96,7 +98,6 @@ func (c *Conn) CloseRead() error {
 // that was done before.
 func (c *Conn) sendEnd(both bool) {
 	c.sendMu.Lock()
-	defer c.sendMu.Unlock()
 	c.mu.Lock()
 	value := uint32(ctrlShutdown)
 	if both || c.readClosed || c.peerFinished {
@@ -115,10 +116,11 @@ func (c *Conn) sendEnd(both bool) {
 	}
 	c.mu.Unlock()
 	if b == nil {
+		c.sendMu.Unlock()
 		return
 	}
-	if err := c.post(b); err != nil {
-		c.sendFailed(err)
+	c.postAndRelease(b)
+	if c.giveWanted.Load() {
+		c.give()
 	}
-	b.release()
 }

@@ -5,7 +5,7 @@ import "github.com/pkg/errors"
 // Config tunes connections. The zero value means the defaults.
 type Config struct {
 	// RingSize is the size in bytes of the receive ring: how much the peer may send ahead of the calls of Read. It
-	// is rounded up to a multiple of 16. 0 means 1 MiB, or 256 KiB with a transport that needs memory for it from the
+	// is rounded up to a multiple of 16. 0 means 4 MiB, or 256 KiB with a transport that needs memory for it from the
 	// start; else it must be from 4 KiB to 512 MiB.
 	RingSize int
 	// Credits is how many messages the peer may send ahead of the calls of Read; a Write of the peer is at least one.
@@ -19,7 +19,7 @@ type Config struct {
 }
 
 const (
-	defaultRing    = 1 << 20
+	defaultRing    = 4 << 20
 	defaultMemRing = 256 << 10
 	defaultCredits = 384
 	defaultSegment = 32 << 10

@@ -24,19 +24,20 @@ type Conn struct {
 	chunk         int    // bytes of the largest message sent
 	stage         *stage // nil if the transport takes all data inline
 
-	ring  ring
 	slots slots // belongs to the driver
 
 	behind bool // belongs to the holder of the write side: what was posted before may not all have been taken by the host
 
-	// Locks are taken in this order: the side's, sendMu, mu, the ring's. The queue pair is never used with mu or
-	// the ring's held, as it may place bytes during any call.
-	rd, wr side
-	sendMu sync.Mutex // held from taking note of what is to be sent until it is posted
+	// Locks are taken in this order: the side's, sendMu, mu. The queue pair is never used with mu held, as it may
+	// place bytes during any call.
+	rd, wr     side
+	sendMu     sync.Mutex  // held from taking note of what is to be sent until it is posted
+	giveWanted atomic.Bool // the holder of sendMu is to call give when it has let go
 
-	mu  sync.Mutex // guards the rest
-	in  inbound
-	out outbound
+	mu   sync.Mutex // guards the rest
+	ring ring
+	in   inbound
+	out  outbound
 
 	driver                         *side // whose call has the right to wait for the queue pair, and to poll it
 	closed, readClosed             bool

@@ -12,17 +12,21 @@ func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
 	c.rd.lock.Lock()
 	defer c.rd.lock.Unlock()
 	for {
-		if err := c.awaitData(nil, false); err == io.EOF {
+		c.mu.Lock()
+		err := c.awaitData(nil, false)
+		p := c.ring.front()
+		c.consumed(0)
+		if err == io.EOF {
 			return n, nil
 		} else if err != nil {
 			return n, c.opError("writeto", err)
 		}
-		p := c.ring.front()
 		k, err := w.Write(p)
 		if k < 0 || k > len(p) {
 			k, err = 0, io.ErrShortWrite
 		}
 		if k > 0 {
+			c.mu.Lock()
 			c.ring.drop(k)
 			c.consumed(k)
 			n += int64(k)

@@ -309,12 +309,12 @@ func TestFlowModel(t *testing.T) {
 							p[i], wrote = wrote, wrote+1
 						}
 						require.NoError(t, in.message())
-						require.NoError(t, r.Place(to.addr, p))
+						require.NoError(t, r.place(to.addr, p))
 						require.NoError(t, r.announce(uint64(to.length)))
 						messages++
 					}
 					p := buf[:rnd.IntN(len(buf))]
-					n := r.copyTo(p)
+					n := copyTo(&r, p)
 					in.read += uint64(n)
 					for _, b := range p[:n] {
 						if b != read {

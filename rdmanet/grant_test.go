@@ -25,9 +25,9 @@ func arrive(t *testing.T, c *Conn, n, size int) {
 	buf := make([]byte, size)
 	for range n {
 		require.NoError(t, c.in.message())
-		require.NoError(t, c.ring.Place(c.ring.placed%c.ring.size, buf))
+		require.NoError(t, c.ring.place(c.ring.placed%c.ring.size, buf))
 		require.NoError(t, c.ring.announce(uint64(size)))
-		require.Equal(t, size, c.ring.copyTo(buf))
+		require.Equal(t, size, copyTo(&c.ring, buf))
 		c.in.read += uint64(size)
 	}
 }

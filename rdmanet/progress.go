@@ -91,10 +91,10 @@ func (c *Conn) drive(deadline time.Time) {
 
 // ended takes note that the queue pair has ended with err, and that nothing is left to poll.
 func (c *Conn) ended(err error) {
-	if fault := c.ring.faulted(); fault != nil {
-		err = fault
-	}
 	c.mu.Lock()
+	if c.ring.fault != nil {
+		err = c.ring.fault
+	}
 	c.fail(err)
 	c.mu.Unlock()
 }
@@ -114,45 +114,43 @@ var completionPool = sync.Pool{New: func() any { return new(completions) }}
 
 // poll acts on all completions that are there. Only the driver may call it.
 func (c *Conn) poll() {
-	var lost bool
-	var err error
 	wc := completionPool.Get().(*completions)
-	for err == nil && !lost {
+	var o outcome
+	for more := true; more; {
 		n := c.qp.Poll(wc[:])
-		if n == 0 {
-			break
-		}
-		lost, err = c.take(wc[:n])
+		o = c.take(wc[:n])
+		more = n == len(wc) && o.err == nil && !o.lost
 	}
 	completionPool.Put(wc)
-
-	c.mu.Lock()
-	if err != nil {
-		c.fail(err)
-	}
-	disconnected := c.peerDisconnected
-	small := c.in.creditsDue(2)
-	c.mu.Unlock()
 	switch {
-	case err != nil:
+	case o.err != nil:
 		c.qp.Abort()
-	case disconnected:
+	case o.disconnected:
 		// Both directions are at their end. The peer need not wait for our Close to be done.
 		c.qp.Close()
-	case lost:
+	case o.lost:
 		c.ended(c.qp.Err())
-	default:
-		if small && c.slots.grow(c.qp) {
-			c.mu.Lock()
-			c.in.window = c.slots.window
-			c.mu.Unlock()
-		}
+	case o.small && c.slots.grow(c.qp):
+		c.mu.Lock()
+		c.in.window = c.slots.window
+		c.mu.Unlock()
+		c.give()
+	case o.due:
 		c.give()
 	}
 }
 
-// take acts on completions. It reports whether the queue pair has ended, and what the peer did wrong.
-func (c *Conn) take(wc []transport.Completion) (lost bool, err error) {
+// An outcome says what is to be done after completions were acted on.
+type outcome struct {
+	err          error // what the peer did wrong
+	lost         bool  // the queue pair has ended
+	disconnected bool  // the peer has closed
+	due          bool  // the peer is to be told of space or credits
+	small        bool  // many messages are under way, so they are small
+}
+
+// take acts on completions.
+func (c *Conn) take(wc []transport.Completion) (o outcome) {
 	done := 0
 	c.mu.Lock()
 	for i := range wc {
@@ -164,19 +162,25 @@ func (c *Conn) take(wc []transport.Completion) (lost bool, err error) {
 			}
 			continue
 		}
-		if lost = w.Status == transport.StatusFlushed; lost || c.peerDisconnected {
+		if o.lost = w.Status == transport.StatusFlushed; o.lost || c.peerDisconnected {
 			break
 		}
 		if w.Status != transport.StatusSuccess || w.Bytes != wordLen {
-			err = &protocolError{"message is not one word of 4 bytes"}
+			o.err = &protocolError{"message is not one word of 4 bytes"}
 			break
 		}
 		mem, _ := c.slots.slot(w.ID)
-		if err = c.message(word(c.order.uint32(mem))); err != nil {
+		if o.err = c.message(word(c.order.uint32(mem))); o.err != nil {
 			break
 		}
 		done++
 	}
+	if o.err != nil {
+		c.fail(o.err)
+	}
+	o.disconnected = c.peerDisconnected
+	o.small = c.in.creditsDue(2)
+	o.due = c.grantDue(2)
 	c.mu.Unlock()
 	for i := 0; done > 0; i++ {
 		if wc[i].Opcode == transport.OpRecv {
@@ -185,7 +189,7 @@ func (c *Conn) take(wc []transport.Completion) (lost bool, err error) {
 			c.slots.used(c.qp, wc[i].ID)
 		}
 	}
-	return lost, err
+	return o
 }
 
 // message acts on a word from the peer. It returns what is wrong with it. The caller holds mu.

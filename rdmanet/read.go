@@ -21,26 +21,32 @@ func (c *Conn) Read(b []byte) (int, error) {
 
 // read does the work of Read. The caller holds the side's lock.
 func (c *Conn) read(b []byte) (n int, err error) {
+	c.mu.Lock()
 	err = c.awaitData(b, len(b) == 0)
 	n = c.ring.detach()
-	if err == nil && n < len(b) {
-		n += c.ring.copyTo(b[n:])
+	// What was there before, or did not fit, is copied without the lock.
+	for err == nil && n < len(b) {
+		p := c.ring.front()
+		if len(p) == 0 {
+			break
+		}
+		c.mu.Unlock()
+		k := copy(b[n:], p)
+		c.mu.Lock()
+		c.ring.drop(k)
+		n += k
 	}
 	if n > 0 {
 		err = nil
-		c.consumed(n)
 	}
+	c.consumed(n)
 	return n, err
 }
 
 // awaitData returns nil when bytes can be read from the ring, or from the front of b, where they may be placed while it
-// waits. With noWait it only looks at the connection.
+// waits. With noWait it only looks at the connection. The caller holds mu.
 func (c *Conn) awaitData(b []byte, noWait bool) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	defer c.leave(&c.rd)
-	given, attached := false, false
-	for {
+	for given := false; ; {
 		// As with a socket, what is wrong here comes before what the peer has sent.
 		switch {
 		case c.closed:
@@ -65,19 +71,18 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 			c.mu.Lock()
 			continue
 		}
-		if !attached && len(b) > 0 {
-			attached = true
+		if len(b) > 0 {
 			c.ring.attach(b)
 		}
 		c.await(&c.rd, c.rd.deadline)
 	}
 }
 
-// consumed takes note that n bytes less are in the ring.
+// consumed ends a call that has taken n bytes from the ring. The caller holds mu, which is released.
 func (c *Conn) consumed(n int) {
-	c.mu.Lock()
+	c.leave(&c.rd)
 	c.in.read += uint64(n)
-	due := c.grantDue(2)
+	due := n > 0 && c.grantDue(2)
 	c.mu.Unlock()
 	if due {
 		c.give()

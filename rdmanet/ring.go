@@ -1,15 +1,12 @@
 package rdmanet
 
-import "sync"
-
 // A ring is where the peer places bytes of stream. They count as received once a word has announced them.
 //
 // With a transport that places by software the ring is virtual: it has a length, but what is placed goes straight to the
 // buffer of the Read that waits, or else to blocks from a pool. Otherwise it is memory, which the transport fills on its own.
 //
-// The lock is a leaf: place is called by the transport, with the transport's locks held.
+// It is guarded by Conn.mu.
 type ring struct {
-	mu   sync.Mutex
 	size uint64
 	mem  []byte // nil if virtual
 
@@ -22,10 +19,8 @@ type ring struct {
 	fault  error  // what was wrong with a placement
 }
 
-// Place takes the payload of an RDMA Write off bytes into the ring.
-func (r *ring) Place(off uint64, p []byte) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// place takes the payload of an RDMA Write off bytes into the ring.
+func (r *ring) place(off uint64, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
@@ -45,23 +40,13 @@ func (r *ring) Place(off uint64, p []byte) error {
 }
 
 // grant lets the peer place n bytes more.
-func (r *ring) grant(n uint64) {
-	r.mu.Lock()
-	r.granted += n
-	r.mu.Unlock()
-}
+func (r *ring) grant(n uint64) { r.granted += n }
 
 // full reports whether the peer has used all the space that it was granted.
-func (r *ring) full() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.announced == r.granted
-}
+func (r *ring) full() bool { return r.announced == r.granted }
 
 // announce makes the next n bytes readable.
 func (r *ring) announce(n uint64) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	arrived := r.placed
 	if r.mem != nil {
 		arrived = r.granted
@@ -74,24 +59,11 @@ func (r *ring) announce(n uint64) error {
 }
 
 // available returns the number of readable bytes.
-func (r *ring) available() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.announced - r.read
-}
+func (r *ring) available() uint64 { return r.announced - r.read }
 
-// faulted returns what was wrong with a placement, if one was refused.
-func (r *ring) faulted() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.fault
-}
-
-// front returns readable bytes, as many as lie in one piece; none means that there are none at all. They stay valid until
-// drop. Only one goroutine may read at a time.
+// front returns readable bytes, as many as lie in one piece; none means that there are none at all. They stay valid, and do
+// not change, until drop, so they can be used without the lock. Only one goroutine may read at a time.
 func (r *ring) front() []byte {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	n := r.announced - r.read
 	if n == 0 {
 		return nil
@@ -107,46 +79,22 @@ func (r *ring) front() []byte {
 
 // drop takes the first n readable bytes off the ring.
 func (r *ring) drop(n int) {
-	r.mu.Lock()
 	if r.mem == nil {
 		r.stored.drop(n)
 	}
 	r.read += uint64(n)
-	r.mu.Unlock()
-}
-
-// copyTo moves readable bytes to b and returns their number. The copies are made without the lock: bytes that were placed
-// do not change.
-func (r *ring) copyTo(b []byte) (n int) {
-	for n < len(b) {
-		p := r.front()
-		if len(p) == 0 {
-			break
-		}
-		k := copy(b[n:], p)
-		r.drop(k)
-		n += k
-	}
-	return n
 }
 
 // attach has bytes that come from now on placed in b, if none wait before them. detach must follow.
 func (r *ring) attach(b []byte) {
-	if r.mem != nil {
-		return
-	}
-	r.mu.Lock()
-	if r.stored.head == nil {
+	if r.mem == nil && r.stored.head == nil {
 		r.direct = b
 	}
-	r.mu.Unlock()
 }
 
 // detach ends what attach began, and returns the number of readable bytes in its buffer. Bytes in it that are not announced
 // yet move to blocks, so the buffer is not touched any more.
 func (r *ring) detach() (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.direct == nil {
 		return 0
 	}
@@ -159,8 +107,6 @@ func (r *ring) detach() (n int) {
 
 // release gives memory back once the connection is closed and nobody reads.
 func (r *ring) release() {
-	r.mu.Lock()
 	r.stored.clear()
 	r.read, r.announced, r.granted = r.placed, r.placed, r.placed
-	r.mu.Unlock()
 }

@@ -17,6 +17,19 @@ func stream(off, n int) []byte {
 	return b
 }
 
+// copyTo reads what is there.
+func copyTo(r *ring, b []byte) (n int) {
+	for n < len(b) {
+		k := copy(b[n:], r.front())
+		if k == 0 {
+			break
+		}
+		r.drop(k)
+		n += k
+	}
+	return n
+}
+
 func newRing(size int) *ring { return &ring{size: uint64(size), granted: uint64(size)} }
 
 func TestRingRefuses(t *testing.T) {
@@ -24,22 +37,22 @@ func TestRingRefuses(t *testing.T) {
 		name string
 		do   func(r *ring) error
 	}{
-		{"a gap", func(r *ring) error { return r.Place(101, make([]byte, 1)) }},
-		{"bytes again", func(r *ring) error { return r.Place(99, make([]byte, 1)) }},
-		{"more than was granted", func(r *ring) error { return r.Place(100, make([]byte, 413)) }},
+		{"a gap", func(r *ring) error { return r.place(101, make([]byte, 1)) }},
+		{"bytes again", func(r *ring) error { return r.place(99, make([]byte, 1)) }},
+		{"more than was granted", func(r *ring) error { return r.place(100, make([]byte, 413)) }},
 		{"more announced than placed", func(r *ring) error { return r.announce(101) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRing(1024)
 			r.granted = 512
-			require.NoError(t, r.Place(0, stream(0, 100)))
+			require.NoError(t, r.place(0, stream(0, 100)))
 			require.ErrorIs(t, c.do(r), ErrProtocol)
 			require.NoError(t, r.announce(100))
 			require.Equal(t, stream(0, 100), append([]byte(nil), r.front()...), "what was there before is lost")
 		})
 	}
 	t.Run("nothing", func(t *testing.T) {
-		require.NoError(t, newRing(16).Place(1<<40, nil), "an empty placement is a keepalive")
+		require.NoError(t, newRing(16).place(1<<40, nil), "an empty placement is a keepalive")
 	})
 }
 
@@ -48,15 +61,15 @@ func TestRingKeepsOrder(t *testing.T) {
 	r := newRing(1 << 20)
 	for n := 0; n < total; n += 7000 {
 		p := stream(n, min(7000, total-n))
-		require.NoError(t, r.Place(uint64(n), p))
+		require.NoError(t, r.place(uint64(n), p))
 	}
 	b := make([]byte, total)
-	require.Zero(t, r.copyTo(b), "bytes are readable only once announced")
+	require.Zero(t, copyTo(r, b), "bytes are readable only once announced")
 	require.NoError(t, r.announce(100000))
 	require.EqualValues(t, 100000, r.available())
-	require.Equal(t, 100000, r.copyTo(b))
+	require.Equal(t, 100000, copyTo(r, b))
 	require.NoError(t, r.announce(total-100000))
-	require.Equal(t, total-100000, r.copyTo(b[100000:]))
+	require.Equal(t, total-100000, copyTo(r, b[100000:]))
 	require.True(t, bytes.Equal(stream(0, total), b))
 	require.Nil(t, r.stored.head, "memory must go back when it is empty")
 }
@@ -80,11 +93,11 @@ func TestRingPlacesDirectly(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRing(1 << 20)
-			require.NoError(t, r.Place(0, stream(0, c.before)))
+			require.NoError(t, r.place(0, stream(0, c.before)))
 			b := make([]byte, c.buffer)
 			r.attach(b)
 			for n := 0; n < c.placed; n += 40 {
-				require.NoError(t, r.Place(uint64(c.before+n), stream(c.before+n, min(40, c.placed-n))))
+				require.NoError(t, r.place(uint64(c.before+n), stream(c.before+n, min(40, c.placed-n))))
 			}
 			require.NoError(t, r.announce(uint64(c.announced)))
 			n := r.detach()
@@ -94,7 +107,7 @@ func TestRingPlacesDirectly(t *testing.T) {
 
 			require.NoError(t, r.announce(uint64(c.before+c.placed-c.announced)))
 			rest := make([]byte, c.before+c.placed+1)
-			got := r.copyTo(rest)
+			got := copyTo(r, rest)
 			require.True(t, bytes.Equal(stream(n, c.before+c.placed-n), rest[:got]))
 			require.Nil(t, r.stored.head)
 		})
@@ -108,10 +121,10 @@ func TestMemoryRing(t *testing.T) {
 	b := make([]byte, 1000)
 	r.attach(b)
 	require.Zero(t, r.detach(), "a transport fills this ring on its own")
-	require.Equal(t, 700, r.copyTo(b[:700]))
+	require.Equal(t, 700, copyTo(r, b[:700]))
 	r.grant(700)
 	copy(r.mem, stream(1000, 700))
 	require.NoError(t, r.announce(700))
-	require.Equal(t, 1000, r.copyTo(b))
+	require.Equal(t, 1000, copyTo(r, b))
 	require.Equal(t, append(stream(700, 300), stream(1000, 700)...), b)
 }

@@ -124,31 +124,42 @@ func (c *Conn) post(b *batch) error {
 	return err
 }
 
-// give tells the peer of space and credits, if that is worth a message. Whoever holds sendMu does so itself when it is done.
+// give tells the peer of space and credits, if that is worth a message. If somebody else sends at the moment, that one does so
+// when it is done.
 func (c *Conn) give() {
 	for {
-		c.mu.Lock()
-		due := c.grantDue(2)
-		c.mu.Unlock()
-		if !due || !c.sendMu.TryLock() {
+		c.giveWanted.Store(true)
+		if !c.sendMu.TryLock() {
 			return
 		}
-		b := batches.Get().(*batch)
+		c.giveWanted.Store(false)
+		var b *batch
 		c.mu.Lock()
 		if c.grantDue(2) {
+			b = batches.Get().(*batch)
 			c.addGrant(b, 0)
 		}
 		c.mu.Unlock()
-		var err error
-		if b.n > 0 {
-			err = c.post(b)
+		if b == nil {
+			c.sendMu.Unlock()
+		} else {
+			c.postAndRelease(b)
 		}
-		b.release()
-		c.sendMu.Unlock()
-		if err != nil {
-			c.sendFailed(err)
+		if !c.giveWanted.Load() {
+			return
 		}
 	}
+}
+
+// postAndRelease posts b, and lets go of sendMu and b.
+func (c *Conn) postAndRelease(b *batch) error {
+	err := c.post(b)
+	c.sendMu.Unlock()
+	b.release()
+	if err != nil {
+		c.sendFailed(err)
+	}
+	return err
 }
 
 // sendFailed takes note that nothing can be sent any more.

@@ -52,15 +52,14 @@ func (c *Conn) open() {
 		return
 	}
 	c.sendMu.Lock()
-	defer c.sendMu.Unlock()
 	b := batches.Get().(*batch)
 	c.mu.Lock()
 	c.addGrant(b, 0)
 	c.mu.Unlock()
-	if err := c.post(b); err != nil {
-		c.sendFailed(err)
+	c.postAndRelease(b)
+	if c.giveWanted.Load() {
+		c.give()
 	}
-	b.release()
 }
 
 // Server makes a connection of r, on the passive side. It checks what the peer says, prepares the queue pair and accepts; a peer
@@ -99,7 +98,7 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 	c.out.table = make([]byte, sgeLen*tableEntries)
 	var ring, table transport.MemoryRegion
 	if virtual {
-		ring, err = placers.RegisterPlacer(c.ring.size, &c.ring)
+		ring, err = placers.RegisterPlacer(c.ring.size, (*ringPlacer)(c))
 		if err == nil {
 			c.out.placed = true
 			table, err = placers.RegisterPlacer(uint64(len(c.out.table)), (*tablePlacer)(c))
@@ -156,6 +155,17 @@ func (c *Conn) connected(conf *Config, peer *connData) {
 	c.attributes = c.qp.Attributes()
 	c.local = net.TCPAddrFromAddrPort(c.qp.LocalAddr())
 	c.remote = net.TCPAddrFromAddrPort(c.qp.RemoteAddr())
+}
+
+// ringPlacer is the Conn as the Placer of its ring.
+type ringPlacer Conn
+
+// Place takes a piece of the stream.
+func (p *ringPlacer) Place(off uint64, b []byte) error {
+	c := (*Conn)(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ring.place(off, b)
 }
 
 // tablePlacer is the Conn as the Placer of its table.

@@ -38,24 +38,27 @@ func (c *Conn) write(b []byte) (n int, err error) {
 			return n, err
 		}
 		data := batch.data
-		err = c.post(batch)
-		c.sendMu.Unlock()
-		batch.release()
-		if err != nil {
+		if err := c.postAndRelease(batch); err != nil {
 			c.wr.draining.Store(false)
-			return n, c.settle(err)
+			return n, c.settle()
 		}
 		n += data
-		c.give()
+		if c.giveWanted.Load() {
+			c.give()
+		}
 		if c.stage == nil {
 			err = c.drain(deadline)
 		}
+		if err == nil {
+			if n == len(b) {
+				return n, nil
+			}
+			continue
+		}
 		if n == len(b) && !c.broken() {
-			return n, nil // all of it is on its way; the next call says what is wrong
+			err = nil // all of it is on its way; the next call says what is wrong
 		}
-		if err != nil {
-			return n, err
-		}
+		return n, err
 	}
 }
 
@@ -69,21 +72,23 @@ func (c *Conn) prepare(p []byte) (*batch, time.Time, error) {
 			c.leave(&c.wr)
 			c.mu.Unlock()
 			c.sendMu.Unlock()
+			if c.giveWanted.Load() {
+				c.give()
+			}
 			return nil, time.Time{}, err
 		}
 		if c.out.ready() && (c.stage == nil || c.stage.room() > 0) {
 			break
 		}
 		c.sendMu.Unlock()
-		if c.grantDue(2) {
-			c.mu.Unlock()
-			c.give()
-			c.mu.Lock()
-		} else {
+		due := c.grantDue(2)
+		if !due {
 			c.await(&c.wr, c.wr.deadline)
 		}
-		// sendMu comes before mu.
 		c.mu.Unlock()
+		if due || c.giveWanted.Load() {
+			c.give()
+		}
 		c.sendMu.Lock()
 		c.mu.Lock()
 	}
@@ -135,7 +140,8 @@ func (c *Conn) drain(deadline time.Time) error {
 			return nil
 		}
 		if fatal(err) {
-			return c.settle(err)
+			c.sendFailed(err)
+			return c.settle()
 		}
 		c.behind = true
 		c.mu.Lock()
@@ -163,10 +169,8 @@ func (c *Conn) broken() bool {
 	return c.sendErr != nil || c.err != nil || c.peerDisconnected
 }
 
-// settle finds out why sending has failed with err: what the peer has sent before says more than the error of the
-// connection below.
-func (c *Conn) settle(err error) error {
-	c.sendFailed(err)
+// settle finds out why sending has failed: what the peer has sent before says more than the error of the connection below.
+func (c *Conn) settle() error {
 	end := time.Now().Add(settleTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -174,8 +178,9 @@ func (c *Conn) settle(err error) error {
 	for !c.closed && !c.peerDisconnected && c.err == nil && !passed(end) {
 		c.await(&c.wr, end)
 	}
-	if errors.Is(c.writable(), os.ErrDeadlineExceeded) {
-		return writeError(err)
+	err := c.writable()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = writeError(c.sendErr)
 	}
-	return c.writable()
+	return err
 }
