@@ -1,11 +1,13 @@
 // Testsum reads `go test -json` on its standard input and prints what a reader of a build log wants: go test's own
-// closing line of each package, the whole output of each test that failed, and each skip with its reason. With -totals
-// it adds "passed failed skipped" as a line to a file. Tests with subtests are counted through their subtests.
+// closing line of each package, the whole output of each test that failed, and each skip with its reason. With -results
+// it adds a line "result package test" for each test to a file, where result is pass, fail or skip, or parent for a test that
+// counts through its subtests.
 package main
 
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -31,14 +33,13 @@ type summary struct {
 	parents map[key]bool
 	ended   map[key]string
 	builds  map[string][]string
-
-	passed, failed, skipped int
+	results []string
 }
 
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("testsum: ")
-	totals := flag.String("totals", "", "file to add the counts to")
+	file := flag.String("results", "", "file to add the results to")
 	flag.Parse()
 	s := &summary{
 		out: os.Stdout, output: map[key][]string{}, parents: map[key]bool{}, ended: map[key]string{}, builds: map[string][]string{},
@@ -47,19 +48,24 @@ func main() {
 		log.Fatal(err)
 	}
 	s.close()
-	if *totals == "" {
-		return
+	if *file != "" {
+		if err := s.save(*file); err != nil {
+			log.Fatal(err)
+		}
 	}
-	f, err := os.OpenFile(*totals, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+}
+
+func (s *summary) save(name string) error {
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	if _, err := fmt.Fprintln(f, s.passed, s.failed, s.skipped); err != nil {
-		log.Fatal(err)
+	for _, r := range s.results {
+		if _, err := fmt.Fprintln(f, r); err != nil {
+			return errors.Join(err, f.Close())
+		}
 	}
-	if err := f.Close(); err != nil {
-		log.Fatal(err)
-	}
+	return f.Close()
 }
 
 func (s *summary) read(r io.Reader) error {
@@ -114,29 +120,20 @@ func (s *summary) end(k key, action string) {
 		fmt.Fprintf(s.out, "skipped %s %s: %s\n", k.pkg, k.test, reason(s.output[k]))
 	}
 	delete(s.output, k)
-	if s.parents[k] && action == "pass" {
-		return
+	if s.parents[k] && (action != "fail" || s.failedBelow(k.pkg, k.test+"/")) {
+		action = "parent"
 	}
-	s.count(k, action)
+	s.result(action, k)
 }
 
-func (s *summary) count(k key, action string) {
-	switch action {
-	case "pass":
-		s.passed++
-	case "skip":
-		s.skipped++
-	case "fail":
-		if !s.parents[k] || !s.childFailed(k) {
-			s.failed++
-		}
-	}
+func (s *summary) result(what string, k key) {
+	s.results = append(s.results, fmt.Sprintf("%s %s %s", what, k.pkg, k.test))
 }
 
-// childFailed tells whether a parent's failure is already counted with one of its subtests.
-func (s *summary) childFailed(k key) bool {
+// failedBelow tells whether a test of pkg whose name begins with prefix has failed.
+func (s *summary) failedBelow(pkg, prefix string) bool {
 	for o, action := range s.ended {
-		if action == "fail" && o.pkg == k.pkg && strings.HasPrefix(o.test, k.test+"/") {
+		if action == "fail" && o.pkg == pkg && strings.HasPrefix(o.test, prefix) {
 			return true
 		}
 	}
@@ -149,13 +146,14 @@ func (s *summary) endPackage(k key, action string) {
 		for o, lines := range s.output {
 			if o.pkg == k.pkg && o.test != "" {
 				s.print(lines)
-				s.failed++
+				s.ended[o] = "fail"
+				s.result("fail", o)
 				delete(s.output, o)
 			}
 		}
 		s.print(s.output[k])
-		if !s.anyFailed(k.pkg) {
-			s.failed++ // did not build, or failed outside a test
+		if !s.failedBelow(k.pkg, "") {
+			s.result("fail", k) // did not build, or failed outside a test
 		}
 	} else {
 		for _, line := range s.output[k] {
@@ -167,21 +165,12 @@ func (s *summary) endPackage(k key, action string) {
 	delete(s.output, k)
 }
 
-func (s *summary) anyFailed(pkg string) bool {
-	for o, action := range s.ended {
-		if o.pkg == pkg && action == "fail" {
-			return true
-		}
-	}
-	return false
-}
-
 // close prints what is left when the runner itself was ended.
 func (s *summary) close() {
 	for k, lines := range s.output {
 		fmt.Fprintf(s.out, "no end of %s %s:\n", k.pkg, k.test)
 		s.print(lines)
-		s.failed++
+		s.result("fail", k)
 	}
 }
 
