@@ -17,7 +17,6 @@ import (
 type Conn struct {
 	qp            transport.QueuePair
 	local, remote *net.TCPAddr
-	attributes    transport.Attributes
 	order         byteOrder // of words, and of entries written to the peer's table
 	peerTable     sge
 	extended      bool
@@ -71,8 +70,8 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr returns the peer's address, a *net.TCPAddr. It stays valid after Close.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// Attributes returns what was negotiated for the queue pair below. It stays valid after Close.
-func (c *Conn) Attributes() transport.Attributes { return c.attributes }
+// Attributes returns what was negotiated for the queue pair below.
+func (c *Conn) Attributes() transport.Attributes { return c.qp.Attributes() }
 
 // Extended reports whether the peer is of this package too, and both ends do more than rsockets.
 func (c *Conn) Extended() bool { return c.extended }

@@ -9,7 +9,7 @@ import (
 )
 
 func newOutbound(credits uint16, ring sge, extended, wholeRing bool) *outbound {
-	o := &outbound{table: make([]byte, sgeLen*tableEntries), placed: true}
+	o := &outbound{placed: true}
 	peer := &connData{credits: credits, ring: ring}
 	if extended {
 		peer.ext = &extension{wholeRing: wholeRing}

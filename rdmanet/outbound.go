@@ -15,7 +15,7 @@ type outbound struct {
 
 	// table is where the peer writes. With a transport that places by software, filled marks the bytes of each
 	// entry that have arrived since it was last taken over.
-	table  []byte
+	table  [tableEntries * sgeLen]byte
 	filled [tableEntries]uint16
 	placed bool
 	order  byteOrder // of the entries

@@ -10,7 +10,7 @@ import (
 
 const (
 	batchMessages = 8
-	batchBytes    = 256 << 10 // the transport copies what cannot be sent at once
+	batchBytes    = 128 << 10 // the transport copies what cannot be sent at once
 )
 
 // A batch is a row of work requests that are posted together, with the memory of their words.

@@ -39,8 +39,8 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	return c, nil
 }
 
-// An opener is a queue pair that knows whether a responder is free to send. By RFC 5044 §7.1 it must wait for the first
-// FPDU of the initiator, which is part of the connection set-up only with RFC 6581.
+// An opener is a queue pair that knows whether the responder is free to send, or will be soon. By RFC 5044 §7.1 it must
+// wait for the first FPDU of the initiator, which is part of the connection set-up only with RFC 6581.
 type opener interface {
 	PeerMaySend() bool
 }
@@ -92,10 +92,10 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &Conn{qp: qp, attributes: qp.Attributes(), linger: -1}
+	c := &Conn{qp: qp, linger: -1}
+	a := qp.Attributes()
 	c.ring.size = uint64(conf.RingSize)
 	c.ring.granted = c.ring.size / 2
-	c.out.table = make([]byte, sgeLen*tableEntries)
 	var ring, table transport.MemoryRegion
 	if virtual {
 		ring, err = placers.RegisterPlacer(c.ring.size, (*ringPlacer)(c))
@@ -107,7 +107,7 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 		c.ring.mem = make([]byte, conf.RingSize)
 		ring, err = qp.RegisterMemory(c.ring.mem, transport.RemoteWrite|transport.CallerDriven)
 		if err == nil {
-			table, err = qp.RegisterMemory(c.out.table, transport.RemoteWrite|transport.CallerDriven)
+			table, err = qp.RegisterMemory(c.out.table[:], transport.RemoteWrite|transport.CallerDriven)
 		}
 	}
 	if err != nil {
@@ -115,10 +115,10 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 	}
 	c.in.ring = sge{addr: ring.Base(), key: ring.STag(), length: uint32(c.ring.size)}
 	c.out.own = sge{addr: table.Base(), key: table.STag(), length: tableEntries}
-	if c.stage, err = newStage(qp); err != nil {
+	if c.stage, err = newStage(qp, a); err != nil {
 		return nil, nil, err
 	}
-	return c, &conf, c.slots.init(qp, conf.Credits, c.attributes.RecvDepth)
+	return c, &conf, c.slots.init(qp, conf.Credits, a.RecvDepth)
 }
 
 // connData returns what the peer is told of this end.
@@ -126,7 +126,7 @@ func (c *Conn) connData(order byteOrder, extend bool) *connData {
 	d := &connData{order: order, credits: uint16(c.slots.window), table: c.out.own, ring: c.in.ring}
 	d.ring.length /= 2
 	if extend {
-		d.ext = &extension{wholeRing: true, maxSegment: uint32(max(c.attributes.MaxRecvSeg, 0))}
+		d.ext = &extension{wholeRing: true, maxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0))}
 	}
 	return d
 }
@@ -152,7 +152,6 @@ func (c *Conn) connected(conf *Config, peer *connData) {
 		// A transport that cannot stays with what it has.
 		c.qp.SetMaxSegment(min(int(peer.ext.maxSegment), conf.MaxSegment))
 	}
-	c.attributes = c.qp.Attributes()
 	c.local = net.TCPAddrFromAddrPort(c.qp.LocalAddr())
 	c.remote = net.TCPAddrFromAddrPort(c.qp.RemoteAddr())
 }

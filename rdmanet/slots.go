@@ -28,7 +28,7 @@ type slots struct {
 	batch        uint64 // how many may
 }
 
-const startWindow = 64
+const startWindow = 32
 
 func slotsFor(window uint64) uint64 { return window + controlSlots + repostBatch(window) }
 

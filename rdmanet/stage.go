@@ -30,8 +30,7 @@ const (
 )
 
 // newStage returns nil if qp takes whole messages inline.
-func newStage(qp transport.QueuePair) (*stage, error) {
-	a := qp.Attributes()
+func newStage(qp transport.QueuePair, a transport.Attributes) (*stage, error) {
 	if a.SendDepth < minSendDepth {
 		return nil, errors.Errorf("send queue of %d is too short for a stream; use %d or more", a.SendDepth, minSendDepth)
 	}

@@ -42,3 +42,7 @@ func (q *QueuePair) nudge() bool {
 	}
 	return true
 }
+
+// PeerMaySend reports whether a responder will be free to send without an FPDU of the user's: the RTR frame, or else the
+// first nudge, opens its gate.
+func (q *QueuePair) PeerMaySend() bool { return true }
