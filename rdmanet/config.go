@@ -12,7 +12,7 @@ type Config struct {
 	// 0 means 384; else it must be from 16 to 32767. The depth of the transport's receive queue limits it too.
 	Credits int
 	// MaxSegment is the size in bytes of the largest FPDU sent to a peer that takes more than one TCP segment. 0
-	// means 32 KiB. A peer that takes less gets less.
+	// means 32 KiB; else it must be from 1024 to 65535. A peer that takes less gets less.
 	MaxSegment int
 	// Plain has the connection be a pure rsocket, even towards a peer that could do more.
 	Plain bool
@@ -26,6 +26,7 @@ const (
 
 	minRing, maxRing       = 4 << 10, 512 << 20
 	minCredits, maxCredits = 16, 1<<15 - 1
+	minSegment, maxSegment = 1 << 10, 1<<16 - 1
 )
 
 // withDefaults returns c with every default in place. Virtual says whether the ring costs no memory.
@@ -51,6 +52,9 @@ func (c *Config) withDefaults(virtual bool) (Config, error) {
 	}
 	if d.MaxSegment == 0 {
 		d.MaxSegment = defaultSegment
+	}
+	if d.MaxSegment < minSegment || d.MaxSegment > maxSegment {
+		return d, errors.Errorf("segment size %d is out of range; use %d to %d bytes", d.MaxSegment, minSegment, maxSegment)
 	}
 	return d, nil
 }

@@ -32,6 +32,7 @@ type setting struct {
 	name           string
 	client, server rdmanet.Config
 	restricted     bool // both ends see a transport that needs memory for all it sends and receives
+	shallow        bool // its send queue takes few requests at a time
 	revision       int  // of MPA
 }
 
@@ -44,20 +45,36 @@ var settings = []setting{
 	{name: "revision 1", revision: 1},
 	{name: "small rings", client: rdmanet.Config{RingSize: 4096, Credits: 16}, server: rdmanet.Config{RingSize: 5000, Credits: 17}},
 	{name: "restricted", restricted: true},
+	{name: "shallow", restricted: true, shallow: true},
 	{name: "restricted plain", restricted: true, client: rdmanet.Config{Plain: true}},
 }
 
 // restricted is a queue pair as an RNIC's is: it places into memory only, and takes little data inline.
-type restricted struct{ transport.QueuePair }
+type restricted struct {
+	transport.QueuePair
+	shallow bool
+}
 
 func (q restricted) Attributes() transport.Attributes {
 	a := q.QueuePair.Attributes()
-	a.MaxInline = 64
+	if !q.shallow {
+		a.MaxInline = 64
+	}
 	return a
 }
 
 func (q restricted) PostSend(wrs []transport.SendWR) (int, error) {
+	if few := 3; q.shallow && len(wrs) > few {
+		n, err := q.QueuePair.PostSend(wrs[:few])
+		if err == nil {
+			err = transport.ErrQueueFull
+		}
+		return n, err
+	}
 	for i := range wrs {
+		if q.shallow {
+			break
+		}
 		if wrs[i].Flags&transport.Inline != 0 && len(wrs[i].Data) > 64 {
 			panic("inline request is too long for this transport")
 		}
@@ -65,15 +82,23 @@ func (q restricted) PostSend(wrs []transport.SendWR) (int, error) {
 	return q.QueuePair.PostSend(wrs)
 }
 
-type restrictedConnector struct{ transport.Connector }
-
-func (c restrictedConnector) QueuePair() transport.QueuePair {
-	return restricted{c.Connector.QueuePair()}
+type restrictedConnector struct {
+	transport.Connector
+	shallow bool
 }
 
-type restrictedRequest struct{ transport.Request }
+func (c restrictedConnector) QueuePair() transport.QueuePair {
+	return restricted{c.Connector.QueuePair(), c.shallow}
+}
 
-func (r restrictedRequest) QueuePair() transport.QueuePair { return restricted{r.Request.QueuePair()} }
+type restrictedRequest struct {
+	transport.Request
+	shallow bool
+}
+
+func (r restrictedRequest) QueuePair() transport.QueuePair {
+	return restricted{r.Request.QueuePair(), r.shallow}
+}
 
 // A below is an iWARP connection in the making over loopback, with the TCP connections that carry it.
 type below struct {
@@ -92,12 +117,12 @@ func prepare(t testing.TB, s setting, o *transport.Options) below {
 	n.accept = func() (transport.Request, error) {
 		r, err := t2.Server(testContext(t), b, o)
 		if err == nil && s.restricted {
-			r = restrictedRequest{r}
+			r = restrictedRequest{r, s.shallow}
 		}
 		return r, err
 	}
 	if s.restricted {
-		n.k = restrictedConnector{k}
+		n.k = restrictedConnector{k, s.shallow}
 	}
 	return n
 }

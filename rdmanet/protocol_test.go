@@ -146,7 +146,7 @@ func TestRejectedByPeer(t *testing.T) {
 }
 
 func TestConfigRefused(t *testing.T) {
-	for _, cfg := range []rdmanet.Config{{RingSize: 100}, {RingSize: 1 << 30}, {RingSize: -1}, {Credits: 15}, {Credits: 40000}, {Credits: -1}} {
+	for _, cfg := range []rdmanet.Config{{RingSize: 100}, {RingSize: 1 << 30}, {RingSize: -1}, {Credits: 15}, {Credits: 40000}, {Credits: -1}, {MaxSegment: 100}, {MaxSegment: 1 << 20}} {
 		n := prepare(t, setting{}, nil)
 		_, err := rdmanet.Client(testContext(t), n.k, &cfg)
 		require.ErrorContains(t, err, "out of range; use")
