@@ -3,9 +3,11 @@ package soft_test
 import (
 	"bytes"
 	"math/rand/v2"
+	"net"
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -71,7 +73,7 @@ func TestBothEndsOnlyWrite(t *testing.T) {
 func TestDrainWhileThePeerDoesNotRead(t *testing.T) {
 	q, p, _ := role{}.initiator(t)
 	narrow(t, q, p)
-	want := random(1 << 20)
+	want := random(300_000)
 	data := bytes.Clone(want)
 	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: data})
 	clear(data) // inline data is the caller's again, though hardly any of it has left
@@ -134,6 +136,59 @@ func TestDrainAndAnAnswerThatThePeerDoesNotTake(t *testing.T) {
 		got += len(s.Payload)
 	}
 	require.True(t, s.T.Last)
+}
+
+// Of several who drain one sends, the others follow.
+func TestSeveralDrain(t *testing.T) {
+	q, p, _ := role{}.initiator(t)
+	narrow(t, q, p)
+	data := random(300_000)
+	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: data})
+	ended := make(chan error, 8)
+	for range 2 {
+		for range 2 {
+			go func() { ended <- q.Drain(soon()) }()
+			go func() { ended <- q.Drain(noDeadline) }()
+		}
+		start := time.Now()
+		require.Equal(t, os.ErrDeadlineExceeded, q.Drain(start.Add(20*time.Millisecond)))
+		require.GreaterOrEqual(t, time.Since(start), 20*time.Millisecond)
+		q.Interrupt()
+		for range 4 {
+			require.Equal(t, transport.ErrInterrupted, <-ended)
+		}
+	}
+	for range 4 {
+		go func() { ended <- q.Drain(soon()) }()
+	}
+	got := p.next()
+	all := bytes.Clone(got.Payload)
+	for !got.U.Last {
+		got = p.next()
+		all = append(all, got.Payload...)
+	}
+	require.True(t, bytes.Equal(data, all))
+	for range 4 {
+		require.NoError(t, <-ended)
+	}
+}
+
+func TestDrainAndAPeerThatResets(t *testing.T) {
+	q, p, _ := role{}.initiator(t)
+	narrow(t, q, p)
+	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: make([]byte, 300_000)})
+	ended := make(chan error, 3)
+	for range 3 {
+		go func() { ended <- q.Drain(soon()) }()
+	}
+	require.Equal(t, os.ErrDeadlineExceeded, q.Drain(time.Now().Add(10*time.Millisecond)))
+	require.NoError(t, p.c.SetLinger(0))
+	require.NoError(t, p.c.Close())
+	for range 3 {
+		require.Error(t, <-ended)
+	}
+	_, err := finish(t, q)
+	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
 func TestQueueDepths(t *testing.T) {
@@ -224,6 +279,9 @@ func TestConnectionsCostNoGoroutine(t *testing.T) {
 			require.True(t, time.Now().Before(end), "%d, not %d", count(), most)
 		}
 	}
+	a, b := tcpPair(t) // the first connection of a process opens files of the runtime's
+	require.NoError(t, a.Close())
+	require.NoError(t, b.Close())
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	const pairs = 300
 	type end struct {
@@ -323,6 +381,14 @@ func TestStorm(t *testing.T) {
 		})
 		var wg sync.WaitGroup
 		for i, q := range []transport.QueuePair{p.a, p.b} {
+			s := q.(*soft.QueuePair)
+			require.NoError(t, s.SetWriteBuffer(rand.N(64<<10)))
+			require.NoError(t, s.SetReadBuffer(64<<10+rand.N(64<<10)))
+			require.NoError(t, s.SetNoDelay(rand.N(2) == 0))
+			require.NoError(t, s.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true}))
+			if rand.N(2) == 0 {
+				require.NoError(t, q.SetMaxSegment(1024+rand.N(64521)))
+			}
 			sink, out := make([]byte, 32<<10), make([]byte, 32<<10)
 			local, from := register(t, q, sink, transport.LocalWrite), register(t, q, out, 0)
 			for range 2 {

@@ -1,6 +1,7 @@
 package soft
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
@@ -86,7 +87,7 @@ func (q *QueuePair) over() {
 // seeOff sends what is left, ends the stream and discards what comes until the peer ends it too. It is done at once where
 // nothing has to be waited for.
 func (q *QueuePair) seeOff() {
-	if !q.gateHolds() && q.sendRest(0) && q.discard(0) {
+	if !q.gateHolds() && q.sendRest(0) && q.discard(0, nil) {
 		q.sock.close()
 		q.over()
 		return
@@ -94,8 +95,8 @@ func (q *QueuePair) seeOff() {
 	go func() {
 		until := time.Now().Add(lingerLimit)
 		q.waitGate(time.Now().Add(q.cfg.RequestTimeout))
-		if q.sendRest(lingerLimit) {
-			for left := time.Until(until); left > 0 && !q.discard(min(left, lingerProgress)); left = time.Until(until) {
+		if q.sendRest(0) || q.sendWhileReading(until) {
+			for left := time.Until(until); left > 0 && !q.discard(min(left, lingerProgress), nil); left = time.Until(until) {
 				if q.sock.unacknowledged() == 0 {
 					break
 				}
@@ -104,6 +105,23 @@ func (q *QueuePair) seeOff() {
 		q.sock.close()
 		q.over()
 	}()
+}
+
+// sendWhileReading is sendRest up to a deadline, for a peer that may be blocked in sending itself, and so reads nothing unless
+// somebody reads here.
+func (q *QueuePair) sendWhileReading(until time.Time) bool {
+	var enough atomic.Bool
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for left := time.Until(until); left > 0 && !enough.Load() && !q.discard(left, &enough); left = time.Until(until) {
+		}
+	}()
+	sent := q.sendRest(time.Until(until))
+	enough.Store(true)
+	q.sock.kickReader()
+	<-read
+	return sent
 }
 
 // gateHolds reports whether something is left to be sent that has to wait for the peer's first FPDU.
@@ -153,8 +171,9 @@ func (q *QueuePair) sendRest(patience time.Duration) bool {
 	}
 }
 
-// discard reads and forgets until the peer has ended the stream, which it reports, or patience is at its end.
-func (q *QueuePair) discard(patience time.Duration) bool {
+// discard reads and forgets until the peer has ended the stream, which it reports, or patience is at its end, or, after a
+// kick, enough is true.
+func (q *QueuePair) discard(patience time.Duration, enough *atomic.Bool) bool {
 	if patience == 0 {
 		select {
 		case <-q.rxTok:
@@ -179,6 +198,9 @@ func (q *QueuePair) discard(patience time.Duration) bool {
 			}
 		} else {
 			q.sock.setReadDeadline(end)
+			if enough != nil && enough.Load() {
+				return false
+			}
 			err = q.sock.blockingRead()
 			if isTimeout(err) && time.Now().Before(end) {
 				continue // a kick of before

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -97,7 +99,7 @@ func TestCloseSendsWhatWasPosted(t *testing.T) {
 func TestCloseWithUnreadInput(t *testing.T) {
 	q, p, _ := role{prepare: func(q transport.QueuePair) { receives(t, q, 1, 4) }}.initiator(t)
 	narrow(t, q, p)
-	data := random(1 << 20)
+	data := random(300_000)
 	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: data})
 	p.write(send(1, []byte("news")))
 	require.NoError(t, q.Close())
@@ -141,6 +143,24 @@ func TestCloseWithQueuedReads(t *testing.T) {
 	for _, c := range wc {
 		require.Equal(t, transport.OpRead, c.Opcode)
 		require.Equal(t, transport.StatusFlushed, c.Status)
+	}
+}
+
+// Two ends that close while the other does not take what they have sent must not wait for each other.
+func TestBothEndsCloseWithMuchToSend(t *testing.T) {
+	goroutines := runtime.NumGoroutine()
+	p := connect(t, nil, nil, nil)
+	data := make([]byte, 300_000)
+	post(t, p.b, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain})
+	for _, q := range []transport.QueuePair{p.a, p.b} {
+		narrow(t, q, nil)
+		require.NoError(t, q.(*soft.QueuePair).SetReadBuffer(16<<10))
+		post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: data})
+	}
+	require.NoError(t, p.a.Close())
+	require.NoError(t, p.b.Close())
+	for start := time.Now(); runtime.NumGoroutine() > goroutines; time.Sleep(time.Millisecond) {
+		require.Less(t, time.Since(start), limit/2)
 	}
 }
 
