@@ -57,12 +57,18 @@ type Dialer struct {
 	Transports []transport.Transport // in order of preference; nil means transport.Registered, hardware first
 	PortSpace  *PortSpace            // nil means DefaultPortSpace
 
-	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request; 0 means 10 s, which is
-	// also the limit of the soft transport itself. Where a fallback to plain TCP may follow, the wait takes at most half of the time that is left.
+	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 means 10 s, which is also the
+	// limit of the soft transport itself; where a fallback to plain TCP may follow it means 3 s. The wait then
+	// never takes more than half of the time that is left.
 	HandshakeTimeout time.Duration
 }
 
-const defaultDialHandshakeTimeout = 10 * time.Second
+const (
+	defaultDialHandshakeTimeout = 10 * time.Second
+	// Room for a round trip and a lost segment. Servers that take the request for the beginning of their own
+	// protocol and wait for more, as HTTP servers do, cost the first dial that much.
+	defaultFallbackTimeout = 3 * time.Second
+)
 
 // Dial acts like DialContext with the background context.
 func (d *Dialer) Dial(network, address string) (net.Conn, error) {

@@ -34,11 +34,15 @@ func (d *Dialer) limit(ctx context.Context) (context.Context, context.CancelFunc
 
 // handshake returns ctx limited to the time that an iWARP connection set-up may take.
 func (a *dialing) handshake(ctx context.Context) (context.Context, context.CancelFunc) {
-	limit := a.HandshakeTimeout
-	if limit == 0 {
+	limit, falls := a.HandshakeTimeout, a.policy != OffloadRequire
+	switch {
+	case limit != 0:
+	case falls:
+		limit = defaultFallbackTimeout
+	default:
 		limit = defaultDialHandshakeTimeout
 	}
-	if deadline, ok := ctx.Deadline(); ok && a.policy != OffloadRequire {
+	if deadline, ok := ctx.Deadline(); ok && falls {
 		limit = min(limit, time.Until(deadline)/2)
 	}
 	return context.WithTimeout(ctx, limit)
