@@ -246,7 +246,7 @@ func TestWritesDoNotInterleave(t *testing.T) {
 // The buffers belong to the caller again when Read and Write return, also when they are ended by a deadline.
 func TestBuffersAreNotKept(t *testing.T) {
 	forSettings(t, func(t *testing.T, x, y *rdmanet.Conn) {
-		want := pattern(4 << 20)
+		want := pattern(700 << 10)
 		var stop atomic.Bool
 		wait := background(t, func() {
 			p := make([]byte, 100000)
