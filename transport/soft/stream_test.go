@@ -40,7 +40,7 @@ func (x *target) verify(t testing.TB, p *rawPeer) {
 	require.Equal(t, rdmap.OpReadResponse, s.Op)
 	require.True(t, s.T.Last)
 	require.EqualValues(t, 0xa1, s.T.STag)
-	require.EqualValues(t, 1<<40, s.T.TO)
+	require.Equal(t, uint64(1<<40), s.T.TO)
 	require.Equal(t, x.source[3:12], s.Payload)
 	s = p.next()
 	require.Equal(t, rdmap.OpReadResponse, s.Op)
