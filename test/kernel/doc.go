@@ -3,6 +3,7 @@
 //
 //	go test ./test/kernel -kernel
 //
-// It needs what "test/kernel/vm -h" names, and tshark and tcpdump; the packages that are missing are installed by apt-get when
-// run as root. One boot serves all tests. The guest sees the host's 127.0.0.1 as 10.0.2.2 and is 10.0.2.15 itself.
+// It needs root, tshark, and what "test/kernel/vm -h" names, which is installed by apt-get where it is missing. One boot serves
+// all tests. The guest is 10.0.2.15 and sees the host's 127.0.0.1 as 10.0.2.2. With -pcap FILE what goes between the two is
+// captured, with -console the guest's console is shown.
 package kernel

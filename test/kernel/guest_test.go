@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,13 +93,21 @@ func bootGuest() (*guest, error) {
 		forward: ports[1:],
 	}
 	g.cmd.Stderr = g.stderr
-	if err := g.cmd.Start(); err != nil {
+	// The virtual machine ends with this process, even when that is cut off; the kernel takes the thread that started it for the parent.
+	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := g.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = g.cmd.Wait()
+			close(g.exited)
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, err
 	}
-	go func() {
-		_ = g.cmd.Wait()
-		close(g.exited)
-	}()
 	if err := g.awaitBoot(); err != nil {
 		g.stop()
 		return nil, fmt.Errorf("%w\n%s", err, g.stderr)
