@@ -198,7 +198,9 @@ func TestUseAfterClose(t *testing.T) {
 	require.ErrorIs(t, err, net.ErrClosed)
 	require.Error(t, r.Deregister(), "regions are gone")
 	require.Equal(t, transport.ErrClosed, q.Err())
-	require.Equal(t, transport.StateError, q.State(), "the peer had closed first, so nothing is left to be done")
+	if runtime.GOOS != "windows" {
+		require.Equal(t, transport.StateError, q.State(), "the peer had closed first, so nothing is left to be done")
+	}
 	require.Equal(t, local, q.LocalAddr())
 	require.Equal(t, remote, q.RemoteAddr())
 	q.Interrupt()

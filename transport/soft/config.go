@@ -19,8 +19,8 @@ type Config struct {
 	// StallTimeout ends a connection whose peer stops in the middle of an FPDU for that long while somebody waits for it.
 	// 0 means 2 minutes, negative means never.
 	StallTimeout time.Duration
-	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come; further ones
-	// are closed at once. 0 means 256.
+	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come, or waits for Accept;
+	// further ones are closed at once. 0 means 256.
 	MaxHalfOpen int
 	// NoCRC makes every connection behave as with transport.Options.NoCRC.
 	NoCRC bool
@@ -54,7 +54,7 @@ func (c *Config) withDefaults() Config {
 			*f.v = f.d
 		}
 	}
-	if d.MaxHalfOpen == 0 {
+	if d.MaxHalfOpen <= 0 {
 		d.MaxHalfOpen = 256
 	}
 	return d

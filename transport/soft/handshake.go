@@ -248,5 +248,5 @@ func rejectFrame(req *mpa.Frame, private []byte) mpa.Frame {
 
 // isReset reports whether the peer hung up on a request in the way that asks for revision 1.
 func isReset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || isPlatformReset(err)
 }

@@ -17,7 +17,7 @@ import (
 // A QueuePair is one end of an iWARP connection over a kernel TCP connection. Besides transport.QueuePair it
 // implements transport.PlacerRegistrar.
 //
-// Locks, in the order in which they may be taken: rxTok, txTok, tx.mu, regions.mu, mu. The sockets are only
+// Locks, in the order in which they may be taken: rxTok, txTok, tx.mu, background.mu, regions.mu, mu, sock.mu. The sockets are only
 // ever used without blocking under tx.mu.
 type QueuePair struct {
 	cfg  Config

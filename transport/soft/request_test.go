@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"os"
+	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -152,6 +154,9 @@ func TestRequestsRefused(t *testing.T) {
 		"half the words, silence":     {cfg: &soft.Config{RequestTimeout: 20 * time.Millisecond}, sent: good[:22], want: transport.ErrHandshakeTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if runtime.GOOS == "windows" && strings.HasSuffix(name, "behind") {
+				t.Skip("no way to look at what has come without taking it")
+			}
 			a, b := tcpPair(t)
 			p := rawConn(t, a)
 			p.write(tc.sent)

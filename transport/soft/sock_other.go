@@ -3,8 +3,10 @@
 package soft
 
 import (
+	"errors"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -60,6 +62,12 @@ func (s *sock) write(fd int, pieces [][]byte, _ bool) (int, error) {
 		err = nil
 	}
 	return n, err
+}
+
+// isPlatformReset knows Winsock's WSAECONNABORTED and WSAECONNRESET, which are not the ECONNRESET of package syscall.
+func isPlatformReset(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) && (errno == 10053 || errno == 10054)
 }
 
 func (s *sock) mss() int            { return defaultMSS }

@@ -88,6 +88,9 @@ func (s *sock) write(fd int, pieces [][]byte, record bool) (n int, err error) {
 	}
 }
 
+// isPlatformReset knows resets that do not have the number of package syscall.
+func isPlatformReset(error) bool { return false }
+
 // mss returns the size in bytes of the TCP segments sent at present.
 func (s *sock) mss() int {
 	mss := 0
