@@ -93,18 +93,37 @@ func (q *QueuePair) seeOff() {
 		return
 	}
 	go func() {
-		until := time.Now().Add(lingerLimit)
+		patience := q.cfg.linger
+		if q.State() == transport.StateTerminate {
+			patience = terminateLimit
+		}
 		q.waitGate(time.Now().Add(q.cfg.RequestTimeout))
-		if q.sendRest(0) || q.sendWhileReading(until) {
-			for left := time.Until(until); left > 0 && !q.discard(min(left, lingerProgress), nil); left = time.Until(until) {
-				if q.sock.unacknowledged() == 0 {
-					break
-				}
-			}
+		if q.sendRest(0) || q.sendWhileReading(time.Now().Add(patience)) {
+			q.awaitEnd(patience)
 		}
 		q.sock.close()
 		q.over()
 	}()
+}
+
+// awaitEnd discards what comes until the peer has ended the stream or has acknowledged everything, as long as it gets on
+// with that.
+func (q *QueuePair) awaitEnd(patience time.Duration) {
+	most := time.Now().Add(lingerMost)
+	end := time.Now().Add(patience)
+	for before := q.sock.unacknowledged(); !expired(end) && !expired(most); {
+		if q.discard(min(time.Until(end), lingerProgress), nil) {
+			return
+		}
+		left := q.sock.unacknowledged()
+		if left == 0 {
+			return
+		}
+		if left < before && q.State() != transport.StateTerminate {
+			end = time.Now().Add(patience)
+		}
+		before = left
+	}
 }
 
 // sendWhileReading is sendRest up to a deadline, for a peer that may be blocked in sending itself, and so reads nothing unless

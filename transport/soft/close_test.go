@@ -216,3 +216,28 @@ func TestRegionRevokedWhileItIsRead(t *testing.T) {
 	require.ErrorAs(t, err, &te)
 	require.True(t, te.Local)
 }
+
+// As long as the peer takes something now and then it gets all of it, although what it sends meanwhile would be answered
+// with a reset if the connection was closed too soon.
+func TestCloseWaitsForASlowReader(t *testing.T) {
+	const patience = 500 * time.Millisecond
+	q, p, _ := role{cfg: soft.Impatient(patience)}.initiator(t)
+	require.NoError(t, p.c.SetReadBuffer(16<<10))
+	require.NoError(t, q.SetMaxSegment(2<<10))
+	data := random(400_000)
+	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: data})
+	require.NoError(t, q.Close())
+	pace := time.NewTicker(patience / 50)
+	defer pace.Stop()
+	var got []byte
+	for start := time.Now(); len(got) < len(data); {
+		s, err := p.segment()
+		require.NoError(t, err, "after %d bytes", len(got))
+		got = append(got, s.Payload...)
+		if time.Since(start) < 3*patience {
+			<-pace.C
+			p.write(rtrWrite())
+		}
+	}
+	require.True(t, bytes.Equal(data, got))
+}

@@ -24,6 +24,8 @@ type Config struct {
 	MaxHalfOpen int
 	// NoCRC makes every connection behave as with transport.Options.NoCRC.
 	NoCRC bool
+
+	linger time.Duration // lingerLimit, unless a test is in a hurry
 }
 
 const (
@@ -33,7 +35,9 @@ const (
 	maxReads uint16 = 128
 
 	lingerProgress = time.Second      // without an acknowledgement of what is left to send
-	lingerLimit    = 30 * time.Second // in all
+	lingerLimit    = 30 * time.Second // for a peer that acknowledges nothing
+	lingerMost     = 10 * time.Minute // for one that does so little by little
+	terminateLimit = 5 * time.Second  // for one that has broken the protocol
 	// stallDelay is how long Drain is blocked before it takes care that somebody reads.
 	stallDelay = 2 * time.Millisecond
 )
@@ -53,6 +57,9 @@ func (c *Config) withDefaults() Config {
 		if *f.v == 0 {
 			*f.v = f.d
 		}
+	}
+	if d.linger == 0 {
+		d.linger = lingerLimit
 	}
 	if d.MaxHalfOpen <= 0 {
 		d.MaxHalfOpen = 256

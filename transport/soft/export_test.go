@@ -1,0 +1,7 @@
+package soft
+
+import "time"
+
+// Impatient returns a Config whose closed connections wait for d, in place of half a minute, for a peer that
+// acknowledges nothing.
+func Impatient(d time.Duration) *Config { return &Config{linger: d} }
