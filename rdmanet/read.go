@@ -51,10 +51,10 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 		switch {
 		case c.closed:
 			return net.ErrClosed
-		case passed(c.rd.deadline):
-			return os.ErrDeadlineExceeded
 		case noWait:
 			return nil
+		case passed(c.rd.deadline):
+			return os.ErrDeadlineExceeded
 		case c.readClosed:
 			return io.EOF
 		case c.ring.available() > 0:

@@ -151,7 +151,7 @@ func TestEmptyReadAndWrite(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, y.SetReadDeadline(time.Unix(1, 0)))
 		_, err = y.Read(nil)
-		require.ErrorIs(t, err, errDeadline)
+		require.NoError(t, err, "there is nothing to wait for, as with a socket")
 		require.NoError(t, x.Close())
 		_, err = x.Write(nil)
 		require.ErrorIs(t, err, net.ErrClosed)
