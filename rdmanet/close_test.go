@@ -290,6 +290,41 @@ func TestResetAfterDisconnect(t *testing.T) {
 	require.Equal(t, "all", string(b[:n]))
 }
 
+// The farewell counts for a writer too that runs into the reset behind it.
+func TestWriteIntoResetAfterDisconnect(t *testing.T) {
+	p, c, n := dialRaw(t, nil, nil)
+	p.data([]byte("all"))
+	p.send(wordDisconnect)
+	require.NoError(t, p.qp.Drain(time.Now().Add(limit)))
+	n.tcpA.SetLinger(0)
+	n.tcpA.Close()
+	var err error
+	for err == nil {
+		_, err = c.Write([]byte("x"))
+	}
+	requireOpError(t, c, err, "write", syscall.EPIPE)
+	got, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Equal(t, "all", string(got))
+}
+
+// A closing peer need not wait for this end's Close: the connection below ends when its farewell is seen.
+func TestDisconnectIsAnswered(t *testing.T) {
+	p, c, _ := dialRaw(t, nil, nil)
+	p.data([]byte("all"))
+	p.send(wordDisconnect)
+	b := make([]byte, 1)
+	_, err := c.Read(b)
+	require.NoError(t, err)
+	p.expect(wordLimit | uint32(p.credits))
+	_, err = p.next(limit)
+	require.Equal(t, io.EOF, err)
+	rest, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.Equal(t, "ll", string(rest), "what came before must stay readable")
+	require.NoError(t, c.Close())
+}
+
 func TestLinger(t *testing.T) {
 	t.Run("zero resets", func(t *testing.T) {
 		e := connect(t, setting{})
@@ -340,6 +375,20 @@ func TestOptions(t *testing.T) {
 		})
 	}
 	require.NoError(t, r.a.SetNoDelay(true))
+}
+
+// That the peer has closed must not look as if this end had.
+func TestOptionsAfterPeerClosed(t *testing.T) {
+	forSettings(t, func(t *testing.T, x, y *rdmanet.Conn) {
+		require.NoError(t, y.Close())
+		_, err := x.Read(make([]byte, 1))
+		require.Equal(t, io.EOF, err)
+		for _, err := range []error{x.SetNoDelay(true), x.SetKeepAlive(true), x.SetReadBuffer(1 << 16), x.SetDeadline(time.Time{}), x.SetLinger(1)} {
+			require.NotErrorIs(t, err, net.ErrClosed)
+		}
+		require.NoError(t, x.Close())
+		require.ErrorIs(t, x.SetNoDelay(true), net.ErrClosed)
+	})
 }
 
 // The options must reach the kernel's connection.

@@ -22,17 +22,21 @@ type (
 
 // set applies an option unless the connection is closed. wrap says which ends the error names.
 func (c *Conn) set(wrap func(error) error, option func() error) error {
-	c.mu.Lock()
-	closed := c.closed
-	c.mu.Unlock()
 	err := net.ErrClosed
-	if !closed {
+	if !c.isClosed() {
 		err = option()
 	}
-	if err == nil {
+	if err == nil || errors.Is(err, net.ErrClosed) && !c.isClosed() {
+		// Where the peer has ended the connection there is nothing left to set. A socket does not mind, either.
 		return nil
 	}
 	return wrap(cause("set", err))
+}
+
+func (c *Conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 func (c *Conn) peerError(err error) error { return c.opError("set", err) }
