@@ -31,8 +31,14 @@ func cause(op string, err error) error {
 	case errors.Is(err, io.EOF):
 		return io.ErrUnexpectedEOF
 	}
-	if e, ok := err.(syscall.Errno); ok {
+	switch e := err.(type) {
+	case syscall.Errno:
 		return os.NewSyscallError(op, e)
+	case *os.SyscallError:
+		if e.Syscall == "read" || e.Syscall == "write" {
+			// Which of the two has found out says nothing to the caller: either side's call does the work of both.
+			return os.NewSyscallError(op, e.Err)
+		}
 	}
 	return err
 }
