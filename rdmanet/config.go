@@ -8,8 +8,9 @@ type Config struct {
 	// is rounded up to a multiple of 16. 0 means 4 MiB, or 256 KiB with a transport that needs memory for it from the
 	// start; else it must be from 4 KiB to 512 MiB.
 	RingSize int
-	// Credits is how many messages the peer may send ahead of the calls of Read; a Write of the peer is at least one.
-	// 0 means 384; else it must be from 16 to 32767. The depth of the transport's receive queue limits it too.
+	// Credits is how many messages the peer may send while no call that waits is under way here; a Write of the peer is at least
+	// one, and blocks beyond that. 0 means 32, and 384 once a connection has turned out to carry many small messages; else it must be
+	// from 16 to 32767. The depth of the transport's receive queue limits it too.
 	Credits int
 	// MaxSegment is the size in bytes of the largest FPDU sent to a peer that takes more than one TCP segment. 0
 	// means 32 KiB; else it must be from 1024 to 65535. A peer that takes less gets less.

@@ -118,7 +118,11 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 	if c.stage, err = newStage(qp, a); err != nil {
 		return nil, nil, err
 	}
-	return c, &conf, c.slots.init(qp, conf.Credits, a.RecvDepth)
+	start := startWindow
+	if cfg != nil && cfg.Credits != 0 {
+		start = conf.Credits
+	}
+	return c, &conf, c.slots.init(qp, start, conf.Credits, a.RecvDepth)
 }
 
 // connData returns what the peer is told of this end.

@@ -17,7 +17,8 @@ const (
 
 // Slots are the receive buffers, one word each. They are posted again in rows: a row is cheap to post and to hold.
 //
-// A connection starts with few of them, and gets the rest when it turns out to carry many small messages.
+// Unless their number was asked for, a connection starts with few of them, and gets the rest when it turns out to carry many
+// small messages.
 type slots struct {
 	slabs  [2][]byte
 	region [2]transport.MemoryRegion
@@ -34,8 +35,8 @@ func slotsFor(window uint64) uint64 { return window + controlSlots + repostBatch
 
 func repostBatch(window uint64) uint64 { return max(minRepost, window/8) }
 
-// init registers and posts the first slots, for window messages at most, as far as the receive queue's depth allows.
-func (s *slots) init(qp transport.QueuePair, window, depth int) error {
+// init registers and posts the slots for the first start messages of window, as far as the receive queue's depth allows.
+func (s *slots) init(qp transport.QueuePair, start, window, depth int) error {
 	most := uint64(max(window, 1))
 	for slotsFor(most) > uint64(depth) {
 		if most /= 2; most == 0 {
@@ -48,7 +49,7 @@ func (s *slots) init(qp transport.QueuePair, window, depth int) error {
 			most += step
 		}
 	}
-	s.most, s.window = most, min(most, startWindow)
+	s.most, s.window = most, min(most, uint64(start))
 	s.batch = repostBatch(s.window)
 	return s.add(qp, 0, slotsFor(s.window))
 }

@@ -106,6 +106,21 @@ func TestSmallWrites(t *testing.T) {
 	})
 }
 
+// The credits that were asked for are there from the start, whatever the other end does.
+func TestCreditsWithoutReader(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		conf := rdmanet.Config{Credits: 200, Plain: plain}
+		e := connect(t, setting{client: conf, server: conf})
+		for _, c := range []*rdmanet.Conn{e.a, e.b} {
+			require.NoError(t, c.SetWriteDeadline(time.Now().Add(limit)))
+			for i := range 150 {
+				_, err := c.Write([]byte("small"))
+				require.NoError(t, err, "Write %d", i)
+			}
+		}
+	}
+}
+
 // A Read returns what several Writes have sent.
 func TestReadCrossesMessages(t *testing.T) {
 	forSettings(t, func(t *testing.T, x, y *rdmanet.Conn) {
