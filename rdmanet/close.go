@@ -10,6 +10,8 @@ import (
 // Close tells the peer that the connection is at its end and closes it. It does not wait for the peer; what was written still
 // goes out. Calls under way return with net.ErrClosed, as does a second Close. After SetLinger(0) the connection is
 // reset instead; after a positive value Close waits that long for the host to have sent everything.
+//
+// A process that exits without Close breaks the connection: the peer reads what has arrived and then io.ErrUnexpectedEOF, not io.EOF.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.closed {

@@ -8,7 +8,8 @@ import (
 )
 
 // Read reads what has arrived, up to len(b) bytes and across messages; it waits only if there is nothing. The error is io.EOF
-// itself once the peer has finished and all is read, else a *net.OpError.
+// itself once the peer has finished and all is read, else a *net.OpError. With an empty b it returns at once, with an error only if
+// the connection is closed.
 func (c *Conn) Read(b []byte) (int, error) {
 	c.rd.lock.Lock()
 	defer c.rd.lock.Unlock()

@@ -12,8 +12,13 @@ import (
 // settleTime bounds the search for the reason why sending failed.
 const settleTime = time.Second
 
-// Write sends b and returns when this host has taken it all, as a socket does; it waits while the peer has no room. With
-// an error n says exactly how much is on its way to the peer; after a deadline the connection can be used further.
+// Write sends b and returns when this host has taken it all, as a socket does; it waits while the peer has no room. After a
+// deadline n says exactly how much is on its way to the peer, and the connection can be used further; after another error
+// the peer may have got less.
+//
+// The room is counted in bytes and in messages, of which a Write is at least one; see Config. A peer that calls neither Read nor
+// another method that waits gives none back. That the peer has closed is noticed by Read, or by a Write that has to wait: a
+// few Writes before that succeed in vain.
 func (c *Conn) Write(b []byte) (int, error) {
 	c.wr.lock.Lock()
 	defer c.wr.lock.Unlock()
