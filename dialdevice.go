@@ -54,6 +54,7 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 	if l, ok := a.LocalAddr.(*net.TCPAddr); ok && l != nil {
 		local = unmap(l.AddrPort())
 	}
+	began := time.Now()
 	hctx, cancel := a.handshake(ctx)
 	defer cancel()
 	dev, err := t.Route(hctx, local, remote)
@@ -81,7 +82,9 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 		if over(hctx) != nil && over(ctx) == nil {
 			err = transport.ErrHandshakeTimeout
 		}
-		peers.learn(p, OffloadError{reasonOf(err), bare(err)}, time.Now())
+		if reason := reasonOf(err); reason != ReasonHandshakeTimeout || !a.hasty(began) {
+			peers.learn(p, OffloadError{reason, bare(err)}, time.Now())
+		}
 		return nil, err
 	}
 	peers.forget(p)

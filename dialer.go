@@ -57,8 +57,8 @@ type Dialer struct {
 	Transports []transport.Transport // in order of preference; nil means transport.Registered, hardware first
 	PortSpace  *PortSpace            // nil means DefaultPortSpace
 
-	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 means 10 s, which is also the
-	// limit of the soft transport itself; where a fallback to plain TCP may follow it means 3 s. The wait then
+	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 or less means 10 s, which is also
+	// the limit of the soft transport itself; where a fallback to plain TCP may follow it means 3 s. The wait then
 	// never takes more than half of the time that is left.
 	HandshakeTimeout time.Duration
 }
@@ -79,7 +79,8 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // but not the connection. The result is a *net.TCPConn or an *rdmanet.Conn; Describe tells more.
 //
 // A TCP connection that fails is an error of package net, and no fallback is tried, as it would fail alike. That a peer
-// does not speak iWARP is remembered for a minute, for the benefit of later dials with OffloadPrefer.
+// does not speak iWARP is remembered for a minute, for the benefit of later dials with OffloadPrefer; a peer that was given
+// less than 200 ms for its answer, and less than HandshakeTimeout, is asked again.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx == nil {
 		panic("nil context")

@@ -24,6 +24,7 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 		}
 	}
 
+	began := time.Now()
 	c, err := a.upgrade(ctx, t, tcp)
 	if err == nil {
 		peers.forget(p)
@@ -36,7 +37,9 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 	if a.policy == OffloadRequire {
 		return nil, a.fail(remote, &why)
 	}
-	peers.learn(p, why, time.Now())
+	if why.Reason != ReasonHandshakeTimeout || !a.hasty(began) {
+		peers.learn(p, why, time.Now())
+	}
 	return a.plain(ctx, remote.String(), why.Reason, why.Err)
 }
 

@@ -36,7 +36,7 @@ func (d *Dialer) limit(ctx context.Context) (context.Context, context.CancelFunc
 func (a *dialing) handshake(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit, falls := a.HandshakeTimeout, a.policy != OffloadRequire
 	switch {
-	case limit != 0:
+	case limit > 0:
 	case falls:
 		limit = defaultFallbackTimeout
 	default:
@@ -46,6 +46,18 @@ func (a *dialing) handshake(ctx context.Context) (context.Context, context.Cance
 		limit = min(limit, time.Until(deadline)/2)
 	}
 	return context.WithTimeout(ctx, limit)
+}
+
+// minPatience is how long a peer must have been silent for that to be a trait of the peer, unless HandshakeTimeout says less.
+const minPatience = 200 * time.Millisecond
+
+// hasty reports whether a wait that began then was cut too short, by the time left for the dial, to tell about the peer.
+func (a *dialing) hasty(began time.Time) bool {
+	enough := minPatience
+	if a.HandshakeTimeout > 0 {
+		enough = min(enough, a.HandshakeTimeout)
+	}
+	return time.Since(began) < enough
 }
 
 // over returns the error of a context that has ended. A deadline that has passed counts even before the context's timer

@@ -188,6 +188,32 @@ func TestPreferLeavesTimeForFallback(t *testing.T) {
 	require.Equal(t, iwarp.ReasonHandshakeTimeout, describe(t, c).Reason)
 }
 
+// TestHastyDialsTeachNothing asks a peer again that had too little time to answer.
+func TestHastyDialsTeachNothing(t *testing.T) {
+	s := newLegacyServer(t, untilGoneAnswer)
+	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, Timeout: 200 * time.Millisecond, HandshakeTimeout: time.Hour}
+	for want := range 2 {
+		c, err := d.Dial("tcp", s.Addr().String())
+		require.NoError(t, err)
+		defer c.Close()
+		require.Equal(t, iwarp.ReasonHandshakeTimeout, describe(t, c).Reason)
+		require.EqualValues(t, want+1, s.requests.Load(), "MPA requests sent")
+	}
+}
+
+// TestNegativeHandshakeTimeout takes it for the default.
+func TestNegativeHandshakeTimeout(t *testing.T) {
+	iwarp.ForgetPeers()
+	l := listen(t, iwarp.ListenConfig{HandshakeTimeout: -1})
+	for _, policy := range []iwarp.Offload{iwarp.OffloadPrefer, iwarp.OffloadRequire} {
+		d := iwarp.Dialer{Offload: policy, HandshakeTimeout: -1}
+		c, err := d.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		defer c.Close()
+		require.Equal(t, "soft", describe(t, c).Transport)
+	}
+}
+
 // TestFallbackFromSamePort falls back between the same two ports, which a TIME_WAIT would not allow.
 func TestFallbackFromSamePort(t *testing.T) {
 	for _, tt := range legacyAnswers {
