@@ -39,7 +39,8 @@ type Listener struct {
 var _ net.Listener = (*Listener)(nil)
 
 // Accept waits for the next connection and returns it: a *net.TCPConn or an *rdmanet.Conn. The failure of a
-// client never is an error of Accept. After Close the error matches net.ErrClosed, after the deadline os.ErrDeadlineExceeded.
+// client never is an error of Accept. Clients come in the order in which they were made out, not always that in which they
+// connected. After Close the error matches net.ErrClosed, after the deadline os.ErrDeadlineExceeded.
 func (l *Listener) Accept() (net.Conn, error) {
 	if !l.ok() {
 		return nil, syscall.EINVAL
