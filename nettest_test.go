@@ -25,8 +25,11 @@ func TestConn(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-				// A client that must wait for the server's first byte is not to cost the default second.
-				lc := iwarp.ListenConfig{Offload: tt.server, FirstByteTimeout: 20 * time.Millisecond, HandshakeTimeout: patience}
+				lc := iwarp.ListenConfig{Offload: tt.server, FirstByteTimeout: patience, HandshakeTimeout: patience}
+				if tt.client != iwarp.OffloadPrefer {
+					// A plain client that waits for the server's first byte is not to cost that much.
+					lc.FirstByteTimeout = 20 * time.Millisecond
+				}
 				return pair(t, &lc, &iwarp.Dialer{Offload: tt.client, Timeout: patience})
 			})
 		})
