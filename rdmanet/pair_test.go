@@ -148,7 +148,13 @@ type ends struct {
 // connect makes a connection over soft iWARP on loopback. It is closed at the end of the test.
 func connect(t testing.TB, s setting) ends {
 	t.Helper()
-	e, err := tryConnect(t, s)
+	return connectBelow(t, prepare(t, s, nil), s)
+}
+
+// connectBelow is connect over what prepare has made.
+func connectBelow(t testing.TB, n below, s setting) ends {
+	t.Helper()
+	e, err := tryConnectBelow(t, n, s)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		e.a.Close()
@@ -157,10 +163,15 @@ func connect(t testing.TB, s setting) ends {
 	return e
 }
 
-func tryConnect(t testing.TB, s setting) (e ends, err error) {
+func tryConnect(t testing.TB, s setting) (ends, error) {
+	t.Helper()
+	return tryConnectBelow(t, prepare(t, s, nil), s)
+}
+
+func tryConnectBelow(t testing.TB, n below, s setting) (e ends, err error) {
 	t.Helper()
 	ctx := testContext(t)
-	e.below = prepare(t, s, nil)
+	e.below = n
 	done := make(chan error, 1)
 	go func() {
 		var err error

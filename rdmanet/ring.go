@@ -30,7 +30,7 @@ func (r *ring) place(off uint64, p []byte) error {
 		return r.fault
 	}
 	r.placed += uint64(len(p))
-	if r.stored.head == nil && r.filled < len(r.direct) {
+	if r.filled < len(r.direct) { // nothing is stored before it is full
 		n := copy(r.direct[r.filled:], p)
 		r.filled += n
 		p = p[n:]

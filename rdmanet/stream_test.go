@@ -89,7 +89,7 @@ func TestLargeWrite(t *testing.T) {
 
 func TestSmallWrites(t *testing.T) {
 	forSettings(t, func(t *testing.T, x, y *rdmanet.Conn) {
-		want := pattern(20000)
+		want := pattern(5000)
 		wait := background(t, func() {
 			for i := range want {
 				if n, err := x.Write(want[i : i+1]); n != 1 || err != nil {
