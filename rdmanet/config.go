@@ -9,7 +9,7 @@ type Config struct {
 	// start; else it must be from 4 KiB to 512 MiB.
 	RingSize int
 	// Credits is how many messages the peer may send while no call that waits is under way here; a Write of the peer is at least
-	// one, and blocks beyond that. 0 means 32, and 384 once a connection has turned out to carry many small messages; else it must be
+	// one, and blocks beyond that. 0 means 128, and 384 once a connection has turned out to carry many small messages; else it must be
 	// from 16 to 32767. The depth of the transport's receive queue limits it too.
 	Credits int
 	// MaxSegment is the size in bytes of the largest FPDU sent to a peer that takes more than one TCP segment. 0

@@ -29,7 +29,7 @@ type slots struct {
 	batch        uint64 // how many may
 }
 
-const startWindow = 32
+const startWindow = 128
 
 func slotsFor(window uint64) uint64 { return window + controlSlots + repostBatch(window) }
 
