@@ -1,0 +1,102 @@
+package rdmanet
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"syscall"
+	"testing"
+)
+
+// FuzzPeer lets a peer say and place anything. Whatever it does, no byte is given out that was not placed and announced, in
+// order; no more memory is held than it was granted; and what is taken to be sent lies in the space that it granted.
+func FuzzPeer(f *testing.F) {
+	word := func(op opcode, v uint32) []byte {
+		return binary.LittleEndian.AppendUint32([]byte{0}, uint32(makeWord(op, v)))
+	}
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	f.Add(join([]byte{1, 5, 0}, word(opData, 5), []byte{3, 9}))
+	f.Add(join([]byte{1, 200, 7}, word(opData, 100), []byte{4, 50}, word(opData, 100), []byte{3, 255}))
+	f.Add(join(append([]byte{2, 1}, "\x00\x10\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x40\x00\x00\x00"...), word(opLimit, 20), []byte{5, 255, 5, 255}))
+	f.Add(join(word(opIomap, 1), word(opCtrl, ctrlShutdown), word(opCtrl, ctrlDisconnect), word(opData, 1)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = b[:min(len(b), 1000)]
+		const size = 1024
+		c := &Conn{extended: true}
+		c.ring.size, c.ring.granted = size, size
+		c.in.start(sge{length: size}, 16, 2, true)
+		c.out.placed = true
+		c.out.start(&connData{credits: 16, ring: sge{addr: 1 << 20, length: 64}, ext: &extension{}}, littleEndian, true)
+		next := func(n int) []byte {
+			p := make([]byte, n)
+			b = b[copy(p, b):]
+			return p
+		}
+		var placed, read []byte
+		announced := 0
+		buf := make([]byte, 64)
+		for len(b) > 0 {
+			var err error
+			switch next(1)[0] % 6 {
+			case 0:
+				w := decode(next(4))
+				if err = c.message(w); err == nil && w.op() == opData {
+					announced += int(w.value())
+				}
+			case 1: // places bytes, mostly where they belong
+				h := next(2)
+				p := bytes.Repeat([]byte{byte(len(placed) + 1)}, int(h[0]))
+				off := c.ring.placed % size
+				if h[1]%8 == 1 {
+					off += uint64(h[1])
+				}
+				if off+uint64(len(p)) > size {
+					continue // the transport refuses this
+				}
+				if err = c.ring.place(off, p); err == nil {
+					placed = append(placed, p...)
+				}
+			case 2:
+				off := uint64(next(1)[0] % 2 * sgeLen)
+				c.out.place(off, next(sgeLen))
+			case 3:
+				n := copyTo(&c.ring, buf[:next(1)[0]%64])
+				read = append(read, buf[:n]...)
+				c.in.read += uint64(n)
+			case 4: // a Read that waits
+				c.ring.attach(buf[:1+next(1)[0]%63])
+			case 5:
+				to := c.out.take(int(next(1)[0]))
+				if to.addr+uint64(to.length) < to.addr {
+					t.Fatalf("space wraps: %+v", to)
+				}
+			}
+			if err != nil {
+				if !errors.Is(err, ErrProtocol) || !errors.Is(err, syscall.ECONNRESET) {
+					t.Fatalf("error of the wrong kind: %v", err)
+				}
+				return
+			}
+			if c.ring.direct != nil && len(b)%2 == 0 {
+				n := c.ring.detach()
+				read = append(read, buf[:n]...)
+				c.in.read += uint64(n)
+			}
+			if c.grantDue(2) {
+				c.ring.grant(uint64(c.in.grant().space.length))
+			}
+			switch {
+			case announced > len(placed):
+				t.Fatalf("%d bytes announced, %d placed", announced, len(placed))
+			case len(read) > announced:
+				t.Fatalf("%d bytes read, %d announced", len(read), announced)
+			case !bytes.Equal(read, placed[:len(read)]):
+				t.Fatal("read other bytes than were placed")
+			case c.ring.placed-c.ring.read > size:
+				t.Fatalf("holds %d bytes", c.ring.placed-c.ring.read)
+			}
+		}
+	})
+}
+
+func decode(b []byte) word { return word(littleEndian.uint32(b)) }
