@@ -13,6 +13,8 @@ import (
 // A Listener accepts iWARP and plain TCP connections on one port. The methods may be called from several goroutines at once.
 type Listener struct {
 	tcp     *net.TCPListener // holds the port
+	port    *Reservation     // that tcp was made of, or that stands for it
+	handed  atomic.Bool      // File was called
 	network string
 	policy  Offload
 	config  ListenConfig
@@ -88,7 +90,7 @@ func (l *Listener) Close() error {
 	}
 	close(l.done)
 	l.cancel()
-	err := l.tcp.Close()
+	err := l.port.unlisten(l.tcp, l.handed.Load())
 	for _, d := range l.devices {
 		_ = d.Close()
 	}

@@ -135,8 +135,8 @@ func (l *Listener) plain(c *net.TCPConn, reason Reason) bool {
 	return l.deliver(remember(c, plainInfo(reason, nil)))
 }
 
-// shake carries out the set-up of an iWARP connection.
-func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info Info) {
+// shake carries out the set-up of an iWARP connection, and reports whether it came about.
+func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info Info) bool {
 	ctx, cancel := context.WithTimeout(l.ctx, l.config.HandshakeTimeout)
 	defer cancel()
 	if l.half.enter(h, shaking, cancel) {
@@ -155,11 +155,12 @@ func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.R
 		if h.c != nil {
 			_ = h.c.Close()
 		}
-		return
+		return false
 	}
 	l.counters.iwarp.Add(1)
 	info.Device = c.Attributes().Device
-	l.deliver(remember(c, info))
+	l.deliver(remember(c, info)) // or else it is closed
+	return true
 }
 
 // serveDevice has the requests that come in through a device served, until its listener ends.
@@ -189,7 +190,10 @@ func (l *Listener) serveDevice(d deviceListener) {
 		go func() {
 			defer l.workers.Done()
 			defer l.leave(h)
-			l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info)
+			r, held := l.holdingPort(r)
+			if !l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info) && held != nil {
+				held.leave()
+			}
 		}()
 	}
 }

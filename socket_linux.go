@@ -30,7 +30,7 @@ const bindTries = 4
 //
 // A socket keeps its port when a connect fails only if it was bound to the port by its number. So for
 // port 0 a first socket finds the port, and holds it until a second one is bound to it.
-func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) (*socket, error) {
+func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control control) (*socket, error) {
 	s := &socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6"}
 	dual := network == "tcp" && isWildcard(addr.IP)
 	if dual {
@@ -44,8 +44,10 @@ func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control 
 	for try := 1; err == nil && addr.Port == 0; try++ {
 		finder, numbered := *s, *addr
 		numbered.Port = finder.local.Port
-		err = s.open(&numbered, control)
-		_ = finder.Close()
+		err = func() error {
+			defer finder.Close() // also if control panics
+			return s.open(&numbered, control)
+		}()
 		if err == nil {
 			break
 		}
@@ -76,7 +78,7 @@ func (s *socket) reuse(on bool) error {
 	return s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, v)
 }
 
-func (s *socket) open(addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) error {
+func (s *socket) open(addr *net.TCPAddr, control control) error {
 	family := unix.AF_INET
 	if s.v6 {
 		family = unix.AF_INET6
@@ -86,14 +88,20 @@ func (s *socket) open(addr *net.TCPAddr, control func(string, string, syscall.Ra
 		return os.NewSyscallError("socket", err)
 	}
 	s.f = os.NewFile(uintptr(fd), "tcp:"+addr.String())
+	bound := false
+	defer func() {
+		if !bound { // also if control panics
+			_ = s.f.Close()
+		}
+	}()
 	if err := s.bind(addr, control); err != nil {
-		_ = s.f.Close()
 		return err
 	}
+	bound = true
 	return nil
 }
 
-func (s *socket) bind(addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) error {
+func (s *socket) bind(addr *net.TCPAddr, control control) error {
 	sa, err := s.sockaddr(addr)
 	if err != nil {
 		return err
@@ -143,7 +151,7 @@ func (s *socket) addr() *net.TCPAddr { return s.local }
 
 func (s *socket) Close() error { return s.f.Close() }
 
-func (s *socket) listen(control func(string, string, syscall.RawConn) error) (*net.TCPListener, error) {
+func (s *socket) listen(control control) (*net.TCPListener, error) {
 	rc, err := s.f.SyscallConn()
 	if err != nil {
 		return nil, err
