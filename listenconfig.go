@@ -88,7 +88,7 @@ func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, add
 	}
 	l := &Listener{
 		tcp: tcp, port: port, network: network, policy: policy, config: *lc,
-		done: make(chan struct{}), ready: make(chan net.Conn, maxReady), errs: make(chan error),
+		done: make(chan struct{}), drained: make(chan struct{}), ready: make(chan net.Conn, maxReady), errs: make(chan error),
 		slots: make(chan struct{}, maxHalfOpen), stayed: make(chan struct{}, 1), deadline: deadline{c: make(chan struct{})},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())

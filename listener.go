@@ -27,6 +27,8 @@ type Listener struct {
 	cancel   context.CancelFunc
 	closing  atomic.Bool
 	done     chan struct{}
+	draining atomic.Bool
+	drained  chan struct{} // closed when nobody is on the way to ready any more
 	ready    chan net.Conn
 	errs     chan error
 	deadline deadline
@@ -72,6 +74,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return c, nil
 	case err := <-l.errs:
 		return nil, err
+	case <-l.drained:
+		return l.last()
 	case <-passed:
 		return nil, l.fail("accept", os.ErrDeadlineExceeded)
 	case <-l.done:
@@ -90,9 +94,9 @@ func (l *Listener) Close() error {
 	}
 	close(l.done)
 	l.cancel()
-	err := l.port.unlisten(l.tcp, l.handed.Load())
-	for _, d := range l.devices {
-		_ = d.Close()
+	var err error
+	if l.draining.CompareAndSwap(false, true) {
+		err = l.stopListening()
 	}
 	l.half.wake()
 	l.workers.Wait()

@@ -25,6 +25,9 @@ func (l *Listener) serveKernel() {
 	defer l.workers.Done()
 	for {
 		c, err := l.tcp.AcceptTCP()
+		if err != nil && l.draining.Load() {
+			return
+		}
 		if err != nil {
 			// An error is for one call of Accept, so that the loop is no faster than its user.
 			select {
@@ -170,7 +173,7 @@ func (l *Listener) serveDevice(d deviceListener) {
 		r, err := d.Accept(l.ctx)
 		if err != nil {
 			var t interface{ Temporary() bool }
-			if isClosed(l.done) || !errors.As(err, &t) || !t.Temporary() {
+			if isClosed(l.done) || l.draining.Load() || !errors.As(err, &t) || !t.Temporary() {
 				return
 			}
 			select {

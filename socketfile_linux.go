@@ -35,10 +35,9 @@ func adoptSocket(f *os.File) (_ *socket, listening bool, err error) {
 	}
 	rc, err := copied.SyscallConn()
 	if err == nil {
-		err = do(rc, "getsockopt", func(fd int) error {
-			listening, err = s.adopt(fd)
-			return err
-		})
+		if cerr := rc.Control(func(fd uintptr) { listening, err = s.adopt(int(fd)) }); cerr != nil {
+			err = cerr
+		}
 	}
 	// Only a descriptor that does not block waits with Go's poller, so it has to be set before the os.File is made.
 	if err == nil {
@@ -58,17 +57,15 @@ func adoptSocket(f *os.File) (_ *socket, listening bool, err error) {
 
 // adopt finds out what kind of a socket fd is.
 func (s *socket) adopt(fd int) (listening bool, err error) {
-	for _, want := range []struct{ option, value int }{{unix.SO_TYPE, unix.SOCK_STREAM}, {unix.SO_PROTOCOL, unix.IPPROTO_TCP}} {
-		switch v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, want.option); {
-		case err != nil:
-			return false, err
-		case v != want.value:
-			return false, errNotTCP
-		}
+	switch v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); {
+	case err != nil:
+		return false, os.NewSyscallError("getsockopt", err)
+	case v != unix.IPPROTO_TCP && v != unix.IPPROTO_MPTCP: // as package net makes them
+		return false, errNotTCP
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
-		return false, err
+		return false, os.NewSyscallError("getsockname", err)
 	}
 	if s.local = tcpAddr(sa); s.local.Port == 0 {
 		return false, errNotBound
@@ -79,13 +76,13 @@ func (s *socket) adopt(fd int) (listening bool, err error) {
 	if _, s.v6 = sa.(*unix.SockaddrInet6); s.v6 {
 		only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
 		if err != nil {
-			return false, err
+			return false, os.NewSyscallError("getsockopt", err)
 		}
 		s.only6 = only != 0
 	}
 	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 	if err != nil {
-		return false, err
+		return false, os.NewSyscallError("getsockopt", err)
 	}
 	return v != 0, unix.SetNonblock(fd, true)
 }
@@ -106,12 +103,12 @@ func mute(l *net.TCPListener) (_ *socket, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = do(rc, "shutdown", func(fd int) error {
-		if _, err := s.adopt(fd); err != nil {
-			return err
-		}
-		return unix.Shutdown(fd, unix.SHUT_RD)
-	})
+	if cerr := rc.Control(func(fd uintptr) { _, err = s.adopt(int(fd)) }); cerr != nil {
+		err = cerr
+	}
+	if err == nil {
+		err = do(rc, "shutdown", func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
+	}
 	if err == nil {
 		err = s.reuse(false)
 	}
