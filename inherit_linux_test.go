@@ -182,6 +182,11 @@ func runServer() int {
 		_ = f.Close()
 		address = r.Addr().String()
 	}
+	if os.Getenv("IWARP_TEST_RESERVE") != "" {
+		if _, err := ps.Reserve(contextOfProcess, "tcp", address); err != nil {
+			return fail(err)
+		}
+	}
 	lc := iwarp.ListenConfig{PortSpace: ps}
 	l, err := lc.Listen(contextOfProcess, "tcp", address)
 	if err != nil {
@@ -297,6 +302,7 @@ func roundTrip(address string) error {
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.(*net.TCPConn).SetLinger(0) // leaves nothing in TIME_WAIT
 	if _, err := io.WriteString(c, "hello"); err != nil {
 		return err
 	}
