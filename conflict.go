@@ -101,21 +101,28 @@ func conflict(network string, a *net.TCPAddr, err error) error {
 		return e // it is not one port that is in use
 	}
 	// Which sockets are in the way must be asked at once; whose they are can wait until somebody wants to know.
-	sockets, qerr := sockdiag.Query(uint16(a.Port))
-	if qerr != nil {
-		return e
-	}
-	for _, s := range sockets {
-		host := e.Addr.Addr()
-		if network == "tcp" && host.IsUnspecified() {
-			host = netip.IPv6Unspecified() // of both families
-		}
-		if s.Covers(host, network == "tcp6") {
-			e.sockets = append(e.sockets, s)
+	for _, query := range []func(uint16) ([]sockdiag.Socket, error){sockdiag.QueryUnconnected, sockdiag.Query} {
+		if len(e.sockets) == 0 {
+			e.sockets = inTheWay(query, network, e.Addr)
 		}
 	}
 	e.holders = sync.OnceValue(func() []Holder { return holders(e.sockets) })
 	return e
+}
+
+// inTheWay returns the sockets that do not let a be bound.
+func inTheWay(query func(uint16) ([]sockdiag.Socket, error), network string, a netip.AddrPort) (list []sockdiag.Socket) {
+	host := a.Addr()
+	if network == "tcp" && host.IsUnspecified() {
+		host = netip.IPv6Unspecified() // of both families
+	}
+	sockets, _ := query(a.Port())
+	for _, s := range sockets {
+		if s.Covers(host, network == "tcp6") {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // holders says whose the sockets are, those without a peer first.

@@ -20,8 +20,8 @@ import (
 // Listen, and a Dialer with such a LocalAddr, take over a reservation of their PortSpace where it has exactly the address asked for.
 // All else is bound by the kernel socket that listens or connects.
 type PortSpace struct {
-	// Control, if not nil, is called on each reserving socket before it is bound, with "tcp4" or "tcp6". A
-	// reservation of port 0 may take two sockets to make.
+	// Control, if not nil, is called on each reserving socket before it is bound, with "tcp4" or "tcp6". One
+	// reservation may take several sockets to make.
 	Control func(network, address string, c syscall.RawConn) error
 
 	mu     sync.Mutex

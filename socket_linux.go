@@ -23,46 +23,60 @@ type socket struct {
 }
 
 // bindTries bounds the search for a port that can be bound by number.
-const bindTries = 4
+const bindTries = 16
 
-// bindSocket binds in the order that lets nobody else in and is not stopped by TIME_WAIT: SO_REUSEADDR is
-// set for the bind, cleared while the socket is idle, and set again once it listens.
+// bindSocket binds so that nobody else gets in, and remains of earlier connections are not in the way.
 //
 // A socket keeps its port when a connect fails only if it was bound to the port by its number. So for
-// port 0 a first socket finds the port, and holds it until a second one is bound to it.
+// port 0 a first socket finds the port, and a second one is bound to it.
 func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control control) (*socket, error) {
 	s := &socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6"}
 	dual := network == "tcp" && isWildcard(addr.IP)
 	if dual {
 		s.v6 = true
 	}
-	err := s.open(addr, control)
+	err := s.claim(ctx, addr, control)
 	if dual && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
 		s.v6 = false
-		err = s.open(addr, control)
+		err = s.claim(ctx, addr, control)
 	}
 	for try := 1; err == nil && addr.Port == 0; try++ {
-		finder, numbered := *s, *addr
-		numbered.Port = finder.local.Port
-		err = func() error {
-			defer finder.Close() // also if control panics
-			return s.open(&numbered, control)
-		}()
-		if err == nil {
+		numbered := *addr
+		numbered.Port = s.local.Port
+		_ = s.Close()
+		if err = s.open(&numbered, control, false); err == nil {
 			break
 		}
 		if try < bindTries && errors.Is(err, syscall.EADDRINUSE) {
-			err = s.open(addr, control)
+			err = s.open(addr, control, false)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.reuse(false); err != nil {
-		_ = s.Close()
-		return nil, err
-	}
 	return s, nil
+}
+
+// claim binds without SO_REUSEADDR, which no two sockets can do. Where connections in TIME_WAIT or of an earlier listener forbid that, it
+// binds with the option, and clears it at once. Then two could get in at the same time: so
+// those that do it this way take turns, and look afterwards whether somebody else has got in.
+func (s *socket) claim(ctx context.Context, addr *net.TCPAddr, control control) error {
+	err := s.open(addr, control, false)
+	if !errors.Is(err, syscall.EADDRINUSE) || addr.Port == 0 {
+		return err
+	}
+	err = func() error {
+		defer turn(ctx, addr.Port)()
+		if err := s.open(addr, control, true); err != nil {
+			return err
+		}
+		return s.reuse(false)
+	}()
+	if err == nil && s.rivaled() {
+		_ = s.Close()
+		err = os.NewSyscallError("bind", syscall.EADDRINUSE)
+	}
+	return err
 }
 
 // reuse sets or clears SO_REUSEADDR.
@@ -78,7 +92,7 @@ func (s *socket) reuse(on bool) error {
 	return s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, v)
 }
 
-func (s *socket) open(addr *net.TCPAddr, control control) error {
+func (s *socket) open(addr *net.TCPAddr, control control, reuse bool) error {
 	family := unix.AF_INET
 	if s.v6 {
 		family = unix.AF_INET6
@@ -94,14 +108,14 @@ func (s *socket) open(addr *net.TCPAddr, control control) error {
 			_ = s.f.Close()
 		}
 	}()
-	if err := s.bind(addr, control); err != nil {
+	if err := s.bind(addr, control, reuse); err != nil {
 		return err
 	}
 	bound = true
 	return nil
 }
 
-func (s *socket) bind(addr *net.TCPAddr, control control) error {
+func (s *socket) bind(addr *net.TCPAddr, control control, reuse bool) error {
 	sa, err := s.sockaddr(addr)
 	if err != nil {
 		return err
@@ -119,7 +133,7 @@ func (s *socket) bind(addr *net.TCPAddr, control control) error {
 			return err
 		}
 	}
-	if err := s.reuse(true); err != nil {
+	if err := s.reuse(reuse); err != nil {
 		return err
 	}
 	if control != nil {

@@ -107,10 +107,10 @@ func mute(l *net.TCPListener) (_ *socket, err error) {
 		err = cerr
 	}
 	if err == nil {
-		err = do(rc, "shutdown", func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
+		err = s.reuse(false) // first, so that nobody gets in
 	}
 	if err == nil {
-		err = s.reuse(false)
+		err = do(rc, "shutdown", func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
 	}
 	return s, err
 }

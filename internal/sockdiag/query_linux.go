@@ -17,7 +17,15 @@ var sequence atomic.Uint32
 
 // Query lists the TCP sockets of the calling thread's network namespace that have the local port, or all for 0. Sockets that are
 // only bound are among them where BoundVisible says so. A socket may be listed although it is gone meanwhile.
-func Query(port uint16) ([]Socket, error) {
+func Query(port uint16) ([]Socket, error) { return list(port, 1<<(boundInactive+1)-1) }
+
+// QueryUnconnected is Query for those sockets that listen or are only bound, and faster, as the kernel need not go through the
+// table of its connections.
+func QueryUnconnected(port uint16) ([]Socket, error) {
+	return list(port, 1<<Listening|1<<boundInactive)
+}
+
+func list(port uint16, states uint32) ([]Socket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -28,7 +36,7 @@ func Query(port uint16) ([]Socket, error) {
 	}
 	var list []Socket
 	for _, family := range []uint8{familyINET, familyINET6} {
-		list, err = query(fd, list, family, 1<<(boundInactive+1)-1, port)
+		list, err = query(fd, list, family, states, port)
 		if err != nil && !(family == familyINET6 && errors.Is(err, unix.ENOENT)) { // no IPv6
 			return nil, err
 		}

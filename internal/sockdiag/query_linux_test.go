@@ -49,3 +49,19 @@ func TestWatchEnds(t *testing.T) {
 	require.NoError(t, w.Close())
 	require.ErrorIs(t, <-done, os.ErrClosed)
 }
+
+func BenchmarkQuery(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
+	for name, query := range map[string]func(uint16) ([]Socket, error){"all": Query, "unconnected": QueryUnconnected} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				list, err := query(port)
+				require.NoError(b, err)
+				require.Len(b, list, 1)
+			}
+		})
+	}
+}

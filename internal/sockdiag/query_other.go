@@ -7,6 +7,9 @@ import "errors"
 // Query is there on Linux only.
 func Query(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
 
+// QueryUnconnected is there on Linux only.
+func QueryUnconnected(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
+
 // BoundVisible is false where there is no Query.
 func BoundVisible() bool { return false }
 
