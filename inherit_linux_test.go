@@ -207,7 +207,7 @@ func runServer() int {
 		}
 	})
 	in := bufio.NewScanner(os.Stdin)
-	for in.Scan() {
+	if in.Scan() {
 		f, err := l.(*iwarp.Listener).File()
 		if err != nil {
 			return fail(err)

@@ -114,7 +114,7 @@ func TestReserveEach(t *testing.T) {
 		require.NoError(t, r.Release(), "one address alone")
 		require.Len(t, s.Members(), 2)
 
-		port, err := other.do(order{Addr: "198.51.100.1", Port: int(s.Port())})
+		port, err := other.do(order{Addr: "198.51.100.1", Port: int(s.Port()), Listen: true})
 		require.NoError(t, err)
 		_, err = s.Extend(t.Context(), addr("198.51.100.1"))
 		require.ErrorIs(t, err, syscall.EADDRINUSE)
@@ -152,7 +152,7 @@ func TestReserveEach(t *testing.T) {
 		portRange(t, "41000 41003")
 		defer portRange(t, "32768 60999")
 		for port := 41000; port < 41004; port++ {
-			_, err := other.do(order{Addr: "198.51.100.1", Port: port})
+			_, err := other.do(order{Addr: "198.51.100.1", Port: port, Listen: true})
 			require.NoError(t, err)
 		}
 		_, err := ps.ReserveEach(t.Context(), 0, addr("192.0.2.1"), addr("198.51.100.1"))
@@ -204,7 +204,7 @@ func TestPortSetFollows(t *testing.T) {
 
 	// Somebody takes the port first, on an address that is there in his eyes only.
 	require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_nonlocal_bind", []byte("1"), 0))
-	_, err = other.do(order{Addr: "192.0.2.78", Port: int(s.Port())})
+	_, err = other.do(order{Addr: "192.0.2.78", Port: int(s.Port()), Listen: true})
 	require.NoError(t, err)
 	ip(t, "addr add 192.0.2.78/24 dev eth8")
 	eventually(t, func() bool { return s.Conflicts()[addr("192.0.2.78")] != nil }, "a conflict")

@@ -70,7 +70,12 @@ func (s *socket) claim(ctx context.Context, addr *net.TCPAddr, control control) 
 		if err := s.open(addr, control, true); err != nil {
 			return err
 		}
-		return s.reuse(false)
+		if err := s.reuse(false); err != nil {
+			_ = s.Close()
+			return err
+		}
+		s.makeKnown()
+		return nil
 	}()
 	if err == nil && s.rivaled() {
 		_ = s.Close()
@@ -177,13 +182,18 @@ func (s *socket) listen(control control) (*net.TCPListener, error) {
 	}
 	listen := func(fd int) error { return unix.Listen(fd, maxBacklog) }
 	err = do(rc, "listen", listen)
-	switch reuseErr := s.reuse(true); {
-	case reuseErr != nil:
-		err = reuseErr
-	case errors.Is(err, syscall.EADDRINUSE):
+	if errors.Is(err, syscall.EADDRINUSE) {
 		// Connections in TIME_WAIT let only a socket listen that has the option already. A thief may
 		// come in between, but then only one of the two can listen.
-		err = do(rc, "listen", listen)
+		err = func() error {
+			defer turn(context.Background(), s.local.Port)()
+			if err := s.reuse(true); err != nil {
+				return err
+			}
+			return do(rc, "listen", listen)
+		}()
+	} else if err == nil {
+		err = s.reuse(true)
 	}
 	if err != nil {
 		_ = s.reuse(false)

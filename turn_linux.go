@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +14,7 @@ import (
 )
 
 const (
-	turnWait = 100 * time.Millisecond // longer than anybody's turn takes
+	turnWait = 300 * time.Millisecond // longer than anybody's turn takes
 	turnPoll = 200 * time.Microsecond
 )
 
@@ -80,4 +81,53 @@ func host(a netip.Addr, v6 bool) netip.Addr {
 		return netip.IPv6Unspecified()
 	}
 	return a.Unmap()
+}
+
+// clearingCounts reports whether the kernel refuses to bind with SO_REUSEADDR to the port of a socket that has cleared the option
+// since it was bound: Linux 6.18 does, 6.1 does not until it listens. It is tried out once.
+var clearingCounts = sync.OnceValue(func() bool {
+	var fds [2]int
+	sa := unix.Sockaddr(&unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	var err error
+	for i := range fds {
+		fd, serr := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if serr != nil {
+			return false
+		}
+		defer unix.Close(fd)
+		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) != nil {
+			return false
+		}
+		if err = unix.Bind(fd, sa); i == 0 {
+			if err != nil || unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0) != nil {
+				return false
+			}
+			if sa, err = unix.Getsockname(fd); err != nil {
+				return false
+			}
+		}
+	}
+	return errors.Is(err, unix.EADDRINUSE)
+})
+
+// makeKnown has the kernel look at the sockets of the port again before it lets another with SO_REUSEADDR in. An older kernel remembers for
+// each port whether all its sockets had the option when they were bound, and forgets that when one without it is bound to the port on
+// any address. There is no such address beside a wildcard of both families.
+func (s *socket) makeKnown() {
+	if clearingCounts() {
+		return
+	}
+	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: s.local.Port, Addr: [4]byte{127, 255, 255, 253}})
+	if !s.v6 && isWildcard(s.local.IP) {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: s.local.Port, Addr: netip.IPv6Loopback().As16()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if family == unix.AF_INET6 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	_ = unix.Bind(fd, sa)
 }
