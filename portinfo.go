@@ -34,6 +34,10 @@ type PortInfo struct {
 	Err        error  // who has the port, for PortConflict
 }
 
+// Limits tells in sentences which properties of docs/portspace.md the running system does not have, as found out by trying. It is empty where
+// all is as described.
+func (ps *PortSpace) Limits() []string { return portLimits() }
+
 // Reservations lists the ports that are held now, by address. Ports of connections for which the kernel chose, and needs
 // no help to hold, are not among them; Holders lists those too.
 func (ps *PortSpace) Reservations() []PortInfo {

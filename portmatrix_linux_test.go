@@ -198,6 +198,21 @@ func TestEphemeralPorts(t *testing.T) {
 	})
 }
 
+// TestPortLimits holds what is said of the kernel against what it does.
+func TestPortLimits(t *testing.T) {
+	limits := strings.Join((&iwarp.PortSpace{}).Limits(), "\n")
+	t.Log(limits)
+	require.Equal(t, !sockdiag.BoundVisible(), strings.Contains(limits, "only bound"))
+	fd, port, err := order{Addr: "127.0.0.1", ReuseAddr: true, Clear: true}.do()
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	beside, _, err := order{Addr: "127.0.0.1", Port: port, ReuseAddr: true}.do()
+	if err == nil {
+		_ = unix.Close(beside)
+	}
+	require.Equal(t, err == nil, strings.Contains(limits, "can bind, but not listen"))
+}
+
 // TestBoundOnlyVisible holds a reservation against what the kernel lists.
 func TestBoundOnlyVisible(t *testing.T) {
 	r := reserve(t, nil, "tcp", "127.0.0.1:0")
