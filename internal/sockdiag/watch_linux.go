@@ -29,7 +29,7 @@ func Watch() (*Watcher, error) {
 // caller to look up: messages may have been lost.
 func (w *Watcher) Wait(limit time.Duration) error {
 	if err := w.f.SetReadDeadline(time.Now().Add(limit)); err != nil {
-		return err
+		return os.ErrClosed // which is the only reason, and not what package os calls it
 	}
 	_, err := w.f.Read(make([]byte, 1<<13))
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ENOBUFS) {
