@@ -2,10 +2,13 @@ package iwarp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -61,24 +64,13 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 	if err != nil {
 		return nil, err
 	}
-	var held *Reservation
+	var c *rdmanet.Conn
 	if dev.OwnPorts {
-		if held, err = a.PortSpace.or().hold(hctx, local, remote, dev.Addrs); err != nil {
-			return nil, err
-		}
-		local = held.addrPort()
+		c, err = a.fromHeldPort(hctx, t, dev, local, remote)
+	} else {
+		c, err = connect(hctx, func() (transport.Connector, error) { return t.Dial(hctx, local, remote, nil) })
 	}
-	c, err := connect(hctx, func() (transport.Connector, error) {
-		connector, err := t.Dial(hctx, local, remote, nil)
-		if err != nil || held == nil {
-			return connector, err
-		}
-		return holdingConnector{connector, holdPort(connector.QueuePair(), held)}, nil
-	})
 	if err != nil {
-		if held != nil {
-			_ = held.Release()
-		}
 		if over(hctx) != nil && over(ctx) == nil {
 			err = transport.ErrHandshakeTimeout
 		}
@@ -89,6 +81,41 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 	}
 	peers.forget(p)
 	return remember(c, Info{Transport: t.Name(), Device: dev.Name, Offloaded: t.Offloads()}), nil
+}
+
+// devicePortTries bounds the search for a port that is free for the device, too.
+const devicePortTries = 8
+
+// fromHeldPort connects from a port that the kernel's port space holds for as long as the connection lives.
+func (a *dialing) fromHeldPort(ctx context.Context, t transport.Transport, dev transport.Device, local, remote netip.AddrPort) (*rdmanet.Conn, error) {
+	for try := 1; ; try++ {
+		held, err := a.PortSpace.or().hold(ctx, local, remote, dev)
+		if err != nil {
+			return nil, err
+		}
+		kept := false
+		leave := func() {
+			if !kept {
+				held.leave()
+			}
+		}
+		defer leave() // no sooner, or the next try would get the same port
+		c, err := connect(ctx, func() (transport.Connector, error) {
+			connector, err := t.Dial(ctx, held.port.addrPort(), remote, nil)
+			if err != nil {
+				return nil, err
+			}
+			return holdingConnector{connector, holdPort(connector.QueuePair(), held)}, nil
+		})
+		if err == nil {
+			kept = true
+			held.keep()
+			return c, nil
+		}
+		if local.Port() != 0 || try == devicePortTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, err
+		}
+	}
 }
 
 // holdingConnector gives the queue pair of a connector a port to hold.

@@ -78,13 +78,17 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 }
 
 func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, address string) (*Listener, error) {
-	tcp, err := lc.listenKernel(ctx, network, address)
+	devices, kernel := split(lc.Transports)
+	if policy == OffloadNever || !canPeek {
+		devices, kernel = nil, nil
+	}
+	tcp, port, err := lc.listenKernel(ctx, network, address, len(devices) > 0)
 	if err != nil {
 		return nil, err
 	}
 	l := &Listener{
-		tcp: tcp, network: network, policy: policy, config: *lc,
-		done: make(chan struct{}), ready: make(chan net.Conn, maxReady), errs: make(chan error),
+		tcp: tcp, port: port, network: network, policy: policy, config: *lc,
+		done: make(chan struct{}), drained: make(chan struct{}), ready: make(chan net.Conn, maxReady), errs: make(chan error),
 		slots: make(chan struct{}, maxHalfOpen), stayed: make(chan struct{}, 1), deadline: deadline{c: make(chan struct{})},
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
@@ -98,17 +102,16 @@ func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, add
 		l.direct = true
 		return l, nil
 	}
-	devices, kernel := split(lc.Transports)
 	if len(kernel) > 0 {
 		l.kernel = kernel[0]
 	}
 	if err := l.listenDevices(ctx, devices); err != nil {
-		_ = tcp.Close()
+		_ = port.unlisten(tcp, false)
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: err}
 	}
 	if l.kernel == nil && len(l.devices) == 0 {
 		if policy == OffloadRequire {
-			_ = tcp.Close()
+			_ = port.unlisten(tcp, false)
 			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{Reason: ReasonNoDevice}}
 		}
 		l.direct = true
@@ -118,16 +121,60 @@ func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, add
 	return l, nil
 }
 
-// listenKernel makes the kernel's listener, of the socket of a reservation if there is one for the address.
-func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, error) {
-	if r := lc.PortSpace.or().matchListen(ctx, network, address); r != nil {
-		return r.listen(lc.Control)
+// listenKernel makes the kernel's listener, of the socket of a reservation if there is one for the address, or if the port must
+// be one that can be held on without listening, as devices need it.
+func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string, hold bool) (*net.TCPListener, *Reservation, error) {
+	ps := lc.PortSpace.or()
+	if r := ps.matchListen(ctx, network, address); r != nil {
+		l, err := r.listen(lc.Control, true)
+		return l, r, err
+	}
+	if hold {
+		if local, err := lookupLocal(ctx, network, address); err == nil {
+			return lc.listenHeld(ctx, network, local)
+		}
 	}
 	l, err := lc.netConfig().Listen(ctx, network, address)
 	if err != nil {
-		return nil, err
+		return nil, nil, conflictOf(network, err)
 	}
-	return l.(*net.TCPListener), nil
+	tcp := l.(*net.TCPListener)
+	return tcp, ps.add(&Reservation{network: network, addr: *tcp.Addr().(*net.TCPAddr), owner: listenerOwner, spent: true,
+		became: PortListening, lives: openness(tcp)}), nil
+}
+
+// listenerOwner is the owner of the port of a Listener that had no reservation.
+const listenerOwner = "listener"
+
+func (lc *ListenConfig) listenHeld(ctx context.Context, network string, local *net.TCPAddr) (*net.TCPListener, *Reservation, error) {
+	r, err := lc.PortSpace.or().bind(ctx, local, lc.Control, &Reservation{network: network, owner: listenerOwner})
+	if err != nil {
+		err = conflictOf(network, err)
+		err.(*net.OpError).Op = "listen"
+		return nil, nil, err
+	}
+	l, err := r.listen(nil, false)
+	if err != nil {
+		_ = r.Release()
+		return nil, nil, conflictOf(network, err)
+	}
+	return l, r, nil
+}
+
+// conflictOf has an error of Listen tell who has the port, in the words of package net.
+func conflictOf(network string, err error) error {
+	op, ok := err.(*net.OpError)
+	if !ok {
+		return err
+	}
+	addr, _ := op.Addr.(*net.TCPAddr)
+	wrapped := *op
+	wrapped.Err = conflict(network, addr, op.Err)
+	var c *ConflictError
+	if errors.As(wrapped.Err, &c) {
+		c.quiet = true
+	}
+	return &wrapped
 }
 
 // anyPort reports whether the kernel is to choose the port of address.

@@ -20,6 +20,26 @@ type deviceListener struct {
 	info Info // of its connections
 }
 
+// holdingRequest gives the queue pair of a connection that came in through a device a share in the listener's port.
+type holdingRequest struct {
+	transport.Request
+	qp transport.QueuePair
+}
+
+func (r holdingRequest) QueuePair() transport.QueuePair { return r.qp }
+
+// holdingPort has what comes of r hold the listener's port. After a failure of the connection it must be told by the endpoint's leave.
+func (l *Listener) holdingPort(r transport.Request) (transport.Request, *endpoint) {
+	if l.port == nil {
+		return r, nil
+	}
+	e, err := l.port.join(netip.AddrPort{})
+	if err != nil {
+		return r, nil // the listener is closed
+	}
+	return holdingRequest{r, holdPort(r.QueuePair(), e)}, e
+}
+
 // listenDevices makes the devices listen on the port that the kernel's listener holds. A device without ports of its own
 // is left out: the kernel's listener serves its clients.
 func (l *Listener) listenDevices(ctx context.Context, list []transport.Transport) error {

@@ -13,6 +13,8 @@ import (
 // A Listener accepts iWARP and plain TCP connections on one port. The methods may be called from several goroutines at once.
 type Listener struct {
 	tcp     *net.TCPListener // holds the port
+	port    *Reservation     // that tcp was made of, or that stands for it
+	handed  atomic.Bool      // File was called
 	network string
 	policy  Offload
 	config  ListenConfig
@@ -25,6 +27,8 @@ type Listener struct {
 	cancel   context.CancelFunc
 	closing  atomic.Bool
 	done     chan struct{}
+	draining atomic.Bool
+	drained  chan struct{} // closed when nobody is on the way to ready any more
 	ready    chan net.Conn
 	errs     chan error
 	deadline deadline
@@ -70,6 +74,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return c, nil
 	case err := <-l.errs:
 		return nil, err
+	case <-l.drained:
+		return l.last()
 	case <-passed:
 		return nil, l.fail("accept", os.ErrDeadlineExceeded)
 	case <-l.done:
@@ -88,9 +94,9 @@ func (l *Listener) Close() error {
 	}
 	close(l.done)
 	l.cancel()
-	err := l.tcp.Close()
-	for _, d := range l.devices {
-		_ = d.Close()
+	var err error
+	if l.draining.CompareAndSwap(false, true) {
+		err = l.stopListening()
 	}
 	l.half.wake()
 	l.workers.Wait()

@@ -6,11 +6,11 @@ import "github.com/rdmanet/iwarp/transport"
 // in that of the kernel.
 type portHolder struct {
 	transport.QueuePair
-	port *Reservation
+	port *endpoint
 }
 
 // holdPort makes the port part of the queue pair's life.
-func holdPort(qp transport.QueuePair, port *Reservation) transport.QueuePair {
+func holdPort(qp transport.QueuePair, port *endpoint) transport.QueuePair {
 	h := &portHolder{qp, port}
 	if p, ok := qp.(transport.PlacerRegistrar); ok {
 		return struct {
@@ -23,12 +23,12 @@ func holdPort(qp transport.QueuePair, port *Reservation) transport.QueuePair {
 
 func (h *portHolder) Close() error {
 	err := h.QueuePair.Close()
-	_ = h.port.Release()
+	h.port.leave()
 	return err
 }
 
 func (h *portHolder) Abort() error {
 	err := h.QueuePair.Abort()
-	_ = h.port.Release()
+	h.port.leave()
 	return err
 }

@@ -2,10 +2,14 @@ package iwarp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
+
+	"github.com/rdmanet/iwarp/transport"
 )
 
 // A PortSpace holds TCP ports of the host, each by a socket of the kernel, so that they are taken for
@@ -16,12 +20,14 @@ import (
 // Listen, and a Dialer with such a LocalAddr, take over a reservation of their PortSpace where it has exactly the address asked for.
 // All else is bound by the kernel socket that listens or connects.
 type PortSpace struct {
-	// Control, if not nil, is called on each reserving socket before it is bound, with "tcp4" or "tcp6". A
-	// reservation of port 0 may take two sockets to make.
+	// Control, if not nil, is called on each reserving socket before it is bound, with "tcp4" or "tcp6". One
+	// reservation may take several sockets to make.
 	Control func(network, address string, c syscall.RawConn) error
 
-	mu   sync.Mutex
-	idle map[*Reservation]struct{} // reservations whose socket neither listens nor is connected
+	mu     sync.Mutex
+	held   map[int][]*Reservation      // all that have a port, by its number
+	shared map[netip.Addr]*sharedPorts // ports of devices' connections, by local address
+	sets   []*PortSet
 }
 
 // DefaultPortSpace is the PortSpace of Dialers and ListenConfigs that name none.
@@ -50,73 +56,139 @@ func (ps *PortSpace) Reserve(ctx context.Context, network, address string) (*Res
 	if err != nil {
 		return nil, &net.OpError{Op: "reserve", Net: network, Err: err}
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, &net.OpError{Op: "reserve", Net: network, Addr: local, Err: ctxError(err)}
+	}
 	return ps.or().reserve(ctx, network, local)
 }
 
 func (ps *PortSpace) reserve(ctx context.Context, network string, local *net.TCPAddr) (*Reservation, error) {
-	s, err := bindSocket(ctx, network, local, ps.Control)
-	if err != nil {
-		return nil, &net.OpError{Op: "reserve", Net: network, Addr: local, Err: err}
-	}
-	r := &Reservation{space: ps, network: network, addr: *s.addr(), socket: s}
-	ps.add(r)
-	return r, nil
+	return ps.bind(ctx, local, ps.Control, &Reservation{network: network})
 }
 
-// hold reserves a local port for a connection to remote from a device that serves addrs. The reservation is the connection's alone.
-func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, addrs []netip.Addr) (*Reservation, error) {
+// bind gives r a socket that has the port of local.
+func (ps *PortSpace) bind(ctx context.Context, local *net.TCPAddr, control control, r *Reservation) (*Reservation, error) {
+	s, err := bindSocket(ctx, r.network, local, control)
+	if err != nil {
+		return nil, &net.OpError{Op: "reserve", Net: r.network, Addr: local, Err: conflict(r.network, local, err)}
+	}
+	r.socket, r.addr = s, *s.addr()
+	return ps.add(r), nil
+}
+
+// control is the type of Control fields.
+type control = func(network, address string, c syscall.RawConn) error
+
+// hold takes a share in a local port for a connection to remote from a device that serves addrs. Without a local port any will
+// do; with one, connections to different remotes share it.
+func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, dev transport.Device) (*endpoint, error) {
 	addr := local.Addr()
-	for _, own := range addrs {
+	for _, own := range dev.Addrs {
 		if !addr.IsValid() && own.Unmap().Is4() == remote.Addr().Is4() {
 			addr = own.Unmap()
 		}
 	}
-	network := "tcp6"
+	if local.Port() == 0 {
+		return ps.sharedPorts(addr, remote).acquire(ctx, remote, dev.Name)
+	}
+	network, laddr := "tcp6", &net.TCPAddr{Port: int(local.Port())}
 	if remote.Addr().Is4() {
 		network = "tcp4"
 	}
-	laddr := &net.TCPAddr{Port: int(local.Port())}
 	if addr.IsValid() {
 		laddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, local.Port()))
 	}
-	if r := ps.match("", laddr); r != nil && ps.remove(r) {
-		return r, nil
+	for _, r := range ps.matching("", laddr) {
+		switch e, err := r.join(remote); {
+		case err == nil:
+			return e, nil
+		case errors.Is(err, syscall.EADDRINUSE):
+			return nil, err
+		}
 	}
-	r, err := ps.reserve(ctx, network, laddr)
-	if err == nil {
-		ps.remove(r)
+	r, err := ps.bind(ctx, laddr, ps.Control, &Reservation{network: network, owner: dev.Name, spent: true})
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	return r.join(remote)
 }
 
-func (ps *PortSpace) add(r *Reservation) {
+func (ps *PortSpace) sharedPorts(local netip.Addr, remote netip.AddrPort) *sharedPorts {
+	key := local
+	if !key.IsValid() {
+		key = netip.IPv6Unspecified()
+		if remote.Addr().Is4() {
+			key = netip.IPv4Unspecified()
+		}
+	}
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if ps.idle == nil {
-		ps.idle = make(map[*Reservation]struct{})
+	if ps.shared == nil {
+		ps.shared = make(map[netip.Addr]*sharedPorts)
 	}
-	ps.idle[r] = struct{}{}
+	if ps.shared[key] == nil {
+		ps.shared[key] = &sharedPorts{space: ps, local: local}
+	}
+	return ps.shared[key]
 }
 
-// remove makes sure that nobody else finds r, and reports whether it was there to be found.
-func (ps *PortSpace) remove(r *Reservation) bool {
+func (ps *PortSpace) add(r *Reservation) *Reservation {
+	r.space = ps
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	_, ok := ps.idle[r]
-	delete(ps.idle, r)
-	return ok
+	if ps.held == nil {
+		ps.held = make(map[int][]*Reservation)
+	}
+	// What listened or was connected on the port may be closed by now.
+	list := slices.DeleteFunc(ps.held[r.addr.Port], func(r *Reservation) bool { return r.gone() })
+	ps.held[r.addr.Port] = append(list, r)
+	return r
 }
 
-// match returns the idle reservation of a, if there is one.
-func (ps *PortSpace) match(network string, a net.Addr) *Reservation {
+// remove makes sure that nobody finds r any more.
+func (ps *PortSpace) remove(r *Reservation) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	list := ps.held[r.addr.Port]
+	if i := slices.Index(list, r); i >= 0 {
+		list = slices.Delete(list, i, i+1)
+	}
+	if len(list) == 0 {
+		delete(ps.held, r.addr.Port)
+		return
+	}
+	ps.held[r.addr.Port] = list
+}
+
+// matching returns the reservations of a, whatever their state.
+func (ps *PortSpace) matching(network string, a net.Addr) []*Reservation {
 	t, ok := a.(*net.TCPAddr)
 	if !ok || t == nil || t.Port == 0 {
 		return nil
 	}
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	for r := range ps.idle {
-		if r.addr.Port == t.Port && sameHost(&r.addr, t) && (network == "" || network == r.network) {
+	var list []*Reservation
+	for _, r := range ps.held[t.Port] {
+		if sameHost(&r.addr, t) && (network == "" || r.serves(network)) {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// serves reports whether the address is what network makes of it.
+func (r *Reservation) serves(network string) bool {
+	if network == r.network || isWildcard(r.addr.IP) && r.network != "" {
+		return network == r.network
+	}
+	return network == "tcp" || (network == "tcp4") == (r.addr.IP.To4() != nil)
+}
+
+// match returns the reservation of a whose socket can be used, if there is one.
+func (ps *PortSpace) match(network string, a net.Addr) *Reservation {
+	for _, r := range ps.matching(network, a) {
+		if r.usable(false) {
 			return r
 		}
 	}
@@ -137,18 +209,18 @@ func (ps *PortSpace) matchListen(ctx context.Context, network, address string) *
 	if err != nil {
 		return nil
 	}
-	return ps.match(network, local)
+	for _, r := range ps.matching(network, local) {
+		if r.usable(true) {
+			return r
+		}
+	}
+	return nil
 }
 
 func (ps *PortSpace) hasPort(port int) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	for r := range ps.idle {
-		if r.addr.Port == port {
-			return true
-		}
-	}
-	return false
+	return len(ps.held[port]) > 0
 }
 
 func sameHost(a, b *net.TCPAddr) bool {

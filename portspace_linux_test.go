@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -56,9 +57,44 @@ func TestReservationSurvivesTimeWait(t *testing.T) {
 	require.NoError(t, l.Close())
 
 	again := reserve(t, nil, "tcp", first.Addr().String())
+	_, _, err = order{Addr: "127.0.0.1", Port: again.Addr().(*net.TCPAddr).Port, ReuseAddr: true}.do()
+	require.ErrorIs(t, err, syscall.EADDRINUSE, "not even bound")
 	l, err = again.Listen()
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
+}
+
+// TestReservationSurvivesTimeWaitOnWildcards is the same for wildcard addresses.
+func TestReservationSurvivesTimeWaitOnWildcards(t *testing.T) {
+	for network, host := range map[string]string{"tcp": "127.0.0.1", "tcp4": "127.0.0.1", "tcp6": "::1"} {
+		t.Run(network, func(t *testing.T) {
+			first := reserve(t, nil, network, ":0")
+			l, err := first.Listen()
+			require.NoError(t, err)
+			port := strconv.Itoa(first.Addr().(*net.TCPAddr).Port)
+			c, err := net.Dial(network, net.JoinHostPort(host, port))
+			require.NoError(t, err)
+			s, err := l.Accept()
+			require.NoError(t, err)
+			require.NoError(t, s.Close()) // the server closes first
+			require.NoError(t, c.Close())
+			require.NoError(t, l.Close())
+			again := reserve(t, nil, network, net.JoinHostPort("", port))
+			require.ErrorIs(t, listenAs(network, port), syscall.EADDRINUSE)
+			l, err = again.Listen()
+			require.NoError(t, err)
+			require.NoError(t, l.Close())
+		})
+	}
+}
+
+// listenAs tries to listen with SO_REUSEADDR, as package net does.
+func listenAs(network, port string) error {
+	l, err := net.Listen(network, net.JoinHostPort("", port))
+	if err == nil {
+		_ = l.Close()
+	}
+	return err
 }
 
 func TestReservationRefusesUntilListen(t *testing.T) {

@@ -4,21 +4,32 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 )
 
 // A Reservation holds a port until it is released, or until its socket becomes a listener or a connection, to
-// which the port then belongs. The methods may be called from several goroutines at once.
+// which the port then belongs. Connections of devices with ports of their own share a reservation: the
+// port is given back with the last of them. The methods may be called from several goroutines at once.
 type Reservation struct {
 	space   *PortSpace
 	network string
 	addr    net.TCPAddr
+	owner   string   // for Reservations
+	set     *PortSet // that it is a member of, or nil
+	listens bool     // the socket was adopted, and listens already
 
 	mu       sync.Mutex
-	socket   *socket            // nil while in use and once spent
-	cancel   context.CancelFunc // ends the dial that uses the socket
-	released bool
+	socket   *socket            // nil while lent, and once it is a listener or a connection
+	cancel   context.CancelFunc // ends the dial that the socket is lent to
+	released bool               // by Release
+	spent    bool               // the port goes with the last endpoint
+	became   PortState          // what the socket was made into, if socket is nil
+	lives    func() bool        // whether that is still open
+
+	endpoints int                         // connections of devices
+	remotes   map[netip.AddrPort]struct{} // where those go to that were dialed
 }
 
 // Addr returns the address reserved, with the port that was chosen for port 0. It is a *net.TCPAddr.
@@ -31,17 +42,17 @@ func (r *Reservation) addrPort() netip.AddrPort { return unmap(r.addr.AddrPort()
 
 // Listen makes a listener of the very socket that holds the port. After an error the port is still held. A
 // reservation that was used up or released gives net.ErrClosed.
-func (r *Reservation) Listen() (*net.TCPListener, error) { return r.listen(nil) }
+func (r *Reservation) Listen() (*net.TCPListener, error) { return r.listen(nil, false) }
 
-func (r *Reservation) listen(control func(network, address string, c syscall.RawConn) error) (*net.TCPListener, error) {
-	s, err := r.take(nil)
+func (r *Reservation) listen(control control, again bool) (l *net.TCPListener, err error) {
+	s, err := r.take(nil, again)
 	if err != nil {
-		return nil, &net.OpError{Op: "listen", Net: r.network, Addr: r.Addr(), Err: err}
+		return nil, r.fail("listen", err)
 	}
-	l, err := s.listen(control)
-	r.put(s, err)
+	defer func() { r.put(s, l != nil, PortListening, func() func() bool { return openness(l) }) }()
+	l, err = s.listen(control)
 	if err != nil {
-		return nil, &net.OpError{Op: "listen", Net: r.network, Addr: r.Addr(), Err: err}
+		return nil, r.fail("listen", err)
 	}
 	return l, nil
 }
@@ -59,56 +70,110 @@ func (r *Reservation) DialContext(ctx context.Context, network, address string) 
 	return r.dial(ctx, &Dialer{LocalAddr: r.Addr()}, network, address)
 }
 
+// File returns a copy of the socket that holds the port, for another process: it keeps the port, also after Release,
+// until it is closed, and Adopt makes a Reservation of it there. Once the socket listens or is connected, the error is net.ErrClosed: then
+// the listener has a File.
+func (r *Reservation) File() (*os.File, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.socket == nil {
+		return nil, r.fail("file", net.ErrClosed)
+	}
+	f, err := r.socket.file()
+	if err != nil {
+		return nil, r.fail("file", bare(err))
+	}
+	return f, nil
+}
+
 // Release gives the port back, also from under a dial under way. It returns net.ErrClosed if the reservation
 // was released before, or used up.
 func (r *Reservation) Release() error {
-	r.space.remove(r)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.released || r.socket == nil && r.cancel == nil:
-		return &net.OpError{Op: "release", Net: r.network, Addr: r.Addr(), Err: net.ErrClosed}
-	case r.socket == nil:
-		r.cancel()
-		r.released = true
-		return nil
+	if r.released || r.spent || r.socket == nil && r.cancel == nil {
+		return r.fail("release", net.ErrClosed)
 	}
 	r.released = true
-	err := r.socket.Close()
-	r.socket = nil
-	return err
+	if r.cancel != nil {
+		r.cancel()
+		return nil
+	}
+	return r.settle()
 }
 
-// take lends the socket to one user, whom cancel makes give it back early.
-func (r *Reservation) take(cancel context.CancelFunc) (*socket, error) {
+func (r *Reservation) fail(op string, err error) error {
+	network := r.network
+	if network == "" {
+		network = "tcp"
+	}
+	return &net.OpError{Op: op, Net: network, Addr: r.Addr(), Err: err}
+}
+
+// settle closes the socket if nobody needs the port any more. Its caller holds r.mu.
+func (r *Reservation) settle() error {
+	if r.endpoints > 0 || !r.released && !r.spent || r.cancel != nil {
+		return nil
+	}
+	if r.socket == nil && r.lives != nil && r.lives() {
+		return nil // it is up to the listener
+	}
+	r.space.remove(r)
+	if r.set != nil {
+		r.set.forget(r)
+	}
+	s := r.socket
+	r.socket = nil
+	if s == nil {
+		return nil
+	}
+	return s.Close()
+}
+
+// take lends the socket to one user, whom cancel makes give it back early. Again says that the user may listen on a port that is spent.
+func (r *Reservation) take(cancel context.CancelFunc, again bool) (*socket, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.socket
-	if s == nil {
+	if s == nil || r.released || r.spent && !again {
 		return nil, net.ErrClosed
 	}
+	if r.endpoints > 0 && !again {
+		return nil, os.NewSyscallError("bind", syscall.EADDRINUSE)
+	}
+	if cancel == nil {
+		cancel = func() {}
+	}
 	r.socket, r.cancel = nil, cancel
-	r.space.remove(r)
 	return s, nil
 }
 
-// put ends what take began. After a success the socket belongs to somebody else.
-func (r *Reservation) put(s *socket, err error) {
+// put ends what take began. After a success the socket belongs to somebody else, whom lives watches without keeping.
+func (r *Reservation) put(s *socket, used bool, became PortState, lives func() func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cancel = nil
-	switch {
-	case err == nil:
-	case r.released:
-		_ = s.Close()
-	default:
-		r.socket = s
-		r.space.add(r)
+	if used {
+		r.became, r.lives = became, lives()
+		return
 	}
+	r.socket = s
+	_ = r.settle()
+}
+
+// usable reports whether the socket is there to be made something of. A port that a listener has left to the connections of
+// devices can be listened on again.
+func (r *Reservation) usable(listen bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.socket == nil || r.released {
+		return false
+	}
+	return r.endpoints == 0 && !r.spent || listen && r.became == PortListening
 }
 
 // dial does what a net.Dialer does for TCP, with the socket of the reservation.
-func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address string) (_ *net.TCPConn, err error) {
+func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address string) (c *net.TCPConn, err error) {
 	fail := func(source, addr net.Addr, err error) (*net.TCPConn, error) {
 		return nil, &net.OpError{Op: "dial", Net: network, Source: source, Addr: addr, Err: err}
 	}
@@ -118,11 +183,14 @@ func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address stri
 	if err != nil {
 		return fail(nil, nil, err)
 	}
-	s, err := r.take(cancel)
+	if r.listens {
+		return fail(d.LocalAddr, nil, os.NewSyscallError("connect", syscall.EINVAL))
+	}
+	s, err := r.take(cancel, false)
 	if err != nil {
 		return fail(d.LocalAddr, nil, err)
 	}
-	defer func() { r.put(s, err) }()
+	defer func() { r.put(s, c != nil, PortConnected, func() func() bool { return openness(c) }) }()
 
 	err = &net.OpError{Op: "dial", Net: network, Err: &net.AddrError{Err: "no suitable address found", Addr: r.addr.String()}}
 	tried := false
@@ -131,10 +199,10 @@ func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address stri
 			continue
 		}
 		raddr := netAddr(remote)
-		c, cerr := s.connect(ctx, raddr, d)
+		conn, cerr := s.connect(ctx, raddr, d)
 		if cerr == nil {
-			setKeepAlive(c, d.KeepAlive, d.KeepAliveConfig)
-			return c, nil
+			setKeepAlive(conn, d.KeepAlive, d.KeepAliveConfig)
+			return conn, nil
 		}
 		if !tried {
 			tried = true

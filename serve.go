@@ -25,6 +25,9 @@ func (l *Listener) serveKernel() {
 	defer l.workers.Done()
 	for {
 		c, err := l.tcp.AcceptTCP()
+		if err != nil && l.draining.Load() {
+			return
+		}
 		if err != nil {
 			// An error is for one call of Accept, so that the loop is no faster than its user.
 			select {
@@ -135,8 +138,8 @@ func (l *Listener) plain(c *net.TCPConn, reason Reason) bool {
 	return l.deliver(remember(c, plainInfo(reason, nil)))
 }
 
-// shake carries out the set-up of an iWARP connection.
-func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info Info) {
+// shake carries out the set-up of an iWARP connection, and reports whether it came about.
+func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info Info) bool {
 	ctx, cancel := context.WithTimeout(l.ctx, l.config.HandshakeTimeout)
 	defer cancel()
 	if l.half.enter(h, shaking, cancel) {
@@ -155,11 +158,12 @@ func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.R
 		if h.c != nil {
 			_ = h.c.Close()
 		}
-		return
+		return false
 	}
 	l.counters.iwarp.Add(1)
 	info.Device = c.Attributes().Device
-	l.deliver(remember(c, info))
+	l.deliver(remember(c, info)) // or else it is closed
+	return true
 }
 
 // serveDevice has the requests that come in through a device served, until its listener ends.
@@ -169,7 +173,7 @@ func (l *Listener) serveDevice(d deviceListener) {
 		r, err := d.Accept(l.ctx)
 		if err != nil {
 			var t interface{ Temporary() bool }
-			if isClosed(l.done) || !errors.As(err, &t) || !t.Temporary() {
+			if isClosed(l.done) || l.draining.Load() || !errors.As(err, &t) || !t.Temporary() {
 				return
 			}
 			select {
@@ -189,7 +193,10 @@ func (l *Listener) serveDevice(d deviceListener) {
 		go func() {
 			defer l.workers.Done()
 			defer l.leave(h)
-			l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info)
+			r, held := l.holdingPort(r)
+			if !l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info) && held != nil {
+				held.leave()
+			}
 		}()
 	}
 }

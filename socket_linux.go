@@ -23,44 +23,65 @@ type socket struct {
 }
 
 // bindTries bounds the search for a port that can be bound by number.
-const bindTries = 4
+const bindTries = 16
 
-// bindSocket binds in the order that lets nobody else in and is not stopped by TIME_WAIT: SO_REUSEADDR is
-// set for the bind, cleared while the socket is idle, and set again once it listens.
+// bindSocket binds so that nobody else gets in, and remains of earlier connections are not in the way.
 //
 // A socket keeps its port when a connect fails only if it was bound to the port by its number. So for
-// port 0 a first socket finds the port, and holds it until a second one is bound to it.
-func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) (*socket, error) {
+// port 0 a first socket finds the port, and a second one is bound to it.
+func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control control) (*socket, error) {
 	s := &socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6"}
 	dual := network == "tcp" && isWildcard(addr.IP)
 	if dual {
 		s.v6 = true
 	}
-	err := s.open(addr, control)
+	err := s.claim(ctx, addr, control)
 	if dual && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
 		s.v6 = false
-		err = s.open(addr, control)
+		err = s.claim(ctx, addr, control)
 	}
 	for try := 1; err == nil && addr.Port == 0; try++ {
-		finder, numbered := *s, *addr
-		numbered.Port = finder.local.Port
-		err = s.open(&numbered, control)
-		_ = finder.Close()
-		if err == nil {
+		numbered := *addr
+		numbered.Port = s.local.Port
+		_ = s.Close()
+		if err = s.open(&numbered, control, false); err == nil {
 			break
 		}
 		if try < bindTries && errors.Is(err, syscall.EADDRINUSE) {
-			err = s.open(addr, control)
+			err = s.open(addr, control, false)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.reuse(false); err != nil {
-		_ = s.Close()
-		return nil, err
-	}
 	return s, nil
+}
+
+// claim binds without SO_REUSEADDR, which no two sockets can do. Where connections in TIME_WAIT or of an earlier listener forbid that, it
+// binds with the option, and clears it at once. Then two could get in at the same time: so
+// those that do it this way take turns, and look afterwards whether somebody else has got in.
+func (s *socket) claim(ctx context.Context, addr *net.TCPAddr, control control) error {
+	err := s.open(addr, control, false)
+	if !errors.Is(err, syscall.EADDRINUSE) || addr.Port == 0 {
+		return err
+	}
+	err = func() error {
+		defer turn(ctx, addr.Port)()
+		if err := s.open(addr, control, true); err != nil {
+			return err
+		}
+		if err := s.reuse(false); err != nil {
+			_ = s.Close()
+			return err
+		}
+		s.makeKnown()
+		return nil
+	}()
+	if err == nil && s.rivaled() {
+		_ = s.Close()
+		err = os.NewSyscallError("bind", syscall.EADDRINUSE)
+	}
+	return err
 }
 
 // reuse sets or clears SO_REUSEADDR.
@@ -76,7 +97,7 @@ func (s *socket) reuse(on bool) error {
 	return s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, v)
 }
 
-func (s *socket) open(addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) error {
+func (s *socket) open(addr *net.TCPAddr, control control, reuse bool) error {
 	family := unix.AF_INET
 	if s.v6 {
 		family = unix.AF_INET6
@@ -86,14 +107,20 @@ func (s *socket) open(addr *net.TCPAddr, control func(string, string, syscall.Ra
 		return os.NewSyscallError("socket", err)
 	}
 	s.f = os.NewFile(uintptr(fd), "tcp:"+addr.String())
-	if err := s.bind(addr, control); err != nil {
-		_ = s.f.Close()
+	bound := false
+	defer func() {
+		if !bound { // also if control panics
+			_ = s.f.Close()
+		}
+	}()
+	if err := s.bind(addr, control, reuse); err != nil {
 		return err
 	}
+	bound = true
 	return nil
 }
 
-func (s *socket) bind(addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) error {
+func (s *socket) bind(addr *net.TCPAddr, control control, reuse bool) error {
 	sa, err := s.sockaddr(addr)
 	if err != nil {
 		return err
@@ -111,7 +138,7 @@ func (s *socket) bind(addr *net.TCPAddr, control func(string, string, syscall.Ra
 			return err
 		}
 	}
-	if err := s.reuse(true); err != nil {
+	if err := s.reuse(reuse); err != nil {
 		return err
 	}
 	if control != nil {
@@ -143,7 +170,7 @@ func (s *socket) addr() *net.TCPAddr { return s.local }
 
 func (s *socket) Close() error { return s.f.Close() }
 
-func (s *socket) listen(control func(string, string, syscall.RawConn) error) (*net.TCPListener, error) {
+func (s *socket) listen(control control) (*net.TCPListener, error) {
 	rc, err := s.f.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -155,13 +182,18 @@ func (s *socket) listen(control func(string, string, syscall.RawConn) error) (*n
 	}
 	listen := func(fd int) error { return unix.Listen(fd, maxBacklog) }
 	err = do(rc, "listen", listen)
-	switch reuseErr := s.reuse(true); {
-	case reuseErr != nil:
-		err = reuseErr
-	case errors.Is(err, syscall.EADDRINUSE):
+	if errors.Is(err, syscall.EADDRINUSE) {
 		// Connections in TIME_WAIT let only a socket listen that has the option already. A thief may
 		// come in between, but then only one of the two can listen.
-		err = do(rc, "listen", listen)
+		err = func() error {
+			defer turn(context.Background(), s.local.Port)()
+			if err := s.reuse(true); err != nil {
+				return err
+			}
+			return do(rc, "listen", listen)
+		}()
+	} else if err == nil {
+		err = s.reuse(true)
 	}
 	if err != nil {
 		_ = s.reuse(false)

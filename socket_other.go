@@ -7,7 +7,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"syscall"
+	"os"
 )
 
 // socket holds a port by listening on it, which is what package net can do everywhere.
@@ -15,7 +15,7 @@ type socket struct {
 	l *net.TCPListener
 }
 
-func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control func(string, string, syscall.RawConn) error) (*socket, error) {
+func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control control) (*socket, error) {
 	lc := net.ListenConfig{Control: control}
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(ctx, network, addr.String())
@@ -29,7 +29,7 @@ func (s *socket) addr() *net.TCPAddr { return s.l.Addr().(*net.TCPAddr) }
 
 func (s *socket) Close() error { return s.l.Close() }
 
-func (s *socket) listen(control func(string, string, syscall.RawConn) error) (*net.TCPListener, error) {
+func (s *socket) listen(control control) (*net.TCPListener, error) {
 	if control != nil {
 		rc, err := s.l.SyscallConn()
 		if err != nil {
@@ -51,3 +51,22 @@ func (s *socket) reaches(netip.Addr) bool { return true }
 func (s *socket) connect(context.Context, *net.TCPAddr, *Dialer) (*net.TCPConn, error) {
 	return nil, errors.ErrUnsupported
 }
+
+func (s *socket) file() (*os.File, error) { return s.l.File() }
+
+// adoptSocket makes a socket of a listener's file. Not every system can.
+func adoptSocket(f *os.File) (*socket, bool, error) {
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, false, bare(err)
+	}
+	t, ok := l.(*net.TCPListener)
+	if !ok {
+		_ = l.Close()
+		return nil, false, errNotTCP
+	}
+	return &socket{t}, true, nil
+}
+
+// mute is what only Linux can do: a port that is not listened on cannot be held.
+func mute(*net.TCPListener) (*socket, error) { return nil, errors.ErrUnsupported }

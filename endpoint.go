@@ -1,0 +1,108 @@
+package iwarp
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"weak"
+)
+
+// An endpoint is the share that one connection of a device has in a Reservation.
+type endpoint struct {
+	port   *Reservation
+	remote netip.AddrPort // of a connection that was dialed
+	shared *sharedPorts   // that chose the port, or nil
+	slot   int
+	once   sync.Once
+}
+
+// join takes a share in the port for a connection to remote, an invalid one for a connection that came in. A port cannot serve two
+// connections to the same remote, as TCP could not tell them apart.
+func (r *Reservation) join(remote netip.AddrPort) (*endpoint, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.released || r.cancel != nil, r.socket == nil && (r.lives == nil || !r.lives()):
+		return nil, net.ErrClosed
+	case remote.IsValid():
+		if _, taken := r.remotes[remote]; taken {
+			return nil, os.NewSyscallError("connect", syscall.EADDRINUSE)
+		}
+		if r.remotes == nil {
+			r.remotes = make(map[netip.AddrPort]struct{})
+		}
+		r.remotes[remote] = struct{}{}
+	}
+	r.endpoints++
+	return &endpoint{port: r, remote: remote}, nil
+}
+
+// keep has the port go with the last endpoint, as the connection that e stands for is there.
+func (e *endpoint) keep() {
+	e.port.mu.Lock()
+	defer e.port.mu.Unlock()
+	if e.port.became != PortListening {
+		e.port.spent = true
+	}
+}
+
+// leave gives the share back. It can be called more than once.
+func (e *endpoint) leave() {
+	e.once.Do(func() {
+		if e.shared != nil {
+			e.shared.leave(e)
+			return
+		}
+		e.port.part(e.remote)
+	})
+}
+
+// holds reports whether the reservation has a socket that is bound only.
+func (r *Reservation) holds() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.socket != nil
+}
+
+// part undoes a join.
+func (r *Reservation) part(remote netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.remotes, remote)
+	r.endpoints--
+	_ = r.settle()
+}
+
+// unlisten closes l, which was made of the reservation's socket. While there are endpoints the port is held by a socket that does
+// not listen; handed says that another process listens on the socket, and so holds the port.
+func (r *Reservation) unlisten(l *net.TCPListener, handed bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spent = true
+	if r.endpoints > 0 && !handed {
+		if s, err := mute(l); err == nil {
+			r.socket = s
+		}
+	}
+	err := l.Close()
+	_ = r.settle()
+	return err
+}
+
+// openness returns a function that tells whether c is still open, and does not keep it.
+func openness[T any, P interface {
+	*T
+	syscall.Conn
+}](c P) func() bool {
+	w := weak.Make((*T)(c))
+	return func() bool {
+		c := P(w.Value())
+		if c == nil {
+			return false
+		}
+		rc, err := c.SyscallConn()
+		return err == nil && rc.Control(func(uintptr) {}) == nil
+	}
+}

@@ -1,0 +1,96 @@
+package sockdiag
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long the kernel may take for one datagram of an answer.
+var patience = unix.Timeval{Sec: 2}
+
+var sequence atomic.Uint32
+
+// Query lists the TCP sockets of the calling thread's network namespace that have the local port, or all for 0. Sockets that are
+// only bound are among them where BoundVisible says so. A socket may be listed although it is gone meanwhile.
+func Query(port uint16) ([]Socket, error) { return list(port, 1<<(boundInactive+1)-1) }
+
+// QueryUnconnected is Query for those sockets that listen or are only bound, and faster, as the kernel need not go through the
+// table of its connections.
+func QueryUnconnected(port uint16) ([]Socket, error) {
+	return list(port, 1<<Listening|1<<boundInactive)
+}
+
+func list(port uint16, states uint32) ([]Socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
+		return nil, os.NewSyscallError("setsockopt", err)
+	}
+	var list []Socket
+	for _, family := range []uint8{familyINET, familyINET6} {
+		list, err = query(fd, list, family, states, port)
+		if err != nil && !(family == familyINET6 && errors.Is(err, unix.ENOENT)) { // no IPv6
+			return nil, err
+		}
+	}
+	kept := list[:0]
+	for _, s := range list {
+		if port == 0 && s.Local.Port() != 0 || port == s.Local.Port() && port != 0 {
+			kept = append(kept, s)
+		}
+	}
+	return kept, nil
+}
+
+func query(fd int, list []Socket, family uint8, states uint32, port uint16) ([]Socket, error) {
+	seq := sequence.Add(1)
+	request := appendRequest(nil, family, states, port, seq)
+	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return list, os.NewSyscallError("sendto", err)
+	}
+	b := make([]byte, 1<<16)
+	for {
+		n, _, err := unix.Recvfrom(fd, b, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return list, os.NewSyscallError("recvfrom", err)
+		}
+		var done bool
+		if list, done, err = parse(list, b[:n], seq); done || err != nil {
+			return list, err
+		}
+	}
+}
+
+// BoundVisible reports whether the kernel lists sockets that are bound and nothing else. It has a look once, at one of its own.
+var BoundVisible = sync.OnceValue(func() bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	if unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}) != nil {
+		return false
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	list, err := Query(uint16(sa.(*unix.SockaddrInet4).Port))
+	for _, s := range list {
+		if s.State == Closed && s.Local.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
+			return err == nil
+		}
+	}
+	return false
+})

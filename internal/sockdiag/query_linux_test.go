@@ -1,0 +1,67 @@
+package sockdiag
+
+import (
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestQuery finds this process's own sockets, of both ends of a connection.
+func TestQuery(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	s, err := l.Accept()
+	require.NoError(t, err)
+	defer s.Close()
+
+	list, err := Query(l.Addr().(*net.TCPAddr).AddrPort().Port())
+	require.NoError(t, err)
+	states := make(map[State]Socket)
+	for _, s := range list {
+		states[s.State] = s
+	}
+	require.Len(t, list, 2)
+	require.Contains(t, states, Listening)
+	require.Equal(t, c.LocalAddr().String(), states[Established].Remote.String())
+	all, err := Query(0)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(all), 3)
+
+	owners, _ := Owners(states[Listening].Inode, states[Established].Inode, 0)
+	require.Len(t, owners, 2)
+	require.Equal(t, os.Getpid(), owners[states[Listening].Inode].PID)
+	require.NotEmpty(t, owners[states[Listening].Inode].Name)
+}
+
+func TestWatchEnds(t *testing.T) {
+	w, err := Watch()
+	require.NoError(t, err)
+	require.NoError(t, w.Wait(time.Millisecond), "nothing happened")
+	done := make(chan error)
+	go func() { done <- w.Wait(time.Minute) }()
+	require.NoError(t, w.Close())
+	require.ErrorIs(t, <-done, os.ErrClosed)
+}
+
+func BenchmarkQuery(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	defer l.Close()
+	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
+	for name, query := range map[string]func(uint16) ([]Socket, error){"all": Query, "unconnected": QueryUnconnected} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				list, err := query(port)
+				require.NoError(b, err)
+				require.Len(b, list, 1)
+			}
+		})
+	}
+}

@@ -1,0 +1,17 @@
+//go:build !linux
+
+package sockdiag
+
+import "errors"
+
+// Query is there on Linux only.
+func Query(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
+
+// QueryUnconnected is there on Linux only.
+func QueryUnconnected(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
+
+// BoundVisible is false where there is no Query.
+func BoundVisible() bool { return false }
+
+// Owners finds none.
+func Owners(...uint32) (map[uint32]Process, bool) { return nil, false }

@@ -1,0 +1,112 @@
+package iwarp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/rdmanet/iwarp/internal/sockdiag"
+)
+
+// conflictInterval is how often Follow tries again to get a port that somebody else has.
+const conflictInterval = time.Second
+
+// Follow keeps a set of all the host's addresses up to date until ctx ends or the set is released: it takes the
+// port on addresses that come, releases it on those that went, and where it is in use notes that in Conflicts and tries again every
+// second. It returns nil, or what ended it early. The error matches errors.ErrUnsupported on systems other than Linux, and for a set that
+// was made of a list of addresses.
+func (s *PortSet) Follow(ctx context.Context) error {
+	if !s.all {
+		return &net.OpError{Op: "follow", Net: "tcp", Err: errors.ErrUnsupported}
+	}
+	w, err := sockdiag.Watch()
+	if err != nil {
+		return &net.OpError{Op: "follow", Net: "tcp", Err: err}
+	}
+	defer w.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = w.Close() })
+	defer stop()
+	go func() {
+		select {
+		case <-s.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for {
+		if err := s.reconcile(ctx); err != nil {
+			return &net.OpError{Op: "follow", Net: "tcp", Err: err}
+		}
+		wait := time.Hour
+		if len(s.Conflicts()) > 0 {
+			wait = conflictInterval
+		}
+		if err := w.Wait(wait); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return &net.OpError{Op: "follow", Net: "tcp", Err: err}
+		}
+	}
+}
+
+// reconcile makes the set what the host's addresses are now.
+func (s *PortSet) reconcile(ctx context.Context) error {
+	addrs, err := hostAddrs()
+	if err != nil {
+		return err
+	}
+	for _, r := range s.Members() {
+		if !slices.Contains(addrs, r.addrPort().Addr()) {
+			_ = r.Release()
+		}
+	}
+	s.mu.Lock()
+	for a := range s.conflicts {
+		if !slices.Contains(addrs, a) {
+			delete(s.conflicts, a)
+		}
+	}
+	s.mu.Unlock()
+	for _, a := range addrs {
+		_, _ = s.Extend(ctx, a) // a conflict is noted, an address that is not ready comes again
+	}
+	return nil
+}
+
+// hostAddrs returns the unicast addresses of the interfaces that are up, link-local ones with their zone.
+func hostAddrs() ([]netip.Addr, error) {
+	ifis, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	var list []netip.Addr
+	for _, ifi := range ifis {
+		if ifi.Flags&net.FlagUp == 0 {
+			continue
+		}
+		addrs, err := ifi.Addrs()
+		if err != nil {
+			continue // it went away
+		}
+		for _, a := range addrs {
+			n, ok := a.(*net.IPNet)
+			if !ok {
+				continue
+			}
+			addr, _ := netip.AddrFromSlice(n.IP)
+			if addr = addr.Unmap(); addr.Is6() && addr.IsLinkLocalUnicast() {
+				addr = addr.WithZone(ifi.Name)
+			}
+			if addr.IsValid() && !slices.Contains(list, addr) {
+				list = append(list, addr)
+			}
+		}
+	}
+	return list, nil
+}
