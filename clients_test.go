@@ -240,7 +240,8 @@ func TestNoHeadOfLineBlocking(t *testing.T) {
 	require.NoError(t, err)
 	exchange(t, accept(t, l), c, "hello")
 	require.Less(t, time.Since(start), patience)
-	require.Equal(t, 100, l.Stats().HalfOpen)
+	// The place of a connection that was handed over is free a moment later.
+	eventually(t, func() bool { return l.Stats().HalfOpen == 100 }, "the silent clients are half-open, and no others")
 }
 
 // TestHalfOpenBound takes the oldest silent clients for plain TCP when there are too many.
@@ -264,7 +265,7 @@ func TestHalfOpenBound(t *testing.T) {
 	}
 	s := l.Stats()
 	require.EqualValues(t, extra, s.Overflowed)
-	require.Equal(t, iwarp.MaxHalfOpen, s.HalfOpen)
+	eventually(t, func() bool { return l.Stats().HalfOpen == iwarp.MaxHalfOpen }, "as many are half-open as may be")
 }
 
 // TestHandshakeBound drops the oldest stalled MPA requests when there are too many.
