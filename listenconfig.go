@@ -82,7 +82,7 @@ func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, add
 	if policy == OffloadNever || !canPeek {
 		devices, kernel = nil, nil
 	}
-	tcp, port, err := lc.listenKernel(ctx, network, address, len(devices) > 0)
+	tcp, port, err := lc.listenKernel(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -121,19 +121,17 @@ func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, add
 	return l, nil
 }
 
-// listenKernel makes the kernel's listener, of the socket of a reservation if there is one for the address, or if the port must
-// be one that can be held on without listening, as devices need it.
-func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string, hold bool) (*net.TCPListener, *Reservation, error) {
+// listenKernel makes the kernel's listener of the socket of a reservation: that of the address if there is one, else a new one.
+func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, *Reservation, error) {
 	ps := lc.PortSpace.or()
 	if r := ps.matchListen(ctx, network, address); r != nil {
 		l, err := r.listen(lc.Control, true)
 		return l, r, err
 	}
-	if hold {
-		if local, err := lookupLocal(ctx, network, address); err == nil {
-			return lc.listenHeld(ctx, network, local)
-		}
+	if local, err := lookupLocal(ctx, network, address); err == nil {
+		return lc.listenHeld(ctx, network, local)
 	}
+	// What is wrong with the address is said by package net.
 	l, err := lc.netConfig().Listen(ctx, network, address)
 	if err != nil {
 		return nil, nil, conflictOf(network, err)
