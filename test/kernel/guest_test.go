@@ -71,12 +71,12 @@ func bootGuest() (*guest, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy",
+	args := []string{"-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy", "-m", "veth",
 		"-p", fmt.Sprintf("%d:%d", ports[0], agentPort)}
 	for i, p := range ports[1:] {
 		args = append(args, "-p", fmt.Sprintf("%d:%d", p, firstPort+i))
 	}
-	for _, name := range []string{"guestd", "go-rping", "go-rstream"} {
+	for _, name := range []string{"guestd", "go-rping", "go-rstream", "ports.test"} {
 		args = append(args, "-f", filepath.Join(bin, name))
 	}
 	if *consoleFlag {

@@ -61,6 +61,11 @@ func build() error {
 			return fmt.Errorf("build of %s: %w\n%s", p.pkg, err, out)
 		}
 	}
+	cmd := exec.Command("go", "test", "-C", "../..", "-c", "-o", filepath.Join(bin, "ports.test"), ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build of the tests of ports: %w\n%s", err, out)
+	}
 	return nil
 }
 

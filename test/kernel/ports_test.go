@@ -1,0 +1,22 @@
+//go:build linux
+
+package kernel
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The tests of ports, on the guest's kernel: who can take a port that is held, restarts over TIME_WAIT, ports that the kernel
+// chooses, reservations of all kinds.
+func TestPorts(t *testing.T) {
+	g := theGuest(t)
+	for _, name := range []string{"TestPortMatrix", "TestEphemeralPorts", "TestReservation.*", "TestReserve.*", "TestPortSetFollows", "TestPortLimits"} {
+		t.Run(name, func(t *testing.T) {
+			out := g.run(t, "ports.test", "-test.v", "-test.timeout=25s", "-test.run=^"+name+"$")
+			require.Contains(t, out, "--- PASS: Test")
+			require.NotContains(t, out, "--- SKIP")
+		})
+	}
+}
