@@ -128,17 +128,11 @@ func (lc *ListenConfig) listenKernel(ctx context.Context, network, address strin
 		l, err := r.listen(lc.Control, true)
 		return l, r, err
 	}
-	if local, err := lookupLocal(ctx, network, address); err == nil {
-		return lc.listenHeld(ctx, network, local)
-	}
-	// What is wrong with the address is said by package net.
-	l, err := lc.netConfig().Listen(ctx, network, address)
+	local, err := lookupLocal(ctx, network, address)
 	if err != nil {
-		return nil, nil, conflictOf(network, err)
+		return nil, nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
-	tcp := l.(*net.TCPListener)
-	return tcp, ps.add(&Reservation{network: network, addr: *tcp.Addr().(*net.TCPAddr), owner: listenerOwner, spent: true,
-		became: PortListening, lives: openness(tcp)}), nil
+	return lc.listenHeld(ctx, network, local)
 }
 
 // listenerOwner is the owner of the port of a Listener that had no reservation.
