@@ -125,6 +125,11 @@ func (q *QueuePair) follow(c *condition, seen uint32, deadline time.Time) bool {
 	if ok, err := c.holds(); ok || err != nil || c.interrupted(seen) {
 		return false
 	}
+	return await(q.rxTok, wake, deadline)
+}
+
+// await waits for a token, news or the deadline. It reports whether the caller has the token now.
+func await(token, wake <-chan struct{}, deadline time.Time) bool {
 	var expiry <-chan time.Time
 	if !deadline.IsZero() {
 		timer := time.NewTimer(time.Until(deadline))
@@ -132,7 +137,7 @@ func (q *QueuePair) follow(c *condition, seen uint32, deadline time.Time) bool {
 		expiry = timer.C
 	}
 	select {
-	case <-q.rxTok:
+	case <-token:
 		return true
 	case <-wake:
 	case <-expiry:
@@ -159,25 +164,15 @@ func (q *QueuePair) waitWritable(seen uint32, deadline time.Time) error {
 	if expired(deadline) {
 		return os.ErrDeadlineExceeded
 	}
-	var expiry <-chan time.Time
 	select {
 	case <-q.txTok:
 	default:
-		if !deadline.IsZero() {
-			timer := time.NewTimer(time.Until(deadline))
-			defer timer.Stop()
-			expiry = timer.C
-		}
 		wake := q.join()
 		defer q.followers.Add(-1)
 		if ok, err := q.drained(); ok || err != nil || q.draining.interrupted(seen) {
 			return errAgain
 		}
-		select {
-		case <-q.txTok:
-		case <-wake:
-			return errAgain
-		case <-expiry:
+		if !await(q.txTok, wake, deadline) {
 			return errAgain
 		}
 	}
