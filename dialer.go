@@ -134,7 +134,7 @@ func (a *dialing) plain(ctx context.Context, address string, reason Reason, caus
 
 // kernel dials a TCP connection of the kernel.
 func (a *dialing) kernel(ctx context.Context, address string) (*net.TCPConn, error) {
-	if r := a.PortSpace.or().match("", a.LocalAddr); r != nil {
+	if r := a.PortSpace.or().match("", a.LocalAddr, false); r != nil {
 		return r.dial(ctx, a.Dialer, a.network, address)
 	}
 	c, err := a.netDialer().DialContext(ctx, a.network, address)

@@ -156,7 +156,7 @@ func TestHoldSharesReservation(t *testing.T) {
 	b, err = ps.hold(t.Context(), local, peerNumber(2), nic)
 	require.NoError(t, err)
 	require.Same(t, a.port, b.port)
-	require.Nil(t, ps.match("", r.Addr()), "it is not for others to listen on or dial from")
+	require.Nil(t, ps.match("", r.Addr(), false), "it is not for others to listen on or dial from")
 	a.leave()
 	require.False(t, isFree(t, r.Addr()))
 	b.leave()

@@ -123,14 +123,13 @@ func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, add
 
 // listenKernel makes the kernel's listener of the socket of a reservation: that of the address if there is one, else a new one.
 func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, *Reservation, error) {
-	ps := lc.PortSpace.or()
-	if r := ps.matchListen(ctx, network, address); r != nil {
-		l, err := r.listen(lc.Control, true)
-		return l, r, err
-	}
 	local, err := lookupLocal(ctx, network, address)
 	if err != nil {
 		return nil, nil, &net.OpError{Op: "listen", Net: network, Err: err}
+	}
+	if r := lc.PortSpace.or().match(network, local, true); r != nil {
+		l, err := r.listen(lc.Control, true)
+		return l, r, err
 	}
 	return lc.listenHeld(ctx, network, local)
 }

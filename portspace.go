@@ -185,42 +185,14 @@ func (r *Reservation) serves(network string) bool {
 	return network == "tcp" || (network == "tcp4") == (r.addr.IP.To4() != nil)
 }
 
-// match returns the reservation of a whose socket can be used, if there is one.
-func (ps *PortSpace) match(network string, a net.Addr) *Reservation {
+// match returns the reservation of a whose socket can be used, if there is one; with listen that of a closed listener is one, too.
+func (ps *PortSpace) match(network string, a net.Addr, listen bool) *Reservation {
 	for _, r := range ps.matching(network, a) {
-		if r.usable(false) {
+		if r.usable(listen) {
 			return r
 		}
 	}
 	return nil
-}
-
-// matchListen is match for the address given to Listen. It resolves a name only if a reservation has the port.
-func (ps *PortSpace) matchListen(ctx context.Context, network, address string) *Reservation {
-	_, service, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil
-	}
-	port, err := net.DefaultResolver.LookupPort(ctx, network, service)
-	if err != nil || !ps.hasPort(port) {
-		return nil
-	}
-	local, err := lookupLocal(ctx, network, address)
-	if err != nil {
-		return nil
-	}
-	for _, r := range ps.matching(network, local) {
-		if r.usable(true) {
-			return r
-		}
-	}
-	return nil
-}
-
-func (ps *PortSpace) hasPort(port int) bool {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	return len(ps.held[port]) > 0
 }
 
 func sameHost(a, b *net.TCPAddr) bool {
