@@ -51,3 +51,12 @@ type PlacerRegistrar interface {
 	// RegisterPlacer makes p reachable for RDMA Writes as a region of length bytes. CallerDriven is implied.
 	RegisterPlacer(length uint64, p Placer) (MemoryRegion, error)
 }
+
+// A MemoryAllocator is a QueuePair that brings the memory of its regions itself, as a device needs memory that stays where it is and
+// is not shared with a child process. Such a queue pair refuses memory that is not its own in RegisterMemory.
+type MemoryAllocator interface {
+	// AllocateMemory registers n bytes of new memory, all zero, with the rights of access. The memory stays mapped until the region's
+	// Deregister, which may also be called after the queue pair's Close, or until the region is garbage; the caller must
+	// not touch it after that. What the queue pair still has to send is not lost by either.
+	AllocateMemory(n int, access Access) ([]byte, MemoryRegion, error)
+}

@@ -73,6 +73,10 @@ type Attributes struct {
 	MaxInline  int    // bytes of the largest inline request; a software transport has no limit but the message's
 	SendDepth  int
 	RecvDepth  int
+
+	// Immediate tells that OpWriteImmediate is there and that peers expect it in place of an RDMA Write with a Send behind it, as the users
+	// of InfiniBand and RoCE do. It is never set with iWARP.
+	Immediate bool
 }
 
 // State is the state of a queue pair, as RFC 5040 §6 and the iWARP verbs name them.

@@ -38,6 +38,10 @@ type Device struct {
 	NetDev    string       // network interface, if the device belongs to one
 	Addrs     []netip.Addr // addresses it serves; empty means all of the host's
 	OwnPorts  bool         // true if its port space is not the kernel's TCP port space
+
+	// KernelPorts is true if the device takes ports of the kernel's TCP port space by sockets of its own, as siw does. A
+	// port that is held for it must be opened to a second socket with SO_REUSEADDR while the device binds it.
+	KernelPorts bool
 }
 
 // Options holds what the user of a queue pair may ask of it. The zero value asks for the defaults.

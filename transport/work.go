@@ -9,11 +9,16 @@ const (
 	OpWrite                        // RDMA Write of Data to the peer's region
 	OpRead                         // RDMA Read from the peer's region to Data
 	OpRecv                         // completions only: a Send has arrived
+
+	// OpWriteImmediate is OpWrite, of no or some bytes, that ends with a message of SendWR.Immediate for the peer, which takes a receive
+	// there. It is for queue pairs with Attributes.Immediate.
+	OpWriteImmediate
+	OpRecvImmediate // completions only: a peer's OpWriteImmediate has arrived; nothing is placed in the receive's Data
 )
 
 // String returns the name of the operation in lower case.
 func (o Opcode) String() string {
-	names := [...]string{"send", "send-invalidate", "write", "read", "recv"}
+	names := [...]string{"send", "send-invalidate", "write", "read", "recv", "write-immediate", "recv-immediate"}
 	if int(o) < len(names) {
 		return names[o]
 	}
@@ -51,9 +56,10 @@ type SendWR struct {
 	// with Inline.
 	Region MemoryRegion
 
-	RemoteSTag   STag   // OpWrite, OpRead
-	RemoteOffset uint64 // tagged offset in the peer's region, for OpWrite and OpRead
+	RemoteSTag   STag   // OpWrite, OpWriteImmediate, OpRead
+	RemoteOffset uint64 // tagged offset in the peer's region, for OpWrite, OpWriteImmediate and OpRead
 	Invalidate   STag   // OpSendInvalidate: the peer's region to revoke
+	Immediate    uint32 // OpWriteImmediate
 }
 
 // A RecvWR is a buffer for one inbound Send.
@@ -68,7 +74,9 @@ type Completion struct {
 	ID     uint64
 	Opcode Opcode
 	Status Status
-	Bytes  int // received or read
+	Bytes  int // received, read, or written by the peer
+
+	Immediate   uint32 // OpRecvImmediate
 
 	Solicited   bool // OpRecv: the Send asked for a solicited event
 	Invalidated STag // OpRecv: the region that the peer's Send revoked; 0 if none
