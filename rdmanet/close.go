@@ -34,12 +34,8 @@ func (c *Conn) Close() error {
 		// It is an error only if the connection is at its end already.
 		c.qp.Close()
 	}
-	if c.rd.lock.TryLock() {
-		c.mu.Lock()
-		c.ring.release()
-		c.mu.Unlock()
-		c.rd.lock.Unlock()
-	}
+	c.closing.Store(true)
+	c.release()
 	return nil
 }
 
@@ -114,7 +110,7 @@ func (c *Conn) sendEnd(both bool) {
 	var b *batch
 	if needed {
 		b = batches.Get().(*batch)
-		c.addWord(b, makeWord(opCtrl, value), 0, c.stage.control(1))
+		c.addWord(b, makeWord(opCtrl, value), 0)
 	}
 	c.mu.Unlock()
 	if b == nil {

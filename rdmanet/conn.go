@@ -20,10 +20,12 @@ type Conn struct {
 	order         byteOrder // of words, and of entries written to the peer's table
 	peerTable     sge
 	extended      bool
-	chunk         int    // bytes of the largest message sent
+	immediate     bool   // words go as immediate data
 	stage         *stage // nil if the transport takes all data inline
 
 	slots slots // belongs to the driver
+
+	closing atomic.Bool // Close is nearly done; memory is to be released
 
 	behind bool // belongs to the holder of the write side: what was posted before may not all have been taken by the host
 
@@ -37,6 +39,9 @@ type Conn struct {
 	ring ring
 	in   inbound
 	out  outbound
+
+	remoteMem, localMem memory // ring and table, which the peer writes; slots and stage. For a transport that works on memory
+	released            bool   // and must not be touched
 
 	driver                         *side // whose call has the right to wait for the queue pair, and to poll it
 	closed, readClosed             bool

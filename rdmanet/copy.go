@@ -10,7 +10,7 @@ var (
 // WriteTo writes what is read to w, until io.EOF, without copying it to a buffer in between.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
 	c.rd.lock.Lock()
-	defer c.rd.lock.Unlock()
+	defer c.doneReading()
 	for {
 		c.mu.Lock()
 		err := c.awaitData(nil, false)

@@ -9,12 +9,12 @@ import (
 )
 
 func newOutbound(credits uint16, ring sge, extended, wholeRing bool) *outbound {
-	o := &outbound{placed: true}
+	o := &outbound{placed: true, table: make([]byte, tableLen)}
 	peer := &connData{credits: credits, ring: ring}
 	if extended {
 		peer.ext = &extension{wholeRing: wholeRing}
 	}
-	o.start(peer, littleEndian, extended)
+	o.start(peer, littleEndian, extended, false)
 	return o
 }
 

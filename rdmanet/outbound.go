@@ -15,25 +15,26 @@ type outbound struct {
 
 	// table is where the peer writes. With a transport that places by software, filled marks the bytes of each
 	// entry that have arrived since it was last taken over.
-	table  [tableEntries * sgeLen]byte
+	table  []byte
 	filled [tableEntries]uint16
 	placed bool
 	order  byteOrder // of the entries
 }
 
+const tableLen = tableEntries * sgeLen
+
 const allFilled = 1<<sgeLen - 1
 
 // start sets what the peer told when it connected.
-func (o *outbound) start(peer *connData, order byteOrder, extended bool) {
+func (o *outbound) start(peer *connData, order byteOrder, extended, immediate bool) {
 	o.limit, o.credits, o.order = peer.credits, peer.credits, order
 	o.target[0], o.next = peer.ring, 1
-	if !extended {
+	if !extended && !immediate {
 		// A plain rsocket has as many receives as it gives credits, none for words that need no credit. iWARP cannot
-		// repeat a Send that finds no receive, so some credits must stay unused.
+		// repeat a Send that finds no receive, as InfiniBand does, so some credits must stay unused.
 		o.reserve = reserve(o.credits)
-		return
 	}
-	if peer.ext.wholeRing {
+	if extended && peer.ext.wholeRing {
 		second := peer.ring
 		second.addr += uint64(second.length)
 		o.target[1], o.next = second, 0

@@ -33,6 +33,8 @@ type setting struct {
 	client, server rdmanet.Config
 	restricted     bool // both ends see a transport that needs memory for all it sends and receives
 	shallow        bool // its send queue takes few requests at a time
+	device         bool // it is a restricted transport that brings the memory
+	immediate      bool // it is a device, with RDMA Write with Immediate
 	revision       int  // of MPA
 }
 
@@ -47,6 +49,9 @@ var settings = []setting{
 	{name: "restricted", restricted: true},
 	{name: "shallow", restricted: true, shallow: true},
 	{name: "restricted plain", restricted: true, client: rdmanet.Config{Plain: true}},
+	{name: "device", device: true},
+	{name: "immediate", immediate: true},
+	{name: "immediate plain", immediate: true, server: rdmanet.Config{Plain: true, RingSize: 8192, Credits: 16}},
 }
 
 // restricted is a queue pair as an RNIC's is: it places into memory only, and takes little data inline.
@@ -82,22 +87,31 @@ func (q restricted) PostSend(wrs []transport.SendWR) (int, error) {
 	return q.QueuePair.PostSend(wrs)
 }
 
-type restrictedConnector struct {
+type otherConnector struct {
 	transport.Connector
-	shallow bool
+	qp transport.QueuePair
 }
 
-func (c restrictedConnector) QueuePair() transport.QueuePair {
-	return restricted{c.Connector.QueuePair(), c.shallow}
-}
+func (c otherConnector) QueuePair() transport.QueuePair { return c.qp }
 
-type restrictedRequest struct {
+type otherRequest struct {
 	transport.Request
-	shallow bool
+	qp transport.QueuePair
 }
 
-func (r restrictedRequest) QueuePair() transport.QueuePair {
-	return restricted{r.Request.QueuePair(), r.shallow}
+func (r otherRequest) QueuePair() transport.QueuePair { return r.qp }
+
+// over returns the queue pair that a setting puts over qp.
+func (s *setting) over(qp transport.QueuePair) transport.QueuePair {
+	switch {
+	case s.immediate:
+		return newImmediate(qp)
+	case s.device:
+		return newDevice(qp)
+	case s.restricted:
+		return restricted{qp, s.shallow}
+	}
+	return qp
 }
 
 // A below is an iWARP connection in the making over loopback, with the TCP connections that carry it.
@@ -116,14 +130,12 @@ func prepare(t testing.TB, s setting, o *transport.Options) below {
 	n := below{k: k, tcpA: a, tcpB: b}
 	n.accept = func() (transport.Request, error) {
 		r, err := t2.Server(testContext(t), b, o)
-		if err == nil && s.restricted {
-			r = restrictedRequest{r, s.shallow}
+		if err != nil {
+			return nil, err
 		}
-		return r, err
+		return otherRequest{r, s.over(r.QueuePair())}, nil
 	}
-	if s.restricted {
-		n.k = restrictedConnector{k, s.shallow}
-	}
+	n.k = otherConnector{k, s.over(k.QueuePair())}
 	return n
 }
 

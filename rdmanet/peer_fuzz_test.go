@@ -25,8 +25,8 @@ func FuzzPeer(f *testing.F) {
 		c := &Conn{extended: true}
 		c.ring.size, c.ring.granted = size, size
 		c.in.start(sge{length: size}, 16, 2, true)
-		c.out.placed = true
-		c.out.start(&connData{credits: 16, ring: sge{addr: 1 << 20, length: 64}, ext: &extension{}}, littleEndian, true)
+		c.out.placed, c.out.table = true, make([]byte, tableLen)
+		c.out.start(&connData{credits: 16, ring: sge{addr: 1 << 20, length: 64}, ext: &extension{}}, littleEndian, true, false)
 		next := func(n int) []byte {
 			p := make([]byte, n)
 			b = b[copy(p, b):]

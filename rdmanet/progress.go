@@ -155,22 +155,21 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 	c.mu.Lock()
 	for i := range wc {
 		w := &wc[i]
-		if w.Opcode != transport.OpRecv {
+		if !isReceive(w) {
 			if c.stage != nil && w.Status == transport.StatusSuccess {
 				c.stage.sent(w.ID)
 				c.wr.rouse()
 			}
 			continue
 		}
-		if o.lost = w.Status == transport.StatusFlushed; o.lost || c.peerDisconnected {
+		if o.lost = w.Status == transport.StatusFlushed; o.lost || c.peerDisconnected || c.released {
 			break
 		}
-		if w.Status != transport.StatusSuccess || w.Bytes != wordLen {
-			o.err = &protocolError{"message is not one word of 4 bytes"}
-			break
+		var m word
+		if m, o.err = c.received(w); o.err == nil {
+			o.err = c.message(m)
 		}
-		mem, _ := c.slots.slot(w.ID)
-		if o.err = c.message(word(c.order.uint32(mem))); o.err != nil {
+		if o.err != nil {
 			break
 		}
 		done++
@@ -183,13 +182,33 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 	o.due = c.grantDue(2)
 	c.mu.Unlock()
 	for i := 0; done > 0; i++ {
-		if wc[i].Opcode == transport.OpRecv {
+		if isReceive(&wc[i]) {
 			done--
 			// It fails only when the queue pair has ended, which the next completions tell.
 			c.slots.used(c.qp, wc[i].ID)
 		}
 	}
 	return o
+}
+
+func isReceive(w *transport.Completion) bool {
+	return w.Opcode == transport.OpRecv || w.Opcode == transport.OpRecvImmediate
+}
+
+// received returns the word that came with a receive. The caller holds mu.
+func (c *Conn) received(w *transport.Completion) (word, error) {
+	switch {
+	case w.Status != transport.StatusSuccess:
+		return 0, &protocolError{"message is not one word of 4 bytes"}
+	case c.immediate != (w.Opcode == transport.OpRecvImmediate):
+		return 0, &protocolError{"word comes in the wrong kind of message"}
+	case c.immediate:
+		return word(w.Immediate), nil
+	case w.Bytes != wordLen:
+		return 0, &protocolError{"message is not one word of 4 bytes"}
+	}
+	mem, _ := c.slots.slot(w.ID)
+	return word(c.order.uint32(mem)), nil
 }
 
 // message acts on a word from the peer. It returns what is wrong with it. The caller holds mu.

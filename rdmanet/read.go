@@ -12,7 +12,7 @@ import (
 // the connection is closed.
 func (c *Conn) Read(b []byte) (int, error) {
 	c.rd.lock.Lock()
-	defer c.rd.lock.Unlock()
+	defer c.doneReading()
 	n, err := c.read(b)
 	if err != nil && err != io.EOF {
 		err = c.opError("read", err)

@@ -11,6 +11,7 @@ import (
 const (
 	batchMessages = 8
 	batchBytes    = 128 << 10 // the transport copies what cannot be sent at once
+	firstStaged   = 8 << 10   // a device sends while what follows is copied; each batch is twice the last
 )
 
 // A batch is a row of work requests that are posted together, with the memory of their words.
@@ -21,13 +22,17 @@ type batch struct {
 	w     int
 	entry [sgeLen]byte
 	data  int // bytes of stream
+
+	staged [batchMessages]struct{ to, from []byte } // to be copied before b is posted
+	s      int
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
 func (b *batch) release() {
 	clear(b.wrs[:b.n])
-	b.n, b.w, b.data = 0, 0, 0
+	clear(b.staged[:b.s])
+	b.n, b.w, b.data, b.s = 0, 0, 0, 0
 	batches.Put(b)
 }
 
@@ -36,15 +41,44 @@ func (b *batch) add(wr transport.SendWR) {
 	b.n++
 }
 
-// addWord adds a Send of w. A stage needs to be told when it, and what was posted before it, is sent; id is for that.
-func (c *Conn) addWord(b *batch, w word, flags transport.Flags, id uint64) {
+// fill copies what is to be sent from the stage there.
+func (b *batch) fill() {
+	for _, m := range b.staged[:b.s] {
+		copy(m.to, m.from)
+	}
+}
+
+// addWord adds w. It goes as a Send, or as an RDMA Write with Immediate of nothing.
+func (c *Conn) addWord(b *batch, w word, flags transport.Flags) {
+	c.addMessage(b, transport.SendWR{Flags: flags}, w, 0)
+}
+
+// addMessage adds an RDMA Write and the word behind it, as one request or as two. A Write of nothing to nowhere is left out. Staged is
+// how many bytes of the stage it takes. The caller holds sendMu and mu.
+func (c *Conn) addMessage(b *batch, wr transport.SendWR, w word, staged int) {
+	flags := wr.Flags &^ transport.Inline
+	if c.immediate {
+		wr.Opcode, wr.Immediate = transport.OpWriteImmediate, uint32(w)
+		if len(wr.Data) == 0 {
+			wr.Flags |= transport.Inline
+		}
+		id, signal := c.stage.posted(1, staged)
+		wr.ID = id
+		wr.Flags |= signal
+		b.add(wr)
+		return
+	}
+	entries := 1
+	if len(wr.Data) > 0 {
+		entries = 2
+		wr.Opcode = transport.OpWrite
+		b.add(wr)
+	}
 	mem := b.words[b.w][:]
 	b.w++
 	c.order.putUint32(mem, uint32(w))
-	if c.stage != nil {
-		flags |= transport.Signaled
-	}
-	b.add(transport.SendWR{ID: id, Opcode: transport.OpSend, Flags: transport.Inline | flags, Data: mem})
+	id, signal := c.stage.posted(entries, staged)
+	b.add(transport.SendWR{ID: id, Opcode: transport.OpSend, Flags: transport.Inline | flags | signal, Data: mem})
 }
 
 // grantDue reports whether the peer should be told of space or credits. With part 2 that is when it pays a message of its own.
@@ -64,47 +98,52 @@ func (c *Conn) grantDue(part uint64) bool {
 // still on its way to us. So a plain rsocket is told of space and credits only when it cannot go on without. The first
 // time it is told at once: it may wait for that.
 func (c *Conn) peerMayBeGone() bool {
-	return !c.extended && c.in.arrived > 0 && !c.ring.full() && c.in.left() > uint64(reserve(uint16(c.in.window)))
+	return !c.extended && !c.immediate && c.in.arrived > 0 && !c.ring.full() && c.in.left() > uint64(reserve(uint16(c.in.window)))
 }
 
 // addGrant adds what tells the peer of space and credits. The caller holds sendMu and mu.
 func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 	g := c.in.grant()
-	entries := 1
+	wr := transport.SendWR{Flags: flags}
 	if g.space.length > 0 {
-		entries = 2
 		c.ring.grant(uint64(g.space.length))
 		c.order.putSGE(b.entry[:], g.space)
-		b.add(transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline | flags, Data: b.entry[:],
-			RemoteSTag: c.peerTable.key, RemoteOffset: c.peerTable.addr + g.entry})
+		wr.Flags |= transport.Inline
+		wr.Data, wr.RemoteSTag, wr.RemoteOffset = b.entry[:], c.peerTable.key, c.peerTable.addr+g.entry
 	}
-	c.addWord(b, makeWord(opLimit, uint32(g.limit)), flags, c.stage.control(entries))
+	c.addMessage(b, wr, makeWord(opLimit, uint32(g.limit)), 0)
 }
 
 // addData adds messages with the first bytes of p, as many as the peer and the batch have room for, and returns the number of
 // bytes. The caller holds sendMu and mu.
 func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
-	limit := min(len(p), batchBytes)
-	for messages := 0; n < limit && messages < batchMessages; messages++ {
-		data := p[n:min(limit, n+c.chunk)]
-		wr := transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline | flags}
+	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
+		data := p[n:min(len(p), n+maxChunk)]
+		inline := c.stage == nil || len(data) <= c.stage.inline
 		if c.stage != nil {
-			wr.Flags &^= transport.Inline
-			wr.Region = c.stage.region
-			data = data[:min(len(data), c.stage.room())]
+			if !c.stage.ready(len(data)) {
+				break
+			}
+			if !inline {
+				data = data[:min(len(data), c.stage.room())]
+			}
 		}
 		to := c.out.take(len(data))
 		if to.length == 0 {
 			break
 		}
 		data = data[:to.length]
-		id := uint64(0)
-		if c.stage != nil {
-			data, id = c.stage.add(data)
+		wr := transport.SendWR{Flags: flags, RemoteSTag: to.key, RemoteOffset: to.addr, Data: data}
+		staged := 0
+		if inline {
+			wr.Flags |= transport.Inline
+		} else {
+			staged = len(data)
+			wr.Data, wr.Region = c.stage.take(staged), c.stage.region
+			b.staged[b.s].to, b.staged[b.s].from = wr.Data, data
+			b.s++
 		}
-		wr.Data, wr.RemoteSTag, wr.RemoteOffset = data, to.key, to.addr
-		b.add(wr)
-		c.addWord(b, makeWord(opData, to.length), flags, id)
+		c.addMessage(b, wr, makeWord(opData, to.length), staged)
 		n += len(data)
 	}
 	return n

@@ -9,10 +9,7 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-const (
-	plainChunk    = 64 << 10 // rsockets sends no more in one message
-	extendedChunk = 64 << 10
-)
+const maxChunk = 64 << 10 // bytes of the largest message; rsockets sends no more in one either
 
 // Client makes a connection of k, on the active side. It prepares the queue pair, connects and checks what the peer says.
 // A nil cfg means the defaults. After an error everything is closed.
@@ -26,11 +23,13 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	answer, err := k.Connect(ctx, own.append(nil))
 	if err != nil {
 		k.Close()
+		c.release()
 		return nil, err
 	}
 	peer, err := parseConnData(answer)
 	if err != nil {
 		c.qp.Abort()
+		c.release()
 		return nil, err
 	}
 	c.start(peer, own)
@@ -79,50 +78,93 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 	own := c.connData(peer.order, peer.ext != nil && !conf.Plain)
 	c.start(peer, own)
 	if err := r.Accept(ctx, own.append(nil)); err != nil {
+		c.release()
 		return nil, err
 	}
 	c.connected(conf, peer)
 	return c, nil
 }
 
-// newConn registers the memory of a connection and posts its receives.
+// newConn registers the memory of a connection and posts its receives. After an error the memory is given back.
 func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 	placers, virtual := qp.(transport.PlacerRegistrar)
 	conf, err := cfg.withDefaults(virtual)
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &Conn{qp: qp, linger: -1}
 	a := qp.Attributes()
-	c.ring.size = uint64(conf.RingSize)
-	c.ring.granted = c.ring.size / 2
-	var ring, table transport.MemoryRegion
-	if virtual {
-		ring, err = placers.RegisterPlacer(c.ring.size, (*ringPlacer)(c))
-		if err == nil {
-			c.out.placed = true
-			table, err = placers.RegisterPlacer(uint64(len(c.out.table)), (*tablePlacer)(c))
-		}
-	} else {
-		c.ring.mem = make([]byte, conf.RingSize)
-		ring, err = qp.RegisterMemory(c.ring.mem, transport.RemoteWrite|transport.CallerDriven)
-		if err == nil {
-			table, err = qp.RegisterMemory(c.out.table[:], transport.RemoteWrite|transport.CallerDriven)
-		}
-	}
-	if err != nil {
-		return nil, nil, errors.Wrap(err, "register memory of the stream")
-	}
-	c.in.ring = sge{addr: ring.Base(), key: ring.STag(), length: uint32(c.ring.size)}
-	c.out.own = sge{addr: table.Base(), key: table.STag(), length: tableEntries}
-	if c.stage, err = newStage(qp, a); err != nil {
-		return nil, nil, err
-	}
+	c := &Conn{qp: qp, linger: -1, immediate: a.Immediate}
+	c.slots.bare = a.Immediate
 	start := startWindow
 	if cfg != nil && cfg.Credits != 0 {
 		start = conf.Credits
 	}
-	return c, &conf, c.slots.init(qp, start, conf.Credits, a.RecvDepth)
+	if err := c.slots.plan(start, conf.Credits, a.RecvDepth); err != nil {
+		return nil, nil, err
+	}
+	if c.stage, err = newStage(a); err != nil {
+		return nil, nil, err
+	}
+	c.ring.size = uint64(conf.RingSize)
+	c.ring.granted = c.ring.size / 2
+	if virtual {
+		err = c.registerPlacers(placers)
+	} else {
+		err = c.allocateBuffers()
+	}
+	if err == nil {
+		err = c.slots.open(qp)
+	}
+	if err != nil {
+		c.release()
+		return nil, nil, err
+	}
+	return c, &conf, nil
+}
+
+// registerPlacers makes the ring and the table reachable where a transport places by software.
+func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
+	c.out.table, c.out.placed = make([]byte, tableLen), true
+	ring, err := qp.RegisterPlacer(c.ring.size, (*ringPlacer)(c))
+	if err != nil {
+		return errors.Wrap(err, "register the ring")
+	}
+	table, err := qp.RegisterPlacer(tableLen, (*tablePlacer)(c))
+	if err != nil {
+		return errors.Wrap(err, "register the table")
+	}
+	c.in.ring = sge{addr: ring.Base(), key: ring.STag(), length: uint32(c.ring.size)}
+	c.out.own = sge{addr: table.Base(), key: table.STag(), length: tableEntries}
+	return nil
+}
+
+// allocateBuffers makes two regions: the peer can write to the ring and the table, and to nothing else.
+func (c *Conn) allocateBuffers() (err error) {
+	size := int(c.ring.size)
+	c.remoteMem, err = allocate(c.qp, size+tableLen, transport.RemoteWrite|transport.CallerDriven)
+	if err != nil {
+		return errors.Wrap(err, "register ring and table")
+	}
+	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:]
+	c.in.ring = sge{addr: c.remoteMem.region.Base(), key: c.remoteMem.region.STag(), length: uint32(size)}
+	c.out.own = sge{addr: c.in.ring.addr + uint64(size), key: c.in.ring.key, length: tableEntries}
+	n := c.slots.size()
+	total := n
+	if c.stage != nil {
+		total += stageSize
+	}
+	if total == 0 {
+		return nil
+	}
+	c.localMem, err = allocate(c.qp, total, transport.LocalWrite)
+	if err != nil {
+		return errors.Wrap(err, "register receive slots and send buffer")
+	}
+	c.slots.use(c.localMem.part(0, n))
+	if c.stage != nil {
+		c.stage.memory = c.localMem.part(n, total)
+	}
+	return nil
 }
 
 // connData returns what the peer is told of this end.
@@ -141,13 +183,11 @@ func (c *Conn) start(peer, own *connData) {
 	defer c.mu.Unlock()
 	c.extended = peer.ext != nil && own.ext != nil
 	c.order, c.peerTable = peer.order, peer.table
-	c.chunk = plainChunk
 	if c.extended {
-		c.chunk = extendedChunk
 		c.ring.grant(c.ring.size / 2)
 	}
 	c.in.start(c.in.ring, c.slots.window, peer.table.length, c.extended)
-	c.out.start(peer, own.order, c.extended)
+	c.out.start(peer, own.order, c.extended, c.immediate)
 }
 
 // connected completes the connection once the queue pair is in operation.

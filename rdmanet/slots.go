@@ -15,15 +15,16 @@ const (
 	minRepost    = 16
 )
 
-// Slots are the receive buffers, one word each. They are posted again in rows: a row is cheap to post and to hold.
+// Slots are the receives, with memory for one word each. They are posted again in rows: a row is cheap to post and to hold.
 //
 // Unless their number was asked for, a connection starts with few of them, and gets the rest when it turns out to carry many
 // small messages.
 type slots struct {
-	slabs  [2][]byte
-	region [2]transport.MemoryRegion
-	window uint64 // messages that may be under way with what is posted
-	most   uint64 // the same once grown
+	bare   bool      // words come as immediate data, so receives need no memory
+	slabs  [2]memory // of the receives posted at the start, and of those posted since
+	start  uint64    // number of the former
+	window uint64    // messages that may be under way with what is posted
+	most   uint64    // the same once grown
 
 	first, count uint64 // IDs that wait to be posted again
 	batch        uint64 // how many may
@@ -35,8 +36,9 @@ func slotsFor(window uint64) uint64 { return window + controlSlots + repostBatch
 
 func repostBatch(window uint64) uint64 { return max(minRepost, window/8) }
 
-// init registers and posts the slots for the first start messages of window, as far as the receive queue's depth allows.
-func (s *slots) init(qp transport.QueuePair, start, window, depth int) error {
+// plan settles the number of slots: those for start messages at first, those for window in the end, as far as the receive
+// queue's depth allows.
+func (s *slots) plan(start, window, depth int) error {
 	most := uint64(max(window, 1))
 	for slotsFor(most) > uint64(depth) {
 		if most /= 2; most == 0 {
@@ -51,16 +53,36 @@ func (s *slots) init(qp transport.QueuePair, start, window, depth int) error {
 	}
 	s.most, s.window = most, min(most, uint64(start))
 	s.batch = repostBatch(s.window)
-	return s.add(qp, 0, slotsFor(s.window))
+	s.start = slotsFor(s.window)
+	return nil
 }
+
+// size returns how many bytes of memory all slots take.
+func (s *slots) size() int {
+	if s.bare {
+		return 0
+	}
+	return wordLen * int(slotsFor(s.most))
+}
+
+// use gives s memory of its size. Without, it gets its own when it posts.
+func (s *slots) use(m memory) {
+	if s.bare {
+		return
+	}
+	n := wordLen * int(s.start)
+	s.slabs = [2]memory{m.part(0, n), m.part(n, s.size())}
+}
+
+// open posts the slots of the start.
+func (s *slots) open(qp transport.QueuePair) error { return s.add(qp, 0, 0, s.start) }
 
 // grow posts the remaining slots. It reports whether the window is larger now.
 func (s *slots) grow(qp transport.QueuePair) bool {
 	if s.window == s.most {
 		return false
 	}
-	have := uint64(len(s.slabs[0]) / wordLen)
-	if s.add(qp, 1, slotsFor(s.most)-have) != nil {
+	if s.add(qp, 1, s.start, slotsFor(s.most)-s.start) != nil {
 		s.most = s.window
 		return false
 	}
@@ -69,27 +91,27 @@ func (s *slots) grow(qp transport.QueuePair) bool {
 	return true
 }
 
-func (s *slots) add(qp transport.QueuePair, slab int, n uint64) error {
-	mem := make([]byte, n*wordLen)
-	region, err := qp.RegisterMemory(mem, transport.LocalWrite)
-	if err != nil {
-		return errors.Wrap(err, "register receive slots")
-	}
-	s.slabs[slab], s.region[slab] = mem, region
-	id := uint64(0)
-	if slab == 1 {
-		id = uint64(len(s.slabs[0]) / wordLen)
+// add posts n slots with IDs from id on, and sees to their memory.
+func (s *slots) add(qp transport.QueuePair, slab int, id, n uint64) (err error) {
+	if !s.bare && s.slabs[slab].region == nil {
+		s.slabs[slab], err = allocate(qp, int(n)*wordLen, transport.LocalWrite)
+		if err != nil {
+			return errors.Wrap(err, "register receive slots")
+		}
 	}
 	return s.post(qp, id, n)
 }
 
 // slot returns the memory of a receive.
 func (s *slots) slot(id uint64) ([]byte, transport.MemoryRegion) {
-	slab := 0
-	if n := uint64(len(s.slabs[0]) / wordLen); id >= n {
-		slab, id = 1, id-n
+	if s.bare {
+		return nil, nil
 	}
-	return s.slabs[slab][id*wordLen:][:wordLen], s.region[slab]
+	slab := &s.slabs[0]
+	if id >= s.start {
+		slab, id = &s.slabs[1], id-s.start
+	}
+	return slab.b[id*wordLen:][:wordLen], slab.region
 }
 
 type recvBatch [64]transport.RecvWR

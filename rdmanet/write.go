@@ -37,8 +37,12 @@ func (c *Conn) write(b []byte) (n int, err error) {
 			return 0, err
 		}
 	}
+	most := batchBytes
+	if c.stage != nil {
+		most = firstStaged
+	}
 	for {
-		batch, deadline, err := c.prepare(b[n:])
+		batch, deadline, err := c.prepare(b[n:min(len(b), n+most)])
 		if batch == nil {
 			return n, err
 		}
@@ -48,6 +52,7 @@ func (c *Conn) write(b []byte) (n int, err error) {
 			return n, c.settle()
 		}
 		n += data
+		most = min(2*most, batchBytes)
 		if c.giveWanted.Load() {
 			c.give()
 		}
@@ -82,7 +87,7 @@ func (c *Conn) prepare(p []byte) (*batch, time.Time, error) {
 			}
 			return nil, time.Time{}, err
 		}
-		if c.out.ready() && (c.stage == nil || c.stage.room() > 0) {
+		if c.out.ready() && (c.stage == nil || c.stage.ready(len(p))) {
 			break
 		}
 		c.sendMu.Unlock()
@@ -115,6 +120,7 @@ func (c *Conn) prepare(p []byte) (*batch, time.Time, error) {
 	c.wr.draining.Store(c.stage == nil)
 	deadline := c.wr.deadline
 	c.mu.Unlock()
+	b.fill()
 	return b, deadline, nil
 }
 

@@ -1,0 +1,57 @@
+package rdmanet
+
+import "github.com/rdmanet/iwarp/transport"
+
+// A memory is registered with a queue pair. The zero memory is none.
+type memory struct {
+	b      []byte
+	region transport.MemoryRegion
+}
+
+// allocate registers n bytes of new memory, which the queue pair brings if it can.
+func allocate(qp transport.QueuePair, n int, access transport.Access) (m memory, err error) {
+	if a, ok := qp.(transport.MemoryAllocator); ok {
+		m.b, m.region, err = a.AllocateMemory(n, access)
+		return m, err
+	}
+	m.b = make([]byte, n)
+	m.region, err = qp.RegisterMemory(m.b, access)
+	return m, err
+}
+
+// part returns the bytes from i to j, which reach as far as the region does: some transports find their place by that.
+func (m memory) part(i, j int) memory { return memory{m.b[i:j], m.region} }
+
+// free ends the use of the memory. What was posted to be sent from it is still sent.
+func (m memory) free() {
+	if m.region != nil {
+		m.region.Deregister()
+	}
+}
+
+// release gives all memory back once the connection is closed. While a call uses the ring nothing happens; it calls release
+// when it is done.
+func (c *Conn) release() {
+	if !c.rd.lock.TryLock() {
+		return
+	}
+	c.sendMu.Lock() // no request is on its way to the send queue
+	c.mu.Lock()
+	c.ring.release()
+	remote, local := c.remoteMem, c.localMem
+	c.remoteMem, c.localMem = memory{}, memory{}
+	c.released = true
+	c.mu.Unlock()
+	c.sendMu.Unlock()
+	c.rd.lock.Unlock()
+	remote.free()
+	local.free()
+}
+
+// doneReading lets go of the side that reads.
+func (c *Conn) doneReading() {
+	c.rd.lock.Unlock()
+	if c.closing.Load() {
+		c.release()
+	}
+}
