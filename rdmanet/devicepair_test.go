@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -15,6 +16,9 @@ type device struct {
 	mu    sync.Mutex
 	sends []transport.SendWR
 	recvs []transport.RecvWR
+
+	regions atomic.Int32       // that are not given back
+	access  []transport.Access // that they were asked for with
 }
 
 func newDevice(qp transport.QueuePair) *device { return &device{restricted: restricted{QueuePair: qp}} }
@@ -33,17 +37,21 @@ func (d *device) AllocateMemory(n int, access transport.Access) ([]byte, transpo
 		unmapPages(b)
 		return nil, nil, err
 	}
-	return b, &deviceRegion{MemoryRegion: r, b: b}, nil
+	d.regions.Add(1)
+	d.access = append(d.access, access)
+	return b, &deviceRegion{MemoryRegion: r, b: b, d: d}, nil
 }
 
 type deviceRegion struct {
 	transport.MemoryRegion
 	b []byte
+	d *device
 }
 
 // Deregister is allowed after Close, when the transport below has forgotten the region.
 func (r *deviceRegion) Deregister() error {
 	r.MemoryRegion.Deregister()
+	r.d.regions.Add(-1)
 	return unmapPages(r.b)
 }
 

@@ -51,7 +51,7 @@ var settings = []setting{
 	{name: "restricted plain", restricted: true, client: rdmanet.Config{Plain: true}},
 	{name: "device", device: true},
 	{name: "immediate", immediate: true},
-	{name: "immediate plain", immediate: true, server: rdmanet.Config{Plain: true, RingSize: 8192, Credits: 16}},
+	{name: "immediate plain", immediate: true, server: rdmanet.Config{Plain: true}},
 }
 
 // restricted is a queue pair as an RNIC's is: it places into memory only, and takes little data inline.
