@@ -37,6 +37,7 @@ type config struct {
 	port, count, size          int
 	verbose, validate          bool
 	crc, invalidate            bool
+	revision                   int
 	stdout, stderr             io.Writer
 }
 
@@ -71,6 +72,7 @@ func (c *config) parse(args []string) error {
 	f.BoolVar(&c.verbose, "v", false, "print the data")
 	f.BoolVar(&c.validate, "V", false, "client: compare the data that comes back")
 	f.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
+	f.IntVar(&c.revision, "mpa", 2, "MPA `revision` to offer, or as a server the newest to accept: 1 or 2")
 	f.BoolVar(&c.invalidate, "i", false, "Send with Invalidate revokes the sink after each ping; not in the C program, needed on both ends")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -84,6 +86,8 @@ func (c *config) parse(args []string) error {
 		return errors.New("the client needs the server's address: -a")
 	case c.size < minSize || c.size > maxSize:
 		return fmt.Errorf("size %d is out of range: %d to %d", c.size, minSize, maxSize)
+	case c.revision != 1 && c.revision != 2:
+		return fmt.Errorf("there is no MPA revision %d: 1 or 2", c.revision)
 	case c.count < 0:
 		return fmt.Errorf("count %d is negative", c.count)
 	case c.port < 0 || c.port > 65535:
@@ -93,7 +97,7 @@ func (c *config) parse(args []string) error {
 }
 
 func (c *config) run(ctx context.Context) error {
-	t := soft.New(nil)
+	t := soft.New(&soft.Config{Revision: c.revision})
 	addr, err := resolve(c.address, c.port)
 	if err != nil {
 		return err

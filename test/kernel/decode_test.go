@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -59,7 +58,6 @@ func TestDecode(t *testing.T) {
 func capture(t *testing.T, host *place, file string, port int) (stop func()) {
 	tcpdump, err := exec.LookPath("tcpdump")
 	require.NoError(t, err)
-	const sigint = 2
 	p := host.start(t, tcpdump, "-i", "lo", "-n", "-Z", "root", "-U", "--immediate-mode", "-B", "65536", "-s", "0", "-w", file, "tcp", "port", strconv.Itoa(port))
 	require.NoError(t, p.WaitOutput("listening on"))
 	return func() {
@@ -77,34 +75,4 @@ func capture(t *testing.T, host *place, file string, port int) (stop func()) {
 		succeeds(t, p)
 		require.Contains(t, p.Stderr(), "0 packets dropped by kernel")
 	}
-}
-
-func checkCapture(t *testing.T, pcap string, crc bool, sees []string) {
-	faults := tshark(t, pcap, "-Y", "_ws.malformed || _ws.expert.severity == error")
-	require.Empty(t, faults)
-	text := tshark(t, pcap, "-V", "-O", "iwarp_mpa,iwarp_ddp_rdmap")
-	for _, what := range sees {
-		require.Regexp(t, `= OpCode: `+what+` \(`, text)
-	}
-	fpdus := strings.Count(text, "ULPDU length: ")
-	require.Positive(t, fpdus)
-	good := strings.Count(text, " (Good CRC32)")
-	require.NotContains(t, text, "Bad CRC32")
-	want := 0
-	if crc {
-		want = fpdus
-	}
-	require.Equal(t, want, good, "good CRCs of %d FPDUs", fpdus)
-	t.Logf("%d FPDUs, %d good CRCs", fpdus, good)
-}
-
-// tshark runs it on a capture. rpcordma claims some short Sends for itself, and then calls them malformed.
-func tshark(t *testing.T, pcap string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("tshark", append([]string{"-n", "--disable-protocol", "rpcordma", "-r", pcap}, args...)...)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	require.NoError(t, err, stderr.String())
-	return string(out)
 }

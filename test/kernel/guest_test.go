@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -33,8 +34,10 @@ const (
 	guestPorts = 64
 
 	bootLimit = 3 * time.Minute // preparation included when the cache is there
-	vmLimit   = 20 * time.Minute
+	vmLimit   = 40 * time.Minute
 	cellLimit = 30 * time.Second
+
+	groupLimit = 5 * time.Minute // for the tests that share a capture
 )
 
 // A guest is the virtual machine, one for all tests.
@@ -45,6 +48,7 @@ type guest struct {
 	exited  chan struct{}
 	forward []int // host's port for each of the guest's, from firstPort on
 	used    int
+	release string // of the kernel
 }
 
 var boot struct {
@@ -63,20 +67,16 @@ func theGuest(t *testing.T) *guest {
 }
 
 func bootGuest() (*guest, error) {
-	prep := exec.Command("./vm", "prepare")
-	if out, err := prep.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("vm prepare: %w\n%s", err, out)
-	}
 	ports, err := freePorts(1 + guestPorts)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy", "-m", "veth",
+	args := []string{"-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy", "-m", "veth", "-m", "sch_netem",
 		"-p", fmt.Sprintf("%d:%d", ports[0], agentPort)}
 	for i, p := range ports[1:] {
 		args = append(args, "-p", fmt.Sprintf("%d:%d", p, firstPort+i))
 	}
-	for _, name := range []string{"guestd", "go-rping", "go-rstream", "ports.test"} {
+	for _, name := range guestPrograms {
 		args = append(args, "-f", filepath.Join(bin, name))
 	}
 	if *consoleFlag {
@@ -112,7 +112,26 @@ func bootGuest() (*guest, error) {
 		g.stop()
 		return nil, fmt.Errorf("%w\n%s", err, g.stderr)
 	}
+	if err := g.setUp(); err != nil {
+		g.stop()
+		return nil, err
+	}
 	return g, nil
+}
+
+// setUp gives the guest the addresses of the routes.
+func (g *guest) setUp() error {
+	ctx, cancel := context.WithTimeout(context.Background(), cellLimit)
+	defer cancel()
+	p, err := g.Start(ctx, "sh", "-ec", routeInit+"; uname -r")
+	if err != nil {
+		return err
+	}
+	if exit, err := p.Wait(); err != nil || exit != 0 {
+		return fmt.Errorf("set up the guest: status %d, %w: %s", exit, err, p.Stderr())
+	}
+	g.release = strings.TrimSpace(p.Stdout())
+	return nil
 }
 
 // awaitBoot waits until the guest takes commands. Its port answers before that, as qemu listens on it.
@@ -159,12 +178,13 @@ func (g *guest) port() (inside, outside int) {
 	return firstPort + n, g.forward[n]
 }
 
-// awaitListener waits until siw listens on the port.
-func (g *guest) awaitListener(t *testing.T, server *agent.Process, port int) {
+// awaitListener waits until siw listens on the server's port.
+func (g *guest) awaitListener(t *testing.T, server *agent.Process, p pair) {
 	t.Helper()
-	const listen = "0A"
-	want := fmt.Sprintf(":%04X 00000000:0000 %s ", port, listen)
-	eventually(t, server, func() bool { return strings.Contains(g.run(t, "cat", "/proc/net/tcp"), want) })
+	port, err := strconv.Atoi(p.port)
+	require.NoError(t, err)
+	want := regexp.MustCompile(fmt.Sprintf(":%04X 0+:0000 0A ", port))
+	eventually(t, server, func() bool { return want.MatchString(g.run(t, "cat", "/proc/net/tcp", "/proc/net/tcp6")) })
 }
 
 // awaitCM waits until rdma_cm listens on the address: for devices whose listeners are no kernel sockets.
@@ -181,21 +201,6 @@ func eventually(t *testing.T, server *agent.Process, ok func() bool) {
 	for tick := time.NewTicker(50 * time.Millisecond); !ok(); <-tick.C {
 		require.True(t, time.Now().Before(limit), "the server does not listen: %s%s", server.Stdout(), server.Stderr())
 	}
-}
-
-// parameter sets a parameter of siw until the end of the test.
-func (g *guest) parameter(t *testing.T, name string, on bool) {
-	t.Helper()
-	set := func(on bool) {
-		v := "N"
-		if on {
-			v = "Y"
-		}
-		g.run(t, "sh", "-c", fmt.Sprintf("echo %s >/sys/module/siw/parameters/%s", v, name))
-	}
-	was := strings.TrimSpace(g.run(t, "cat", "/sys/module/siw/parameters/"+name)) == "Y"
-	set(on)
-	t.Cleanup(func() { set(was) })
 }
 
 // freePorts returns n ports of the loopback address that nothing listens on at present.

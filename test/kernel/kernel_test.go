@@ -14,6 +14,8 @@ import (
 var (
 	kernelFlag  = flag.Bool("kernel", false, "run the tests that need a virtual machine or captures")
 	consoleFlag = flag.Bool("console", false, "show the guest's console")
+	fullFlag    = flag.Bool("full", false, "run all, and not only a part that covers each option once")
+	interopFlag = flag.String("interop", "", "`file` for the table of results")
 	pcapFlag    = flag.String("pcap", "", "`file` for a capture of what goes between the guest and the host")
 )
 
@@ -36,36 +38,65 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = dir
-	if err := build(); err != nil {
+	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	defer stopGuest()
-	return m.Run()
+	status := m.Run()
+	if *interopFlag != "" {
+		if err := writeInterop(*interopFlag); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return status
 }
 
-// build compiles the programs that the tests run, statically, as the guest has no Go and no library of ours.
-func build() error {
-	for _, p := range []struct{ module, pkg string }{
-		{"../..", "./test/kernel/guestd"},
-		{"../..", "./test/kernel/rstream"},
-		{"../../examples", "./rping"},
-	} {
-		name := filepath.Base(p.pkg)
-		if p.pkg != "./test/kernel/guestd" {
-			name = "go-" + name // beside the C program of the same name
+// A program is one of ours that the guest gets.
+type program struct {
+	name   string
+	module string // folder of its module
+	pkg    string
+	test   bool // the tests of the package
+}
+
+var goPrograms = []program{
+	{"guestd", "../..", "./test/kernel/guestd", false},
+	{"go-rstream", "../..", "./test/kernel/rstream", false},
+	{"go-stream", "../..", "./test/kernel/stream", false},
+	{"go-rping", "../../examples", "./rping", false},
+	{"ports.test", "../..", ".", true},
+}
+
+// guestPrograms are the names of the files that the guest gets from bin.
+var guestPrograms []string
+
+// prepare builds what the tests run.
+func prepare() error {
+	if out, err := exec.Command("./vm", "prepare").CombinedOutput(); err != nil {
+		return fmt.Errorf("vm prepare: %w\n%s", err, out)
+	}
+	for _, p := range goPrograms {
+		out := filepath.Join(bin, p.name)
+		args := []string{"build", "-C", p.module, "-o", out, p.pkg}
+		if p.test {
+			args = []string{"test", "-C", p.module, "-c", "-o", out, p.pkg}
 		}
-		cmd := exec.Command("go", "build", "-C", p.module, "-o", filepath.Join(bin, name), p.pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build of %s: %w\n%s", p.pkg, err, out)
+		if err := compile(exec.Command("go", args...), p.name); err != nil {
+			return err
 		}
 	}
-	cmd := exec.Command("go", "test", "-C", "../..", "-c", "-o", filepath.Join(bin, "ports.test"), ".")
+	return compile(exec.Command("gcc", "-O2", "-Wall", "-Wextra", "-o", filepath.Join(bin, "c-stream"), "cstream/stream.c", "-lrdmacm", "-lpthread"), "c-stream")
+}
+
+// compile runs a compiler. The guest has no Go and no library of ours, so nothing is linked to any.
+func compile(cmd *exec.Cmd, name string) error {
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build of the tests of ports: %w\n%s", err, out)
+		return fmt.Errorf("build of %s: %w\n%s", name, err, out)
 	}
+	guestPrograms = append(guestPrograms, name)
 	return nil
 }
 

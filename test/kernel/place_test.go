@@ -4,12 +4,12 @@ package kernel
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,6 +20,7 @@ import (
 type place struct {
 	name string
 	agent.Client
+	prefix []string // of every command
 }
 
 // theHost is this host, whose programs are started in the same way as the guest's.
@@ -32,13 +33,20 @@ var theHost = sync.OnceValues(func() (*place, error) {
 	return &place{name: "host", Client: agent.Client{Addr: ln.Addr().String()}}, nil
 })
 
-// start starts a program for as long as the test runs.
+// start starts a program for as long as the test runs, and cellLimit at most.
 func (p *place) start(t *testing.T, args ...string) *agent.Process {
+	t.Helper()
+	return p.startFor(t, cellLimit, args...)
+}
+
+// startFor is start with a limit of its own.
+func (p *place) startFor(t *testing.T, limit time.Duration, args ...string) *agent.Process {
 	t.Helper()
 	if p.name == "host" && filepath.Base(args[0]) == args[0] {
 		args[0] = filepath.Join(bin, args[0])
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), cellLimit)
+	args = slices.Concat(p.prefix, args)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	proc, err := p.Start(ctx, args...)
 	if err != nil {
 		cancel()
@@ -67,63 +75,4 @@ func succeeds(t *testing.T, p *agent.Process) string {
 func (p *place) run(t *testing.T, args ...string) string {
 	t.Helper()
 	return succeeds(t, p.start(t, args...))
-}
-
-// A pair tells who runs where, and by which addresses one end finds the other. The C program always runs in the guest.
-type pair struct {
-	goServes bool
-	ours     *place // where our program runs
-	listen   string // the server's address and port in its own place
-	port     string
-	dial     string // the same as the client sees it
-	dialPort string
-}
-
-// pairs runs test for each role of our program and each place of it.
-func pairs(t *testing.T, test func(t *testing.T, g *guest, p func(t *testing.T) pair)) {
-	g := theGuest(t)
-	host, err := theHost()
-	require.NoError(t, err)
-	for _, goServes := range []bool{false, true} {
-		for _, ours := range []*place{&g.place, host} {
-			role := "client"
-			if goServes {
-				role = "server"
-			}
-			t.Run(fmt.Sprintf("go=%s/in=%s", role, ours.name), func(t *testing.T) {
-				test(t, g, func(t *testing.T) pair { return g.newPair(t, goServes, ours) })
-			})
-		}
-	}
-}
-
-func (g *guest) newPair(t *testing.T, goServes bool, ours *place) pair {
-	if goServes && ours.name == "host" {
-		ports, err := freePorts(1)
-		require.NoError(t, err)
-		port := strconv.Itoa(ports[0])
-		return pair{goServes: true, ours: ours, listen: "127.0.0.1", port: port, dial: hostAddr, dialPort: port}
-	}
-	inside, outside := g.port()
-	p := pair{goServes: goServes, ours: ours, listen: guestAddr, port: strconv.Itoa(inside)}
-	p.dial, p.dialPort = p.listen, p.port
-	if ours.name == "host" {
-		p.dial, p.dialPort = "127.0.0.1", strconv.Itoa(outside)
-	}
-	return p
-}
-
-// roles starts the server, waits until it listens, then starts the client. ours and theirs make the arguments.
-func (g *guest) roles(t *testing.T, p pair, ours, theirs func(server bool) []string) (goEnd, cEnd *agent.Process) {
-	t.Helper()
-	if p.goServes {
-		goEnd = p.ours.start(t, ours(true)...)
-		require.NoError(t, goEnd.WaitOutput("listening on"))
-		return goEnd, g.start(t, theirs(false)...)
-	}
-	cEnd = g.start(t, theirs(true)...)
-	port, err := strconv.Atoi(p.port)
-	require.NoError(t, err)
-	g.awaitListener(t, cEnd, port)
-	return p.ours.start(t, ours(false)...), cEnd
 }

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,30 +17,38 @@ const pings = 5
 // The kernel's siw with librdmacm's rping on it, and examples/rping: RDMA Read, RDMA Write and Send, checked byte by byte at the
 // end that pings.
 func TestRping(t *testing.T) {
-	pairs(t, func(t *testing.T, g *guest, next func(*testing.T) pair) {
-		for _, c := range []struct{ siw, ours bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
-			t.Run(fmt.Sprintf("siwcrc=%t/ourcrc=%t", c.siw, c.ours), func(t *testing.T) {
-				g.parameter(t, "mpa_crc_required", c.siw)
-				for _, size := range []int{26, 64, 1000, 65535} {
-					t.Run(strconv.Itoa(size), func(t *testing.T) {
-						p := next(t)
-						// CRCs are used if either end asks (RFC 5044 §7.1), but siw as a server never asks.
-						rping(t, g, p, size, c.ours, c.ours || c.siw && p.goServes)
-					})
+	pairs(t, func(t *testing.T, g *guest, goServes bool, r route) {
+		for _, o := range everyMPA {
+			if !o.wanted(r) {
+				continue
+			}
+			t.Run(o.name(), func(t *testing.T) {
+				o.set(t, g)
+				sizes := []int{26, 64, 1000, 65535}
+				if !*fullFlag && r.name != "veth" {
+					sizes = []int{1000, 65535}
 				}
+				g.captured(t, r, o.crc(goServes), func(t *testing.T) {
+					for _, size := range sizes {
+						t.Run(strconv.Itoa(size), func(t *testing.T) {
+							record(t, cell{"rping (siw)", roleName(goServes), r.name, o.String()})
+							rping(t, g, g.newPair(t, goServes, r), size, o)
+						})
+					}
+				})
 			})
 		}
 	})
 }
 
-func rping(t *testing.T, g *guest, p pair, size int, crc, wantCRC bool) {
+func rping(t *testing.T, g *guest, p pair, size int, o mpaOptions) {
 	goEnd, cEnd := g.roles(t, p,
 		func(server bool) []string {
-			return append([]string{"go-rping", "-v", fmt.Sprintf("-crc=%t", crc)}, rpingArgs(p, server, size)...)
+			return slices.Concat([]string{"go-rping", "-v"}, o.flags(), rpingArgs(p, server, size))
 		},
 		func(server bool) []string { return append([]string{"rping", "-v"}, rpingArgs(p, server, size)...) })
 	cOut, goOut := succeeds(t, cEnd), succeeds(t, goEnd)
-	require.Contains(t, goEnd.Stderr(), fmt.Sprintf("crc=%t", wantCRC))
+	require.Contains(t, goEnd.Stderr(), fmt.Sprintf("crc=%t", o.crc(p.goServes)))
 	for who, out := range map[string]string{"C": cOut, "Go": goOut} {
 		require.Equal(t, pings, strings.Count(out, "ping data: rdma-ping-"), "%s end: %s", who, out)
 	}
@@ -73,7 +82,7 @@ func (g *guest) noTerminate(t *testing.T) {
 // A persistent server of ours serves several C clients on one port, one after the other.
 func TestRpingPersistent(t *testing.T) {
 	g := theGuest(t)
-	p := g.newPair(t, true, &g.place)
+	p := g.inGuest(t, true)
 	server := g.start(t, append([]string{"go-rping", "-P"}, rpingArgs(p, true, 64)...)...)
 	require.NoError(t, server.WaitOutput("listening on"))
 	for range 3 {
@@ -85,15 +94,12 @@ func TestRpingPersistent(t *testing.T) {
 func TestControl(t *testing.T) {
 	g := theGuest(t)
 	t.Run("rping/siw", func(t *testing.T) {
-		p := g.newPair(t, false, &g.place)
-		port, err := strconv.Atoi(p.port)
-		require.NoError(t, err)
-		server := g.start(t, append([]string{"rping"}, rpingArgs(p, true, 1000)...)...)
-		g.awaitListener(t, server, port)
-		g.run(t, append([]string{"rping"}, rpingArgs(p, false, 1000)...)...)
-		succeeds(t, server)
+		record(t, cell{"rping (siw)", "control", "eth0", "both ends are C"})
+		p := g.inGuest(t, false)
+		g.control(t, p, func(server bool) []string { return append([]string{"rping"}, rpingArgs(p, server, 1000)...) })
 	})
 	t.Run("rping/rxe", func(t *testing.T) {
+		record(t, cell{"rping (rxe)", "control", "dummy0", "both ends are C"})
 		g.run(t, "sh", "-ec", `
 			ip addr add `+rxeAddr+`/24 dev dummy0
 			ip link set dummy0 up
@@ -105,13 +111,9 @@ func TestControl(t *testing.T) {
 		succeeds(t, server)
 	})
 	t.Run("rstream/siw", func(t *testing.T) {
-		p := g.newPair(t, false, &g.place)
-		port, err := strconv.Atoi(p.port)
-		require.NoError(t, err)
+		record(t, cell{"rstream (siw)", "control", "eth0", "both ends are C"})
+		p := g.inGuest(t, false)
 		x := xfer{size: 1000, count: 20, iterations: 1, mode: "b"}
-		server := g.start(t, x.theirs(p, true)...)
-		g.awaitListener(t, server, port)
-		g.run(t, x.theirs(p, false)...)
-		succeeds(t, server)
+		g.control(t, p, func(server bool) []string { return x.theirs(p, server) })
 	})
 }

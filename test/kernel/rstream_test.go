@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 )
@@ -27,6 +28,9 @@ var xfers = []xfer{
 	{size: 1 << 20, count: 3, iterations: 1, mode: "b"},
 }
 
+// quickXfers covers small and large messages, and both kinds of calls.
+var quickXfers = []xfer{xfers[2], xfers[5], xfers[7]}
+
 func (x xfer) String() string {
 	return fmt.Sprintf("%dx%dx%d-%s", x.size, x.count, x.iterations, x.mode)
 }
@@ -39,9 +43,12 @@ func (x xfer) theirs(p pair, server bool) []string {
 	return append(append([]string{"rstream", "-T", x.mode, "-T", "v"}, x.common()...), x.where(p, server)...)
 }
 
-func (x xfer) ours(p pair, server, crc bool) []string {
-	return append(append([]string{"go-rstream", "-verify", fmt.Sprintf("-crc=%t", crc)}, x.common()...), x.where(p, server)...)
+func (x xfer) ours(p pair, server bool, o mpaOptions) []string {
+	return slices.Concat([]string{"go-rstream", "-verify"}, o.flags(), x.common(), x.where(p, server))
 }
+
+// bytes is what goes each way.
+func (x xfer) bytes() int { return x.size * x.count * x.iterations }
 
 func (x xfer) where(p pair, server bool) []string {
 	if server {
@@ -52,21 +59,31 @@ func (x xfer) where(p pair, server bool) []string {
 
 // librdmacm's rsockets on siw and a Conn of ours: both ends count and compare every byte, and the stream ends in order.
 func TestRstream(t *testing.T) {
-	pairs(t, func(t *testing.T, g *guest, next func(*testing.T) pair) {
-		for _, crc := range []bool{false, true} {
-			t.Run(fmt.Sprintf("crc=%t", crc), func(t *testing.T) {
-				g.parameter(t, "mpa_crc_required", crc)
-				for _, x := range xfers {
-					t.Run(x.String(), func(t *testing.T) {
-						p := next(t)
-						goEnd, cEnd := g.roles(t, p,
-							func(server bool) []string { return x.ours(p, server, crc) },
-							func(server bool) []string { return x.theirs(p, server) })
-						succeeds(t, goEnd)
-						succeeds(t, cEnd)
-						g.noTerminate(t)
-					})
+	pairs(t, func(t *testing.T, g *guest, goServes bool, r route) {
+		for _, o := range everyMPA {
+			if !o.wanted(r) {
+				continue
+			}
+			t.Run(o.name(), func(t *testing.T) {
+				o.set(t, g)
+				some := xfers
+				if !*fullFlag && r.name != "veth" {
+					some = quickXfers
 				}
+				g.captured(t, r, o.crc(goServes), func(t *testing.T) {
+					for _, x := range some {
+						t.Run(x.String(), func(t *testing.T) {
+							record(t, cell{"rstream (siw)", roleName(goServes), r.name, o.String()})
+							p := g.newPair(t, goServes, r)
+							goEnd, cEnd := g.roles(t, p,
+								func(server bool) []string { return x.ours(p, server, o) },
+								func(server bool) []string { return x.theirs(p, server) })
+							succeeds(t, goEnd)
+							succeeds(t, cEnd)
+							g.noTerminate(t)
+						})
+					}
+				})
 			})
 		}
 	})

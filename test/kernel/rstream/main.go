@@ -27,6 +27,7 @@ type config struct {
 	iterations int
 	verify     bool
 	crc        bool
+	revision   int
 	first      bool
 	limit      time.Duration
 }
@@ -43,6 +44,7 @@ func main() {
 	flag.IntVar(&c.iterations, "I", 1, "`iterations`")
 	flag.BoolVar(&c.verify, "verify", false, "compare the data, which the peer has to make with -T verify")
 	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
+	flag.IntVar(&c.revision, "mpa", 2, "MPA `revision`")
 	flag.BoolVar(&c.first, "first", false, "end the stream without waiting for the peer to end it, as one of two of these programs has to")
 	flag.DurationVar(&c.limit, "t", time.Minute, "limit for the whole run")
 	flag.Parse()
@@ -88,7 +90,7 @@ func (c *config) run(ctx context.Context) error {
 }
 
 func (c *config) connect(ctx context.Context) (net.Conn, error) {
-	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc})}
+	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
 	if c.server != "" {
 		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: over}
 		return d.DialContext(ctx, "tcp", net.JoinHostPort(c.server, c.port))

@@ -1,0 +1,99 @@
+//go:build linux
+
+package kernel
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// mpaOptions are what the two ends negotiate with.
+type mpaOptions struct {
+	rev            int  // MPA revision that the client offers
+	siwCRC, ourCRC bool // who asks for CRC32C
+	p2p            bool // siw asks for a first FPDU of the initiator (RFC 6581)
+}
+
+// everyMPA is all that siw can be told.
+var everyMPA = []mpaOptions{
+	{rev: 2}, {rev: 2, ourCRC: true}, {rev: 2, siwCRC: true}, {rev: 2, siwCRC: true, ourCRC: true},
+	{rev: 1}, {rev: 1, ourCRC: true}, {rev: 1, siwCRC: true}, {rev: 1, siwCRC: true, ourCRC: true},
+	{rev: 2, p2p: true}, {rev: 2, p2p: true, siwCRC: true, ourCRC: true},
+}
+
+// wanted reports whether the options are run on the route. The quick form covers each option and each route, but not all pairs.
+func (o mpaOptions) wanted(r route) bool {
+	switch {
+	case *fullFlag:
+		return true
+	case r.name == "host":
+		return o.rev == 2 && !o.p2p && o.siwCRC == o.ourCRC
+	case r.name == "veth":
+		return o.rev == 2 && !o.p2p
+	case r.name == "eth0":
+		return o.siwCRC == o.ourCRC && (o.p2p || o.rev == 1 || o.siwCRC)
+	}
+	return o.rev == 2 && o.siwCRC && o.ourCRC && !o.p2p
+}
+
+func (o mpaOptions) name() string {
+	s := fmt.Sprintf("mpa=%d,siwcrc=%t,ourcrc=%t", o.rev, o.siwCRC, o.ourCRC)
+	if o.p2p {
+		s += ",p2p"
+	}
+	return s
+}
+
+func (o mpaOptions) String() string {
+	s := fmt.Sprintf("MPA %d, ", o.rev)
+	switch {
+	case o.siwCRC && o.ourCRC:
+		s += "CRC asked by both"
+	case o.siwCRC:
+		s += "CRC asked by siw"
+	case o.ourCRC:
+		s += "CRC asked by us"
+	default:
+		s += "no CRC"
+	}
+	if o.p2p {
+		s += ", peer to peer"
+	}
+	return s
+}
+
+// crc reports whether the connection should have CRCs: if either end asks (RFC 5044 §7.1), but siw as a server never does.
+func (o mpaOptions) crc(goServes bool) bool { return o.ourCRC || o.siwCRC && goServes }
+
+// flags are those of our programs.
+func (o mpaOptions) flags() []string {
+	return []string{fmt.Sprintf("-crc=%t", o.ourCRC), fmt.Sprintf("-mpa=%d", o.rev)}
+}
+
+// set tells siw until the end of the test.
+func (o mpaOptions) set(t *testing.T, g *guest) {
+	g.parameter(t, "mpa_crc_required", yesNo(o.siwCRC))
+	g.parameter(t, "mpa_version", fmt.Sprint(o.rev))
+	g.parameter(t, "peer_to_peer", yesNo(o.p2p))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "Y"
+	}
+	return "N"
+}
+
+// parameter sets a parameter of siw until the end of the test.
+func (g *guest) parameter(t *testing.T, name, value string) {
+	t.Helper()
+	file := "/sys/module/siw/parameters/" + name
+	was := strings.TrimSpace(g.run(t, "cat", file))
+	if was == value {
+		return
+	}
+	set := func(value string) { g.run(t, "sh", "-c", "echo "+value+" >"+file) }
+	set(value)
+	t.Cleanup(func() { set(was) })
+}

@@ -1,0 +1,167 @@
+//go:build linux
+
+package kernel
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A cell names a row of the document of results. Tests of the same name share a row.
+type cell struct {
+	peer    string // program and what it runs on, such as "rstream (siw)"
+	role    string // of our end: client, server, or none for a control
+	route   string // where our end is and how it reaches the peer
+	options string // what the two ends do, such as "MPA 2, CRC by both"
+}
+
+// A tally counts the ends of a cell's tests.
+type tally struct {
+	passed, failed int
+	faults         map[string]int // by reason
+}
+
+var results struct {
+	sync.Mutex
+	cells    map[cell]*tally
+	sections map[string]string
+}
+
+func (c cell) tally(f func(*tally)) {
+	results.Lock()
+	defer results.Unlock()
+	if results.cells == nil {
+		results.cells = make(map[cell]*tally)
+	}
+	if results.cells[c] == nil {
+		results.cells[c] = &tally{faults: make(map[string]int)}
+	}
+	f(results.cells[c])
+}
+
+// record notes how the test ends.
+func record(t *testing.T, c cell) {
+	t.Helper()
+	t.Cleanup(func() {
+		c.tally(func(n *tally) {
+			if t.Failed() {
+				n.failed++
+			} else if !t.Skipped() {
+				n.passed++
+			}
+		})
+	})
+}
+
+// fault notes that what the cell wants does not work for a reason that is not ours. A control must show that, and the test is to
+// check that it still is so.
+func fault(t *testing.T, c cell, reason string) {
+	t.Helper()
+	t.Logf("fault of the peer: %s", reason)
+	c.tally(func(n *tally) { n.faults[reason]++ })
+}
+
+// section has the document end with text under a title.
+func section(title, text string) {
+	results.Lock()
+	defer results.Unlock()
+	if results.sections == nil {
+		results.sections = make(map[string]string)
+	}
+	results.sections[title] = text
+}
+
+func (n *tally) String() string {
+	var s []string
+	if n.passed > 0 {
+		s = append(s, fmt.Sprintf("%d passed", n.passed))
+	}
+	if n.failed > 0 {
+		s = append(s, fmt.Sprintf("**%d failed**", n.failed))
+	}
+	for _, why := range slices.Sorted(maps.Keys(n.faults)) {
+		s = append(s, fmt.Sprintf("%d: %s", n.faults[why], why))
+	}
+	return strings.Join(s, "; ")
+}
+
+// programs are the packages whose versions the document names.
+var programs = []string{"librdmacm1", "rdmacm-utils", "ibverbs-providers", "perftest", "iperf3", "curl", "tshark", "qemu-system-x86"}
+
+// writeInterop writes the document of results.
+func writeInterop(file string) error {
+	results.Lock()
+	defer results.Unlock()
+	var b strings.Builder
+	b.WriteString(interopHead)
+	fmt.Fprintf(&b, "Guest kernel: %s with siw and rxe of the same source.", kernelRelease())
+	for _, p := range programs {
+		if v, err := exec.Command("dpkg-query", "-W", "-f", "${Version}", p).Output(); err == nil {
+			fmt.Fprintf(&b, " %s %s.", p, v)
+		}
+	}
+	b.WriteString("\n\n| peer | our role | our end | options | result |\n|---|---|---|---|---|\n")
+	order := func(x, y cell) int {
+		return cmp.Or(cmp.Compare(x.peer, y.peer), cmp.Compare(x.role, y.role), cmp.Compare(x.route, y.route), cmp.Compare(x.options, y.options))
+	}
+	passed, failed, faults := 0, 0, 0
+	for _, c := range slices.SortedFunc(maps.Keys(results.cells), order) {
+		n := results.cells[c]
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %v |\n", c.peer, c.role, c.route, c.options, n)
+		passed, failed = passed+n.passed, failed+n.failed
+		for _, k := range n.faults {
+			faults += k
+		}
+	}
+	fmt.Fprintf(&b, "\n%d passed, %d failed, %d with a fault of the peer.\n", passed, failed, faults)
+	for _, title := range slices.Sorted(maps.Keys(results.sections)) {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", title, strings.TrimSpace(results.sections[title]))
+	}
+	b.WriteString(interopFaults)
+	return os.WriteFile(file, []byte(b.String()), 0o644)
+}
+
+func kernelRelease() string {
+	if boot.vm == nil {
+		return "none booted"
+	}
+	return boot.vm.release
+}
+
+const interopHead = `# Interoperability
+
+What this module was run against that it did not write itself: the Linux kernel's software iWARP (siw) and software RoCE (rxe), and the programs and
+libraries of rdma-core on them, all unchanged, in a virtual machine. This file is written by
+
+    go test ./test/kernel -kernel -full -timeout 40m -interop ../../docs/interop.md
+
+A control is two ends that are both not ours. Each session of the matrix is captured, and decoded by Wireshark's dissectors: no frame is malformed, no
+CRC is wrong. siw's compile-time constants are made parameters of the module for this, with the same defaults.
+
+`
+
+const interopFaults = `
+## Faults of the peers, and how this module lives with them
+
+| peer | fault | what is done |
+|---|---|---|
+| siw 6.1 | loses the wake-up for an FPDU that comes right behind its MPA reply, and then does not read on | an initiator that sent something and hears nothing sends empty Writes after 5, 20, 100 and 500 ms |
+| siw 6.1, initiator | fails with EPROTO if a byte follows the MPA reply too closely | a responder sends nothing before the initiator's first FPDU |
+| siw 6.1, responder | sends FPDUs before it has received one | an initiator receives from the reply on |
+| siw 6.1, responder | never asks for CRC, not even with its constant mpa_crc_required | CRC is used when our end asks |
+| siw 6.1 | forgets the first bytes of a CRC that is spread over two TCP segments, and then finds it wrong | FPDUs end with their segment; a network that cuts the stream anew, as QEMU's user network does for the host, breaks streams with CRC |
+| siw 6.1 | treats a TCP half-close as the end and drops what it still has to send | half-close is a word of the stream; the FIN comes last |
+| siw 6.1 | cannot use 127.0.0.1 and ::1 | none is possible; other loopback addresses work |
+| rsockets | has no receive for words that need no credit, and iWARP cannot repeat a Send without a receive | some of its credits stay unused |
+| rsockets | closes TCP behind its last word, and its kernel answers what comes then with a reset that overtakes data | it is told of space and credits only when it cannot go on without |
+| rsockets | a request without private data kills a listening process | every request of a stream carries private data |
+| rsockets | never gives back the credit of an iomap word | it is given back by us, and not taken from it |
+| rstream -T a | two C ends fail now and then: POLLHUP is seen before the last data | not used |
+`

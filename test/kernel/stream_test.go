@@ -1,0 +1,98 @@
+//go:build linux
+
+package kernel
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
+)
+
+// A flow is what a connection of stream and cstream/stream.c carries: both directions at once, every byte compared.
+type flow struct {
+	name           string
+	theirs, ours   int64  // bytes that each end sends
+	chunk          int    // of a send or Write
+	theirEnd, mine string // how each end finishes
+	connections    int
+}
+
+var flows = []flow{
+	{name: "half-close", theirs: 200_000, ours: 200_000, chunk: 10_000, theirEnd: "half", mine: "half"},
+	{name: "they finish first", theirs: 1, ours: 3_000_000, chunk: 65536, theirEnd: "half", mine: "half"},
+	{name: "we finish first", theirs: 3_000_000, ours: 1, chunk: 65536, theirEnd: "half", mine: "half"},
+	{name: "they close with data in flight", theirs: 1_000_000, chunk: 65536, theirEnd: "close", mine: "half"},
+	{name: "we close with data in flight", ours: 1_000_000, chunk: 65536, theirEnd: "half", mine: "close"},
+	{name: "one byte each", theirs: 5_000, ours: 5_000, chunk: 1, theirEnd: "half", mine: "half"},
+	{name: "one byte from us", ours: 5_000, chunk: 1, theirEnd: "half", mine: "half"},
+	{name: "one byte from them", theirs: 5_000, chunk: 1, theirEnd: "half", mine: "half"},
+	{name: "2 bytes", theirs: 2_000, ours: 2_000, chunk: 2, theirEnd: "half", mine: "half"},
+	{name: "65 bytes", theirs: 65_000, ours: 65_000, chunk: 65, theirEnd: "half", mine: "half"},
+	{name: "1500 bytes", theirs: 300_000, ours: 300_000, chunk: 1500, theirEnd: "half", mine: "half"},
+	{name: "256 KiB", theirs: 3 << 20, ours: 3 << 20, chunk: 256 << 10, theirEnd: "half", mine: "half"},
+	{name: "4 MiB", theirs: 4 << 20, ours: 4 << 20, chunk: 4 << 20, theirEnd: "half", mine: "half"},
+	{name: "nothing at all", chunk: 1, theirEnd: "half", mine: "half"},
+	{name: "twenty connections", theirs: 1000, ours: 1000, chunk: 100, theirEnd: "half", mine: "half", connections: 20},
+}
+
+// args are those that one end takes, as both programs have the same.
+func (f flow) args(p pair, server, their bool) []string {
+	send, receive, end := f.ours, f.theirs, f.mine
+	if their {
+		send, receive, end = receive, send, f.theirEnd
+	}
+	a := []string{"-s", fmt.Sprint(send), "-r", fmt.Sprint(receive), "-w", strconv.Itoa(f.chunk), "-e", end, "-n", strconv.Itoa(max(f.connections, 1))}
+	if server {
+		return append(a, "-l", p.listen, "-p", p.port)
+	}
+	return append(a, "-c", p.dial, "-p", p.dialPort)
+}
+
+// between runs the flow between an end of ours and one on rsockets.
+func (f flow) between(t *testing.T, g *guest, p pair, o mpaOptions) (goEnd, cEnd *agent.Process) {
+	t.Helper()
+	goEnd, cEnd = g.roles(t, p,
+		func(server bool) []string {
+			return slices.Concat([]string{"go-stream"}, o.flags(), f.args(p, server, false))
+		},
+		func(server bool) []string { return append([]string{"c-stream"}, f.args(p, server, true)...) })
+	succeeds(t, goEnd)
+	succeeds(t, cEnd)
+	g.noTerminate(t)
+	return goEnd, cEnd
+}
+
+// librdmacm's rsockets on siw and a Conn of ours with both directions in use at once.
+func TestStream(t *testing.T) {
+	pairs(t, func(t *testing.T, g *guest, goServes bool, r route) {
+		// siw forgets the first bytes of a CRC that two segments share, and the network to the host makes segments of its own.
+		o := mpaOptions{rev: 2, ourCRC: r.name != "host"}
+		some := flows
+		if !*fullFlag && r.name != "veth" {
+			some = flows[:1]
+		}
+		g.captured(t, r, o.ourCRC, func(t *testing.T) {
+			for _, f := range some {
+				t.Run(f.name, func(t *testing.T) {
+					record(t, cell{"stream on rsockets (siw)", roleName(goServes), r.name, f.name})
+					f.between(t, g, g.newPair(t, goServes, r), o)
+				})
+			}
+		})
+	})
+}
+
+// Two ends on rsockets do the same.
+func TestStreamControl(t *testing.T) {
+	g := theGuest(t)
+	for _, f := range flows {
+		t.Run(f.name, func(t *testing.T) {
+			record(t, cell{"stream on rsockets (siw)", "control", "eth0", f.name})
+			p := g.inGuest(t, false)
+			g.control(t, p, func(server bool) []string { return append([]string{"c-stream"}, f.args(p, server, server)...) })
+		})
+	}
+}
