@@ -26,6 +26,14 @@ func (g *guest) captured(t *testing.T, r route, crc bool, test func(t *testing.T
 	test(t)
 	require.NoError(t, p.Signal(sigint))
 	succeeds(t, p)
+	pcap := filepath.Join(t.TempDir(), "session.pcap")
+	require.NoError(t, os.WriteFile(pcap, g.fetch(t, file), 0o600))
+	t.Cleanup(func() {
+		if t.Failed() {
+			kept := filepath.Join(os.TempDir(), strings.ReplaceAll(t.Name(), "/", "_")+".pcap")
+			t.Logf("capture kept in %s (%v)", kept, os.Rename(pcap, kept))
+		}
+	})
 	if t.Failed() {
 		return
 	}
@@ -33,17 +41,7 @@ func (g *guest) captured(t *testing.T, r route, crc bool, test func(t *testing.T
 		t.Logf("not decoded, as the capture has gaps: %s", lastLine(p.Stderr()))
 		return
 	}
-	t.Run("decode", func(t *testing.T) {
-		pcap := filepath.Join(t.TempDir(), "session.pcap")
-		require.NoError(t, os.WriteFile(pcap, g.fetch(t, file), 0o600))
-		t.Cleanup(func() {
-			if t.Failed() {
-				kept := filepath.Join(os.TempDir(), strings.ReplaceAll(t.Name(), "/", "_")+".pcap")
-				t.Logf("kept in %s (%v)", kept, os.Rename(pcap, kept))
-			}
-		})
-		checkCapture(t, pcap, crc, nil)
-	})
+	t.Run("decode", func(t *testing.T) { checkCapture(t, pcap, crc, nil) })
 }
 
 // fetch returns a file of the guest.
@@ -60,11 +58,13 @@ func (g *guest) fetch(t *testing.T, file string) []byte {
 }
 
 func checkCapture(t *testing.T, pcap string, crc bool, sees []string) {
-	// The dissector gives up on a segment of more FPDUs than it has layers.
-	const tooDeep = `_ws.expert.message contains "saved_layers_len"`
-	require.Empty(t, tshark(t, pcap, "-Y", "(_ws.malformed || _ws.expert.severity == error) && !("+tooDeep+")"))
-	if n := strings.Count(tshark(t, pcap, "-Y", tooDeep), "\n"); n > 0 {
-		t.Logf("%d segments have more FPDUs than the dissector can take", n)
+	// The dissector gives up on a segment of more FPDUs than it has layers, and takes the request of a connection whose ports were used
+	// before for an FPDU of that.
+	const itsOwn = `_ws.expert.message contains "saved_layers_len" || tcp.payload[0:8] == 4d:50:41:20:49:44:20:52`
+	const faults = "(_ws.malformed || _ws.expert.severity == error)"
+	require.Empty(t, tshark(t, pcap, "-Y", faults+" && !("+itsOwn+")"))
+	if n := strings.Count(tshark(t, pcap, "-Y", faults+" && ("+itsOwn+")"), "\n"); n > 0 {
+		t.Logf("the dissector cannot take %d segments", n)
 	}
 	text := tshark(t, pcap, "-V", "-O", "iwarp_mpa,iwarp_ddp_rdmap")
 	for _, what := range sees {

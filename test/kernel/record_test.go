@@ -161,6 +161,7 @@ const interopFaults = `
 | siw 6.1 | cannot use 127.0.0.1 and ::1 | none is possible; other loopback addresses work |
 | rsockets | has no receive for words that need no credit, and iWARP cannot repeat a Send without a receive | some of its credits stay unused |
 | rsockets | closes TCP behind its last word, and its kernel answers what comes then with a reset that overtakes data | it is told of space and credits only when it cannot go on without |
+| rsockets | an end that has finished writing takes the peer's end of writing for that of the connection, and on close drops what it has not sent yet | nothing can be; let one end finish after the other |
 | rsockets | a request without private data kills a listening process | every request of a stream carries private data |
 | rsockets | never gives back the credit of an iomap word | it is given back by us, and not taken from it |
 | rstream -T a | two C ends fail now and then: POLLHUP is seen before the last data | not used |

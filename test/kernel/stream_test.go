@@ -20,22 +20,24 @@ type flow struct {
 	connections    int
 }
 
+// Not both finish at the same time: an rsocket that has finished writing takes the peer's end for that of the connection, and
+// drops what it has not sent yet.
 var flows = []flow{
-	{name: "half-close", theirs: 200_000, ours: 200_000, chunk: 10_000, theirEnd: "half", mine: "half"},
-	{name: "they finish first", theirs: 1, ours: 3_000_000, chunk: 65536, theirEnd: "half", mine: "half"},
-	{name: "we finish first", theirs: 3_000_000, ours: 1, chunk: 65536, theirEnd: "half", mine: "half"},
+	{name: "half-close", theirs: 200_000, ours: 200_000, chunk: 10_000, theirEnd: "half", mine: "last"},
+	{name: "they finish first", theirs: 1, ours: 3_000_000, chunk: 65536, theirEnd: "half", mine: "last"},
+	{name: "we finish first", theirs: 3_000_000, ours: 1, chunk: 65536, theirEnd: "last", mine: "half"},
 	{name: "they close with data in flight", theirs: 1_000_000, chunk: 65536, theirEnd: "close", mine: "half"},
 	{name: "we close with data in flight", ours: 1_000_000, chunk: 65536, theirEnd: "half", mine: "close"},
-	{name: "one byte each", theirs: 5_000, ours: 5_000, chunk: 1, theirEnd: "half", mine: "half"},
+	{name: "one byte each", theirs: 5_000, ours: 5_000, chunk: 1, theirEnd: "half", mine: "last"},
 	{name: "one byte from us", ours: 5_000, chunk: 1, theirEnd: "half", mine: "half"},
 	{name: "one byte from them", theirs: 5_000, chunk: 1, theirEnd: "half", mine: "half"},
-	{name: "2 bytes", theirs: 2_000, ours: 2_000, chunk: 2, theirEnd: "half", mine: "half"},
-	{name: "65 bytes", theirs: 65_000, ours: 65_000, chunk: 65, theirEnd: "half", mine: "half"},
-	{name: "1500 bytes", theirs: 300_000, ours: 300_000, chunk: 1500, theirEnd: "half", mine: "half"},
-	{name: "256 KiB", theirs: 3 << 20, ours: 3 << 20, chunk: 256 << 10, theirEnd: "half", mine: "half"},
-	{name: "4 MiB", theirs: 4 << 20, ours: 4 << 20, chunk: 4 << 20, theirEnd: "half", mine: "half"},
+	{name: "2 bytes", theirs: 2_000, ours: 2_000, chunk: 2, theirEnd: "half", mine: "last"},
+	{name: "65 bytes", theirs: 65_000, ours: 65_000, chunk: 65, theirEnd: "half", mine: "last"},
+	{name: "1500 bytes", theirs: 300_000, ours: 300_000, chunk: 1500, theirEnd: "half", mine: "last"},
+	{name: "256 KiB", theirs: 3 << 20, ours: 3 << 20, chunk: 256 << 10, theirEnd: "half", mine: "last"},
+	{name: "4 MiB", theirs: 4 << 20, ours: 4 << 20, chunk: 4 << 20, theirEnd: "half", mine: "last"},
 	{name: "nothing at all", chunk: 1, theirEnd: "half", mine: "half"},
-	{name: "twenty connections", theirs: 1000, ours: 1000, chunk: 100, theirEnd: "half", mine: "half", connections: 20},
+	{name: "twenty connections", theirs: 1000, ours: 1000, chunk: 100, theirEnd: "half", mine: "last", connections: 20},
 }
 
 // args are those that one end takes, as both programs have the same.

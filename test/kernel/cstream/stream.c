@@ -102,6 +102,8 @@ static void both_ways(int fd, unsigned char *buf)
 		wrong("more data than expected", got);
 	if (k < 0)
 		fail("end of the stream");
+	if (!strcmp(end, "last") && s->shutdown(fd, SHUT_WR))
+		fail("shutdown");
 }
 
 static int ascending(const void *a, const void *b)

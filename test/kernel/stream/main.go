@@ -43,7 +43,7 @@ func main() {
 	flag.Int64Var(&c.send, "s", 0, "`bytes` to send")
 	flag.Int64Var(&c.receive, "r", 0, "`bytes` to receive")
 	flag.IntVar(&c.chunk, "w", 65536, "`bytes` in a write, or each way in a round trip")
-	flag.StringVar(&c.end, "e", "half", "`how` the stream ends: half, this end finishes writing and reads on; close, it closes as soon as all is sent")
+	flag.StringVar(&c.end, "e", "half", "`how` the stream ends: half, this end finishes writing and reads on; last, it finishes writing after the peer; close, it closes as soon as all is sent")
 	flag.IntVar(&c.connections, "n", 1, "`connections`, one after the other")
 	flag.IntVar(&c.trips, "q", 0, "round `trips`, in place of a stream")
 	flag.BoolVar(&c.tcp, "t", false, "plain TCP")
@@ -143,8 +143,13 @@ func (c *config) bothWays(conn net.Conn, buf []byte) error {
 	if n, err := conn.Read(buf); n != 0 || err != io.EOF {
 		return fmt.Errorf("after %d bytes: %d more and %w, want the end of the stream", got, n, err)
 	}
+	if c.end == "last" {
+		return closeWrite(conn)
+	}
 	return nil
 }
+
+func closeWrite(conn net.Conn) error { return conn.(interface{ CloseWrite() error }).CloseWrite() }
 
 func (c *config) sendAll(conn net.Conn) error {
 	for sent := int64(0); sent < c.send; {
@@ -157,7 +162,7 @@ func (c *config) sendAll(conn net.Conn) error {
 		}
 	}
 	if c.end == "half" {
-		return conn.(interface{ CloseWrite() error }).CloseWrite()
+		return closeWrite(conn)
 	}
 	return nil
 }
@@ -185,7 +190,7 @@ func (c *config) roundTrips(conn net.Conn, buf []byte) error {
 	if c.dial != "" {
 		slices.Sort(took)
 		fmt.Printf("p50 %.1f us\n", float64(took[len(took)/2].Nanoseconds())/1e3)
-		if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		if err := closeWrite(conn); err != nil {
 			return err
 		}
 	}
