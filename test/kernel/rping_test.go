@@ -67,7 +67,9 @@ func rping(t *testing.T, g *guest, p pair, size int, o mpaOptions) {
 // rpingWithoutReads checks that the C server fails as it does towards a C client, and that our client finds the connection at its end.
 func rpingWithoutReads(t *testing.T, g *guest, p pair, size int, o mpaOptions) {
 	goEnd, cEnd := g.roles(t, p,
-		func(server bool) []string { return slices.Concat([]string{"go-rping"}, o.flags(), rpingArgs(p, server, size)) },
+		func(server bool) []string {
+			return slices.Concat([]string{"go-rping"}, o.flags(), rpingArgs(p, server, size))
+		},
 		func(server bool) []string { return append([]string{"rping"}, rpingArgs(p, server, size)...) })
 	exit, err := cEnd.Wait()
 	require.NoError(t, err)
