@@ -19,6 +19,8 @@ type Conn struct {
 	local, remote *net.TCPAddr
 	order         byteOrder // of words, and of entries written to the peer's table
 	peerTable     sge
+	peerIomap     int       // entries behind it, for memory that is exposed here
+	ownOrder      byteOrder // of entries that the peer writes here
 	extended      bool
 	immediate     bool   // words go as immediate data
 	stage         *stage // nil if the transport takes all data inline
@@ -52,6 +54,11 @@ type Conn struct {
 	sendErr                        error // why nothing can be sent, known before err is
 	linger                         int   // seconds, as SetLinger has it
 	noKeepAlive                    bool
+
+	maps     *mappings // what the peer has exposed; nil while that is nothing
+	confirm  uint32    // entries of maps that were revoked and are to be confirmed, by bits
+	regions  []*Region // what is exposed here, by index
+	revoking *Region   // that the peer is to confirm
 }
 
 var _ net.Conn = (*Conn)(nil)

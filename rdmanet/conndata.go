@@ -23,6 +23,7 @@ type connData struct {
 	credits uint16    // messages that may be sent to it before it says more
 	table   sge       // where it learns of space; length counts entries of 16 bytes
 	ring    sge       // the first space
+	iomap   int       // entries behind the table, for exposed memory
 	ext     *extension
 }
 
@@ -34,7 +35,7 @@ func (d *connData) append(b []byte) []byte {
 	}
 	b = append(b, version, flags)
 	b = binary.BigEndian.AppendUint16(b, d.credits)
-	b = append(b, 0, 0, 0, 0) // reserved; no iomap table
+	b = append(b, 0, 0, 0, scale(d.iomap))
 	for _, s := range []sge{d.table, d.ring} {
 		b = binary.BigEndian.AppendUint64(b, s.addr)
 		b = binary.BigEndian.AppendUint32(b, uint32(s.key))
@@ -61,10 +62,13 @@ func parseConnData(b []byte) (*connData, error) {
 		table:   bigEndian.sge(b[8:]),
 		ring:    bigEndian.sge(b[24:]),
 	}
+	if b[1]&flagIomap != 0 {
+		d.iomap = unscale(b[7])
+	}
 	if d.table.length < tableEntries {
 		return nil, errors.Errorf("peer has a table of %d entries; at least 2 are needed", d.table.length)
 	}
-	if wraps(d.table.addr, sgeLen*uint64(d.table.length)) || wraps(d.ring.addr, uint64(d.ring.length)) {
+	if wraps(d.table.addr, sgeLen*uint64(d.table.length)+iomapEntryLen*uint64(d.iomap)) || wraps(d.ring.addr, uint64(d.ring.length)) {
 		return nil, errors.New("peer's memory reaches beyond 64 bits of address")
 	}
 	var err error

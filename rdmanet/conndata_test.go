@@ -57,9 +57,8 @@ func TestConnDataIgnores(t *testing.T) {
 		change func(b []byte) []byte
 	}{
 		{"unknown flags", func(b []byte) []byte { b[1] |= 0xfc; return b }},
-		{"no iomap flag", func(b []byte) []byte { b[1] &^= flagIomap; return b }},
+		{"an iomap table without the flag", func(b []byte) []byte { b[1] &^= flagIomap; b[7] = 0x81; return b }},
 		{"reserved bytes", func(b []byte) []byte { b[4], b[5], b[6] = 1, 2, 3; return b }},
-		{"an iomap table", func(b []byte) []byte { b[7] = 0x81; return b }},
 		{"zeros behind", func(b []byte) []byte { return append(b, make([]byte, 16)...) }},
 		{"another extension", func(b []byte) []byte { return append(b, "iWAS\x01\x01"...) }},
 		{"a later extension", func(b []byte) []byte { return append(b, "iWAR\x02\x01\x01"...) }},
@@ -85,6 +84,11 @@ func TestConnDataRefused(t *testing.T) {
 		{"version 2", func(b []byte) []byte { b[0] = 2; return b }, "version"},
 		{"table of 1 entry", func(b []byte) []byte { b[23] = 1; return b }, "entries"},
 		{"table beyond 64 bits", func(b []byte) []byte { copy(b[8:], "\xff\xff\xff\xff\xff\xff\xff\xf0"); return b }, "64 bits"},
+		{"iomap table beyond 64 bits", func(b []byte) []byte {
+			copy(b[8:], "\xff\xff\xff\xff\xff\xff\xff\x00")
+			b[7] = 16
+			return b
+		}, "64 bits"},
 		{"ring beyond 64 bits", func(b []byte) []byte { copy(b[24:], "\xff\xff\xff\xff\xff\xff\x00\x00"); b[36] = 1; return b }, "64 bits"},
 		{"second half beyond 64 bits", func(b []byte) []byte {
 			copy(b[24:], "\xff\xff\xff\xff\xff\xff\x00\x00")
@@ -98,6 +102,21 @@ func TestConnDataRefused(t *testing.T) {
 			_, err := parseConnData(c.change(unhex(t, rsocketClient)))
 			require.ErrorContains(t, err, c.want)
 		})
+	}
+}
+
+// The number of entries is told in one byte.
+func TestScale(t *testing.T) {
+	for _, c := range []struct {
+		n    int
+		b    byte
+		back int
+	}{{0, 0, 0}, {1, 1, 1}, {16, 16, 16}, {128, 128, 128}, {256, 0x81, 256}, {300, 0x81, 256}, {512, 0x82, 512}, {32767, 0xff, 32512}, {1 << 20, 0xff, 32512}} {
+		require.Equal(t, c.b, scale(c.n), "%d entries", c.n)
+		require.Equal(t, c.back, unscale(c.b), "byte %#x", c.b)
+	}
+	for b := 1; b < 256; b++ {
+		require.Equal(t, byte(b), scale(unscale(byte(b))))
 	}
 }
 

@@ -133,7 +133,15 @@ func (q *immediate) PostSend(wrs []transport.SendWR) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for i, wr := range wrs {
-		if wr.Opcode != transport.OpWriteImmediate {
+		switch wr.Opcode {
+		case transport.OpWriteImmediate:
+		case transport.OpWrite:
+			q.pair[0] = wr
+			if _, err := q.device.PostSend(q.pair[:1]); err != nil {
+				return i, err
+			}
+			continue
+		default:
 			return i, errors.New("words go as immediate data here")
 		}
 		binary.BigEndian.PutUint32(q.word[:], wr.Immediate)

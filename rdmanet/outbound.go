@@ -5,6 +5,7 @@ package rdmanet
 type outbound struct {
 	limit, sent uint16 // messages that may be sent, and that were, in all; both wrap
 	credits     uint16 // first limit, for a plain rsocket also the number of its receives
+	maps        uint16 // words about exposed memory since the last limit word
 	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
 
 	target [tableEntries]sge // space that may be filled, strictly in turn
@@ -69,6 +70,24 @@ func (o *outbound) take(n int) sge {
 	return space
 }
 
+// mayMap reports whether a word about exposed memory may be sent. It costs a credit; but a plain rsocket does not give that back, so there
+// it takes its receive from the reserve.
+func (o *outbound) mayMap(extended bool) bool {
+	if extended {
+		return o.limit != o.sent
+	}
+	return o.reserve == 0 || o.maps < max(1, o.reserve/2)
+}
+
+// mapped takes note that such a word is sent.
+func (o *outbound) mapped(extended bool) {
+	if extended {
+		o.sent++
+	} else {
+		o.maps++
+	}
+}
+
 // place takes bytes that the peer has written off bytes into the table.
 func (o *outbound) place(off uint64, p []byte) {
 	for i, b := range p {
@@ -85,7 +104,7 @@ func (o *outbound) update(limit uint16) error {
 	if step := limit - o.limit; step > max(o.credits, 1<<15-1) || uint32(o.limit-o.sent)+uint32(step) > 1<<16-1 {
 		return &protocolError{"limit moves backwards"}
 	}
-	o.limit = limit
+	o.limit, o.maps = limit, 0
 	for o.target[o.next].length == 0 && (!o.placed || o.filled[o.next] == allFilled) {
 		entry := o.table[sgeLen*o.next:][:sgeLen]
 		s := o.order.sge(entry)

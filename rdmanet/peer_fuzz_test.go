@@ -18,6 +18,8 @@ func FuzzPeer(f *testing.F) {
 	f.Add(join([]byte{1, 5, 0}, word(opData, 5), []byte{3, 9}))
 	f.Add(join([]byte{1, 200, 7}, word(opData, 100), []byte{4, 50}, word(opData, 100), []byte{3, 255}))
 	f.Add(join(append([]byte{2, 1}, "\x00\x10\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x40\x00\x00\x00"...), word(opLimit, 20), []byte{5, 255, 5, 255}))
+	f.Add(join(append([]byte{2, 143}, "\x10\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x40\x00\x00\x00\x00"...),
+		word(opIomap, 0), word(opIomap, iomapRevoked)))
 	f.Add(join(word(opIomap, 1), word(opCtrl, ctrlShutdown), word(opCtrl, ctrlDisconnect), word(opData, 1)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = b[:min(len(b), 1000)]
@@ -57,8 +59,15 @@ func FuzzPeer(f *testing.F) {
 					placed = append(placed, p...)
 				}
 			case 2:
-				off := uint64(next(1)[0] % 2 * sgeLen)
-				c.out.place(off, next(sgeLen))
+				if at := next(1)[0]; at < 128 {
+					c.out.place(uint64(at%2*sgeLen), next(sgeLen))
+				} else {
+					p := next(int(at%iomapEntryLen) + 1)
+					off := uint64(next(1)[0]) % (iomapTableLen - iomapEntryLen)
+					if err = (*tablePlacer)(c).Place(tableLen+off, p); err != nil {
+						t.Fatal(err)
+					}
+				}
 			case 3:
 				n := copyTo(&c.ring, buf[:next(1)[0]%64])
 				read = append(read, buf[:n]...)
@@ -81,6 +90,14 @@ func FuzzPeer(f *testing.F) {
 				n := c.ring.detach()
 				read = append(read, buf[:n]...)
 				c.in.read += uint64(n)
+			}
+			if c.maps != nil {
+				for i := range c.maps.entries {
+					e := &c.maps.entries[i]
+					if wraps(e.addr, uint64(e.length)) || wraps(e.offset, uint64(e.length)) {
+						t.Fatalf("exposed memory wraps: %+v", e)
+					}
+				}
 			}
 			if c.grantDue(2) {
 				c.ring.grant(uint64(c.in.grant().space.length))

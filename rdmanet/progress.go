@@ -179,7 +179,7 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 	}
 	o.disconnected = c.peerDisconnected
 	o.small = c.in.creditsDue(2)
-	o.due = c.grantDue(2)
+	o.due = c.grantDue(2) || c.confirm != 0
 	c.mu.Unlock()
 	for i := 0; done > 0; i++ {
 		if isReceive(&wc[i]) {
@@ -226,8 +226,7 @@ func (c *Conn) message(w word) error {
 		}
 		c.rd.rouse()
 	case opIomap:
-		// It costs the peer a credit, which it would not get back otherwise. There is no table for it to point into.
-		return c.in.message()
+		return c.iomap(w.value())
 	case opLimit:
 		if err := c.out.update(uint16(w.value())); err != nil {
 			return err

@@ -32,7 +32,7 @@ func TestConnectionDataOnTheWire(t *testing.T) {
 		require.False(t, c.Extended())
 		require.Len(t, p.answer, 40)
 		require.Equal(t, []byte{1, 2}, p.answer[:2])
-		require.Equal(t, make([]byte, 4), p.answer[4:8])
+		require.Equal(t, []byte{0, 0, 0, 16}, p.answer[4:8], "16 entries for exposed memory")
 		require.EqualValues(t, 2, binary.BigEndian.Uint32(p.answer[20:]))
 		require.EqualValues(t, 1<<21, p.ringLen, "half the ring")
 		require.GreaterOrEqual(t, p.credits, uint16(16))
@@ -296,7 +296,7 @@ func TestIomapCountsAsMessage(t *testing.T) {
 	read := background(t, func() { io.ReadAll(c) })
 	p.expect(wordLimit | uint32(p.credits))
 	for i := range p.credits {
-		p.send(wordIomap | uint32(i))
+		p.expose(int(i%16), 0, p.ringMR, 1)
 	}
 	w, err := p.next(limit)
 	require.NoError(t, err)
@@ -329,7 +329,7 @@ func TestProtocolViolations(t *testing.T) {
 		}},
 		{"outside the ring", func(p *rawPeer) { p.place(1<<20, make([]byte, 1)) }},
 		{"outside the table", func(p *rawPeer) {
-			p.post(transport.SendWR{Opcode: transport.OpWrite, Data: make([]byte, 17), RemoteSTag: p.tableKey, RemoteOffset: p.tableAt + 16})
+			p.post(transport.SendWR{Opcode: transport.OpWrite, Data: make([]byte, 17), RemoteSTag: p.tableKey, RemoteOffset: p.tableAt + 400})
 		}},
 		{"more messages than credits", func(p *rawPeer) {
 			p.place(4, make([]byte, 2000))
@@ -347,6 +347,13 @@ func TestProtocolViolations(t *testing.T) {
 			p.post(transport.SendWR{Opcode: transport.OpWrite, Data: b, RemoteSTag: p.tableKey, RemoteOffset: p.tableAt + 16})
 			p.send(wordLimit | rawCredits)
 		}},
+		{"an entry beyond the table", func(p *rawPeer) { p.send(wordIomap | 16) }},
+		{"an entry that was not written", func(p *rawPeer) { p.send(wordIomap | 3) }},
+		{"half an entry", func(p *rawPeer) {
+			p.post(transport.SendWR{Opcode: transport.OpWrite, Data: make([]byte, 12), RemoteSTag: p.tableKey, RemoteOffset: p.tableAt + 32})
+			p.send(wordIomap)
+		}},
+		{"exposed offsets beyond 64 bits", func(p *rawPeer) { p.expose(0, 1<<64-8, p.ringMR, 9) }},
 		{"data after the end", func(p *rawPeer) { p.send(wordShutdown); p.place(4, make([]byte, 1)); p.send(1) }},
 	} {
 		t.Run(v.name, func(t *testing.T) {

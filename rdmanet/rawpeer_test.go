@@ -44,7 +44,7 @@ type rawPeer struct {
 func newRawPeer(t testing.TB, qp transport.QueuePair, change func([]byte) []byte) *rawPeer {
 	t.Helper()
 	p := &rawPeer{t: t, qp: qp, order: binary.LittleEndian, bytes: binary.LittleEndian,
-		table: make([]byte, 32), ring: make([]byte, rawRing), slots: make([]byte, 4*rawSlots)}
+		table: make([]byte, 32+24*128), ring: make([]byte, rawRing), slots: make([]byte, 4*rawSlots)}
 	var err error
 	p.tableMR, err = qp.RegisterMemory(p.table, transport.RemoteWrite|transport.CallerDriven)
 	require.NoError(t, err)
@@ -191,6 +191,17 @@ func (p *rawPeer) grant(index int, off uint64, n uint32, limit uint16) {
 	b = p.order.AppendUint32(b, n)
 	p.post(transport.SendWR{Opcode: transport.OpWrite, Data: b, RemoteSTag: p.tableKey, RemoteOffset: p.tableAt + uint64(16*index)})
 	p.send(0x80000000 | uint32(limit))
+}
+
+// expose tells the Conn of n bytes of a region, which it can write by the offsets from off on.
+func (p *rawPeer) expose(index int, off uint64, mr transport.MemoryRegion, n uint32) {
+	p.t.Helper()
+	b := p.order.AppendUint64(nil, off)
+	b = p.order.AppendUint64(b, mr.Base())
+	b = p.order.AppendUint32(b, uint32(mr.STag()))
+	b = p.order.AppendUint32(b, n)
+	p.post(transport.SendWR{Opcode: transport.OpWrite, Data: b, RemoteSTag: p.tableKey, RemoteOffset: p.tableAt + uint64(32+24*index)})
+	p.send(wordIomap | uint32(index))
 }
 
 var errQuiet = errors.New("the Conn says nothing")

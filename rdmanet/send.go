@@ -16,12 +16,13 @@ const (
 
 // A batch is a row of work requests that are posted together, with the memory of their words.
 type batch struct {
-	wrs   [2 * (batchMessages + 2)]transport.SendWR
-	n     int
-	words [batchMessages + 2][wordLen]byte
-	w     int
-	entry [sgeLen]byte
-	data  int // bytes of stream
+	wrs     [2 * (batchMessages + 2)]transport.SendWR
+	n       int
+	words   [batchMessages + 2][wordLen]byte
+	w       int
+	entry   [sgeLen]byte
+	mapping [iomapEntryLen]byte
+	data    int // bytes of stream
 
 	staged [batchMessages]struct{ to, from []byte } // to be copied before b is posted
 	s      int
@@ -87,7 +88,7 @@ func (c *Conn) grantDue(part uint64) bool {
 	if c.closed || c.disconnected || c.peerFinished || c.err != nil || c.sendErr != nil {
 		return false
 	}
-	if c.stage != nil && !c.stage.controlReady() {
+	if !c.stage.controlReady() {
 		return false
 	}
 	return (c.in.spaceDue() || c.in.creditsDue(part)) && !c.peerMayBeGone()
@@ -114,37 +115,45 @@ func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 	c.addMessage(b, wr, makeWord(opLimit, uint32(g.limit)), 0)
 }
 
+// sendable returns as much of p as one request can carry, which may be nothing. The caller holds mu.
+func (c *Conn) sendable(p []byte) []byte {
+	p = p[:min(len(p), maxChunk)]
+	switch {
+	case c.stage == nil:
+		return p
+	case !c.stage.ready(len(p)):
+		return nil
+	case len(p) > c.stage.inline:
+		return p[:min(len(p), c.stage.room())]
+	}
+	return p
+}
+
+// payload begins a request that carries data, which sendable has returned, or less. It takes so many bytes of the stage. The caller
+// holds sendMu and mu.
+func (c *Conn) payload(b *batch, data []byte, flags transport.Flags) (wr transport.SendWR, staged int) {
+	if c.stage == nil || len(data) <= c.stage.inline {
+		return transport.SendWR{Flags: flags | transport.Inline, Data: data}, 0
+	}
+	to := c.stage.take(len(data))
+	b.staged[b.s].to, b.staged[b.s].from = to, data
+	b.s++
+	return transport.SendWR{Flags: flags, Data: to, Region: c.stage.region}, len(data)
+}
+
 // addData adds messages with the first bytes of p, as many as the peer and the batch have room for, and returns the number of
 // bytes. The caller holds sendMu and mu.
 func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
-		data := p[n:min(len(p), n+maxChunk)]
-		inline := c.stage == nil || len(data) <= c.stage.inline
-		if c.stage != nil {
-			if !c.stage.ready(len(data)) {
-				break
-			}
-			if !inline {
-				data = data[:min(len(data), c.stage.room())]
-			}
-		}
+		data := c.sendable(p[n:])
 		to := c.out.take(len(data))
 		if to.length == 0 {
 			break
 		}
-		data = data[:to.length]
-		wr := transport.SendWR{Flags: flags, RemoteSTag: to.key, RemoteOffset: to.addr, Data: data}
-		staged := 0
-		if inline {
-			wr.Flags |= transport.Inline
-		} else {
-			staged = len(data)
-			wr.Data, wr.Region = c.stage.take(staged), c.stage.region
-			b.staged[b.s].to, b.staged[b.s].from = wr.Data, data
-			b.s++
-		}
+		wr, staged := c.payload(b, data[:to.length], flags)
+		wr.RemoteSTag, wr.RemoteOffset = to.key, to.addr
 		c.addMessage(b, wr, makeWord(opData, to.length), staged)
-		n += len(data)
+		n += int(to.length)
 	}
 	return n
 }
@@ -174,9 +183,15 @@ func (c *Conn) give() {
 		c.giveWanted.Store(false)
 		var b *batch
 		c.mu.Lock()
-		if c.grantDue(2) {
+		due := c.grantDue(2)
+		if due || c.confirm != 0 && !c.over() {
 			b = batches.Get().(*batch)
+		}
+		if due {
 			c.addGrant(b, 0)
+		}
+		if b != nil {
+			c.addConfirmations(b)
 		}
 		c.mu.Unlock()
 		if b == nil {

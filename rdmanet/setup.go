@@ -129,7 +129,7 @@ func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 	if err != nil {
 		return errors.Wrap(err, "register the ring")
 	}
-	table, err := qp.RegisterPlacer(tableLen, (*tablePlacer)(c))
+	table, err := qp.RegisterPlacer(tableLen+iomapTableLen, (*tablePlacer)(c))
 	if err != nil {
 		return errors.Wrap(err, "register the table")
 	}
@@ -141,11 +141,12 @@ func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 // allocateBuffers makes two regions: the peer can write to the ring and the table, and to nothing else.
 func (c *Conn) allocateBuffers() (err error) {
 	size := int(c.ring.size)
-	c.remoteMem, err = allocate(c.qp, size+tableLen, transport.RemoteWrite|transport.CallerDriven)
+	c.remoteMem, err = allocate(c.qp, size+tableLen+iomapTableLen, transport.RemoteWrite|transport.CallerDriven)
 	if err != nil {
 		return errors.Wrap(err, "register ring and table")
 	}
-	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:]
+	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:size+tableLen]
+	c.maps = &mappings{table: c.remoteMem.b[size+tableLen:]}
 	c.in.ring = sge{addr: c.remoteMem.region.Base(), key: c.remoteMem.region.STag(), length: uint32(size)}
 	c.out.own = sge{addr: c.in.ring.addr + uint64(size), key: c.in.ring.key, length: tableEntries}
 	n := c.slots.size()
@@ -169,7 +170,7 @@ func (c *Conn) allocateBuffers() (err error) {
 
 // connData returns what the peer is told of this end.
 func (c *Conn) connData(order byteOrder, extend bool) *connData {
-	d := &connData{order: order, credits: uint16(c.slots.window), table: c.out.own, ring: c.in.ring}
+	d := &connData{order: order, credits: uint16(c.slots.window), table: c.out.own, ring: c.in.ring, iomap: iomapEntries}
 	d.ring.length /= 2
 	if extend {
 		d.ext = &extension{wholeRing: true, maxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0))}
@@ -182,7 +183,7 @@ func (c *Conn) start(peer, own *connData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.extended = peer.ext != nil && own.ext != nil
-	c.order, c.peerTable = peer.order, peer.table
+	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.order, own.order, peer.table, peer.iomap
 	if c.extended {
 		c.ring.grant(c.ring.size / 2)
 	}
@@ -218,7 +219,18 @@ type tablePlacer Conn
 func (t *tablePlacer) Place(off uint64, p []byte) error {
 	c := (*Conn)(t)
 	c.mu.Lock()
-	c.out.place(off, p)
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	if off < tableLen {
+		n := min(tableLen-off, uint64(len(p)))
+		c.out.place(off, p[:n])
+		off, p = off+n, p[n:]
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	if c.maps == nil {
+		c.maps = &mappings{table: make([]byte, iomapTableLen), placed: true}
+	}
+	c.maps.place(off-tableLen, p)
 	return nil
 }

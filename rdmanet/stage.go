@@ -28,7 +28,7 @@ const (
 
 	controlEntries = 16 // of the send queue, which data leaves free
 	minSendDepth   = 2 * controlEntries
-	minInline      = sgeLen
+	minInline      = iomapEntryLen
 )
 
 // newStage returns nil if the transport takes whole messages inline. The memory is left to be set.
@@ -56,8 +56,8 @@ func (s *stage) ready(n int) bool {
 	return s.entries >= controlEntries+2 && (n <= s.inline || s.room() > 0)
 }
 
-// controlReady reports whether a grant may be sent. A few entries are kept for the words that end a stream.
-func (s *stage) controlReady() bool { return s.entries >= 6 }
+// controlReady reports whether a grant, or another word, may be sent. A few entries are kept for the words that end a stream.
+func (s *stage) controlReady() bool { return s == nil || s.entries >= 6 }
 
 // take takes n bytes, which must not be more than room.
 func (s *stage) take(n int) []byte {

@@ -22,15 +22,21 @@ const settleTime = time.Second
 func (c *Conn) Write(b []byte) (int, error) {
 	c.wr.lock.Lock()
 	defer c.wr.lock.Unlock()
-	n, err := c.write(b)
+	n, err := c.write(b, destination{})
 	if err != nil {
 		err = c.opError("write", err)
 	}
 	return n, err
 }
 
-// write does the work of Write. The caller holds the side's lock.
-func (c *Conn) write(b []byte) (n int, err error) {
+// A destination is where bytes go: to the stream, or directly to what the peer has exposed at offset.
+type destination struct {
+	direct bool
+	offset uint64
+}
+
+// write does the work of Write and of WriteAt. The caller holds the side's lock.
+func (c *Conn) write(b []byte, to destination) (n int, err error) {
 	if c.behind && len(b) > 0 {
 		// What an earlier call left when its deadline passed comes first, as it takes memory.
 		if err := c.drain(c.drainDeadline()); err != nil {
@@ -42,7 +48,7 @@ func (c *Conn) write(b []byte) (n int, err error) {
 		most = firstStaged
 	}
 	for {
-		batch, deadline, err := c.prepare(b[n:min(len(b), n+most)])
+		batch, deadline, err := c.prepare(b[n:min(len(b), n+most)], to)
 		if batch == nil {
 			return n, err
 		}
@@ -52,6 +58,7 @@ func (c *Conn) write(b []byte) (n int, err error) {
 			return n, c.settle()
 		}
 		n += data
+		to.offset += uint64(data)
 		most = min(2*most, batchBytes)
 		if c.giveWanted.Load() {
 			c.give()
@@ -74,11 +81,15 @@ func (c *Conn) write(b []byte) (n int, err error) {
 
 // prepare waits until some of p can be sent, and returns a batch with it, with sendMu held and the deadline to wait until for
 // this host to take it. The batch is nil with an error, and when p is empty.
-func (c *Conn) prepare(p []byte) (*batch, time.Time, error) {
+func (c *Conn) prepare(p []byte, to destination) (*batch, time.Time, error) {
 	c.sendMu.Lock()
 	c.mu.Lock()
 	for {
-		if err := c.writable(); err != nil || len(p) == 0 {
+		err := c.writable()
+		if err == nil && to.direct && len(p) > 0 && c.maps.find(to.offset) == nil {
+			err = ErrNotExposed
+		}
+		if err != nil || len(p) == 0 {
 			c.leave(&c.wr)
 			c.mu.Unlock()
 			c.sendMu.Unlock()
@@ -87,20 +98,10 @@ func (c *Conn) prepare(p []byte) (*batch, time.Time, error) {
 			}
 			return nil, time.Time{}, err
 		}
-		if c.out.ready() && (c.stage == nil || c.stage.ready(len(p))) {
+		if (to.direct || c.out.ready()) && (c.stage == nil || c.stage.ready(len(p))) {
 			break
 		}
-		c.sendMu.Unlock()
-		due := c.grantDue(2)
-		if !due {
-			c.await(&c.wr, c.wr.deadline)
-		}
-		c.mu.Unlock()
-		if due || c.giveWanted.Load() {
-			c.give()
-		}
-		c.sendMu.Lock()
-		c.mu.Lock()
+		c.awaitSending()
 	}
 	c.leave(&c.wr)
 	var flags transport.Flags
@@ -116,12 +117,32 @@ func (c *Conn) prepare(p []byte) (*batch, time.Time, error) {
 	if c.grantDue(part) {
 		c.addGrant(b, flags)
 	}
-	b.data = c.addData(b, p, flags)
+	if to.direct {
+		b.data = c.addDirect(b, p, to.offset, flags)
+	} else {
+		b.data = c.addData(b, p, flags)
+	}
 	c.wr.draining.Store(c.stage == nil)
 	deadline := c.wr.deadline
 	c.mu.Unlock()
 	b.fill()
 	return b, deadline, nil
+}
+
+// awaitSending lets some time pass in which something may change for one who wants to send. The caller holds the lock of the side that writes,
+// sendMu and mu; the latter two are released meanwhile.
+func (c *Conn) awaitSending() {
+	c.sendMu.Unlock()
+	due := c.grantDue(2)
+	if !due {
+		c.await(&c.wr, c.wr.deadline)
+	}
+	c.mu.Unlock()
+	if due || c.giveWanted.Load() {
+		c.give()
+	}
+	c.sendMu.Lock()
+	c.mu.Lock()
 }
 
 // writable returns why nothing can be written, if so. The caller holds mu.

@@ -1,0 +1,215 @@
+package rdmanet
+
+import (
+	"errors"
+	"math"
+	"net"
+	"os"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+var (
+	// ErrNotExposed is found by errors.Is in the error of a WriteAt to an offset at which the peer has no memory exposed.
+	ErrNotExposed = errors.New("peer has exposed no memory at the offset")
+
+	errExposeRange   = errors.New("exposed memory is out of range; use an offset of 0 or more and 1 to 2^31-1 bytes")
+	errExposeOverlap = errors.New("memory is exposed already at some of the offsets; close that region first")
+	errExposeFull    = errors.New("peer has no free entry for exposed memory; close a region first")
+	errExposeNone    = errors.New("peer cannot write to exposed memory; an rsocket needs RDMA_IOMAPSIZE for that")
+)
+
+// A Region is memory that the peer can write to.
+type Region struct {
+	c      *Conn
+	offset uint64
+	memory memory
+	index  uint32 // in the peer's table
+
+	// Guarded by Conn.mu.
+	closed, revoked bool
+}
+
+// Bytes returns the memory. The peer may change it at any time, in any order of bytes; what it wrote before a message of the stream is
+// there when that message is read, and only then is it safe to look, unless by atomic operations. The memory stays there until Close,
+// as long as the Region is kept.
+func (r *Region) Bytes() []byte { return r.memory.b }
+
+// Offset returns where the region begins, as the peer knows it.
+func (r *Region) Offset() int64 { return int64(r.offset) }
+
+// Expose lets the peer write to n bytes of new memory, all zero, with WriteAt, or riowrite of rsockets, at the offsets from off on. The peer knows
+// before it reads what is written to the stream next. Its writes are taken whether or not a call is under way here, in software
+// by a goroutine.
+//
+// Regions of one connection must not overlap. The peer's table limits their number, which is 16 with this package. Where the transport
+// needs memory of its own, Expose takes that. It waits, and fails, as Write does.
+func (c *Conn) Expose(off int64, n int) (*Region, error) {
+	r, err := c.expose(off, n)
+	if err != nil {
+		return nil, c.opError("expose", err)
+	}
+	return r, nil
+}
+
+func (c *Conn) expose(off int64, n int) (*Region, error) {
+	if off < 0 || n <= 0 || n > math.MaxInt32 || off > math.MaxInt64-int64(n) {
+		return nil, errExposeRange
+	}
+	c.wr.lock.Lock()
+	defer c.wr.lock.Unlock()
+	index, err := c.freeIndex(uint64(off), uint64(n))
+	if err != nil {
+		return nil, err
+	}
+	r := &Region{c: c, offset: uint64(off), index: index}
+	if r.memory, err = allocate(c.qp, n, transport.RemoteWrite); err != nil {
+		return nil, cause("expose", err)
+	}
+	c.sendMu.Lock()
+	c.mu.Lock()
+	for err = c.writable(); err == nil && !c.mayMap(); err = c.writable() {
+		c.awaitSending()
+	}
+	c.leave(&c.wr)
+	if err != nil {
+		c.mu.Unlock()
+		c.sendMu.Unlock()
+		r.memory.free()
+		return nil, err
+	}
+	c.regions[index] = r
+	m := r.memory.region
+	b := batches.Get().(*batch)
+	c.out.mapped(c.extended)
+	c.addMessage(b, c.iomapWrite(b, index, iomapEntry{r.offset, sge{m.Base(), m.STag(), uint32(n)}}), makeWord(opIomap, index), 0)
+	c.mu.Unlock()
+	err = c.postAndRelease(b)
+	if err != nil {
+		r.memory.free()
+		return nil, writeError(err)
+	}
+	return r, nil
+}
+
+// freeIndex finds an entry of the peer's table for n bytes at off. The caller holds the lock of the side that writes.
+func (c *Conn) freeIndex(off, n uint64) (uint32, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.writable(); err != nil {
+		return 0, err
+	}
+	if c.regions == nil {
+		c.regions = make([]*Region, min(c.peerIomap, 1<<10))
+	}
+	free := -1
+	for i, r := range c.regions {
+		switch {
+		case r == nil && free < 0:
+			free = i
+		case r != nil && off < r.offset+uint64(len(r.memory.b)) && r.offset < off+n:
+			return 0, errExposeOverlap
+		}
+	}
+	switch {
+	case len(c.regions) == 0:
+		return 0, errExposeNone
+	case free < 0:
+		return 0, errExposeFull
+	}
+	return uint32(free), nil
+}
+
+// mayMap reports whether a word about exposed memory may be sent. The caller holds mu.
+func (c *Conn) mayMap() bool { return c.stage.controlReady() && c.out.mayMap(c.extended) }
+
+// iomapWrite returns the write of an entry of the peer's table.
+func (c *Conn) iomapWrite(b *batch, index uint32, e iomapEntry) transport.SendWR {
+	c.order.putIomapEntry(b.mapping[:], e)
+	return transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline, Data: b.mapping[:], RemoteSTag: c.peerTable.key,
+		RemoteOffset: c.peerTable.addr + sgeLen*uint64(c.peerTable.length) + iomapEntryLen*uint64(index)}
+}
+
+// Close takes the memory back from the peer. Between two ends of this package it waits until the peer has confirmed that it writes no
+// more, which it does in a call that waits, such as Read; the write deadline bounds that, and Close can be called again after it. An rsocket
+// cannot be asked: the two programs must have agreed, as a riowrite to memory that is gone breaks the connection. After the connection's end
+// there is nothing to wait for. A second Close returns net.ErrClosed.
+func (r *Region) Close() error {
+	c := r.c
+	c.wr.lock.Lock()
+	defer c.wr.lock.Unlock()
+	if err := r.revoke(); err != nil {
+		return c.opError("revoke", err)
+	}
+	r.memory.free()
+	return nil
+}
+
+// revoke tells the peer to write no more, and waits until it does not.
+func (r *Region) revoke() error {
+	c := r.c
+	c.sendMu.Lock()
+	c.mu.Lock()
+	defer func() {
+		c.leave(&c.wr)
+		c.mu.Unlock()
+		c.sendMu.Unlock()
+		if c.giveWanted.Load() {
+			c.give()
+		}
+	}()
+	if r.closed {
+		return net.ErrClosed
+	}
+	for !r.revoked && !c.over() {
+		switch {
+		case passed(c.wr.deadline):
+			return os.ErrDeadlineExceeded
+		case c.revoking == nil && c.stage.controlReady() && (!c.extended || c.mayMap()):
+			// One at a time, so that the peer's receives and ours suffice for the confirmations.
+			b := batches.Get().(*batch)
+			if c.extended {
+				c.revoking = r
+				c.out.mapped(true)
+				c.addWord(b, makeWord(opIomap, iomapRevoked|r.index), 0)
+			} else {
+				// An rsocket finds nothing in an empty entry. It needs no word for that.
+				r.revoked, c.regions[r.index] = true, nil
+				wr := c.iomapWrite(b, r.index, iomapEntry{})
+				id, signal := c.stage.posted(1, 0)
+				wr.ID = id
+				wr.Flags |= signal
+				b.add(wr)
+			}
+			c.mu.Unlock()
+			c.postAndRelease(b)
+			c.sendMu.Lock()
+			c.mu.Lock()
+		default:
+			c.awaitSending()
+		}
+	}
+	r.closed = true
+	return nil
+}
+
+// over reports whether the peer can be told nothing any more. The caller holds mu.
+func (c *Conn) over() bool {
+	return c.closed || c.disconnected || c.peerDisconnected || c.err != nil || c.sendErr != nil
+}
+
+// WriteAt writes p to memory that the peer has exposed at the offsets from off on, without the peer's doing. It does not tell the peer, who
+// knows that p is there once it reads what is written to the stream afterwards. WriteAt waits, fails and counts as Write does; where the
+// peer has exposed less than all of it, n is what there was and the error matches ErrNotExposed.
+func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
+	c.wr.lock.Lock()
+	defer c.wr.lock.Unlock()
+	if off < 0 {
+		return 0, c.opError("writeat", errExposeRange)
+	}
+	n, err = c.write(p, destination{direct: true, offset: uint64(off)})
+	if err != nil {
+		err = c.opError("writeat", err)
+	}
+	return n, err
+}
