@@ -6,6 +6,9 @@
 // table and a word with the number of messages that may follow. Words also say that an end has finished writing, or
 // has closed; so the end of a stream is told apart from a connection that broke.
 //
+// Beside the stream an end can expose memory, which the other writes without a message: Expose and WriteAt, riomap and riowrite in
+// rsockets. What was written this way is there when later bytes of the stream are read.
+//
 // A connection has no goroutine of its own. Whoever reads, or has to wait for space before it can write, lets the queue pair
 // work, and does so for all who wait.
 package rdmanet
