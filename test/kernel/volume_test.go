@@ -16,6 +16,8 @@ func TestVolume(t *testing.T) {
 		t.Skip("10 GB: run with -full")
 	}
 	g := theGuest(t)
+	// It sends pages without a copy, and reports them as sent while TCP still refers to them: what rsockets puts there next may go out in their place.
+	g.parameter(t, "zcopy_tx", "N")
 	const bytes, limit = 2_600_000_000, 9 * time.Minute
 	for _, goServes := range []bool{false, true} {
 		t.Run("go="+roleName(goServes), func(t *testing.T) {

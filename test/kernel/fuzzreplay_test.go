@@ -1,0 +1,81 @@
+//go:build linux
+
+package kernel
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A corpus is what the fuzzing of a package of ours starts from.
+type corpus struct {
+	folder string // below transport/soft
+	fpdus  bool   // it is for a connection that is open
+	quick  bool
+}
+
+var corpora = []corpus{
+	{folder: "internal/mpa/testdata/fuzz/FuzzParseRequest", quick: true},
+	{folder: "internal/mpa/testdata/fuzz/FuzzParseReply"},
+	{folder: "testdata/fuzz/FuzzHandshake"},
+	{folder: "internal/mpa/testdata/fuzz/FuzzFPDUStream", fpdus: true, quick: true},
+	{folder: "internal/ddp/testdata/fuzz/FuzzTagged", fpdus: true},
+	{folder: "internal/ddp/testdata/fuzz/FuzzUntagged", fpdus: true},
+	{folder: "internal/rdmap/testdata/fuzz/FuzzValidate", fpdus: true},
+	{folder: "internal/rdmap/testdata/fuzz/FuzzReadRequest", fpdus: true},
+	{folder: "internal/rdmap/testdata/fuzz/FuzzTerminate", fpdus: true},
+}
+
+var outcome = regexp.MustCompile(`(?m)^[^:\n]+: (.*)$`)
+
+// Our fuzz corpora as the input of a listener on siw, and of its connections: it goes on listening, and the kernel is well.
+func TestFuzzReplay(t *testing.T) {
+	g := theGuest(t)
+	host, err := theHost()
+	require.NoError(t, err)
+	var table strings.Builder
+	table.WriteString("| corpus | outcomes |\n|---|---|\n")
+	for _, c := range corpora {
+		if !c.quick && !*fullFlag {
+			continue
+		}
+		t.Run(c.folder, func(t *testing.T) {
+			record(t, cell{"rping -P (siw)", "client", "host", "corpus " + c.folder})
+			p := g.newPair(t, false, route{ours: host, addr: guestAddr, own: hostAddr})
+			s := g.startFor(t, groupLimit, append([]string{"rping", "-P"}, rpingArgs(p, true, 64)...)...)
+			g.awaitListener(t, s, p)
+			before := g.rdmaResources(t)
+			args := []string{"badpeer", "-to", p.dial + ":" + p.dialPort, "-replay", "../../transport/soft/" + c.folder}
+			if c.fpdus {
+				args = append(args, "-fpdus")
+			}
+			out := succeeds(t, host.startFor(t, groupLimit, args...))
+			counts := make(map[string]int)
+			for _, m := range outcome.FindAllStringSubmatch(out, -1) {
+				counts[m[1]]++
+			}
+			require.NotEmpty(t, counts)
+			var said []string
+			for _, o := range slices.Sorted(maps.Keys(counts)) {
+				said = append(said, fmt.Sprintf("%d: %s", counts[o], o))
+			}
+			fmt.Fprintf(&table, "| %s | %s |\n", c.folder, strings.Join(said, "; "))
+			// It serves as before, and what the connections held is free.
+			g.run(t, append([]string{"rping"}, rpingArgs(p.direct(), false, 64)...)...)
+			g.awaitResources(t, before)
+		})
+	}
+	section("Fuzz corpora sent to siw", "Each entry on a connection of its own; with FPDUs, after a handshake without CRC.\n\n"+table.String())
+}
+
+// direct is the pair for a client in the guest.
+func (p pair) direct() pair {
+	p.dial, p.dialPort = p.listen, p.port
+	return p
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+package kernel
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
+)
+
+// What siw makes of a peer that breaks the protocols, with CRC. It writes layer and type of a Terminate in the wrong halves of
+// their byte.
+func TestTerminate(t *testing.T) {
+	g := theGuest(t)
+	g.parameter(t, "mpa_crc_required", "Y")
+	var table strings.Builder
+	table.WriteString("| fault | peer | siw's answer |\n|---|---|---|\n")
+	for _, c := range []struct {
+		fault   string
+		rsocket bool
+		want    string
+	}{
+		{"none", true, "closed"},
+		{"wrong stag", true, "1/1/0x00"},
+		{"bounds", true, "1/1/0x01"},
+		{"send too long", false, "1/2/0x02"},
+		{"no receive", false, "1/2/0x02"},
+		{"message number", true, "1/2/0x03"},
+		{"message offset", true, "1/2/0x04"},
+		{"queue number", true, "1/2/0x01"},
+		{"opcode", true, "0/2/0x06"},
+		{"ddp version", true, "1/2/0x06"},
+		{"rdmap version", true, "0/2/0x05"},
+		{"crc", true, "2/0/0x02"},
+		{"length", true, "closed"},
+		{"split payload", true, "closed"},
+		{"split crc", true, "2/0/0x02"},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			who := "rping"
+			if c.rsocket {
+				who = "rsockets"
+			}
+			record(t, cell{who + " (siw)", "client", "lo", "we break the protocol: " + c.fault})
+			p := g.newPair(t, false, route{ours: &g.place, addr: loAddr, own: loAddr})
+			server := g.victim(t, p, c.rsocket)
+			args := []string{"badpeer", "-to", p.dial + ":" + p.dialPort, "-case", c.fault}
+			if c.rsocket {
+				args = append(args, "-rsocket")
+			}
+			out := strings.TrimSpace(g.run(t, args...))
+			server.Kill() // rsockets may not notice the end
+			fmt.Fprintf(&table, "| %s | %s | %s |\n", c.fault, who, out)
+			require.Contains(t, out, c.want)
+			g.healthy(t)
+		})
+	}
+	section("What siw answers to faults of its peer", "The fault of the first line is none. The last one is siw's own: it forgets the first part of a CRC that is spread over two segments.\n\n"+table.String())
+}
+
+// victim starts a server on siw for a peer that breaks the protocol.
+func (g *guest) victim(t *testing.T, p pair, rsocket bool) *agent.Process {
+	t.Helper()
+	var s *agent.Process
+	if rsocket {
+		s = g.start(t, append([]string{"c-stream"}, flow{ours: 1 << 20, chunk: 1, theirEnd: "half"}.args(p, true, true)...)...)
+	} else {
+		s = g.start(t, append([]string{"rping"}, rpingArgs(p, true, 64)...)...)
+	}
+	g.awaitListener(t, s, p)
+	return s
+}
+
+// healthy checks that the kernel has found no fault of its own.
+func (g *guest) healthy(t *testing.T) {
+	t.Helper()
+	log := g.run(t, "dmesg", "-c")
+	for _, bad := range []string{"BUG:", "WARNING:", "Oops", "general protection", "Call Trace", "refcount", "leak"} {
+		require.NotContains(t, log, bad)
+	}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// replayCorpus sends each entry of a fuzz corpus on a connection of its own, and prints what the peer makes of it.
+func replayCorpus(addr, folder string, handshake bool) error {
+	files, err := filepath.Glob(filepath.Join(folder, "*"))
+	if err != nil || len(files) == 0 {
+		return errors.Join(err, fmt.Errorf("no corpus in %s", folder))
+	}
+	for _, file := range files {
+		data, err := entry(file)
+		if err != nil {
+			return err
+		}
+		p, err := dial(addr, false)
+		if err != nil {
+			return fmt.Errorf("before %s: %w", filepath.Base(file), err)
+		}
+		if handshake {
+			if err := p.handshake(false); err != nil {
+				return fmt.Errorf("before %s: %w", filepath.Base(file), err)
+			}
+		}
+		outcome := ""
+		if err := p.put(data); err != nil {
+			outcome = ending(err)
+		} else if handshake {
+			outcome = p.outcome()
+		} else {
+			outcome = p.answer()
+		}
+		fmt.Printf("%s: %s\n", filepath.Base(file), outcome)
+		_ = p.Close()
+	}
+	return nil
+}
+
+// answer is what a request earns.
+func (p *peer) answer() string {
+	b := make([]byte, 1024)
+	n, err := p.Read(b)
+	if n == 0 {
+		return ending(err)
+	}
+	return fmt.Sprintf("%d bytes of answer", n)
+}
+
+// entry returns the first value of a corpus file, which is the bytes to send.
+func entry(file string) ([]byte, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	lines := bytes.SplitN(b, []byte("\n"), 3)
+	if len(lines) < 2 {
+		return nil, fmt.Errorf("%s is no corpus file", file)
+	}
+	s := strings.TrimSpace(string(lines[1]))
+	s = strings.TrimSuffix(strings.TrimPrefix(s, "[]byte("), ")")
+	s, err = strconv.Unquote(s)
+	return []byte(s), err
+}
