@@ -124,7 +124,7 @@ func (c *Conn) poll() {
 	completionPool.Put(wc)
 	switch {
 	case o.err != nil:
-		c.qp.Abort()
+		c.reject()
 	case o.disconnected:
 		// Both directions are at their end. The peer need not wait for our Close to be done.
 		c.qp.Close()
@@ -137,6 +137,20 @@ func (c *Conn) poll() {
 		c.give()
 	case o.due:
 		c.give()
+	}
+}
+
+// A terminator is a queue pair that can tell the peer of a fault that was found above it.
+type terminator interface {
+	Terminate()
+}
+
+// reject ends the connection for the peer's fault.
+func (c *Conn) reject() {
+	if t, ok := c.qp.(terminator); ok {
+		t.Terminate()
+	} else {
+		c.qp.Abort()
 	}
 }
 

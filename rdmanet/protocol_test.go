@@ -379,12 +379,12 @@ func TestProtocolViolations(t *testing.T) {
 			_, err = c.Write(make([]byte, 1<<20))
 			require.Error(t, err)
 			requireOpError(t, c, err, "write", syscall.ECONNRESET)
-			// The peer is told by a Terminate or a reset.
 			for err = error(nil); err == nil; {
 				_, err = p.next(limit)
 			}
-			require.NotErrorIs(t, err, errQuiet)
-			require.NotErrorIs(t, err, io.EOF)
+			var told *transport.TerminateError
+			require.ErrorAs(t, err, &told, "the peer is not told")
+			require.False(t, told.Local)
 		})
 	}
 }

@@ -35,6 +35,10 @@ func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	q.seeOff()
 }
 
+// Terminate ends the connection for a fault of the peer's that the user of the queue pair has found, above RDMAP. The peer is told of an
+// unspecified remote operation error (RFC 5040 §4.8). Close is still to be called.
+func (q *QueuePair) Terminate() { q.terminate(rdmap.ErrRemoteOperation, nil) }
+
 func appendTerminate(b []byte, e *rdmap.Error, ulpdu []byte, crc bool) []byte {
 	msg := e.Terminate(ulpdu)
 	fpdu := make([]byte, mpa.LengthLen, mpa.LengthLen+ddp.UntaggedLen+rdmap.MaxTerminateLen+mpa.CRCLen+3)
