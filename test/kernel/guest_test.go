@@ -181,10 +181,16 @@ func (g *guest) port() (inside, outside int) {
 // awaitListener waits until siw listens on the server's port.
 func (g *guest) awaitListener(t *testing.T, server *agent.Process, p pair) {
 	t.Helper()
+	eventually(t, server, func() bool { return g.listens(t, p) })
+}
+
+// listens reports whether somebody listens on the server's port in the guest.
+func (g *guest) listens(t *testing.T, p pair) bool {
+	t.Helper()
 	port, err := strconv.Atoi(p.port)
 	require.NoError(t, err)
 	want := regexp.MustCompile(fmt.Sprintf(":%04X 0+:0000 0A ", port))
-	eventually(t, server, func() bool { return want.MatchString(g.run(t, "cat", "/proc/net/tcp", "/proc/net/tcp6")) })
+	return want.MatchString(g.run(t, "cat", "/proc/net/tcp", "/proc/net/tcp6"))
 }
 
 // awaitCM waits until rdma_cm listens on the address: for devices whose listeners are no kernel sockets.

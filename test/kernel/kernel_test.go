@@ -65,6 +65,8 @@ var goPrograms = []program{
 	{"guestd", "../..", "./test/kernel/guestd", false},
 	{"go-rstream", "../..", "./test/kernel/rstream", false},
 	{"go-stream", "../..", "./test/kernel/stream", false},
+	{"go-riostream", "../..", "./test/kernel/riostream", false},
+	{"go-httpd", "../..", "./test/kernel/httpd", false},
 	{"badpeer", "../..", "./transport/soft/internal/badpeer", false},
 	{"go-rping", "../../examples", "./rping", false},
 	{"ports.test", "../..", ".", true},

@@ -1,0 +1,174 @@
+//go:build linux
+
+package kernel
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
+)
+
+// preload has a program use rsockets for its sockets, for some seconds at most.
+var preload = []string{"env", "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/rsocket/librspreload.so", "timeout", "10"}
+
+// A swap is a program that knows nothing of RDMA, as both ends of a connection.
+type swap struct {
+	name           string
+	server, client func(p pair) []string
+}
+
+func words(format string, a ...any) []string { return strings.Fields(fmt.Sprintf(format, a...)) }
+
+const file = "/tmp/stream" // of bytes to send
+
+var swaps = []swap{
+	{"socat",
+		func(p pair) []string {
+			return words("socat -u TCP-LISTEN:%s,bind=%s OPEN:/tmp/socat,creat,trunc", p.port, p.listen)
+		},
+		func(p pair) []string { return words("socat -u OPEN:%s TCP:%s:%s", file, p.dial, p.dialPort) }},
+	{"NetPIPE",
+		func(p pair) []string { return words("NPtcp -n 10 -u 500 -P %s", p.port) },
+		func(p pair) []string { return words("NPtcp -n 10 -h %s -u 500 -P %s -o /tmp/np", p.dial, p.dialPort) }},
+	{"iperf3",
+		func(p pair) []string { return words("iperf3 -s -1 -B %s -p %s", p.listen, p.port) },
+		func(p pair) []string { return words("iperf3 -c %s -p %s -n 1M", p.dial, p.dialPort) }},
+	{"nuttcp",
+		func(p pair) []string { return words("nuttcp -1 -P %s", p.port) },
+		func(p pair) []string { return words("nuttcp -P %s -n 1m %s", p.dialPort, p.dial) }},
+}
+
+// swap runs both programs and returns why they do not work, if they do not.
+func (g *guest) swap(t *testing.T, p pair, server, client []string) (fault string) {
+	t.Helper()
+	s := g.start(t, server...)
+	limit := time.Now().Add(3 * time.Second)
+	for !g.listens(t, p) {
+		if time.Now().After(limit) {
+			s.Kill()
+			return "the server does not listen"
+		}
+	}
+	if why := failure(g.start(t, client...)); why != "" {
+		s.Kill()
+		return "the client " + why
+	}
+	if why := failure(s); why != "" {
+		return "the server " + why
+	}
+	return ""
+}
+
+// failure waits for the end of a program, and tells what is wrong with it.
+func failure(p *agent.Process) string {
+	const stalled = 124 // of timeout
+	exit, err := p.Wait()
+	switch {
+	case err != nil:
+		return "dies: " + err.Error()
+	case exit == stalled:
+		return "stalls"
+	case exit != 0:
+		return "fails"
+	}
+	return ""
+}
+
+// faulty are the programs that do not work among themselves, and why.
+var faulty = make(map[string]string)
+
+// outcome notes how a swap has ended. Where two C ends work it must work with us.
+func outcomeOf(t *testing.T, c cell, program, why string) {
+	t.Helper()
+	if why == "" {
+		record(t, c)
+		return
+	}
+	if c.role == "control" {
+		faulty[program] = why
+		fault(t, c, why)
+		return
+	}
+	require.NotEmpty(t, faulty[program], why)
+	fault(t, c, why+" (two C ends: "+faulty[program]+")")
+}
+
+// What unmodified programs do on rsockets among themselves, and with us.
+func TestPreload(t *testing.T) {
+	g := theGuest(t)
+	g.streamFile(t)
+	for _, s := range swaps {
+		t.Run("control/"+s.name, func(t *testing.T) {
+			p := g.inGuest(t, false)
+			why := g.swap(t, p, append(preload, s.server(p)...), append(preload, s.client(p)...))
+			outcomeOf(t, cell{s.name + " preloaded (siw)", "control", "eth0", "both ends are C"}, s.name, why)
+		})
+	}
+	socat := swaps[0]
+	t.Run("socat to us", func(t *testing.T) {
+		p := g.inGuest(t, true)
+		why := g.swap(t, p, words("go-stream -l %s -p %s -r %d -d 10s", p.listen, p.port, streamBytes), append(preload, socat.client(p)...))
+		outcomeOf(t, cell{"socat preloaded (siw)", "server", "eth0", "a file to us"}, socat.name, why)
+	})
+	t.Run("socat from us", func(t *testing.T) {
+		p := g.inGuest(t, false)
+		why := g.swap(t, p, append(preload, socat.server(p)...), words("go-stream -c %s -p %s -s %d -d 10s", p.dial, p.dialPort, streamBytes))
+		outcomeOf(t, cell{"socat preloaded (siw)", "client", "eth0", "a file from us"}, socat.name, why)
+		if why == "" {
+			g.run(t, "cmp", file, "/tmp/socat")
+		}
+	})
+}
+
+const streamBytes = 300_000
+
+// streamFile makes a file in the guest of the bytes that go-stream expects.
+func (g *guest) streamFile(t *testing.T) {
+	t.Helper()
+	p := g.inGuest(t, false)
+	s := g.start(t, words("socat -u TCP-LISTEN:%s,bind=%s OPEN:%s,creat,trunc", p.port, p.listen, file)...)
+	g.awaitListener(t, s, p)
+	g.run(t, words("go-stream -t -c %s -p %s -s %d -e close", p.dial, p.dialPort, streamBytes)...)
+	succeeds(t, s)
+}
+
+// An unmodified curl on rsockets, and net/http on a listener of ours, which serves plain curl on the same port.
+func TestPreloadCurl(t *testing.T) {
+	g := theGuest(t)
+	g.streamFile(t)
+	sum := strings.Fields(g.run(t, "sha256sum", file))[0]
+	for _, s := range []struct {
+		name   string
+		policy string
+		prefix []string
+	}{
+		{"rsockets, iWARP only", "require", preload},
+		{"rsockets, both", "auto", preload},
+		{"plain, both", "auto", []string{"timeout", "10"}},
+	} {
+		p := g.inGuest(t, true)
+		server := g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD="+s.policy, "go-httpd", "-l", p.listen+":"+p.port)
+		require.NoError(t, server.WaitOutput("listening on"))
+		url := "http://" + p.dial + ":" + p.dialPort
+		for _, c := range []struct {
+			name string
+			args []string
+			want string
+		}{
+			{"get 100 bytes", words("curl -sS -o /tmp/got -w %%{size_download} %s/100", url), "100"},
+			{"get 1 MB", words("curl -sS -o /tmp/got -w %%{size_download} %s/1000000", url), "1000000"},
+			{"post a file", words("curl -sS --data-binary @%s -H Expect: %s/", file, url), fmt.Sprintf("%d %s\n", streamBytes, sum)},
+			{"two requests on one connection", words("curl -sS -o /tmp/got -o /tmp/got2 -w %%{num_connects} %s/10 %s/2000", url, url), "10"},
+		} {
+			t.Run(s.name+"/"+c.name, func(t *testing.T) {
+				record(t, cell{"curl (" + s.name + ")", "server", "eth0", c.name})
+				require.Equal(t, c.want, g.run(t, append(append([]string{}, s.prefix...), c.args...)...))
+			})
+		}
+	}
+}
