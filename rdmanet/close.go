@@ -9,9 +9,10 @@ import (
 
 // Close tells the peer that the connection is at its end and closes it. It does not wait for the peer; what was written still
 // goes out. Calls under way return with net.ErrClosed, as does a second Close. After SetLinger(0) the connection is
-// reset instead; after a positive value Close waits that long for the host to have sent everything.
+// reset instead; after a positive value Close waits that long for the peer's host to have everything.
 //
-// A process that exits without Close breaks the connection: the peer reads what has arrived and then io.ErrUnexpectedEOF, not io.EOF.
+// A process that is to exit right behind Close should set that: its end cuts off what has not arrived yet. A process
+// that exits without Close breaks the connection: the peer reads what has arrived and then io.ErrUnexpectedEOF, not io.EOF.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -27,25 +28,35 @@ func (c *Conn) Close() error {
 		c.qp.Abort()
 	} else {
 		c.sendEnd(true)
-		if linger > 0 {
-			c.qp.Interrupt()
-			c.lingerFor(time.Duration(linger) * time.Second)
-		}
-		// It is an error only if the connection is at its end already.
-		c.qp.Close()
+		c.closeOrderly(time.Duration(linger) * time.Second)
 	}
 	c.closing.Store(true)
 	c.release()
 	return nil
 }
 
-// lingerFor waits until the host has sent everything.
-func (c *Conn) lingerFor(d time.Duration) {
+// A lingerer is a queue pair that knows when the peer's host has acknowledged what was sent before Close.
+type lingerer interface {
+	AwaitClosed(deadline time.Time) error
+}
+
+// closeOrderly closes the queue pair behind what was sent, and waits for up to d until the peer's host has that, or where the transport
+// cannot tell, until it has left this host.
+func (c *Conn) closeOrderly(d time.Duration) {
 	deadline := time.Now().Add(d)
-	for !passed(deadline) {
-		if err := c.qp.Drain(deadline); err == nil || fatal(err) {
-			return
+	l, tells := c.qp.(lingerer)
+	if d > 0 && !tells {
+		c.qp.Interrupt()
+		for !passed(deadline) {
+			if err := c.qp.Drain(deadline); err == nil || fatal(err) {
+				break
+			}
 		}
+	}
+	// It is an error only if the connection is at its end already.
+	c.qp.Close()
+	if d > 0 && tells {
+		l.AwaitClosed(deadline)
 	}
 }
 

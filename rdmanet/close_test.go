@@ -336,19 +336,42 @@ func TestLinger(t *testing.T) {
 		requireOpError(t, e.b, err, "write", syscall.ECONNRESET)
 		requireOpError(t, e.a, e.a.Close(), "close", net.ErrClosed)
 	})
-	for _, sec := range []int{-5, 3} {
-		t.Run("sends all", func(t *testing.T) {
-			e := connect(t, setting{})
-			require.NoError(t, e.a.SetLinger(sec))
+	t.Run("negative sends all in the background", func(t *testing.T) {
+		e := connect(t, setting{})
+		require.NoError(t, e.a.SetLinger(-5))
+		n := fill(t, e.a)
+		require.NoError(t, e.a.Close())
+		got, err := io.ReadAll(e.b)
+		require.NoError(t, err)
+		require.Len(t, got, n)
+	})
+	for name, s := range map[string]setting{"positive waits for the peer": {}, "positive waits for the transport": {restricted: true}} {
+		t.Run(name, func(t *testing.T) {
+			e := connect(t, s)
+			require.NoError(t, e.a.SetLinger(20))
 			n := fill(t, e.a)
-			start := time.Now()
+			var got []byte
+			var err error
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				got, err = io.ReadAll(e.b)
+			}()
 			require.NoError(t, e.a.Close())
-			require.Less(t, time.Since(start), 3*time.Second, "everything was with the host already")
-			got, err := io.ReadAll(e.b)
+			<-done
 			require.NoError(t, err)
 			require.Len(t, got, n)
 		})
 	}
+	t.Run("positive is bounded", func(t *testing.T) {
+		e := connect(t, setting{})
+		require.NoError(t, e.tcpB.SetReadBuffer(1<<12))
+		require.NoError(t, e.a.SetLinger(1))
+		fill(t, e.a)
+		start := time.Now()
+		require.NoError(t, e.a.Close())
+		require.GreaterOrEqual(t, time.Since(start), time.Second/2, "nobody reads")
+	})
 }
 
 func TestOptions(t *testing.T) {

@@ -87,7 +87,8 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 }
 
 // SetLinger sets what Close does with data not sent yet: sec < 0, the default, has it sent in the background; 0 resets the
-// connection; with sec > 0 Close waits for up to that many seconds until the host has sent it.
+// connection; with sec > 0 Close waits for up to that many seconds until the peer's host has it, or, with a
+// transport that cannot tell, until it is sent.
 func (c *Conn) SetLinger(sec int) error {
 	return c.set(c.peerError, func() error {
 		c.mu.Lock()

@@ -1,6 +1,7 @@
 package soft
 
 import (
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -84,6 +85,27 @@ func (q *QueuePair) over() {
 	q.mu.Unlock()
 }
 
+// AwaitClosed waits until what Close has begun is over: the peer's host has acknowledged everything, or the connection is given up.
+// It returns os.ErrDeadlineExceeded if that is not so by the deadline.
+func (q *QueuePair) AwaitClosed(deadline time.Time) error {
+	for {
+		wake := q.join()
+		q.mu.Lock()
+		leaving := q.leaving
+		q.mu.Unlock()
+		if leaving && !expired(deadline) {
+			await(nil, wake, deadline)
+		}
+		q.followers.Add(-1)
+		switch {
+		case !leaving:
+			return nil
+		case expired(deadline):
+			return os.ErrDeadlineExceeded
+		}
+	}
+}
+
 // seeOff sends what is left, ends the stream and discards what comes until the peer ends it too. It is done at once where
 // nothing has to be waited for.
 func (q *QueuePair) seeOff() {
@@ -111,10 +133,12 @@ func (q *QueuePair) seeOff() {
 func (q *QueuePair) awaitEnd(patience time.Duration) {
 	most := time.Now().Add(lingerMost)
 	end := time.Now().Add(patience)
+	step := lingerFirst
 	for before := q.sock.unacknowledged(); !expired(end) && !expired(most); {
-		if q.discard(min(time.Until(end), lingerProgress), nil) {
+		if q.discard(min(time.Until(end), step), nil) {
 			return
 		}
+		step = min(2*step, lingerProgress)
 		left := q.sock.unacknowledged()
 		if left == 0 {
 			return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -93,6 +94,23 @@ func TestCloseSendsWhatWasPosted(t *testing.T) {
 			require.Equal(t, "end", string(got[1]))
 		}
 	}
+}
+
+func TestAwaitClosed(t *testing.T) {
+	q, p, _ := role{}.initiator(t)
+	narrow(t, q, p)
+	data := random(1 << 20)
+	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: data})
+	closer := q.(*soft.QueuePair)
+	require.NoError(t, closer.AwaitClosed(time.Time{}), "nothing is under way before Close")
+	require.NoError(t, q.Close())
+	require.ErrorIs(t, closer.AwaitClosed(time.Now()), os.ErrDeadlineExceeded)
+	require.ErrorIs(t, closer.AwaitClosed(time.Now().Add(20*time.Millisecond)), os.ErrDeadlineExceeded, "the peer has not read")
+	got := p.sends()
+	require.Len(t, got, 1)
+	require.True(t, bytes.Equal(data, got[0]))
+	require.NoError(t, closer.AwaitClosed(soon()))
+	require.NoError(t, closer.AwaitClosed(time.Time{}))
 }
 
 // What the peer sent and nobody read must not turn the end of the stream into a reset, which would destroy what is on its way.

@@ -34,10 +34,11 @@ const (
 	// maxReads is how far IRD is raised when a peer asks for more reads than we offered; siw stops there too.
 	maxReads uint16 = 128
 
-	lingerProgress = time.Second      // without an acknowledgement of what is left to send
-	lingerLimit    = 30 * time.Second // for a peer that acknowledges nothing
-	lingerMost     = 10 * time.Minute // for one that does so little by little
-	terminateLimit = 5 * time.Second  // for one that has broken the protocol
+	lingerFirst    = 5 * time.Millisecond // until the first look at what is acknowledged
+	lingerProgress = time.Second          // between two later ones
+	lingerLimit    = 30 * time.Second     // for a peer that acknowledges nothing
+	lingerMost     = 10 * time.Minute     // for one that does so little by little
+	terminateLimit = 5 * time.Second      // for one that has broken the protocol
 	// stallDelay is how long Drain is blocked before it takes care that somebody reads.
 	stallDelay = 2 * time.Millisecond
 )
