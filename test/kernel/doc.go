@@ -1,9 +1,12 @@
-// Package kernel tests this module against peers that are not its own: the Linux kernel's software iWARP (siw) with
-// librdmacm's rping and rstream on it, in a virtual machine, and Wireshark's dissectors. One command runs all:
+// Package kernel tests this module against peers that are not its own: the Linux kernel's software iWARP (siw) with the programs and the
+// library of rdma-core on it, in a virtual machine, and Wireshark's dissectors. One command runs a part that covers each option once, the
+// other all and writes the table of results:
 //
 //	go test ./test/kernel -kernel
+//	go test ./test/kernel -kernel -full -timeout 40m -interop ../../docs/interop.md
 //
-// It needs root, tshark, and what "test/kernel/vm -h" names, which is installed by apt-get where it is missing. One boot serves
-// all tests. The guest is 10.0.2.15 and sees the host's 127.0.0.1 as 10.0.2.2. With -pcap FILE what goes between the two is
-// captured, with -console the guest's console is shown.
+// Without hardware virtualisation they take 6 and about 20 minutes. They need root, tshark, and what "test/kernel/vm -h" names,
+// which is installed by apt-get where it is missing. One boot serves all tests. The guest is 10.0.2.15 and sees the host's 127.0.0.1 as
+// 10.0.2.2; a network namespace in it is 10.8.0.2, for the ends and the faults that need a network of their own. With -pcap FILE what goes
+// between the host and the guest is captured, with -console the guest's console is shown. A capture of a test that fails is kept.
 package kernel

@@ -99,6 +99,10 @@ func (c *config) talk(ctx context.Context, conn net.Conn, buf []byte) error {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return err
 	}
+	// This program ends right behind Close.
+	if err := conn.(interface{ SetLinger(int) error }).SetLinger(30); err != nil {
+		return err
+	}
 	if c.trips > 0 {
 		return c.roundTrips(conn, buf)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -54,18 +53,17 @@ func (p *peer) answer() string {
 	return fmt.Sprintf("%d bytes of answer", n)
 }
 
-// entry returns the first value of a corpus file, which is the bytes to send.
+// entry returns the first value of a corpus file that is bytes.
 func entry(file string) ([]byte, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	lines := bytes.SplitN(b, []byte("\n"), 3)
-	if len(lines) < 2 {
-		return nil, fmt.Errorf("%s is no corpus file", file)
+	for line := range strings.Lines(string(b)) {
+		if quoted, ok := strings.CutPrefix(strings.TrimSpace(line), "[]byte("); ok {
+			s, err := strconv.Unquote(strings.TrimSuffix(quoted, ")"))
+			return []byte(s), err
+		}
 	}
-	s := strings.TrimSpace(string(lines[1]))
-	s = strings.TrimSuffix(strings.TrimPrefix(s, "[]byte("), ")")
-	s, err = strconv.Unquote(s)
-	return []byte(s), err
+	return nil, fmt.Errorf("%s has no bytes to send", file)
 }
