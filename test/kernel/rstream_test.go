@@ -47,9 +47,6 @@ func (x xfer) ours(p pair, server bool, o mpaOptions) []string {
 	return slices.Concat([]string{"go-rstream", "-verify"}, o.flags(), x.common(), x.where(p, server))
 }
 
-// bytes is what goes each way.
-func (x xfer) bytes() int { return x.size * x.count * x.iterations }
-
 func (x xfer) where(p pair, server bool) []string {
 	if server {
 		return []string{"-b", p.listen, "-p", p.port}
