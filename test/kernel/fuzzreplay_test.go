@@ -66,16 +66,11 @@ func TestFuzzReplay(t *testing.T) {
 				said = append(said, fmt.Sprintf("%d: %s", counts[o], o))
 			}
 			fmt.Fprintf(&table, "| %s | %s |\n", c.folder, strings.Join(said, "; "))
-			// It serves as before, and what the connections held is free.
-			g.run(t, append([]string{"rping"}, rpingArgs(p.direct(), false, 64)...)...)
+			// It serves as before, and what the connections held is free. Of two requests that come at once rping may forget one.
+			g.run(t, "sh", "-c", `for i in 1 2 3; do timeout 5 "$@" && exit 0; done; exit 1`, "sh",
+				"rping", "-c", "-a", p.listen, "-p", p.port, "-C", "5", "-V")
 			g.awaitResources(t, before)
 		})
 	}
 	section("Fuzz corpora sent to siw", "Each entry on a connection of its own; with FPDUs, after a handshake without CRC.\n\n"+table.String())
-}
-
-// direct is the pair for a client in the guest.
-func (p pair) direct() pair {
-	p.dial, p.dialPort = p.listen, p.port
-	return p
 }

@@ -82,7 +82,7 @@ func failure(p *agent.Process) string {
 // faulty are the programs that do not work among themselves, and why.
 var faulty = make(map[string]string)
 
-// outcome notes how a swap has ended. Where two C ends work it must work with us.
+// outcomeOf notes how a swap has ended. Where two C ends work it must work with us.
 func outcomeOf(t *testing.T, c cell, program, why string) {
 	t.Helper()
 	if why == "" {

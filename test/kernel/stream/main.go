@@ -86,6 +86,10 @@ func (c *config) run(ctx context.Context) error {
 			_ = conn.Close()
 			return fmt.Errorf("connection %d: %w", i, err)
 		}
+		// This program may end right behind Close.
+		if err := conn.(interface{ SetLinger(int) error }).SetLinger(30); err != nil {
+			return err
+		}
 		if err := conn.Close(); err != nil {
 			return err
 		}
@@ -97,10 +101,6 @@ func (c *config) run(ctx context.Context) error {
 func (c *config) talk(ctx context.Context, conn net.Conn, buf []byte) error {
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
-		return err
-	}
-	// This program ends right behind Close.
-	if err := conn.(interface{ SetLinger(int) error }).SetLinger(30); err != nil {
 		return err
 	}
 	if c.trips > 0 {
