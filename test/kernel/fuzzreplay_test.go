@@ -48,9 +48,9 @@ func TestFuzzReplay(t *testing.T) {
 		t.Run(c.folder, func(t *testing.T) {
 			record(t, cell{"rping -P (siw)", "client", "host", "corpus " + c.folder})
 			p := g.newPair(t, false, route{ours: host, addr: guestAddr, own: hostAddr})
+			before := g.rdmaResources(t)
 			s := g.startFor(t, groupLimit, append([]string{"rping", "-P"}, rpingArgs(p, true, 64)...)...)
 			g.awaitListener(t, s, p)
-			before := g.rdmaResources(t)
 			args := []string{"badpeer", "-to", p.dial + ":" + p.dialPort, "-replay", "../../transport/soft/" + c.folder}
 			if c.fpdus {
 				args = append(args, "-fpdus")
@@ -66,9 +66,10 @@ func TestFuzzReplay(t *testing.T) {
 				said = append(said, fmt.Sprintf("%d: %s", counts[o], o))
 			}
 			fmt.Fprintf(&table, "| %s | %s |\n", c.folder, strings.Join(said, "; "))
-			// It serves as before, and what the connections held is free. Of two requests that come at once rping may forget one.
+			// It serves as before, and with its end all is free. Of two requests that come at once rping may forget one.
 			g.run(t, "sh", "-c", `for i in 1 2 3; do timeout 5 "$@" && exit 0; done; exit 1`, "sh",
 				"rping", "-c", "-a", p.listen, "-p", p.port, "-C", "5", "-V")
+			s.Kill()
 			g.awaitResources(t, before)
 		})
 	}

@@ -100,7 +100,11 @@ func writeInterop(file string) error {
 	results.Lock()
 	defer results.Unlock()
 	var b strings.Builder
-	b.WriteString(interopHead)
+	form := "a part that covers each option once"
+	if *fullFlag {
+		form = "the whole"
+	}
+	fmt.Fprintf(&b, interopHead, form)
 	fmt.Fprintf(&b, "Guest kernel: %s with siw and rxe of the same source.", kernelRelease())
 	for _, p := range programs {
 		if v, err := exec.Command("dpkg-query", "-W", "-f", "${Version}", p).Output(); err == nil {
@@ -142,6 +146,7 @@ libraries of rdma-core on them, all unchanged, in a virtual machine. This file i
 
     go test ./test/kernel -kernel -full -timeout 40m -interop ../../docs/interop.md
 
+and this is the result of %s of the suite.
 A control is two ends that are both not ours. Each session of the matrix is captured, and decoded by Wireshark's dissectors: no frame is malformed, no
 CRC is wrong. siw's compile-time constants are made parameters of the module for this, with the same defaults.
 
