@@ -121,11 +121,25 @@ func TestGRPCByEnvironment(t *testing.T) {
 	}
 }
 
-// TestFallbackTellsWhy dials a server that knows nothing of iWARP, and like many waits for more when it gets a request for it.
+// TestFallbackTellsWhy dials a server that knows nothing of iWARP, and like many waits for more when it gets a request for it. It is no
+// HTTP server, which answers a request that happens to have the end of a line in it.
 func TestFallbackTellsWhy(t *testing.T) {
-	server := httptest.NewServer(http.NotFoundHandler())
-	defer server.Close()
-	address := server.Listener.Addr().String()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_, _ = io.Copy(io.Discard, c)
+			}()
+		}
+	}()
+	address := l.Addr().String()
 
 	const patience = 100 * time.Millisecond
 	c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer, HandshakeTimeout: patience}).Dial("tcp", address)
