@@ -10,7 +10,7 @@ type memory struct {
 
 // allocate registers n bytes of new memory, which the queue pair brings if it can.
 func allocate(qp transport.QueuePair, n int, access transport.Access) (m memory, err error) {
-	if a, ok := qp.(transport.MemoryAllocator); ok {
+	if a, ok := transport.As[transport.MemoryAllocator](qp); ok {
 		m.b, m.region, err = a.AllocateMemory(n, access)
 		return m, err
 	}

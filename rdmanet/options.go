@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"github.com/rdmanet/iwarp/transport"
 )
 
 // A transport offers what it can of these on its queue pair; they mean what they mean for a net.TCPConn.
@@ -45,7 +47,7 @@ func (c *Conn) peerError(err error) error { return c.opError("set", err) }
 // returns an error that matches errors.ErrUnsupported for false.
 func (c *Conn) SetNoDelay(noDelay bool) error {
 	return c.set(c.peerError, func() error {
-		if t, ok := c.qp.(noDelayer); ok {
+		if t, ok := transport.As[noDelayer](c.qp); ok {
 			return t.SetNoDelay(noDelay)
 		}
 		if noDelay {
@@ -75,7 +77,7 @@ func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
 // errors.ErrUnsupported if it cannot.
 func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.set(c.peerError, func() error {
-		t, ok := c.qp.(keepAliver)
+		t, ok := transport.As[keepAliver](c.qp)
 		if !ok {
 			return errors.ErrUnsupported
 		}
@@ -112,7 +114,7 @@ func (c *Conn) SetWriteBuffer(bytes int) error {
 
 func (c *Conn) setBuffer(option func(bufferer) error) error {
 	return c.set(c.setError, func() error {
-		if t, ok := c.qp.(bufferer); ok {
+		if t, ok := transport.As[bufferer](c.qp); ok {
 			return option(t)
 		}
 		return errors.ErrUnsupported

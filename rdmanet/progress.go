@@ -147,7 +147,7 @@ type terminator interface {
 
 // reject ends the connection for the peer's fault.
 func (c *Conn) reject() {
-	if t, ok := c.qp.(terminator); ok {
+	if t, ok := transport.As[terminator](c.qp); ok {
 		t.Terminate()
 	} else {
 		c.qp.Abort()

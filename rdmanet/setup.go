@@ -46,7 +46,7 @@ type opener interface {
 
 // open sends what the responder may have to wait for before it sends: all that it is to be told at the start, if anything.
 func (c *Conn) open() {
-	if o, ok := c.qp.(opener); ok && o.PeerMaySend() {
+	if o, ok := transport.As[opener](c.qp); ok && o.PeerMaySend() {
 		c.give()
 		return
 	}
@@ -87,7 +87,7 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 
 // newConn registers the memory of a connection and posts its receives. After an error the memory is given back.
 func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
-	placers, virtual := qp.(transport.PlacerRegistrar)
+	placers, virtual := transport.As[transport.PlacerRegistrar](qp)
 	conf, err := cfg.withDefaults(virtual)
 	if err != nil {
 		return nil, nil, err
