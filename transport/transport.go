@@ -42,6 +42,10 @@ type Device struct {
 	// KernelPorts is true if the device takes ports of the kernel's TCP port space by sockets of its own, as siw does. A
 	// port that is held for it must be opened to a second socket with SO_REUSEADDR while the device binds it.
 	KernelPorts bool
+
+	// IWARP is true if its connections are TCP on the wire, so that a port that it listens on swallows the clients of the kernel's
+	// TCP. A listener of package iwarp leaves the port to the kernel, gives such a device another one and redirects to it.
+	IWARP bool
 }
 
 // Options holds what the user of a queue pair may ask of it. The zero value asks for the defaults.
@@ -51,6 +55,13 @@ type Options struct {
 	IRD       int  // inbound RDMA Reads served at once, 1 to 16383; 0 means 16; negative means none
 	ORD       int  // outbound RDMA Reads in flight, 1 to 16383; 0 means 16; negative means none
 	NoCRC     bool // do not ask for CRC32C (RFC 5044 §4.4); it is still used if the peer asks
+
+	// Devices names the devices that Listen is for; nil means all. With a wildcard address it takes requests to any address of
+	// these, and leaves the port of all others alone, also of those that come later. An address that
+	// none of them serves is an error that matches ErrNoDevice.
+	Devices []string
+	// OnlyIPv6 has Listen on the wildcard "::" leave IPv4 alone, where it is for both families else.
+	OnlyIPv6 bool
 }
 
 // A Connector is a connection in the making on the active side. The queue pair is in StateIdle: register
