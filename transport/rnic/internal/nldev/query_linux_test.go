@@ -1,0 +1,152 @@
+package nldev
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+var capture = flag.String("capture", "", "write the kernel's answers about its devices into this folder")
+
+const class = "/sys/class/infiniband/"
+
+// names lists a folder of sysfs, which a kernel without RDMA does not have.
+func names(t *testing.T, dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		require.NoError(t, err)
+	}
+	var list []string
+	for _, e := range entries {
+		list = append(list, e.Name())
+	}
+	return list
+}
+
+// content reads a file of sysfs; it has none where the kernel says that there is nothing to tell.
+func content(file string) string {
+	b, _ := os.ReadFile(file)
+	return strings.TrimSpace(string(b))
+}
+
+// TestLinks compares with what sysfs tells: here, in a virtual machine with devices, or on a host without RDMA.
+func TestLinks(t *testing.T) {
+	links, err := Links()
+	require.NoError(t, err)
+	told := make(map[string]Link)
+	for _, l := range links {
+		t.Logf("%+v", l)
+		told[l.Device+"/"+strconv.Itoa(int(l.Port))] = l
+	}
+	require.Len(t, told, len(links), "a port is there twice")
+	n := 0
+	for _, device := range names(t, class) {
+		for _, port := range names(t, class+device+"/ports") {
+			n++
+			l, ok := told[device+"/"+port]
+			require.True(t, ok, "%s/%s", device, port)
+			dir := class + device + "/ports/" + port
+			require.Contains(t, content(class+device+"/node_type"), strconv.Itoa(int(l.Node))+":")
+			require.Equal(t, content(dir+"/state"), strconv.Itoa(int(l.State))+": "+l.State.String())
+			require.Equal(t, device, content("/sys/class/infiniband_verbs/"+l.Chardev+"/ibdev"))
+			if netdev := content(dir + "/gid_attrs/ndevs/0"); netdev != "" { // of RoCE only
+				require.Equal(t, netdev, l.NetDev)
+			}
+			if l.NetDev != "" {
+				require.Equal(t, content("/sys/class/net/"+l.NetDev+"/ifindex"), strconv.Itoa(int(l.NetDevIndex)))
+			}
+			switch {
+			case strings.HasPrefix(device, "siw"):
+				require.Equal(t, []any{DriverSIW, NodeRNIC, "iw"}, []any{l.Driver, l.Node, l.Protocol})
+			case strings.HasPrefix(device, "rxe"):
+				require.Equal(t, []any{DriverRXE, NodeCA, "roce"}, []any{l.Driver, l.Node, l.Protocol})
+			}
+		}
+	}
+	require.Equal(t, n, len(links))
+	if n == 0 {
+		t.Log("no device here; test/kernel/vm -f nldev.test -- nldev.test -test.v has some")
+	}
+}
+
+// TestResources compares with what rdma(8) says in "1: siw1: pd 0 cq 0 qp 0 ...".
+func TestResources(t *testing.T) {
+	_, err := Resources("no such device")
+	require.ErrorIs(t, err, unix.ENODEV)
+	require.ErrorContains(t, err, "no such device")
+	devices := names(t, class)
+	if len(devices) == 0 {
+		t.Log("no device here; test/kernel/vm -f nldev.test -- nldev.test -test.v has some")
+		return
+	}
+	out, err := exec.Command("rdma", "resource", "show").Output()
+	require.NoError(t, err)
+	told := make(map[string]Counts)
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		var c Counts
+		for i := 2; i+1 < len(words); i += 2 {
+			*c.field(words[i]), err = strconv.ParseUint(words[i+1], 10, 64)
+			require.NoError(t, err, line)
+		}
+		told[strings.TrimSuffix(words[1], ":")] = c
+	}
+	for _, device := range devices {
+		c, err := Resources(device)
+		require.NoError(t, err)
+		t.Logf("%s: %+v", device, c)
+		require.Equal(t, told[device], c, device)
+	}
+}
+
+// TestKernelWithoutRDMA shows the errnos that are taken for a kernel without RDMA.
+func TestKernelWithoutRDMA(t *testing.T) {
+	s, err := open()
+	if err != nil {
+		require.ErrorIs(t, err, unix.EPROTONOSUPPORT)
+		return
+	}
+	defer s.close()
+	// What nldev does not know is refused as it would be if nldev were not there.
+	require.ErrorIs(t, s.ask(1023, flagDump, func([]byte) error { return nil }), unix.EINVAL)
+}
+
+// TestCapture writes the golden bytes.
+func TestCapture(t *testing.T) {
+	if *capture == "" {
+		t.Skip("writes testdata: go test -c, then test/kernel/vm -o DIR ... -- nldev.test -test.run Capture -capture /out")
+	}
+	s, err := open()
+	require.NoError(t, err)
+	defer s.close()
+	save := func(name string, c command, flags uint16, attributes ...attribute) {
+		require.NoError(t, s.send(c, flags, attributes...))
+		var all []byte
+		for done := false; !done; {
+			b, err := s.receive()
+			require.NoError(t, err)
+			done, err = parse(b, c, s.seq, func([]byte) error { return nil })
+			require.NoError(t, err)
+			all = append(all, b...)
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(*capture, name+".bin"), all, 0o644))
+	}
+	links, err := Links()
+	require.NoError(t, err)
+	save("get", commandGet, flagDump)
+	save("resources", commandResGet, flagDump)
+	for _, l := range links {
+		index := uint32Attribute(attributeDeviceIndex, l.Index)
+		save("port-"+l.Device, commandPortGet, flagDump, index)
+		save("chardev-"+l.Device, commandGetChardev, flagAck, index, attribute{attributeChardevType, []byte("uverbs\x00")})
+	}
+}
