@@ -81,7 +81,7 @@ type DeviceAttr struct {
 
 // Bits of DeviceAttr.DeviceCapFlags: enum ibv_device_cap_flags.
 const (
-	DeviceRCRNRNakGen      = 1 << 12
+	DeviceRCRnrNakGen      = 1 << 12
 	DeviceMemWindow        = 1 << 17
 	DeviceMemMgtExtensions = 1 << 21 // local and remote invalidation
 )

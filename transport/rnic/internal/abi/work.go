@@ -79,7 +79,7 @@ const (
 	WCLocQPOpErr       = 2
 	WCLocEECOpErr      = 3
 	WCLocProtErr       = 4
-	WCWRFlushErr       = 5
+	WCWrFlushErr       = 5
 	WCMWBindErr        = 6
 	WCBadRespErr       = 7
 	WCLocAccessErr     = 8
@@ -87,7 +87,7 @@ const (
 	WCRemAccessErr     = 10
 	WCRemOpErr         = 11
 	WCRetryExcErr      = 12
-	WCRNRRetryExcErr   = 13
+	WCRnrRetryExcErr   = 13
 	WCLocRDDViolErr    = 14
 	WCRemInvRDReqErr   = 15
 	WCRemAbortErr      = 16
