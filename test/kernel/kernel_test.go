@@ -70,6 +70,7 @@ var goPrograms = []program{
 	{"badpeer", "../..", "./transport/soft/internal/badpeer", false},
 	{"go-rping", "../../examples", "./rping", false},
 	{"ports.test", "../..", ".", true},
+	{"nldev.test", "../..", "./transport/rnic/internal/nldev", true},
 }
 
 // guestPrograms are the names of the files that the guest gets from bin.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -76,6 +77,27 @@ func TestLinks(t *testing.T) {
 	if n == 0 {
 		t.Log("no device here; test/kernel/vm -f nldev.test -- nldev.test -test.v has some")
 	}
+}
+
+// TestUnprivileged asks from a thread without any privilege, if this process has some.
+func TestUnprivileged(t *testing.T) {
+	wanted, err := Links()
+	require.NoError(t, err)
+	var links []Link
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		const nobody = 65534
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 && os.Geteuid() == 0 {
+			err = errno
+			return
+		}
+		links, err = Links()
+	}()
+	<-done
+	require.NoError(t, err)
+	require.Equal(t, wanted, links)
 }
 
 // TestResources compares with what rdma(8) says in "1: siw1: pd 0 cq 0 qp 0 ...".
