@@ -11,7 +11,7 @@ import (
 const (
 	batchMessages = 8
 	batchBytes    = 128 << 10 // the transport copies what cannot be sent at once
-	firstStaged   = 8 << 10   // a device sends while what follows is copied; each batch is twice the last
+	stagedBytes   = 64 << 10  // a device sends while what follows is copied; less in a batch costs more than it gains
 )
 
 // A batch is a row of work requests that are posted together, with the memory of their words.

@@ -45,7 +45,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 	}
 	most := batchBytes
 	if c.stage != nil {
-		most = firstStaged
+		most = stagedBytes
 	}
 	for {
 		batch, deadline, err := c.prepare(b[n:min(len(b), n+most)], to)
@@ -59,7 +59,6 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 		}
 		n += data
 		to.offset += uint64(data)
-		most = min(2*most, batchBytes)
 		if c.giveWanted.Load() {
 			c.give()
 		}
