@@ -1,0 +1,210 @@
+//go:build amd64 || arm64
+
+package rnic
+
+import (
+	"time"
+
+	"github.com/ebitengine/purego"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
+)
+
+const (
+	// drainLimit bounds how long after Close the device goes on to send what was posted.
+	drainLimit = 10 * time.Second
+	// farewellLimit is how long the peer has to close first.
+	farewellLimit = time.Second
+)
+
+// Close implements transport.QueuePair. What was posted is still sent. An iWARP connection is then left to the peer to close for a
+// moment: with siw the end of the TCP stream may overtake what came before it, and whoever closes with something unread resets.
+func (q *QueuePair) Close() error { return q.close(true) }
+
+// CloseLast is Close for an end that knows that the peer needs nothing any more, so that there is nothing to wait for once what was
+// posted is sent.
+func (q *QueuePair) CloseLast() error { return q.close(false) }
+
+func (q *QueuePair) close(farewell bool) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return transport.ErrClosed
+	}
+	q.closed = true
+	inOrder := q.connected && q.err == nil
+	q.leave(transport.StateClosing, transport.ErrClosed)
+	q.stopKeepAlive()
+	q.rouse()
+	q.mu.Unlock()
+	if !inOrder {
+		q.teardown()
+		return nil
+	}
+	go q.seeOff(farewell && q.dev.IWARP)
+	return nil
+}
+
+// Abort implements transport.QueuePair.
+func (q *QueuePair) Abort() error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return transport.ErrClosed
+	}
+	q.closed = true
+	q.leave(transport.StateError, transport.ErrClosed)
+	q.state = transport.StateError
+	q.stopKeepAlive()
+	q.rouse()
+	q.mu.Unlock()
+	q.teardown()
+	return nil
+}
+
+// seeOff ends the connection behind what was posted.
+func (q *QueuePair) seeOff(farewell bool) {
+	q.markEnd()
+	if q.waitFor(&q.leaving, time.Now().Add(drainLimit)) == nil && farewell {
+		q.awaitPeer(time.Now().Add(farewellLimit))
+	}
+	q.disconnect()
+	q.teardown()
+}
+
+// markEnd is mark for a queue pair that is closed.
+func (q *QueuePair) markEnd() {
+	q.sendMu.Lock()
+	defer q.sendMu.Unlock()
+	q.mu.Lock()
+	usable := !q.dead && !q.peerGone
+	q.mu.Unlock()
+	if usable && q.sq.outstanding() > 0 && q.sq.marked != q.sq.head.Load() {
+		_ = q.postEmptyWrite()
+	}
+}
+
+// sentAll reports whether there is no more to be sent, or nobody to send it to. What arrives is given up.
+func (q *QueuePair) sentAll() (bool, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.reapSome() > 0 {
+		q.rouse()
+	}
+	return q.sq.outstanding() == 0 || q.peerGone || q.dead, nil
+}
+
+// awaitPeer waits until the peer has ended the connection.
+func (q *QueuePair) awaitPeer(deadline time.Time) {
+	c := condition{holds: func() (bool, error) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for q.reapSome() > 0 {
+			q.rouse()
+		}
+		return q.peerGone || q.dead, nil
+	}}
+	_ = q.waitFor(&c, deadline)
+}
+
+// disconnect ends the connection with the peer.
+func (q *QueuePair) disconnect() {
+	q.sendMu.Lock()
+	defer q.sendMu.Unlock()
+	q.mu.Lock()
+	dead := q.dead
+	q.mu.Unlock()
+	if !dead {
+		_ = q.lib.call("rdma_disconnect", q.lib.rdmaDisconnect, q.id.ptr)
+	}
+}
+
+// teardown takes everything back from the device. It waits for calls that are in the device, and until that is done.
+func (q *QueuePair) teardown() {
+	q.end.Do(func() {
+		q.busy.Wait()
+		q.sendMu.Lock()
+		q.recvMu.Lock()
+		q.mu.Lock()
+		q.dead = true
+		q.leave(transport.StateError, transport.ErrClosed)
+		q.stopKeepAlive()
+		q.rouse()
+		q.mu.Unlock()
+		q.recvMu.Unlock()
+		q.sendMu.Unlock()
+		q.destroyObjects()
+		q.id.destroy()
+		q.mu.Lock()
+		q.gone = true
+		if q.state == transport.StateClosing {
+			q.state = transport.StateError
+		}
+		q.rouse()
+		last := q.onGone
+		q.onGone = nil
+		q.mu.Unlock()
+		for _, f := range last {
+			f()
+		}
+	})
+}
+
+// destroyObjects gives back what create has made, all or the part that came about.
+func (q *QueuePair) destroyObjects() {
+	if q.qp != 0 {
+		_ = q.lib.call("rdma_destroy_qp", q.lib.rdmaDestroyQP, q.id.ptr)
+	}
+	q.dropRegions()
+	if q.cq != 0 {
+		if q.events > 0 {
+			purego.SyscallN(q.lib.ibvAckCQEvents, q.cq, q.events)
+		}
+		_ = verb("ibv_destroy_cq", q.lib.ibvDestroyCQ, q.cq)
+	}
+	if q.sleeper.f != nil {
+		at[abi.CompChannel](q.channel).Fd = -1
+		_ = q.sleeper.f.Close()
+	}
+	if q.channel != 0 {
+		_ = verb("ibv_destroy_comp_channel", q.lib.ibvDestroyCompChannel, q.channel)
+	}
+	if q.pd != 0 {
+		_ = verb("ibv_dealloc_pd", q.lib.ibvDeallocPD, q.pd)
+	}
+}
+
+// OnGone implements transport.Leaver.
+func (q *QueuePair) OnGone(f func()) {
+	q.mu.Lock()
+	gone := q.gone
+	if !gone {
+		q.onGone = append(q.onGone, f)
+	}
+	q.mu.Unlock()
+	if gone {
+		f()
+	}
+}
+
+// awaitSends waits until no request that is on the send queue needs r.
+func (q *QueuePair) awaitSends(r *region) {
+	q.sendMu.Lock()
+	last := r.last
+	q.sendMu.Unlock()
+	c := condition{holds: func() (bool, error) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		for q.sq.tail.Load() < last && q.reapSome() > 0 {
+			q.rouse()
+		}
+		return q.sq.tail.Load() >= last || q.err != nil, nil
+	}}
+	if ok, _ := c.holds(); ok {
+		return
+	}
+	if q.mark() == nil {
+		_ = q.waitFor(&c, time.Now().Add(drainLimit))
+	}
+}

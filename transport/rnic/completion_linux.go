@@ -1,0 +1,168 @@
+//go:build amd64 || arm64
+
+package rnic
+
+import (
+	"os"
+	"syscall"
+
+	"github.com/ebitengine/purego"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
+)
+
+// Poll implements transport.QueuePair.
+func (q *QueuePair) Poll(wc []transport.Completion) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := copy(wc, q.early)
+	q.early = q.early[:copy(q.early, q.early[n:])]
+	news := false
+	for n < len(wc) && !q.closed {
+		raw, k := q.poll(wc[n:])
+		n += k
+		if raw == 0 {
+			break
+		}
+		news = true
+	}
+	if news {
+		q.rouse()
+	}
+	if q.gone {
+		n += q.flushed(wc[n:])
+	}
+	return n
+}
+
+// poll moves completions of the device to wc, and returns how many there were, and how many of them are the user's. The caller
+// holds mu.
+func (q *QueuePair) poll(wc []transport.Completion) (raw, n int) {
+	if q.dead {
+		return 0, 0
+	}
+	s := getScratch()
+	defer s.release()
+	r, _, _ := purego.SyscallN(q.pollCQ, q.cq, uintptr(min(len(wc), pollMax)), ptr(&s.wcs[0]))
+	raw = int(int32(r))
+	if raw < 0 {
+		q.leave(transport.StateError, brokenBy(os.NewSyscallError("ibv_poll_cq", number(r))))
+		return 0, 0
+	}
+	for i := range raw {
+		var mine bool
+		if wc[n], mine = q.complete(&s.wcs[i]); mine {
+			n++
+		}
+	}
+	return raw, n
+}
+
+// reap moves all completions that are there to early, for a caller who wants to know what they set free.
+func (q *QueuePair) reap() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.reapSome() > 0 {
+		q.rouse()
+	}
+}
+
+// reapSome moves some completions to early, and returns how many there were. Nobody takes those that come behind Close. The caller
+// holds mu.
+func (q *QueuePair) reapSome() int {
+	var wc [pollMax / 2]transport.Completion
+	raw, n := q.poll(wc[:])
+	if !q.closed {
+		q.early = append(q.early, wc[:n]...)
+	}
+	return raw
+}
+
+// complete takes note of a completion, and reports whether the user is to know. The caller holds mu.
+func (q *QueuePair) complete(w *abi.WC) (c transport.Completion, mine bool) {
+	mine = true
+	c.Status = status(w.Status)
+	number := w.WrID &^ receiveBit
+	if w.WrID&receiveBit != 0 {
+		c.ID, c.Opcode = q.rq.ids[number&q.rq.mask], transport.OpRecv
+		q.rq.tail.Store(number + 1)
+		if w.Status == abi.WCSuccess {
+			q.heard = true
+			c.Bytes = int(w.ByteLen)
+			q.received(w, &c)
+		}
+	} else {
+		e := &q.sq.entries[number&q.sq.mask]
+		c.ID, c.Opcode = e.id, e.op
+		q.sq.tail.Store(number + 1)
+		mine = !e.silent || w.Status != abi.WCSuccess
+		if w.Status == abi.WCSuccess && e.op == transport.OpRead {
+			c.Bytes = int(w.ByteLen)
+		}
+	}
+	if w.Status != abi.WCSuccess {
+		q.broken(w)
+	}
+	return c, mine
+}
+
+func (q *QueuePair) received(w *abi.WC, c *transport.Completion) {
+	if w.Opcode == abi.WCRecvRDMAWithImm {
+		c.Opcode = transport.OpRecvImmediate
+	}
+	switch {
+	case w.WcFlags&abi.WCWithImm != 0:
+		c.Immediate = swap(w.ImmData)
+	case w.WcFlags&abi.WCWithInv != 0:
+		c.Invalidated = transport.STag(w.ImmData)
+	}
+}
+
+// broken takes note of a request that failed, with which the connection is at its end. One that was flushed tells only that this
+// has happened before. The caller holds mu.
+func (q *QueuePair) broken(w *abi.WC) {
+	if w.Status == abi.WCWrFlushErr {
+		q.leave(transport.StateError, endOfStream)
+		return
+	}
+	cause := syscall.ECONNRESET
+	switch w.Status {
+	case abi.WCRetryExcErr, abi.WCRnrRetryExcErr, abi.WCRespTimeoutErr:
+		cause = syscall.ETIMEDOUT
+	}
+	q.leave(transport.StateError, &completionError{w.Status, w.VendorErr, cause})
+	q.flush()
+}
+
+// flushed makes completions of what was posted when the device let go of the queue pair. The caller holds mu.
+func (q *QueuePair) flushed(wc []transport.Completion) (n int) {
+	for ; n < len(wc) && q.sq.outstanding() > 0; n++ {
+		number := q.sq.tail.Load()
+		e := &q.sq.entries[number&q.sq.mask]
+		wc[n] = transport.Completion{ID: e.id, Opcode: e.op, Status: transport.StatusFlushed}
+		q.sq.tail.Store(number + 1)
+	}
+	for ; n < len(wc) && q.rq.head.Load() != q.rq.tail.Load(); n++ {
+		number := q.rq.tail.Load()
+		wc[n] = transport.Completion{ID: q.rq.ids[number&q.rq.mask], Opcode: transport.OpRecv, Status: transport.StatusFlushed}
+		q.rq.tail.Store(number + 1)
+	}
+	return n
+}
+
+func status(s uint32) transport.Status {
+	switch s {
+	case abi.WCSuccess:
+		return transport.StatusSuccess
+	case abi.WCWrFlushErr:
+		return transport.StatusFlushed
+	case abi.WCLocLenErr:
+		return transport.StatusLocalLength
+	case abi.WCLocProtErr, abi.WCLocQPOpErr, abi.WCLocAccessErr:
+		return transport.StatusLocalProtection
+	case abi.WCRemAccessErr, abi.WCRemInvReqErr:
+		return transport.StatusRemoteAccess
+	}
+	return transport.StatusRemoteOperation
+}

@@ -1,0 +1,139 @@
+//go:build amd64 || arm64
+
+package rnic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
+)
+
+type connector struct{ q *QueuePair }
+
+func (c *connector) QueuePair() transport.QueuePair { return c.q }
+
+// Close implements transport.Connector.
+func (c *connector) Close() error {
+	if c.q.State() != transport.StateIdle {
+		return nil
+	}
+	return c.q.Close()
+}
+
+// Connect implements transport.Connector.
+func (c *connector) Connect(ctx context.Context, private []byte) (peer []byte, err error) {
+	peer, err = c.q.connect(ctx, private)
+	if err != nil {
+		_ = c.q.abandon()
+		return nil, err
+	}
+	if c.q.dev.siw {
+		c.q.nudgeAfter(nudges[:])
+	}
+	return peer, nil
+}
+
+// abandon closes a queue pair that is not connected. Where a call of rdma_connect is still under way it does not wait for that.
+func (q *QueuePair) abandon() error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return transport.ErrClosed
+	}
+	q.closed = true
+	q.leave(transport.StateError, transport.ErrClosed)
+	q.rouse()
+	q.mu.Unlock()
+	go q.teardown()
+	return nil
+}
+
+func (q *QueuePair) connect(ctx context.Context, private []byte) ([]byte, error) {
+	if err := checkPrivate(private); err != nil {
+		return nil, err
+	}
+	called := make(chan error, 1)
+	q.busy.Add(1)
+	// siw connects within the call, for as long as TCP tries.
+	go func() {
+		defer q.busy.Done()
+		s := getScratch()
+		defer s.release()
+		called <- q.lib.call("rdma_connect", q.lib.rdmaConnect, q.id.ptr, ptr(s.connParam(private, readLimits{uint8(q.ird), uint8(q.ord)})))
+	}()
+	select {
+	case err := <-called:
+		if err != nil {
+			return nil, connectError(err)
+		}
+	case <-ctx.Done():
+		return nil, handshakeEnd(ctx)
+	}
+	ev, err := q.id.reply(ctx)
+	if err != nil {
+		return nil, handshakeEnd(ctx)
+	}
+	if err := q.answer(&ev); err != nil {
+		return nil, err
+	}
+	return ev.private, q.established()
+}
+
+// connectError names what a failure of the call says.
+func connectError(err error) error {
+	if errors.Is(err, syscall.ETIMEDOUT) {
+		return transport.ErrHandshakeTimeout
+	}
+	return err
+}
+
+// handshakeEnd is the error of a set-up that has taken too long, or is not wanted any more.
+func handshakeEnd(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return transport.ErrHandshakeTimeout
+	}
+	return ctx.Err()
+}
+
+// InfiniBand's reasons of a rejection (enum ib_cm_rej_reason of the kernel's rdma/ib_cm.h).
+const (
+	rejectInvalidService = 8
+	rejectConsumer       = 28
+)
+
+// answer is what the event that ends a connection request means.
+func (q *QueuePair) answer(ev *cmEvent) error {
+	cause := errnoOf(ev.status)
+	switch ev.kind {
+	case abi.CMEventEstablished:
+		return nil
+	case abi.CMEventRejected:
+		switch {
+		case !q.dev.IWARP && ev.status == rejectInvalidService, errors.Is(cause, syscall.ECONNREFUSED) && q.dev.IWARP:
+			return os.NewSyscallError("rdma_connect", syscall.ECONNREFUSED)
+		case !q.dev.IWARP && ev.status != rejectConsumer:
+			return fmt.Errorf("connection request rejected for reason %d of InfiniBand: %w", ev.status, syscall.ECONNREFUSED)
+		case q.dev.IWARP && len(ev.private) == 0:
+			return &notIWARPError{errHungUp}
+		}
+		return &transport.RejectedError{PrivateData: ev.private}
+	case abi.CMEventUnreachable:
+		if q.dev.IWARP && !errors.Is(cause, syscall.ETIMEDOUT) {
+			return os.NewSyscallError("rdma_connect", cause)
+		}
+		return transport.ErrHandshakeTimeout
+	case abi.CMEventDeviceRemoval:
+		return errRemoved
+	case abi.CMEventDisconnected:
+		return &notIWARPError{errHungUp}
+	}
+	if q.dev.IWARP {
+		return &notIWARPError{cause}
+	}
+	return os.NewSyscallError("rdma_connect", cause)
+}

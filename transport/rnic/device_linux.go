@@ -1,0 +1,144 @@
+//go:build amd64 || arm64
+
+package rnic
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
+)
+
+// A device is a transport.Device with what this package has to know of it.
+type device struct {
+	transport.Device
+	siw bool
+}
+
+// deviceTTL is how long a list of devices is used. Those that come or go are noticed that late, where a connection does not tell.
+const deviceTTL = time.Second
+
+// A deviceCache is a list of devices that is seldom asked for anew.
+type deviceCache struct {
+	mu      sync.Mutex
+	devices []*device
+	err     error
+	until   time.Time
+}
+
+func (c *deviceCache) list() ([]*device, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); now.After(c.until) {
+		c.devices, c.err = findDevices()
+		c.until = now.Add(deviceTTL)
+	}
+	return c.devices, c.err
+}
+
+// of returns the device of that name, which is there at the moment.
+func (c *deviceCache) of(name string) (*device, error) {
+	for range 2 {
+		list, err := c.list()
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
+			if d.Name == name {
+				return d, nil
+			}
+		}
+		c.mu.Lock()
+		c.until = time.Time{} // it may have come since
+		c.mu.Unlock()
+	}
+	return nil, transport.ErrNoDevice
+}
+
+func findDevices() ([]*device, error) {
+	links, err := nldev.Links()
+	if err != nil {
+		return nil, err
+	}
+	var list []*device
+	for i := range links {
+		if d := newDevice(&links[i]); d != nil {
+			list = append(list, d)
+		}
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	if _, err := load(); err != nil {
+		return nil, err
+	}
+	// Opened as librdmacm does, which does not tell why it cannot.
+	fd, err := unix.Open(cmFile, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, unavailable(&os.PathError{Op: "open", Path: cmFile, Err: err})
+	}
+	_ = unix.Close(fd)
+	return list, nil
+}
+
+const cmFile = "/dev/infiniband/rdma_cm"
+
+// newDevice returns nil for what carries no streams of this host now.
+func newDevice(l *nldev.Link) *device {
+	if l.Chardev == "" {
+		return nil // it is about to come, or to go; its driver is not known then
+	}
+	if l.State != nldev.PortActive && l.State != nldev.PortActiveDefer || l.Node != nldev.NodeCA && l.Node != nldev.NodeRNIC {
+		return nil
+	}
+	d := &device{siw: l.Driver == nldev.DriverSIW}
+	d.Name, d.Transport, d.NetDev = l.Device, transportName, l.NetDev
+	d.IWARP = l.Node == nldev.NodeRNIC
+	d.KernelPorts, d.OwnPorts = d.siw, !d.siw
+	if l.NetDevIndex == 0 {
+		return d // InfiniBand, whose addresses are those of IPoIB
+	}
+	d.Addrs = addrsOf(int(l.NetDevIndex))
+	if len(d.Addrs) == 0 {
+		return nil
+	}
+	return d
+}
+
+// addrsOf returns the addresses of an interface that can be reached through a device, which loopback addresses cannot.
+func addrsOf(index int) []netip.Addr {
+	i, err := net.InterfaceByIndex(index)
+	if err != nil {
+		return nil
+	}
+	list, err := i.Addrs()
+	if err != nil {
+		return nil
+	}
+	var addrs []netip.Addr
+	for _, a := range list {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		ip, ok := netip.AddrFromSlice(n.IP)
+		if !ok || ip.IsLoopback() {
+			continue
+		}
+		ip = ip.Unmap()
+		if ip.Is6() && ip.IsLinkLocalUnicast() {
+			ip = ip.WithZone(i.Name)
+		}
+		if !slices.Contains(addrs, ip) {
+			addrs = append(addrs, ip)
+		}
+	}
+	return addrs
+}

@@ -1,0 +1,276 @@
+//go:build amd64 || arm64
+
+package rnic
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
+)
+
+const (
+	// maxPending bounds the connection requests that wait for Accept. Those beyond it are rejected.
+	maxPending = 128
+	// listenBacklog is for the kernel's own queue, which it cuts to net.rdma_ucm.max_backlog.
+	listenBacklog = 1024
+)
+
+// Listen implements transport.Transport.
+func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transport.Options) (transport.Listener, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	addrs, err := t.listenAddrs(local, o)
+	if err != nil {
+		return nil, err
+	}
+	l := &listener{t: t, o: o, pending: make(chan pending, maxPending), done: make(chan struct{})}
+	for _, a := range addrs {
+		if l.addr.Port() != 0 {
+			a = netip.AddrPortFrom(a.Addr(), l.addr.Port())
+		}
+		if err := l.listen(a, o); err != nil {
+			_ = l.Close()
+			return nil, err
+		}
+	}
+	if local.Addr().IsUnspecified() || !local.Addr().IsValid() {
+		l.addr = netip.AddrPortFrom(local.Addr(), l.addr.Port())
+	}
+	return l, nil
+}
+
+// A listener is an ID for each address. The goroutine of the event channel puts requests into pending.
+type listener struct {
+	t       *Transport
+	o       *transport.Options
+	ids     []*cmID
+	addr    netip.AddrPort
+	pending chan pending
+
+	mu     sync.Mutex
+	closed bool
+	done   chan struct{}
+	err    error // why it is closed
+}
+
+// pending is a connection request that nobody has looked at yet.
+type pending struct {
+	id      *cmID
+	private []byte
+	reads   readLimits
+}
+
+func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
+	id, err := l.t.newID()
+	if err != nil {
+		return err
+	}
+	l.ids = append(l.ids, id)
+	if o != nil && o.OnlyIPv6 && local.Addr().Is6() {
+		s := getScratch()
+		s.option = 1
+		err = id.ch.lib.call("rdma_set_option", id.ch.lib.rdmaSetOption, id.ptr, abi.OptionID, abi.OptionIDAFOnly, ptr(&s.option), 4)
+		s.release()
+		if err != nil {
+			return err
+		}
+	}
+	if err := id.bind(local); err != nil {
+		return err
+	}
+	id.owner.Store(&owner{l.event})
+	if err := id.ch.lib.call("rdma_listen", id.ch.lib.rdmaListen, id.ptr, listenBacklog); err != nil {
+		return err
+	}
+	l.addr = id.localAddr()
+	return nil
+}
+
+// event is called by the goroutine of the event channel.
+func (l *listener) event(ev cmEvent) {
+	if ev.kind != abi.CMEventConnectRequest {
+		if ev.kind == abi.CMEventDeviceRemoval {
+			go l.end(errRemoved)
+		}
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		select {
+		case l.pending <- pending{ev.id, ev.private, ev.reads}:
+			return
+		default:
+		}
+	}
+	go ev.id.refuse()
+}
+
+// Accept implements transport.Listener.
+func (l *listener) Accept(ctx context.Context) (transport.Request, error) {
+	select {
+	case p := <-l.pending:
+		return l.request(&p)
+	default:
+	}
+	select {
+	case p := <-l.pending:
+		return l.request(&p)
+	case <-l.done:
+		return nil, l.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// request prepares the queue pair of a connection request, which is refused if that fails.
+func (l *listener) request(p *pending) (transport.Request, error) {
+	dev, err := l.t.devices.of(p.id.device())
+	var q *QueuePair
+	if err == nil {
+		q, err = newQueuePair(l.t, p.id, dev, l.o)
+	}
+	if err != nil {
+		p.id.refuse()
+		return nil, &shortageError{err}
+	}
+	// What the peer asks for, as far as this end has it.
+	q.ird, q.ord = min(q.ird, int(p.reads.ird)), min(q.ord, int(p.reads.ord))
+	return &request{q, p.private}, nil
+}
+
+// Addr implements transport.Listener.
+func (l *listener) Addr() netip.AddrPort { return l.addr }
+
+// Close implements transport.Listener.
+func (l *listener) Close() error { return l.end(transport.ErrClosed) }
+
+func (l *listener) end(err error) error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return transport.ErrClosed
+	}
+	l.closed, l.err = true, err
+	close(l.done)
+	l.mu.Unlock()
+	for _, id := range l.ids {
+		id.destroy()
+	}
+	for {
+		select {
+		case p := <-l.pending:
+			p.id.refuse()
+		default:
+			return nil
+		}
+	}
+}
+
+type request struct {
+	q       *QueuePair
+	private []byte
+}
+
+func (r *request) PrivateData() []byte            { return r.private }
+func (r *request) QueuePair() transport.QueuePair { return r.q }
+
+// siwPatience is how long a responder on siw is silent for its peer's sake.
+const siwPatience = 20 * time.Millisecond
+
+// Accept implements transport.Request.
+func (r *request) Accept(ctx context.Context, private []byte) error {
+	if err := r.accept(ctx, private); err != nil {
+		_ = r.q.abandon()
+		return err
+	}
+	if r.q.dev.siw {
+		// An initiator of siw gives up if an FPDU comes right behind the MPA reply. By RFC 5044 §7.1 the responder waits for one of
+		// the initiator's, which hardware sees to. Users of siw speak first as a rule; others have the reply by then.
+		_ = r.q.Wait(time.Now().Add(siwPatience))
+	}
+	return nil
+}
+
+func (r *request) accept(ctx context.Context, private []byte) error {
+	if err := checkPrivate(private); err != nil {
+		return err
+	}
+	q := r.q
+	s := getScratch()
+	err := q.lib.call("rdma_accept", q.lib.rdmaAccept, q.id.ptr, ptr(s.connParam(private, readLimits{uint8(q.ird), uint8(q.ord)})))
+	s.release()
+	if err != nil {
+		return err
+	}
+	ev, err := q.id.reply(ctx)
+	if err != nil {
+		return handshakeEnd(ctx)
+	}
+	if err := q.answer(&ev); err != nil {
+		return err
+	}
+	return q.established()
+}
+
+// Reject implements transport.Request.
+func (r *request) Reject(private []byte) error {
+	err := checkPrivate(private)
+	if err == nil {
+		s := getScratch()
+		p := uintptr(0)
+		if n := copy(s.private[:], private); n > 0 {
+			p = ptr(&s.private[0])
+		}
+		err = r.q.lib.call("rdma_reject", r.q.lib.rdmaReject, r.q.id.ptr, p, uintptr(len(private)))
+		s.release()
+	}
+	_ = r.q.abandon()
+	return err
+}
+
+// listenAddrs returns the addresses to listen on: local, or those of the devices that the options name.
+func (t *Transport) listenAddrs(local netip.AddrPort, o *transport.Options) ([]netip.AddrPort, error) {
+	if !local.Addr().IsValid() {
+		local = netip.AddrPortFrom(netip.IPv6Unspecified(), local.Port())
+	}
+	list, err := t.devices.list()
+	if err != nil {
+		return nil, err
+	}
+	ip := local.Addr().Unmap()
+	var addrs []netip.AddrPort
+	for _, d := range list {
+		if o != nil && o.Devices != nil && !slices.Contains(o.Devices, d.Name) {
+			continue
+		}
+		for _, a := range d.Addrs {
+			if a == ip || ip.IsUnspecified() && serves(ip, a, o) {
+				addrs = append(addrs, netip.AddrPortFrom(a, local.Port()))
+			}
+		}
+	}
+	switch {
+	case len(addrs) == 0:
+		return nil, transport.ErrNoDevice
+	case !ip.IsUnspecified():
+		return addrs[:1], nil
+	case o == nil || o.Devices == nil:
+		return []netip.AddrPort{netip.AddrPortFrom(ip, local.Port())}, nil
+	}
+	return addrs, nil
+}
+
+// serves reports whether the wildcard covers a.
+func serves(wildcard, a netip.Addr, o *transport.Options) bool {
+	if wildcard.Is4() || o != nil && o.OnlyIPv6 {
+		return wildcard.Is4() == a.Is4()
+	}
+	return true
+}

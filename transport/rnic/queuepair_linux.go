@@ -1,0 +1,271 @@
+//go:build amd64 || arm64
+
+package rnic
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
+)
+
+// A QueuePair is a queue pair of a device, with a completion queue and a completion channel of its own. Besides transport.QueuePair
+// it implements transport.MemoryAllocator and transport.Leaver.
+//
+// Locks, in the order in which they may be taken: token, sendMu, recvMu, mu. What belongs to the device is used with one of the
+// latter three held, and dead looked at.
+type QueuePair struct {
+	lib *library
+	dev *device
+	id  *cmID
+
+	pd, channel, cq, qp                    uintptr // struct ibv_pd, ibv_comp_channel, ibv_cq, ibv_qp
+	postSend, postRecv, pollCQ, reqNotify  uintptr // functions of the device's provider
+	sendDepth, recvDepth, inline, ird, ord int
+
+	sendMu sync.Mutex
+	sq     sendQueue
+
+	recvMu sync.Mutex
+	rq     recvQueue
+
+	regionMu    sync.Mutex
+	regions     map[*region]struct{}
+	regionsGone bool
+
+	sleeper           sleeper
+	waiting, draining condition     // of Wait and of Drain
+	leaving           condition     // of what Close leaves behind
+	token             chan struct{} // its one token is the right to sleep until the completion channel says something
+	busy              sync.WaitGroup
+	end               sync.Once
+	mu                sync.Mutex // guards the rest
+	state             transport.State
+	err               error // why the queue pair is not in StateRTS any more
+	early             []transport.Completion
+	wake              chan struct{} // closed when there is news for followers; nil while there are none
+	armed             bool          // the next completion makes an event
+	events            uintptr       // that were taken and have to be acknowledged
+	heard             bool          // something has come from the peer
+	connected         bool          // StateRTS was reached
+	closed            bool          // Close or Abort was called
+	peerGone          bool          // the peer has ended the connection
+	dead              bool          // the device has, or is about to have, nothing left of it
+	gone              bool          // the same, for sure
+	onGone            []func()
+	local, remote     netip.AddrPort
+	keepAlive         *time.Timer
+	keepAliveIdle     time.Duration
+}
+
+var (
+	_ transport.QueuePair = (*QueuePair)(nil)
+	_ transport.Leaver    = (*QueuePair)(nil)
+)
+
+const (
+	defaultDepth = 512
+	defaultReads = 16
+	maxReads     = 254 // 255 means as many as the device has
+
+	spareEntries = 4  // of the send queue, for what this package posts itself
+	wantInline   = 64 // what rsockets asks for; devices may offer more
+)
+
+// newQueuePair makes the queue pair of an ID that belongs to a device. After an error the ID is left to the caller.
+func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*QueuePair, error) {
+	q := &QueuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), regions: make(map[*region]struct{})}
+	q.waiting.holds, q.draining.holds, q.leaving.holds = q.pollable, q.drained, q.sentAll
+	q.sleeper.init(q, t.cfg.Poll)
+	if err := q.configure(o); err != nil {
+		return nil, err
+	}
+	if err := q.create(); err != nil {
+		q.destroyObjects()
+		return nil, shortage(err)
+	}
+	q.token <- struct{}{}
+	id.owner.Store(&owner{q.event})
+	return q, nil
+}
+
+// configure settles the sizes of the queues by what was asked for and what the device can do.
+func (q *QueuePair) configure(o *transport.Options) error {
+	if o == nil {
+		o = &transport.Options{}
+	}
+	s := getScratch()
+	defer s.release()
+	if err := verb("ibv_query_device", q.lib.ibvQueryDevice, q.id.c().Verbs, ptr(&s.device)); err != nil {
+		return err
+	}
+	d := &s.device
+	depth := func(n, spare int) int {
+		if n <= 0 {
+			n = defaultDepth
+		}
+		return max(min(n, int(d.MaxQPWR)-spare, int(d.MaxCQE)/2-spare), 1)
+	}
+	reads := func(n int, most int32) int {
+		switch {
+		case n < 0:
+			return 0
+		case n == 0:
+			n = defaultReads
+		}
+		return min(n, int(most), maxReads)
+	}
+	q.sendDepth, q.recvDepth = depth(o.SendDepth, spareEntries), depth(o.RecvDepth, 0)
+	q.ird, q.ord = reads(o.IRD, d.MaxQPRdAtom), reads(o.ORD, d.MaxQPInitRdAtom)
+	q.sq.init(q.sendDepth + spareEntries)
+	q.rq.init(q.recvDepth)
+	return nil
+}
+
+// create makes what belongs to the device. The protection domain is the connection's own, as an STag must not be good for another.
+func (q *QueuePair) create() (err error) {
+	verbs := q.id.c().Verbs
+	if q.pd, err = q.lib.create("ibv_alloc_pd", q.lib.ibvAllocPD, verbs); err != nil {
+		return err
+	}
+	if q.channel, err = q.lib.create("ibv_create_comp_channel", q.lib.ibvCreateCompChannel, verbs); err != nil {
+		return err
+	}
+	if q.sleeper.f, q.sleeper.rc, err = pollable(&at[abi.CompChannel](q.channel).Fd, "rdma completions"); err != nil {
+		return err
+	}
+	entries := uintptr(q.sendDepth + spareEntries + q.recvDepth)
+	if q.cq, err = q.lib.create("ibv_create_cq", q.lib.ibvCreateCQ, verbs, entries, 0, q.channel, 0); err != nil {
+		return err
+	}
+	s := getScratch()
+	defer s.release()
+	s.init = abi.QPInitAttr{SendCQ: q.cq, RecvCQ: q.cq, QPType: abi.QPTypeRC, Cap: abi.QPCap{
+		MaxSendWR: uint32(q.sendDepth + spareEntries), MaxRecvWR: uint32(q.recvDepth), MaxSendSge: 1, MaxRecvSge: 1, MaxInlineData: wantInline,
+	}}
+	if err = q.lib.call("rdma_create_qp", q.lib.rdmaCreateQP, q.id.ptr, q.pd, ptr(&s.init)); err != nil {
+		return err
+	}
+	q.inline = min(int(s.init.Cap.MaxInlineData), inlineMax)
+	q.qp = q.id.c().QP
+	ops := &at[abi.Context](verbs).Ops
+	q.postSend, q.postRecv, q.pollCQ, q.reqNotify = ops.PostSend, ops.PostRecv, ops.PollCQ, ops.ReqNotifyCQ
+	return nil
+}
+
+// shortage marks an error that says that something has run out.
+func shortage(err error) error {
+	for _, n := range []syscall.Errno{syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EAGAIN} {
+		if errors.Is(err, n) {
+			return &shortageError{err}
+		}
+	}
+	return err
+}
+
+// established brings the queue pair to StateRTS.
+func (q *QueuePair) established() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err != nil {
+		return q.err
+	}
+	q.local, q.remote = q.id.localAddr(), q.id.remoteAddr()
+	q.state, q.connected = transport.StateRTS, true
+	return nil
+}
+
+// fail ends the queue pair with err, unless it has ended already. What was posted comes back flushed.
+func (q *QueuePair) fail(state transport.State, err error) {
+	q.mu.Lock()
+	q.leave(state, err)
+	q.flush()
+	q.rouse()
+	q.mu.Unlock()
+}
+
+// leave takes note of why the queue pair is at its end. The caller holds mu.
+func (q *QueuePair) leave(state transport.State, err error) {
+	if q.err == nil {
+		q.state, q.err = state, err
+	}
+}
+
+// flush has the device give back what was posted. The caller holds mu.
+func (q *QueuePair) flush() {
+	if q.dead {
+		return
+	}
+	s := getScratch()
+	defer s.release()
+	s.attr = abi.QPAttr{QPState: abi.QPStateErr}
+	// It fails where the queue pair is past that already.
+	_ = verb("ibv_modify_qp", q.lib.ibvModifyQP, q.qp, ptr(&s.attr), uintptr(abi.QPAttrState))
+}
+
+// event is told of the connection's end, by the event channel's goroutine.
+func (q *QueuePair) event(ev cmEvent) {
+	switch ev.kind {
+	case abi.CMEventDisconnected:
+		q.mu.Lock()
+		q.peerGone = true
+		q.mu.Unlock()
+		err := endOfStream
+		if ev.status != 0 {
+			err = os.NewSyscallError("rdma", syscall.ECONNRESET)
+		}
+		q.fail(transport.StateError, err)
+	case abi.CMEventDeviceRemoval:
+		q.fail(transport.StateError, errRemoved)
+		// The kernel's driver waits for this, and this for the goroutine of the caller.
+		go q.teardown()
+	}
+}
+
+// Attributes implements transport.QueuePair.
+func (q *QueuePair) Attributes() transport.Attributes {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return transport.Attributes{
+		Device: q.dev.Name, IRD: q.ird, ORD: q.ord,
+		CRC:       !q.dev.IWARP, // of iWARP devices it is not known; others cannot do without
+		MaxInline: q.inline, SendDepth: q.sendDepth, RecvDepth: q.recvDepth,
+		Immediate: !q.dev.IWARP,
+	}
+}
+
+// State implements transport.QueuePair.
+func (q *QueuePair) State() transport.State {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.state
+}
+
+// Err implements transport.QueuePair.
+func (q *QueuePair) Err() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
+}
+
+// LocalAddr implements transport.QueuePair.
+func (q *QueuePair) LocalAddr() netip.AddrPort {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.local
+}
+
+// RemoteAddr implements transport.QueuePair.
+func (q *QueuePair) RemoteAddr() netip.AddrPort {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.remote
+}
+
+// SetMaxSegment implements transport.QueuePair: the device chooses the size of its segments.
+func (q *QueuePair) SetMaxSegment(int) error { return errors.ErrUnsupported }

@@ -1,0 +1,150 @@
+//go:build amd64 || arm64
+
+package rnic_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/nettest"
+
+	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/rnic"
+)
+
+// devices returns the devices of this host. Without one the test is skipped.
+func devices(t testing.TB, r *rnic.Transport) []transport.Device {
+	t.Helper()
+	list, err := r.Devices()
+	require.NoError(t, err)
+	var with []transport.Device
+	for _, d := range list {
+		if len(d.Addrs) > 0 {
+			with = append(with, d)
+		}
+	}
+	if len(with) == 0 {
+		t.Skip("no rdma device here; in a virtual machine with some: go test ./test/kernel -kernel -run Devices")
+	}
+	return with
+}
+
+// eachDevice runs a test for each device, on an address of it.
+func eachDevice(t *testing.T, test func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr)) {
+	r := rnic.New(nil)
+	for _, d := range devices(t, r) {
+		t.Run(d.Name, func(t *testing.T) { test(t, r, d, d.Addrs[0]) })
+	}
+}
+
+func limited(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func listen(t testing.TB, r *rnic.Transport, addr netip.Addr) transport.Listener {
+	l, err := r.Listen(limited(t), netip.AddrPortFrom(addr, 0), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// streams makes a connection.
+func streams(ctx context.Context, r *rnic.Transport, l transport.Listener) (client, server net.Conn, err error) {
+	type result struct {
+		c   net.Conn
+		err error
+	}
+	accepted := make(chan result, 1)
+	go func() {
+		req, err := l.Accept(ctx)
+		if err != nil {
+			accepted <- result{nil, fmt.Errorf("accept: %w", err)}
+			return
+		}
+		c, err := rdmanet.Server(ctx, req, nil)
+		if err != nil {
+			accepted <- result{nil, fmt.Errorf("server: %w", err)}
+			return
+		}
+		accepted <- result{c, nil}
+	}()
+	k, err := r.Dial(ctx, netip.AddrPort{}, l.Addr(), nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("dial: %w", err)
+	}
+	c, err := rdmanet.Client(ctx, k, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("client: %w", err)
+	}
+	s := <-accepted
+	if s.err != nil {
+		c.Close()
+		return nil, nil, s.err
+	}
+	return c, s.c, nil
+}
+
+func TestEcho(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
+		l := listen(t, r, addr)
+		c, s, err := streams(limited(t), r, l)
+		require.NoError(t, err)
+		defer c.Close()
+		go func() {
+			defer s.Close()
+			io.Copy(s, s)
+		}()
+		for _, n := range []int{1, 5, 64, 4096, 65536, 1 << 20} {
+			out := make([]byte, n)
+			for i := range out {
+				out[i] = byte(i * 7)
+			}
+			go c.Write(out)
+			in := make([]byte, n)
+			c.SetReadDeadline(time.Now().Add(20 * time.Second))
+			_, err := io.ReadFull(c, in)
+			require.NoError(t, err, "size %d", n)
+			require.Equal(t, out, in)
+		}
+		require.NoError(t, c.(*rdmanet.Conn).CloseWrite())
+		_, err = c.Read(make([]byte, 1))
+		require.Equal(t, io.EOF, err)
+	})
+}
+
+func TestConn(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
+		nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			l, err := r.Listen(ctx, netip.AddrPortFrom(addr, 0), nil)
+			if err != nil {
+				cancel()
+				return nil, nil, nil, err
+			}
+			c1, c2, err = streams(ctx, r, l)
+			stop = func() {
+				if c1 != nil {
+					c1.Close()
+					c2.Close()
+				}
+				l.Close()
+				cancel()
+			}
+			if err != nil {
+				stop()
+				return nil, nil, nil, err
+			}
+			return c1, c2, stop, nil
+		})
+	})
+}
+
