@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/test/kernel/internal/device"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
@@ -27,7 +28,7 @@ type config struct {
 	chunk              int
 	end                string
 	connections, trips int
-	tcp, crc           bool
+	tcp, crc, device   bool
 	revision           int
 	limit              time.Duration
 	fails              string
@@ -47,6 +48,7 @@ func main() {
 	flag.IntVar(&c.connections, "n", 1, "`connections`, one after the other")
 	flag.IntVar(&c.trips, "q", 0, "round `trips`, in place of a stream")
 	flag.BoolVar(&c.tcp, "t", false, "plain TCP")
+	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device")
 	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
 	flag.IntVar(&c.revision, "mpa", 2, "MPA `revision`")
 	flag.DurationVar(&c.limit, "d", 10*time.Minute, "limit for the whole run")
@@ -111,6 +113,9 @@ func (c *config) talk(ctx context.Context, conn net.Conn, buf []byte) error {
 
 // connector returns what makes connections, by the role.
 func (c *config) connector(ctx context.Context) (connect func() (net.Conn, error), stop func(), err error) {
+	if c.device {
+		return c.viaDevice(ctx)
+	}
 	policy, over := iwarp.OffloadRequire, []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
 	if c.tcp {
 		policy, over = iwarp.OffloadNever, nil
@@ -127,6 +132,18 @@ func (c *config) connector(ctx context.Context) (connect func() (net.Conn, error
 	log.Printf("listening on %s", ln.Addr())
 	cut := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	return ln.Accept, func() { cut(); _ = ln.Close() }, nil
+}
+
+func (c *config) viaDevice(ctx context.Context) (connect func() (net.Conn, error), stop func(), err error) {
+	if c.dial != "" {
+		return func() (net.Conn, error) { return device.Dial(ctx, net.JoinHostPort(c.dial, c.port)) }, func() {}, nil
+	}
+	address := net.JoinHostPort(c.listen, c.port)
+	connect, stop, err = device.Listen(ctx, address)
+	if err == nil {
+		log.Printf("listening on %s", address)
+	}
+	return connect, stop, err
 }
 
 func (c *config) bothWays(conn net.Conn, buf []byte) error {

@@ -1,0 +1,45 @@
+// Package device makes streams over the RDMA devices of a host for the programs of the tests, without the front door: on the very
+// port that is asked for, whatever the kernel's sockets have there.
+package device
+
+import (
+	"context"
+	"net"
+	"net/netip"
+
+	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport/rnic"
+)
+
+// Dial connects to the address.
+func Dial(ctx context.Context, address string) (net.Conn, error) {
+	remote, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, err
+	}
+	k, err := rnic.New(nil).Dial(ctx, netip.AddrPort{}, remote, nil)
+	if err != nil {
+		return nil, err
+	}
+	return rdmanet.Client(ctx, k, nil)
+}
+
+// Listen returns what accepts connections on the address, and what ends that.
+func Listen(ctx context.Context, address string) (accept func() (net.Conn, error), stop func(), err error) {
+	local, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := rnic.New(nil).Listen(ctx, local, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	accept = func() (net.Conn, error) {
+		r, err := l.Accept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return rdmanet.Server(ctx, r, nil)
+	}
+	return accept, func() { _ = l.Close() }, nil
+}
