@@ -151,15 +151,15 @@ func (c *Conn) addDirect(b *batch, p []byte, off uint64, flags transport.Flags) 
 	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
 		at := off + uint64(n)
 		e := c.maps.find(at)
-		data := c.sendable(p[n:])
+		data, staged := c.sendable(p[n:])
 		if e == nil || len(data) == 0 {
 			break
 		}
 		into := at - e.offset
 		data = data[:min(uint64(len(data)), uint64(e.length)-into)]
-		wr, staged := c.payload(b, data, flags)
+		wr, taken := c.payload(b, data, staged, flags)
 		wr.Opcode, wr.RemoteSTag, wr.RemoteOffset = transport.OpWrite, e.key, e.addr+into
-		id, signal := c.stage.posted(1, staged)
+		id, signal := c.stage.posted(1, taken)
 		wr.ID = id
 		wr.Flags |= signal
 		b.add(wr)

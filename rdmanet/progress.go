@@ -127,7 +127,7 @@ func (c *Conn) poll() {
 		c.reject()
 	case o.disconnected:
 		// Both directions are at their end. The peer need not wait for our Close to be done.
-		c.qp.Close()
+		c.closeLast()
 	case o.lost:
 		c.ended(c.qp.Err())
 	case o.small && c.slots.grow(c.qp):
@@ -151,6 +151,20 @@ func (c *Conn) reject() {
 		t.Terminate()
 	} else {
 		c.qp.Abort()
+	}
+}
+
+// A lastCloser is a queue pair that can be closed without regard for what the peer may still have to take.
+type lastCloser interface {
+	CloseLast() error
+}
+
+// closeLast closes the queue pair behind the peer's last word.
+func (c *Conn) closeLast() {
+	if t, ok := transport.As[lastCloser](c.qp); ok {
+		t.CloseLast()
+	} else {
+		c.qp.Close()
 	}
 }
 

@@ -115,24 +115,25 @@ func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 	c.addMessage(b, wr, makeWord(opLimit, uint32(g.limit)), 0)
 }
 
-// sendable returns as much of p as one request can carry, which may be nothing. The caller holds mu.
-func (c *Conn) sendable(p []byte) []byte {
+// sendable returns as much of p as one request can carry, which may be nothing, and whether it goes by way of the stage. The caller holds mu.
+func (c *Conn) sendable(p []byte) (data []byte, staged bool) {
 	p = p[:min(len(p), maxChunk)]
 	switch {
 	case c.stage == nil:
-		return p
+		return p, false
 	case !c.stage.ready(len(p)):
-		return nil
+		return nil, false
 	case len(p) > c.stage.inline:
-		return p[:min(len(p), c.stage.room())]
+		// Also what is cut short by the end of the stage, or there would be as little room for the next piece.
+		return p[:min(len(p), c.stage.room())], true
 	}
-	return p
+	return p, false
 }
 
 // payload begins a request that carries data, which sendable has returned, or less. It takes so many bytes of the stage. The caller
 // holds sendMu and mu.
-func (c *Conn) payload(b *batch, data []byte, flags transport.Flags) (wr transport.SendWR, staged int) {
-	if c.stage == nil || len(data) <= c.stage.inline {
+func (c *Conn) payload(b *batch, data []byte, staged bool, flags transport.Flags) (wr transport.SendWR, taken int) {
+	if !staged {
 		return transport.SendWR{Flags: flags | transport.Inline, Data: data}, 0
 	}
 	to := c.stage.take(len(data))
@@ -145,14 +146,14 @@ func (c *Conn) payload(b *batch, data []byte, flags transport.Flags) (wr transpo
 // bytes. The caller holds sendMu and mu.
 func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
-		data := c.sendable(p[n:])
+		data, staged := c.sendable(p[n:])
 		to := c.out.take(len(data))
 		if to.length == 0 {
 			break
 		}
-		wr, staged := c.payload(b, data[:to.length], flags)
+		wr, taken := c.payload(b, data[:to.length], staged, flags)
 		wr.RemoteSTag, wr.RemoteOffset = to.key, to.addr
-		c.addMessage(b, wr, makeWord(opData, to.length), staged)
+		c.addMessage(b, wr, makeWord(opData, to.length), taken)
 		n += int(to.length)
 	}
 	return n

@@ -52,6 +52,20 @@ func TestStageComesFree(t *testing.T) {
 	}
 }
 
+// The end of the stage cuts one message short, and no more than that one.
+func TestStageEnd(t *testing.T) {
+	c := &Conn{stage: newTestStage(t, 512)}
+	c.out.start(&connData{credits: 384, ring: sge{0x1000, 7, 1 << 20}}, littleEndian, false, false)
+	c.stage.take(stageSize - 16)
+	c.stage.sent(stageSize - 16)
+	b := new(batch)
+	data := make([]byte, 32<<10)
+	require.Equal(t, len(data), c.addData(b, data, 0))
+	require.Equal(t, 4, b.n, "two Writes with a word each")
+	require.Len(t, b.wrs[0].Data, 16)
+	require.Zero(t, b.wrs[0].Flags&transport.Inline)
+}
+
 // Words that need no credit must fit the send queue when data has filled it.
 func TestStageKeepsEntriesForWords(t *testing.T) {
 	s := newTestStage(t, minSendDepth)

@@ -30,8 +30,7 @@ func (c *config) ping(ctx context.Context, t transport.Transport, addr netip.Add
 	if err != nil {
 		return err
 	}
-	source := make([]byte, c.size)
-	sourceMR, err := qp.RegisterMemory(source, transport.RemoteRead)
+	source, sourceMR, err := register(qp, c.size, transport.RemoteRead)
 	if err != nil {
 		return err
 	}
@@ -80,7 +79,7 @@ func (c *config) pingOnce(e *endpoint, source transport.MemoryRegion) error {
 	}
 	// The STag is spent, and the next ping needs one.
 	var err error
-	e.mr, err = e.qp.RegisterMemory(e.data, transport.RemoteWrite)
+	e.data, e.mr, err = register(e.qp, len(e.data), transport.RemoteWrite)
 	return err
 }
 

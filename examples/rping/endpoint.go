@@ -59,15 +59,32 @@ type endpoint struct {
 
 // newEndpoint registers the buffers and posts the receive, which has to be there before the peer is told that it may send.
 func newEndpoint(qp transport.QueuePair, size int, access transport.Access) (*endpoint, error) {
-	e := &endpoint{qp: qp, data: make([]byte, size), in: make([]byte, infoSize)}
+	e := &endpoint{qp: qp}
 	var err error
-	if e.mr, err = qp.RegisterMemory(e.data, access); err != nil {
-		return nil, fmt.Errorf("register %d bytes: %w", size, err)
+	if e.data, e.mr, err = register(qp, size, access); err != nil {
+		return nil, err
 	}
-	if e.inMR, err = qp.RegisterMemory(e.in, transport.LocalWrite); err != nil {
-		return nil, fmt.Errorf("register the receive buffer: %w", err)
+	if e.in, e.inMR, err = register(qp, infoSize, transport.LocalWrite); err != nil {
+		return nil, err
 	}
 	return e, e.postRecv()
+}
+
+// register returns n bytes of memory, which a device brings itself.
+func register(qp transport.QueuePair, n int, access transport.Access) ([]byte, transport.MemoryRegion, error) {
+	var b []byte
+	var mr transport.MemoryRegion
+	var err error
+	if a, ok := transport.As[transport.MemoryAllocator](qp); ok {
+		b, mr, err = a.AllocateMemory(n, access)
+	} else {
+		b = make([]byte, n)
+		mr, err = qp.RegisterMemory(b, access)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("register %d bytes: %w", n, err)
+	}
+	return b, mr, nil
 }
 
 func (e *endpoint) postRecv() error {

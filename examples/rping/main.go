@@ -22,6 +22,7 @@ import (
 	"syscall"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/rnic"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
@@ -36,7 +37,7 @@ type config struct {
 	address, source            string
 	port, count, size          int
 	verbose, validate          bool
-	crc, invalidate            bool
+	device, crc, invalidate    bool
 	revision                   int
 	stdout, stderr             io.Writer
 }
@@ -71,6 +72,7 @@ func (c *config) parse(args []string) error {
 	f.IntVar(&c.size, "S", 64, fmt.Sprintf("`bytes` in a ping, %d to %d", minSize, maxSize))
 	f.BoolVar(&c.verbose, "v", false, "print the data")
 	f.BoolVar(&c.validate, "V", false, "client: compare the data that comes back")
+	f.BoolVar(&c.device, "rnic", false, "through an RDMA device")
 	f.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
 	f.IntVar(&c.revision, "mpa", 2, "MPA `revision` to offer, or as a server the newest to accept: 1 or 2")
 	f.BoolVar(&c.invalidate, "i", false, "Send with Invalidate revokes the sink after each ping; not in the C program, needed on both ends")
@@ -97,7 +99,10 @@ func (c *config) parse(args []string) error {
 }
 
 func (c *config) run(ctx context.Context) error {
-	t := soft.New(&soft.Config{Revision: c.revision})
+	var t transport.Transport = soft.New(&soft.Config{Revision: c.revision})
+	if c.device {
+		t = rnic.New(nil)
+	}
 	addr, err := resolve(c.address, c.port)
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/test/kernel/internal/device"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
@@ -32,6 +33,7 @@ type config struct {
 	count      int
 	iterations int
 	verify     bool
+	device     bool
 	crc        bool
 	first      bool
 	limit      time.Duration
@@ -48,6 +50,7 @@ func main() {
 	flag.IntVar(&c.count, "C", 1000, "`transfers` each way in an iteration")
 	flag.IntVar(&c.iterations, "I", 1, "`iterations`")
 	flag.BoolVar(&c.verify, "verify", false, "compare the data, which the peer has to make with -T verify")
+	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device")
 	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
 	flag.BoolVar(&c.first, "first", false, "end the stream without waiting for the peer to end it, as one of two of these programs has to")
 	flag.DurationVar(&c.limit, "t", time.Minute, "limit for the whole run")
@@ -105,6 +108,9 @@ func (c *config) run(ctx context.Context) error {
 }
 
 func (c *config) connect(ctx context.Context) (net.Conn, error) {
+	if c.device {
+		return device.Connect(ctx, c.server, c.bind, c.port)
+	}
 	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc})}
 	if c.server != "" {
 		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: over}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/test/kernel/internal/device"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
@@ -26,6 +27,7 @@ type config struct {
 	count      int
 	iterations int
 	verify     bool
+	device     bool
 	crc        bool
 	revision   int
 	first      bool
@@ -43,6 +45,7 @@ func main() {
 	flag.IntVar(&c.count, "C", 1000, "`transfers` each way in an iteration")
 	flag.IntVar(&c.iterations, "I", 1, "`iterations`")
 	flag.BoolVar(&c.verify, "verify", false, "compare the data, which the peer has to make with -T verify")
+	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device")
 	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
 	flag.IntVar(&c.revision, "mpa", 2, "MPA `revision`")
 	flag.BoolVar(&c.first, "first", false, "end the stream without waiting for the peer to end it, as one of two of these programs has to")
@@ -90,6 +93,9 @@ func (c *config) run(ctx context.Context) error {
 }
 
 func (c *config) connect(ctx context.Context) (net.Conn, error) {
+	if c.device {
+		return device.Connect(ctx, c.server, c.bind, c.port)
+	}
 	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
 	if c.server != "" {
 		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: over}

@@ -138,12 +138,7 @@ func (c *config) viaDevice(ctx context.Context) (connect func() (net.Conn, error
 	if c.dial != "" {
 		return func() (net.Conn, error) { return device.Dial(ctx, net.JoinHostPort(c.dial, c.port)) }, func() {}, nil
 	}
-	address := net.JoinHostPort(c.listen, c.port)
-	connect, stop, err = device.Listen(ctx, address)
-	if err == nil {
-		log.Printf("listening on %s", address)
-	}
-	return connect, stop, err
+	return device.Listen(ctx, net.JoinHostPort(c.listen, c.port))
 }
 
 func (c *config) bothWays(conn net.Conn, buf []byte) error {

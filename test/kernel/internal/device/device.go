@@ -4,6 +4,7 @@ package device
 
 import (
 	"context"
+	"log"
 	"net"
 	"net/netip"
 
@@ -34,6 +35,7 @@ func Listen(ctx context.Context, address string) (accept func() (net.Conn, error
 	if err != nil {
 		return nil, nil, err
 	}
+	log.Printf("listening on %s", l.Addr())
 	accept = func() (net.Conn, error) {
 		r, err := l.Accept(ctx)
 		if err != nil {
@@ -42,4 +44,17 @@ func Listen(ctx context.Context, address string) (accept func() (net.Conn, error
 		return rdmanet.Server(ctx, r, nil)
 	}
 	return accept, func() { _ = l.Close() }, nil
+}
+
+// Connect dials to server, or else takes one connection on bind.
+func Connect(ctx context.Context, server, bind, port string) (net.Conn, error) {
+	if server != "" {
+		return Dial(ctx, net.JoinHostPort(server, port))
+	}
+	accept, stop, err := Listen(ctx, net.JoinHostPort(bind, port))
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	return accept()
 }
