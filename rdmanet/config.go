@@ -17,6 +17,9 @@ type Config struct {
 	MaxSegment int
 	// Plain has the connection be a pure rsocket, even towards a peer that could do more.
 	Plain bool
+	// Redirectable tells a server that this client takes a *RedirectError for an answer. It has no meaning for Server, nor
+	// with Plain.
+	Redirectable bool
 }
 
 const (

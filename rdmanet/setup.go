@@ -20,10 +20,16 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 		return nil, err
 	}
 	own := c.connData(littleEndian, !conf.Plain)
+	if own.ext != nil {
+		own.ext.redirectable = conf.Redirectable
+	}
 	answer, err := k.Connect(ctx, own.append(nil))
 	if err != nil {
 		k.Close()
 		c.release()
+		if conf.Redirectable {
+			err = redirected(err)
+		}
 		return nil, err
 	}
 	peer, err := parseConnData(answer)
