@@ -97,6 +97,7 @@ func TestConnDataRefused(t *testing.T) {
 		{"field without length", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01"...) }, "cut short"},
 		{"field cut short", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01\x04\x00\x00\x80"...) }, "cut short"},
 		{"port of 1 byte", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x02\x01\x80"...) }, "2 are needed"},
+		{"service of 3 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x03\x03\x00\x80\x00"...) }, "2 are needed"},
 		{"port of 4 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x02\x04\x00\x00\x80\x00"...) }, "2 are needed"},
 		{"segment of 2 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01\x02\x80\x00"...) }, "4 are needed"},
 	} {
@@ -135,6 +136,7 @@ func TestExtension(t *testing.T) {
 		{"redirectable", "69574152 01 02", extension{redirectable: true}},
 		{"all of a request", "69574152 01 03 01 04 00010000", extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16}},
 		{"redirect", "69574152 01 00 02 02 1f90", extension{redirect: 8080}},
+		{"service", "69574152 01 01 01 04 00010000 03 02 1f90", extension{wholeRing: true, maxSegment: 1 << 16, service: 8080}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			wire := append(unhex(t, rsocketClient), unhex(t, c.wire)...)
@@ -166,7 +168,7 @@ func TestExtensionEnds(t *testing.T) {
 
 // RoCE takes 56 bytes in a request. The length of a block with private data is told in one byte by some iWARP peers, together with 4 bytes of MPA's.
 func TestConnDataFits(t *testing.T) {
-	request := connData{ext: &extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16}}
+	request := connData{ext: &extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16, service: 1}}
 	require.LessOrEqual(t, len(request.append(nil)), 56)
 	answer := connData{ext: &extension{wholeRing: true, maxSegment: 1 << 16}}
 	require.LessOrEqual(t, len(answer.append(nil)), 196)
@@ -180,6 +182,7 @@ func FuzzConnData(f *testing.F) {
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x01\x04\x00\x01\x00\x00"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x01\x05\x00"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x03\x01\x04\x00\x01\x00\x00\x00\x00\x00\x00"...))
+	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x03\x02\x1f\x90"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x02\x02\x02\x1f\x90\x00"...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := parseConnData(b)

@@ -16,6 +16,7 @@ import (
 //	              bit 1, in a request: the sender can be redirected
 //	6      fields: 1, 4 bytes: the largest FPDU that the sender takes
 //	               2, 2 bytes, in a refusal: the port to connect to in place of this one, at the same address
+//	               3, 2 bytes, in a request: the port of the service, if the connection goes to another
 //
 // It is in the answer only if it was in the request. A refusal that redirects is an extension alone.
 type extension struct {
@@ -23,6 +24,7 @@ type extension struct {
 	redirectable bool   // the sender of the request connects again where it is told to
 	maxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
 	redirect     uint16 // port that the peer is to connect to; 0 means none
+	service      uint16 // port of the service that the sender wants; 0 means the one that it connects to
 }
 
 const (
@@ -36,6 +38,7 @@ const (
 	extEnd        = 0
 	extMaxSegment = 1
 	extRedirect   = 2
+	extService    = 3
 )
 
 func (e *extension) append(b []byte) []byte {
@@ -52,9 +55,14 @@ func (e *extension) append(b []byte) []byte {
 		b = append(b, extMaxSegment, 4)
 		b = binary.BigEndian.AppendUint32(b, e.maxSegment)
 	}
-	if e.redirect != 0 {
-		b = append(b, extRedirect, 2)
-		b = binary.BigEndian.AppendUint16(b, e.redirect)
+	for _, port := range []struct {
+		field byte
+		value uint16
+	}{{extRedirect, e.redirect}, {extService, e.service}} {
+		if port.value != 0 {
+			b = append(b, port.field, 2)
+			b = binary.BigEndian.AppendUint16(b, port.value)
+		}
 	}
 	return b
 }
@@ -78,11 +86,16 @@ func parseExtension(b []byte) (*extension, error) {
 				return nil, errors.Errorf("the largest segment is told in %d bytes; 4 are needed", len(value))
 			}
 			e.maxSegment = binary.BigEndian.Uint32(value)
-		case extRedirect:
+		case extRedirect, extService:
 			if len(value) != 2 {
-				return nil, errors.Errorf("the port to connect to is told in %d bytes; 2 are needed", len(value))
+				return nil, errors.Errorf("a port is told in %d bytes; 2 are needed", len(value))
 			}
-			e.redirect = binary.BigEndian.Uint16(value)
+			port := binary.BigEndian.Uint16(value)
+			if field == extRedirect {
+				e.redirect = port
+			} else {
+				e.service = port
+			}
 		}
 	}
 	return e, nil

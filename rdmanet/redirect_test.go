@@ -110,3 +110,29 @@ func TestRedirectPadded(t *testing.T) {
 	require.ErrorAs(t, <-done, &redirect)
 	require.Equal(t, &rdmanet.RedirectError{Port: 8080}, redirect)
 }
+
+// TestService refuses a client that wants another service than the one it has reached.
+func TestService(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		client, server uint16
+		refused        bool
+	}{
+		{name: "same", client: 80, server: 80},
+		{name: "another", client: 80, server: 81, refused: true},
+		{name: "client says nothing", server: 80},
+		{name: "server does not mind", client: 80},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := setting{client: rdmanet.Config{Service: c.client}, server: rdmanet.Config{Service: c.server}}
+			e, err := tryConnect(t, s)
+			if c.refused {
+				require.ErrorContains(t, err, "port 80")
+				return
+			}
+			require.NoError(t, err)
+			e.a.Close()
+			e.b.Close()
+		})
+	}
+}
