@@ -111,7 +111,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	case len(kernel) > 0:
 		return a.viaKernel(ctx, kernel[0])
 	case policy == OffloadRequire:
-		return nil, a.fail(nil, &why)
+		return nil, a.fail(a.tried, &why)
 	}
 	return a.plain(ctx, address, why.Reason, why.Err)
 }
@@ -121,6 +121,7 @@ type dialing struct {
 	*Dialer
 	network, address string
 	policy           Offload
+	tried            net.Addr // by a device, the last one
 }
 
 // plain dials TCP and hands out the very connection.

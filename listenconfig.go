@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // Listen announces on the local network address as net.Listen does, by the policy in the environment
@@ -112,10 +114,13 @@ func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, add
 	if l.kernel == nil && len(l.devices) == 0 {
 		if policy == OffloadRequire {
 			_ = port.unlisten(tcp, false)
-			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{Reason: ReasonNoDevice}}
+			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{ReasonNoDevice, l.whyNone}}
 		}
 		l.direct = true
 		return l, nil
+	}
+	if l.kernel == nil && slices.ContainsFunc(l.devices, func(d *deviceListener) bool { return d.port != nil }) {
+		l.kernel, l.redirects = soft.New(nil), true
 	}
 	l.start()
 	return l, nil

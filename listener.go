@@ -21,7 +21,10 @@ type Listener struct {
 
 	direct  bool // Accept goes to tcp, nothing else runs
 	kernel  kernelTransport
-	devices []deviceListener
+	devices []*deviceListener
+
+	redirects bool  // kernel is there for nothing else than to redirect
+	whyNone   error // why a device does not listen, if one does not
 
 	ctx      context.Context // of the handshakes; ends with Close
 	cancel   context.CancelFunc
@@ -60,7 +63,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if l.policy != OffloadNever {
 			reason = ReasonNoDevice
 		}
-		return remember(c, plainInfo(reason, nil)), nil
+		return remember(c, plainInfo(reason, l.whyNone)), nil
 	}
 	passed := l.deadline.passed()
 	switch {

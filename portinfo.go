@@ -84,7 +84,7 @@ func (r *Reservation) info() (PortInfo, bool) {
 		info.References++
 	}
 	switch {
-	case info.State == PortIdle && r.socket != nil && r.listens:
+	case info.State == PortIdle && r.socket != nil && (r.listens || r.device):
 		info.State = PortListening
 	case info.State == PortIdle && r.endpoints > 0:
 		info.State = PortConnected

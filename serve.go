@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 
-	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -106,8 +106,8 @@ func (l *Listener) makeOut(h *halfOpen) {
 	case isClosed(l.done):
 		reset(h.c)
 	case v == iwarpRequest:
-		l.shake(h, func(ctx context.Context) (transport.Request, error) { return l.kernel.Server(ctx, h.c, nil) }, Info{
-			Transport: l.kernel.Name(), Offloaded: l.kernel.Offloads(),
+		l.shake(h, func(ctx context.Context) (transport.Request, error) { return l.kernel.Server(ctx, h.c, nil) }, func(device string) Info {
+			return Info{Transport: l.kernel.Name(), Device: device, Offloaded: l.kernel.Offloads()}
 		})
 	case v == plainTCP, errors.Is(err, os.ErrDeadlineExceeded):
 		l.half.enter(h, decided, nil)
@@ -139,7 +139,7 @@ func (l *Listener) plain(c *net.TCPConn, reason Reason) bool {
 }
 
 // shake carries out the set-up of an iWARP connection, and reports whether it came about.
-func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info Info) bool {
+func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info func(device string) Info) bool {
 	ctx, cancel := context.WithTimeout(l.ctx, l.config.HandshakeTimeout)
 	defer cancel()
 	if l.half.enter(h, shaking, cancel) {
@@ -151,24 +151,26 @@ func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.R
 	if h.c != nil {
 		_ = h.c.SetReadDeadline(time.Time{})
 	}
-	c, err := serve(ctx, request)
+	c, err := l.serve(ctx, h, request)
 	l.half.enter(h, decided, nil)
 	if err != nil {
-		l.counters.failed.Add(1)
+		if !errors.Is(err, errRedirected) {
+			l.counters.failed.Add(1)
+		}
 		if h.c != nil {
 			_ = h.c.Close()
 		}
 		return false
 	}
 	l.counters.iwarp.Add(1)
-	info.Device = c.Attributes().Device
-	l.deliver(remember(c, info)) // or else it is closed
+	l.deliver(remember(c, info(c.Attributes().Device))) // or else it is closed
 	return true
 }
 
 // serveDevice has the requests that come in through a device served, until its listener ends.
-func (l *Listener) serveDevice(d deviceListener) {
+func (l *Listener) serveDevice(d *deviceListener) {
 	defer l.workers.Done()
+	defer d.down.Store(true)
 	for {
 		r, err := d.Accept(l.ctx)
 		if err != nil {
@@ -193,20 +195,34 @@ func (l *Listener) serveDevice(d deviceListener) {
 		go func() {
 			defer l.workers.Done()
 			defer l.leave(h)
-			r, held := l.holdingPort(r)
-			if !l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info) && held != nil {
-				held.leave()
+			r, leave := l.overDevice(d, r)
+			if !l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info) {
+				leave()
 			}
 		}()
 	}
 }
 
-func serve(ctx context.Context, request func(context.Context) (transport.Request, error)) (*rdmanet.Conn, error) {
-	r, err := request(ctx)
-	if err != nil {
-		return nil, err
+// deviceRequest is a request that came in through a device, whose queue pair is qp.
+type deviceRequest struct {
+	transport.Request
+	qp *deviceQP
+}
+
+func (r deviceRequest) QueuePair() transport.QueuePair { return r.qp }
+
+// overDevice has what comes of r hold the port that the device listens on, and show that of the service. If nothing comes of it, leave is to be called.
+func (l *Listener) overDevice(d *deviceListener, r transport.Request) (_ transport.Request, leave func()) {
+	port := l.port
+	if d.port != nil {
+		port = d.port.port
 	}
-	return rdmanet.Server(ctx, r, nil)
+	q := &deviceQP{QueuePair: r.QueuePair(), local: l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()}
+	e, err := port.join(netip.AddrPort{})
+	if err == nil {
+		q.port = e
+	} // else the listener is closed
+	return deviceRequest{r, q}, q.leave
 }
 
 // deliver hands c to Accept, and waits while it is behind.
