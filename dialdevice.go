@@ -117,7 +117,8 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort) (*rdmanet.C
 		return d.stream(ctx, &deviceQP{}, to)
 	}
 	for try := 1; ; try++ {
-		held, err := d.PortSpace.or().hold(ctx, d.local, to, d.device)
+		// Ports are shared with connections to elsewhere, until one turns out to be of no use.
+		held, err := d.PortSpace.or().hold(ctx, d.local, to, d.device, try > 1)
 		if err != nil {
 			return nil, err
 		}
@@ -134,10 +135,16 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort) (*rdmanet.C
 			held.keep()
 			return c, nil
 		}
-		if d.local.Port() != 0 || try == devicePortTries || !errors.Is(err, syscall.EADDRINUSE) {
+		if d.local.Port() != 0 || try == devicePortTries || !taken(err) {
 			return nil, err
 		}
 	}
+}
+
+// taken reports whether another port may do where one that is held did not. EADDRNOTAVAIL then means that a connection between the two
+// addresses and ports is still in TIME_WAIT, or that the device has the port on a wildcard address.
+func taken(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 // stream sets up the stream over q, from the port that it holds, or from one that the transport chooses.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -81,11 +82,12 @@ func (l *Listener) listenSame(ctx context.Context, t transport.Transport, device
 // listenBeside makes iWARP devices listen on a port of their own, which the listener holds as long as it lives, and each connection
 // as long as that lives.
 func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devices []transport.Device, local netip.Addr) {
+	o := l.deviceOptions(devices)
 	admits := slices.ContainsFunc(devices, func(d transport.Device) bool { return d.KernelPorts })
 	ps := l.config.PortSpace.or()
 	for range listenTries {
 		r, err := ps.bind(ctx, net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), ps.Control,
-			&Reservation{network: l.network, owner: t.Name(), spent: true})
+			&Reservation{network: l.network, owner: strings.Join(o.Devices, ","), spent: true})
 		if err != nil {
 			l.whyNone = err
 			return
@@ -95,7 +97,7 @@ func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devi
 			l.whyNone = err
 			return
 		}
-		if d.Listener, err = listenAdmitted(ctx, t, r, admits, l.deviceOptions(devices)); err == nil {
+		if d.Listener, err = listenAdmitted(ctx, t, r, admits, o); err == nil {
 			r.listened(true)
 			l.devices = append(l.devices, d)
 			return

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -98,7 +100,7 @@ func TestRedirectHoldsPorts(t *testing.T) {
 		}
 		require.Equal(t, map[netip.AddrPort]iwarp.PortInfo{
 			infoAddr(l): {Addr: infoAddr(l), State: iwarp.PortListening, Owner: "listener", References: 1},
-			beside:      {Addr: beside, State: iwarp.PortListening, Owner: "rnic", References: 2},
+			beside:      {Addr: beside, State: iwarp.PortListening, Owner: n.devices[0].Name, References: 2},
 		}, held())
 		for _, a := range []string{beside.String(), n.locals[1].String()} {
 			_, err := net.Listen("tcp", a)
@@ -108,7 +110,7 @@ func TestRedirectHoldsPorts(t *testing.T) {
 		require.Zero(t, n.listeners())
 		exchange(t, c, s, "hello")
 		require.Equal(t, map[netip.AddrPort]iwarp.PortInfo{
-			beside: {Addr: beside, State: iwarp.PortConnected, Owner: "rnic", References: 1},
+			beside: {Addr: beside, State: iwarp.PortConnected, Owner: n.devices[0].Name, References: 1},
 		}, held(), "the port of the service is nobody's, that of the device its connection's")
 		require.NoError(t, s.Close())
 		require.Empty(t, held())
@@ -381,6 +383,14 @@ func TestListenBeside(t *testing.T) {
 					_, err := net.Listen(tt.network, call.local.String())
 					require.ErrorIs(t, err, syscall.EADDRINUSE)
 				}
+				if tt.network != "tcp6" {
+					d := iwarp.Dialer{Transports: withSoft(nic), Timeout: patience}
+					c, err := d.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(portOf(l.Addr())))))
+					require.NoError(t, err)
+					defer c.Close()
+					exchange(t, c, accept(t, l.(*iwarp.Listener)), "hello")
+					require.Equal(t, beside.local.Port(), describe(t, c).RedirectPort)
+				}
 				require.NoError(t, l.Close())
 				require.Zero(t, n.listeners())
 			})
@@ -458,7 +468,9 @@ func TestNoDeviceSaysWhy(t *testing.T) {
 			}
 		}, reason: iwarp.ReasonNoRoute, text: "eth0 is down"},
 		{name: "permission", nic: func(n *rnic) {
-			n.routeHook = func() (transport.Device, error) { return transport.Device{}, os.NewSyscallError("mlock", syscall.EPERM) }
+			n.routeHook = func() (transport.Device, error) {
+				return transport.Device{}, os.NewSyscallError("mlock", syscall.EPERM)
+			}
 		}, reason: iwarp.ReasonLimit, text: "mlock"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -504,4 +516,33 @@ func TestServiceOfListener(t *testing.T) {
 	_, err = rdmanet.Client(t.Context(), k, &rdmanet.Config{Service: portOf(l.Addr()) ^ 1})
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	eventually(t, func() bool { return l.Stats().HandshakeFailed == 1 }, "the refusal is counted")
+}
+
+// TestRedirectAtOnce has many clients that know nothing yet find the device.
+func TestRedirectAtOnce(t *testing.T) {
+	rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
+		l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
+		go echo(l)
+		ps := &iwarp.PortSpace{}
+		d := iwarp.Dialer{Transports: withSoft(nic), Timeout: patience, PortSpace: ps}
+		var wg sync.WaitGroup
+		for range 24 {
+			wg.Go(func() {
+				for range 3 {
+					c, err := d.Dial("tcp", l.Addr().String())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if info, _ := iwarp.Describe(c); info.RedirectPort == 0 {
+						t.Errorf("not through the device: %+v", info)
+					}
+					_ = c.Close()
+				}
+			})
+		}
+		wg.Wait()
+		require.Empty(t, ps.Reservations())
+		require.Zero(t, l.Stats().HandshakeFailed)
+	})
 }

@@ -156,7 +156,9 @@ func (n *rnic) Listen(ctx context.Context, local netip.AddrPort, o *transport.Op
 	if err != nil {
 		return nil, err
 	}
-	n.ports[local] = l.Addr()
+	if !slices.Contains(o.Devices, roce.Name) { // which other devices do not reach
+		n.ports[local] = l.Addr()
+	}
 	return n.started(l, local), nil
 }
 
