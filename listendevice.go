@@ -49,6 +49,9 @@ func (l *Listener) listenDevices(ctx context.Context, list []transport.Transport
 		if len(same) > 0 {
 			if err := l.listenSame(ctx, t, same, local); err != nil {
 				l.stopDevices()
+				for _, d := range l.devices {
+					d.ended()
+				}
 				return err
 			}
 		}
@@ -130,19 +133,20 @@ func (l *Listener) deviceOptions(devices []transport.Device) *transport.Options 
 	return o
 }
 
-// stop ends the listener, and gives its port back unless connections use it.
-func (d *deviceListener) stop() {
+// ended gives the port back, unless connections use it.
+func (d *deviceListener) ended() {
 	d.down.Store(true)
-	_ = d.Close()
 	if d.port != nil {
 		d.port.port.listened(false)
 		d.port.leave()
 	}
 }
 
+// stopDevices ends the listeners. Their ports are given back by what serves them, when all requests have a share.
 func (l *Listener) stopDevices() {
 	for _, d := range l.devices {
-		d.stop()
+		d.down.Store(true)
+		_ = d.Close()
 	}
 }
 

@@ -14,8 +14,8 @@ func (r *Reservation) admit() (shut func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.socket
-	if s == nil {
-		return func() {}, nil // it listens, so that nobody can bind beside it
+	if s == nil || r.listens {
+		return func() {}, nil // nobody can bind beside a socket that listens
 	}
 	if r.admitted == 0 {
 		if err := s.admit(true); err != nil {

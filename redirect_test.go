@@ -324,8 +324,15 @@ func TestNoRedirect(t *testing.T) {
 func TestRedirectEndsWithDevice(t *testing.T) {
 	rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
 		l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
-		devices := n.devices
+		devices, beside := n.devices, n.lastListen().local
 		n.unplug()
+		eventually(t, func() bool {
+			free, err := net.Listen("tcp", beside.String())
+			if err == nil {
+				_ = free.Close()
+			}
+			return err == nil
+		}, "the device's port is given back")
 		client := newRNIC(devices...)
 		c := dialDevice(t, l, client, iwarp.OffloadAuto)
 		exchange(t, c, accept(t, l), "hello")
