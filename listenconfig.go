@@ -32,7 +32,7 @@ type ListenConfig struct {
 
 	Offload    Offload               // the policy; the zero value can be overruled by the environment variable IWARP_OFFLOAD
 	Transports []transport.Transport // nil means transport.Registered
-	PortSpace  *PortSpace            // nil means DefaultPortSpace
+	PortSpace  *PortSpace            // nil means DefaultPortSpace; it also holds the port that an iWARP device listens on
 
 	HandshakeTimeout time.Duration // limit for a client's MPA request and the set-up that follows; 0 means 5 s
 

@@ -10,7 +10,9 @@ import (
 	"time"
 )
 
-// A Listener accepts iWARP and plain TCP connections on one port. The methods may be called from several goroutines at once.
+// A Listener accepts iWARP and plain TCP connections on one port. Where the host has an iWARP device, which would keep the clients of
+// the kernel's TCP from a port that it listens on, the device listens on another, and clients with such a device are redirected there: connections
+// accepted from it have the one port in their LocalAddr all the same. The methods may be called from several goroutines at once.
 type Listener struct {
 	tcp     *net.TCPListener // holds the port
 	port    *Reservation     // that tcp was made of, or that stands for it

@@ -243,6 +243,7 @@ func TestRedirectInVain(t *testing.T) {
 		reason iwarp.Reason
 		dials  int
 		known  bool
+		limit  time.Duration
 	}{
 		{name: "plain tcp", reason: iwarp.ReasonNotIWARP, dials: 1, known: true, remote: func(t testing.TB) netip.AddrPort {
 			return infoAddr(newLegacyServer(t, plain))
@@ -265,12 +266,16 @@ func TestRedirectInVain(t *testing.T) {
 			second := newLegacyServer(t, plain)
 			return rejecting(t, func(uint16) []byte { return redirectTo(portOf(second.Addr())) })
 		}},
+		{name: "to silence", reason: iwarp.ReasonHandshakeTimeout, dials: 2, known: true, limit: time.Second, remote: func(t testing.TB) netip.AddrPort {
+			second := silentServer(t)
+			return rejecting(t, func(uint16) []byte { return redirectTo(portOf(second.Addr())) })
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
 				remote := tt.remote(t)
 				ps := &iwarp.PortSpace{}
-				d := iwarp.Dialer{Transports: []transport.Transport{nic}, Timeout: patience, PortSpace: ps}
+				d := iwarp.Dialer{Transports: []transport.Transport{nic}, Timeout: patience, PortSpace: ps, HandshakeTimeout: tt.limit}
 				for _, dials := range []int{tt.dials, map[bool]int{false: tt.dials}[tt.known]} {
 					c, err := d.Dial("tcp", remote.String())
 					require.NoError(t, err)
