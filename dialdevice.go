@@ -97,11 +97,11 @@ type deviceDial struct {
 }
 
 // attempt connects to the port at the address of remote. The time for the handshake is its own.
-func (d *deviceDial) attempt(ctx context.Context, port uint16) (*rdmanet.Conn, error) {
+func (d *deviceDial) attempt(ctx context.Context, port uint16, conf *rdmanet.Config) (*rdmanet.Conn, error) {
 	d.began = time.Now()
 	hctx, cancel := d.handshake(ctx)
 	defer cancel()
-	c, err := d.connect(hctx, netip.AddrPortFrom(d.remote.Addr(), port))
+	c, err := d.connect(hctx, netip.AddrPortFrom(d.remote.Addr(), port), conf)
 	if err != nil && over(hctx) != nil && over(ctx) == nil {
 		return nil, transport.ErrHandshakeTimeout
 	}
@@ -112,9 +112,9 @@ func (d *deviceDial) attempt(ctx context.Context, port uint16) (*rdmanet.Conn, e
 const devicePortTries = 8
 
 // connect connects from a port that the kernel's port space holds for as long as the connection lives.
-func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort) (*rdmanet.Conn, error) {
+func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, conf *rdmanet.Config) (*rdmanet.Conn, error) {
 	if !d.device.OwnPorts && !d.device.KernelPorts {
-		return d.stream(ctx, &deviceQP{}, to)
+		return d.stream(ctx, &deviceQP{}, to, conf)
 	}
 	for try := 1; ; try++ {
 		// Ports are shared with connections to elsewhere, until one turns out to be of no use.
@@ -129,7 +129,7 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort) (*rdmanet.C
 			}
 		}
 		defer leave() // no sooner, or the next try would get the same port
-		c, err := d.stream(ctx, q, to)
+		c, err := d.stream(ctx, q, to, conf)
 		if err == nil {
 			kept = true
 			held.keep()
@@ -148,17 +148,12 @@ func taken(err error) bool {
 }
 
 // stream sets up the stream over q, from the port that it holds, or from one that the transport chooses.
-func (d *deviceDial) stream(ctx context.Context, q *deviceQP, to netip.AddrPort) (*rdmanet.Conn, error) {
-	local, conf := d.local, rdmanet.Config{}
+func (d *deviceDial) stream(ctx context.Context, q *deviceQP, to netip.AddrPort, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+	local := d.local
 	if q.port != nil {
 		local = q.port.port.addrPort()
 	}
-	if to.Port() != d.remote.Port() {
-		conf.Service = d.remote.Port()
-	} else {
-		conf.Redirectable = d.device.IWARP
-	}
-	return connect(ctx, &conf, func() (transport.Connector, error) {
+	return connect(ctx, conf, func() (transport.Connector, error) {
 		k, err := d.transport.Dial(ctx, local, to, nil)
 		if err != nil {
 			return nil, err

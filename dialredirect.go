@@ -12,17 +12,17 @@ import (
 // says so in its answer, which is then remembered for peerTTL. It returns that other port, or 0. What is remembered may have changed, so
 // a failure there is no failure of the dial.
 func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, uint16, error) {
-	if port := peers.port(p, time.Now()); port != 0 && d.device.IWARP {
-		c, err := d.attempt(ctx, port)
+	if to := peers.redirect(p, time.Now()); to.Port != 0 && d.device.IWARP {
+		c, err := d.redirected(ctx, to)
 		if err == nil {
-			return c, port, nil
+			return c, to.Port, nil
 		}
 		if over(ctx) != nil || !saysOfPeer(reasonOf(err)) {
 			return nil, 0, err
 		}
 		peers.forget(p)
 	}
-	c, err := d.attempt(ctx, d.remote.Port())
+	c, err := d.attempt(ctx, d.remote.Port(), &rdmanet.Config{Redirectable: d.device.IWARP})
 	var to *rdmanet.RedirectError
 	if err == nil {
 		peers.forget(p)
@@ -31,11 +31,15 @@ func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, uint1
 	if !errors.As(err, &to) || to.Port == d.remote.Port() {
 		return nil, 0, err
 	}
-	if c, err = d.attempt(ctx, to.Port); err != nil {
+	if c, err = d.redirected(ctx, *to); err != nil {
 		return nil, 0, err
 	}
-	peers.learnPort(p, to.Port, time.Now())
+	peers.learnRedirect(p, *to, time.Now())
 	return c, to.Port, nil
+}
+
+func (d *deviceDial) redirected(ctx context.Context, to rdmanet.RedirectError) (*rdmanet.Conn, error) {
+	return d.attempt(ctx, to.Port, &rdmanet.Config{Service: to.Service})
 }
 
 // saysOfPeer reports whether a failure for the reason may be due to the port that was dialed.

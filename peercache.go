@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/rdmanet/iwarp/rdmanet"
 )
 
 const (
@@ -25,8 +27,8 @@ type peerCache struct {
 }
 
 type lesson struct {
-	why   OffloadError // the peer did not speak iWARP, unless
-	port  uint16       // is not 0: its device listens there
+	why   OffloadError          // the peer did not speak iWARP, unless
+	to    rdmanet.RedirectError // has a port: its device listens there
 	until time.Time
 }
 
@@ -36,13 +38,13 @@ var peers peerCache
 // lookup returns why p did not speak iWARP, if that is known.
 func (pc *peerCache) lookup(p peer, now time.Time) (OffloadError, bool) {
 	l, ok := pc.recall(p, now)
-	return l.why, ok && l.port == 0
+	return l.why, ok && l.to.Port == 0
 }
 
-// port returns where the device of p listens, or 0 if that is not known.
-func (pc *peerCache) port(p peer, now time.Time) uint16 {
+// redirect returns where the device of p listens, port 0 if that is not known.
+func (pc *peerCache) redirect(p peer, now time.Time) rdmanet.RedirectError {
 	l, _ := pc.recall(p, now)
-	return l.port
+	return l.to
 }
 
 func (pc *peerCache) recall(p peer, now time.Time) (lesson, bool) {
@@ -64,9 +66,9 @@ func (pc *peerCache) learn(p peer, why OffloadError, now time.Time) {
 	pc.keep(p, lesson{why: why}, now)
 }
 
-// learnPort keeps in mind where the device of p listens.
-func (pc *peerCache) learnPort(p peer, port uint16, now time.Time) {
-	pc.keep(p, lesson{port: port}, now)
+// learnRedirect keeps in mind where the device of p listens.
+func (pc *peerCache) learnRedirect(p peer, to rdmanet.RedirectError, now time.Time) {
+	pc.keep(p, lesson{to: to}, now)
 }
 
 func (pc *peerCache) keep(p peer, l lesson, now time.Time) {

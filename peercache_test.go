@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/rdmanet"
 )
 
 func TestPeerCache(t *testing.T) {
@@ -48,24 +50,25 @@ func TestPeerCache(t *testing.T) {
 	require.Len(t, pc.m, 1, "what is out of date goes first")
 }
 
-// TestPeerCachePorts remembers where a device listens for a while, until something else is learned.
-func TestPeerCachePorts(t *testing.T) {
+// TestPeerCacheRedirects remembers where a device listens for a while, until something else is learned.
+func TestPeerCacheRedirects(t *testing.T) {
 	var pc peerCache
 	now := time.Unix(1000, 0)
 	p := peer{"rnic", netip.MustParseAddrPort("192.0.2.1:80")}
-	require.Zero(t, pc.port(p, now))
-	pc.learnPort(p, 7174, now)
-	require.EqualValues(t, 7174, pc.port(p, now.Add(peerTTL-1)))
+	to := rdmanet.RedirectError{Port: 7174, Service: 80}
+	require.Zero(t, pc.redirect(p, now))
+	pc.learnRedirect(p, to, now)
+	require.Equal(t, to, pc.redirect(p, now.Add(peerTTL-1)))
 	_, ok := pc.lookup(p, now)
 	require.False(t, ok, "it does speak iwarp")
-	require.Zero(t, pc.port(peer{"other", p.addr}, now))
-	require.Zero(t, pc.port(p, now.Add(peerTTL)))
+	require.Zero(t, pc.redirect(peer{"other", p.addr}, now))
+	require.Zero(t, pc.redirect(p, now.Add(peerTTL)))
 	require.Empty(t, pc.m)
 
-	pc.learnPort(p, 7174, now)
+	pc.learnRedirect(p, to, now)
 	pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, now)
-	require.Zero(t, pc.port(p, now))
-	pc.learnPort(p, 7174, now)
+	require.Zero(t, pc.redirect(p, now))
+	pc.learnRedirect(p, to, now)
 	pc.forget(p)
-	require.Zero(t, pc.port(p, now))
+	require.Zero(t, pc.redirect(p, now))
 }

@@ -24,7 +24,7 @@ func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.
 	service := l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()
 	if h.c != nil {
 		local := unmap(h.c.LocalAddr().(*net.TCPAddr).AddrPort())
-		sent, _ := rdmanet.Redirect(r, func() uint16 { return l.redirectPort(local.Addr()) }) // a client that has gone is no failure
+		sent, _ := rdmanet.Redirect(r, service, func() uint16 { return l.redirectPort(local.Addr()) }) // a client that has gone is no failure
 		switch {
 		case sent:
 			return nil, errRedirected

@@ -558,3 +558,22 @@ func TestRedirectAtOnce(t *testing.T) {
 		require.Zero(t, l.Stats().HandshakeFailed)
 	})
 }
+
+// TestRedirectBehindForwardedPort reaches a service whose port the host's firewall has forwarded from another.
+func TestRedirectBehindForwardedPort(t *testing.T) {
+	iwarp.ForgetPeers()
+	n := newRNIC(rnicKinds["own ports"].device)
+	l := listen(t, iwarp.ListenConfig{Transports: withSoft(n)})
+	forwarded := netip.MustParseAddrPort(closedPort(t))
+	n.ports[forwarded] = infoAddr(l)
+	d := iwarp.Dialer{Transports: []transport.Transport{n}, Timeout: patience, Offload: iwarp.OffloadRequire}
+	for range 2 {
+		c, err := d.Dial("tcp", forwarded.String())
+		require.NoError(t, err)
+		defer c.Close()
+		require.Equal(t, forwarded.String(), c.RemoteAddr().String())
+		exchange(t, c, accept(t, l), "hello")
+		require.NotZero(t, describe(t, c).RedirectPort)
+	}
+	require.Len(t, n.takeDials(), 3)
+}

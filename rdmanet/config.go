@@ -20,9 +20,9 @@ type Config struct {
 	// Redirectable tells a server that this client takes a *RedirectError for an answer. It has no meaning for Server, nor
 	// with Plain.
 	Redirectable bool
-	// Service is the port by which users know the service. Client tells it to a server that it was redirected to, or
-	// remembers from another time, where the port may have gone to another service meanwhile; Server refuses a client that wants another one
-	// than its own. 0 means no statement.
+	// Service names a service by the port that its server redirects from. Client tells it to a server that it was redirected to,
+	// lately perhaps, as the port may have gone to another service meanwhile; Server refuses a client that wants another one than its
+	// own. 0 means no statement.
 	Service uint16
 }
 

@@ -136,6 +136,7 @@ func TestExtension(t *testing.T) {
 		{"redirectable", "69574152 01 02", extension{redirectable: true}},
 		{"all of a request", "69574152 01 03 01 04 00010000", extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16}},
 		{"redirect", "69574152 01 00 02 02 1f90", extension{redirect: 8080}},
+		{"redirect from a service", "69574152 01 00 02 02 1f90 03 02 0050", extension{redirect: 8080, service: 80}},
 		{"service", "69574152 01 01 01 04 00010000 03 02 1f90", extension{wholeRing: true, maxSegment: 1 << 16, service: 8080}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -172,7 +173,7 @@ func TestConnDataFits(t *testing.T) {
 	require.LessOrEqual(t, len(request.append(nil)), 56)
 	answer := connData{ext: &extension{wholeRing: true, maxSegment: 1 << 16}}
 	require.LessOrEqual(t, len(answer.append(nil)), 196)
-	refusal := extension{redirect: 1}
+	refusal := extension{redirect: 1, service: 1}
 	require.LessOrEqual(t, len(refusal.append(nil)), 148)
 }
 

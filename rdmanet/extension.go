@@ -16,7 +16,8 @@ import (
 //	              bit 1, in a request: the sender can be redirected
 //	6      fields: 1, 4 bytes: the largest FPDU that the sender takes
 //	               2, 2 bytes, in a refusal: the port to connect to in place of this one, at the same address
-//	               3, 2 bytes, in a request: the port of the service, if the connection goes to another
+//	               3, 2 bytes, in a refusal with field 2: the port of the service, as the server sees it
+//	                           in a request that comes of it: the same
 //
 // It is in the answer only if it was in the request. A refusal that redirects is an extension alone.
 type extension struct {
@@ -24,7 +25,7 @@ type extension struct {
 	redirectable bool   // the sender of the request connects again where it is told to
 	maxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
 	redirect     uint16 // port that the peer is to connect to; 0 means none
-	service      uint16 // port of the service that the sender wants; 0 means the one that it connects to
+	service      uint16 // port of the service that the client is redirected from; 0 means no statement
 }
 
 const (

@@ -40,7 +40,7 @@ func TestRedirect(t *testing.T) {
 			r, err := n.accept()
 			require.NoError(t, err)
 			asked := false
-			sent, err := rdmanet.Redirect(r, func() uint16 { asked = true; return c.port })
+			sent, err := rdmanet.Redirect(r, 80, func() uint16 { asked = true; return c.port })
 			require.NoError(t, err)
 			require.Equal(t, c.asked, asked)
 			require.Equal(t, c.sent, sent)
@@ -54,7 +54,7 @@ func TestRedirect(t *testing.T) {
 			err = <-done
 			var redirect *rdmanet.RedirectError
 			require.ErrorAs(t, err, &redirect)
-			require.Equal(t, c.port, redirect.Port)
+			require.Equal(t, &rdmanet.RedirectError{Port: c.port, Service: 80}, redirect)
 			require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		})
 	}
