@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -325,11 +326,11 @@ func TestNoRedirect(t *testing.T) {
 	}
 }
 
-// TestRedirectEndsWithDevice serves clients in software once the device has gone.
+// TestRedirectEndsWithDevice serves clients in software once the device has gone, also if it is back.
 func TestRedirectEndsWithDevice(t *testing.T) {
 	rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
 		l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
-		devices, beside := n.devices, n.lastListen().local
+		beside := n.lastListen().local
 		n.unplug()
 		eventually(t, func() bool {
 			free, err := net.Listen("tcp", beside.String())
@@ -338,12 +339,13 @@ func TestRedirectEndsWithDevice(t *testing.T) {
 			}
 			return err == nil
 		}, "the device's port is given back")
-		client := newRNIC(devices...)
-		c := dialDevice(t, l, client, iwarp.OffloadAuto)
+		c := dialDevice(t, l, nic, iwarp.OffloadAuto)
 		exchange(t, c, accept(t, l), "hello")
-		require.Len(t, client.takeDials(), 1)
+		require.Equal(t, "rnic", describe(t, c).Transport)
+		require.Len(t, n.takeDials(), 1)
 		require.Zero(t, l.Stats().Redirected)
 
+		n.devices = nil
 		d := iwarp.Dialer{Transports: []transport.Transport{nic}, Timeout: patience}
 		c, err := d.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
@@ -576,4 +578,55 @@ func TestRedirectBehindForwardedPort(t *testing.T) {
 		require.NotZero(t, describe(t, c).RedirectPort)
 	}
 	require.Len(t, n.takeDials(), 3)
+}
+
+// TestRedirectAddressMoves redirects only while the device has the address that the client came to.
+func TestRedirectAddressMoves(t *testing.T) {
+	rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
+		l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
+		client := newRNIC(slices.Clone(n.devices)...)
+		n.mu.Lock()
+		n.devices[0].Addrs = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+		n.mu.Unlock()
+		c := dialDevice(t, l, client, iwarp.OffloadAuto)
+		exchange(t, c, accept(t, l), "hello")
+		require.Equal(t, "rnic", describe(t, c).Transport)
+		require.Zero(t, describe(t, c).RedirectPort)
+		require.Zero(t, l.Stats().Redirected)
+	})
+}
+
+// TestRedirectForgotten tries what was remembered once only after it has changed.
+func TestRedirectForgotten(t *testing.T) {
+	for name, there := range map[string]bool{"without a device": true, "gone": false} {
+		t.Run(name, func(t *testing.T) {
+			rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
+				l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
+				service, old := portOf(l.Addr()), n.lastListen().local.Port()
+				require.NoError(t, dialDevice(t, l, nic, iwarp.OffloadAuto).Close())
+				require.NoError(t, accept(t, l).Close())
+				require.NoError(t, l.Close())
+				var again net.Listener
+				if there {
+					var err error
+					again, err = iwarp.Listen("tcp", l.Addr().String())
+					require.NoError(t, err)
+					defer again.Close()
+				}
+				n.takeDials()
+				d := iwarp.Dialer{Transports: withSoft(nic), Timeout: patience}
+				for _, dials := range [][]uint16{{old, service}, {service}} {
+					c, err := d.Dial("tcp", l.Addr().String())
+					require.Equal(t, dials, n.takeDials())
+					if !there {
+						require.ErrorIs(t, err, syscall.ECONNREFUSED)
+						continue
+					}
+					require.NoError(t, err)
+					defer c.Close()
+					exchange(t, c, accept(t, again.(*iwarp.Listener)), "hello")
+				}
+			})
+		})
+	}
 }

@@ -179,7 +179,6 @@ func (n *rnic) listeners() int {
 // unplug ends the listeners, as the loss of the devices does.
 func (n *rnic) unplug() {
 	n.mu.Lock()
-	n.devices = nil
 	live := n.live
 	n.live = make(map[*rnicListener]bool)
 	n.mu.Unlock()

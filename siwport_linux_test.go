@@ -187,26 +187,6 @@ func TestSIWDialsAtOnce(t *testing.T) {
 	}
 }
 
-// TestSIWDialsAgain connects from a port that is kept by another connection, while the last connection to the same place is in TIME_WAIT.
-func TestSIWDialsAgain(t *testing.T) {
-	n, nic := newSIW()
-	d := iwarp.Dialer{Transports: []transport.Transport{nic}, Timeout: patience, PortSpace: &iwarp.PortSpace{}, Offload: iwarp.OffloadRequire}
-	other := listen(t, iwarp.ListenConfig{})
-	keep, err := d.Dial("tcp", other.Addr().String())
-	require.NoError(t, err)
-	defer keep.Close()
-	l := listen(t, iwarp.ListenConfig{})
-	for range 20 {
-		c, err := d.Dial("tcp", l.Addr().String())
-		require.NoError(t, err)
-		s := accept(t, l)
-		exchange(t, c, s, "hello")
-		require.NoError(t, c.Close())
-		require.NoError(t, s.Close())
-	}
-	require.LessOrEqual(t, len(n.locals), 1+20+20)
-}
-
 // TestSIWDialsInNarrowRange connects although most ports that there are to choose from are taken by sockets.
 func TestSIWDialsInNarrowRange(t *testing.T) {
 	if !inNamespace(t) {
