@@ -13,9 +13,13 @@ import (
 type Info struct {
 	Transport string // "tcp" for plain TCP, else the name of the transport, such as "soft"
 	Device    string // verbs name of the device, empty for plain TCP
-	Offloaded bool   // true if the connection bypasses the kernel's TCP
+	Offloaded bool   // true if the connection bypasses the kernel's TCP, as with all devices but siw
 	Reason    Reason // why it is plain TCP; ReasonNone if it is not
 	Err       error  // what led to Reason, nil if the reason says it all
+
+	// RedirectPort is the server's port on the wire, where an iWARP device listens beside the port of the service and clients are redirected;
+	// LocalAddr and RemoteAddr have the port of the service all the same. 0 means that the ports are those of the addresses.
+	RedirectPort uint16
 }
 
 // Describe tells which path c took, and why. It knows the connections that a Dialer or Listener of this package has

@@ -149,3 +149,45 @@ func TestDevicePortTakenByDial(t *testing.T) {
 		require.Empty(t, ps.Reservations())
 	}
 }
+
+// sharingNIC cannot use some ports to get to one place, as after connections that are in TIME_WAIT.
+type sharingNIC struct {
+	*nic
+	remote netip.AddrPort
+	used   map[netip.AddrPort]bool
+}
+
+func (s *sharingNIC) Dial(ctx context.Context, local, remote netip.AddrPort, o *transport.Options) (transport.Connector, error) {
+	c, err := s.nic.Dial(ctx, local, remote, o)
+	if err == nil && remote == s.remote && s.used[local] {
+		_ = c.Close()
+		return nil, os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)
+	}
+	return c, err
+}
+
+// TestDevicePortInTimeWait takes a port that is not shared once a shared one is of no use, as there may be many of those.
+func TestDevicePortInTimeWait(t *testing.T) {
+	iwarp.ForgetPeers()
+	s := &sharingNIC{nic: newNIC(), used: make(map[netip.AddrPort]bool)}
+	elsewhere, l := listen(t, iwarp.ListenConfig{Transports: s.transports()}), listen(t, iwarp.ListenConfig{Transports: s.transports()})
+	s.remote = infoAddr(l)
+	ps := &iwarp.PortSpace{}
+	d := iwarp.Dialer{Transports: []transport.Transport{s}, Timeout: patience, PortSpace: ps, Offload: iwarp.OffloadRequire}
+	for range 20 {
+		c, err := d.Dial("tcp", elsewhere.Addr().String())
+		require.NoError(t, err)
+		defer c.Close()
+	}
+	for _, local := range s.locals {
+		s.used[local] = true
+	}
+	s.locals = nil
+	c, err := d.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	require.Len(t, s.locals, 2)
+	require.True(t, s.used[s.locals[0]])
+	require.False(t, s.used[s.locals[1]])
+	require.Len(t, ps.Reservations(), 21)
+}

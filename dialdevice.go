@@ -20,7 +20,7 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 	for _, t := range devices {
 		switch list, err := t.Devices(); {
 		case err != nil:
-			why.Err = err
+			why = OffloadError{noDevice(err), err}
 		case len(list) > 0:
 			usable = append(usable, t)
 		}
@@ -35,12 +35,13 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 	}
 	for _, remote := range remotes {
 		for _, t := range usable {
+			a.tried = netAddr(remote)
 			c, err := a.device(ctx, t, remote)
 			if err == nil {
 				return c, OffloadError{}, nil
 			}
 			if end := over(ctx); end != nil {
-				return nil, why, a.fail(netAddr(remote), ctxError(end))
+				return nil, why, a.fail(a.tried, ctxError(end))
 			}
 			why = OffloadError{reasonOf(err), bare(err)}
 		}
@@ -48,6 +49,7 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 	return nil, why, nil
 }
 
+// device dials through the device of t that reaches remote.
 func (a *dialing) device(ctx context.Context, t transport.Transport, remote netip.AddrPort) (net.Conn, error) {
 	p := peer{t.Name(), remote}
 	if why, ok := peers.lookup(p, time.Now()); ok && a.policy != OffloadRequire {
@@ -57,71 +59,135 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 	if l, ok := a.LocalAddr.(*net.TCPAddr); ok && l != nil {
 		local = unmap(l.AddrPort())
 	}
-	began := time.Now()
-	hctx, cancel := a.handshake(ctx)
-	defer cancel()
-	dev, err := t.Route(hctx, local, remote)
+	dev, err := a.route(ctx, t, local, remote)
 	if err != nil {
 		return nil, err
 	}
-	var c *rdmanet.Conn
-	if dev.OwnPorts {
-		c, err = a.fromHeldPort(hctx, t, dev, local, remote)
-	} else {
-		c, err = connect(hctx, func() (transport.Connector, error) { return t.Dial(hctx, local, remote, nil) })
-	}
+	d := &deviceDial{dialing: a, transport: t, device: dev, local: local, remote: remote}
+	c, port, err := d.findPort(ctx, p)
 	if err != nil {
-		if over(hctx) != nil && over(ctx) == nil {
-			err = transport.ErrHandshakeTimeout
-		}
-		if reason := reasonOf(err); reason != ReasonHandshakeTimeout || !a.hasty(began) {
+		if reason := reasonOf(err); reason != ReasonHandshakeTimeout || !a.hasty(d.began) {
 			peers.learn(p, OffloadError{reason, bare(err)}, time.Now())
 		}
 		return nil, err
 	}
-	peers.forget(p)
-	return remember(c, Info{Transport: t.Name(), Device: dev.Name, Offloaded: t.Offloads()}), nil
+	return remember(c, Info{
+		Transport: t.Name(), Device: dev.Name, Offloaded: bypassesKernel(t, dev), RedirectPort: port,
+	}), nil
+}
+
+func (a *dialing) route(ctx context.Context, t transport.Transport, local, remote netip.AddrPort) (transport.Device, error) {
+	ctx, cancel := a.handshake(ctx)
+	defer cancel()
+	return t.Route(ctx, local, remote)
+}
+
+// bypassesKernel reports whether the device's connections are none of the kernel's TCP, unlike those of siw.
+func bypassesKernel(t transport.Transport, dev transport.Device) bool {
+	return t.Offloads() && !dev.KernelPorts
+}
+
+// deviceDial is a dial through a device.
+type deviceDial struct {
+	*dialing
+	transport     transport.Transport
+	device        transport.Device
+	local, remote netip.AddrPort
+	began         time.Time // of the latest attempt
+}
+
+// attempt connects to the port at the address of remote. The time for the handshake is its own.
+func (d *deviceDial) attempt(ctx context.Context, port uint16, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+	d.began = time.Now()
+	hctx, cancel := d.handshake(ctx)
+	defer cancel()
+	c, err := d.connect(hctx, netip.AddrPortFrom(d.remote.Addr(), port), conf)
+	if err != nil && over(hctx) != nil && over(ctx) == nil {
+		return nil, transport.ErrHandshakeTimeout
+	}
+	return c, err
 }
 
 // devicePortTries bounds the search for a port that is free for the device, too.
 const devicePortTries = 8
 
-// fromHeldPort connects from a port that the kernel's port space holds for as long as the connection lives.
-func (a *dialing) fromHeldPort(ctx context.Context, t transport.Transport, dev transport.Device, local, remote netip.AddrPort) (*rdmanet.Conn, error) {
+// connect connects from a port that the kernel's port space holds for as long as the connection lives.
+func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+	if !d.device.OwnPorts && !d.device.KernelPorts {
+		return d.stream(ctx, &deviceQP{}, to, conf)
+	}
 	for try := 1; ; try++ {
-		held, err := a.PortSpace.or().hold(ctx, local, remote, dev)
+		// Ports are shared with connections to elsewhere, until one turns out to be of no use.
+		held, err := d.PortSpace.or().hold(ctx, d.local, to, d.device, try > 1)
 		if err != nil {
 			return nil, err
 		}
-		kept := false
+		q, kept := &deviceQP{port: held}, false
 		leave := func() {
 			if !kept {
-				held.leave()
+				q.leave()
 			}
 		}
 		defer leave() // no sooner, or the next try would get the same port
-		c, err := connect(ctx, func() (transport.Connector, error) {
-			connector, err := t.Dial(ctx, held.port.addrPort(), remote, nil)
-			if err != nil {
-				return nil, err
-			}
-			return holdingConnector{connector, holdPort(connector.QueuePair(), held)}, nil
-		})
+		c, err := d.stream(ctx, q, to, conf)
 		if err == nil {
 			kept = true
 			held.keep()
 			return c, nil
 		}
-		if local.Port() != 0 || try == devicePortTries || !errors.Is(err, syscall.EADDRINUSE) {
+		if d.local.Port() != 0 || try == devicePortTries || !taken(err) {
 			return nil, err
 		}
 	}
 }
 
-// holdingConnector gives the queue pair of a connector a port to hold.
-type holdingConnector struct {
-	transport.Connector
-	qp transport.QueuePair
+// taken reports whether another port may do where one that is held did not. EADDRNOTAVAIL then means that a connection between the two
+// addresses and ports is still in TIME_WAIT, or that the device has the port on a wildcard address.
+func taken(err error) bool {
+	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
-func (c holdingConnector) QueuePair() transport.QueuePair { return c.qp }
+// stream sets up the stream over q, from the port that it holds, or from one that the transport chooses.
+func (d *deviceDial) stream(ctx context.Context, q *deviceQP, to netip.AddrPort, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+	local := d.local
+	if q.port != nil {
+		local = q.port.port.addrPort()
+	}
+	return connect(ctx, conf, func() (transport.Connector, error) {
+		k, err := d.transport.Dial(ctx, local, to, nil)
+		if err != nil {
+			return nil, err
+		}
+		q.QueuePair, q.remote = k.QueuePair(), d.remote.Port()
+		return &deviceConnector{Connector: k, qp: q, admits: d.device.KernelPorts}, nil
+	})
+}
+
+// deviceConnector is a device's connection in the making, whose queue pair is qp.
+type deviceConnector struct {
+	transport.Connector
+	qp     *deviceQP
+	admits bool // the device binds a socket of its own to the port that is held
+}
+
+func (c *deviceConnector) QueuePair() transport.QueuePair { return c.qp }
+
+func (c *deviceConnector) Connect(ctx context.Context, private []byte) ([]byte, error) {
+	if !c.admits {
+		return c.Connector.Connect(ctx, private)
+	}
+	shut, err := c.qp.port.port.admit()
+	if err != nil {
+		return nil, err
+	}
+	peer, err := c.Connector.Connect(ctx, private)
+	shut()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.qp.port.port.stolen(); err != nil {
+		_ = c.qp.QueuePair.Abort() // and the port is kept until the next try has another
+		return nil, err
+	}
+	return peer, nil
+}

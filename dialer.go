@@ -59,7 +59,7 @@ type Dialer struct {
 
 	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 or less means 10 s, which is also
 	// the limit of the soft transport itself; where a fallback to plain TCP may follow it means 3 s. The wait then
-	// never takes more than half of the time that is left.
+	// never takes more than half of the time that is left. Where a server redirects, each request has its own.
 	HandshakeTimeout time.Duration
 }
 
@@ -80,7 +80,8 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 //
 // A TCP connection that fails is an error of package net, and no fallback is tried, as it would fail alike. That a peer
 // does not speak iWARP is remembered for a minute, for the benefit of later dials with OffloadPrefer; a peer that was given
-// less than 200 ms for its answer, and less than HandshakeTimeout, is asked again.
+// less than 200 ms for its answer, and less than HandshakeTimeout, is asked again. The port that a server with an iWARP device
+// redirects to is remembered as long.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx == nil {
 		panic("nil context")
@@ -111,7 +112,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	case len(kernel) > 0:
 		return a.viaKernel(ctx, kernel[0])
 	case policy == OffloadRequire:
-		return nil, a.fail(nil, &why)
+		return nil, a.fail(a.tried, &why)
 	}
 	return a.plain(ctx, address, why.Reason, why.Err)
 }
@@ -121,6 +122,7 @@ type dialing struct {
 	*Dialer
 	network, address string
 	policy           Offload
+	tried            net.Addr // by a device, the last one
 }
 
 // plain dials TCP and hands out the very connection.

@@ -65,7 +65,7 @@ func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPCo
 		}
 		return tcp, nil
 	}
-	c, err := connect(hctx, func() (transport.Connector, error) {
+	c, err := connect(hctx, nil, func() (transport.Connector, error) {
 		connector, err := t.Client(tcp, nil)
 		if r, ok := connector.(redialer); ok && err == nil {
 			r.SetRedial(redial)
@@ -86,12 +86,12 @@ func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPCo
 }
 
 // connect sets up the stream over a connection in the making.
-func connect(ctx context.Context, open func() (transport.Connector, error)) (*rdmanet.Conn, error) {
+func connect(ctx context.Context, conf *rdmanet.Config, open func() (transport.Connector, error)) (*rdmanet.Conn, error) {
 	connector, err := open()
 	if err != nil {
 		return nil, err
 	}
-	c, err := rdmanet.Client(ctx, connector, nil)
+	c, err := rdmanet.Client(ctx, connector, conf)
 	if err != nil {
 		_ = connector.Close()
 		return nil, err

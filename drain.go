@@ -36,9 +36,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 // stopListening closes what clients come in by.
 func (l *Listener) stopListening() error {
 	err := l.port.unlisten(l.tcp, l.handed.Load())
-	for _, d := range l.devices {
-		_ = d.Close()
-	}
+	l.stopDevices()
 	return err
 }
 

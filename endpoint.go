@@ -24,7 +24,7 @@ func (r *Reservation) join(remote netip.AddrPort) (*endpoint, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.released || r.cancel != nil, r.socket == nil && (r.lives == nil || !r.lives()):
+	case r.released || r.lost || r.cancel != nil, r.socket == nil && (r.lives == nil || !r.lives()):
 		return nil, net.ErrClosed
 	case remote.IsValid():
 		if _, taken := r.remotes[remote]; taken {
@@ -57,6 +57,13 @@ func (e *endpoint) leave() {
 		}
 		e.port.part(e.remote)
 	})
+}
+
+// listened notes whether a device listens on the port.
+func (r *Reservation) listened(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.device = on
 }
 
 // holds reports whether the reservation has a socket that is bound only.

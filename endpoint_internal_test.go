@@ -43,7 +43,7 @@ func TestSharedPortsNeedFewSockets(t *testing.T) {
 	var all []*endpoint
 	for range each {
 		for n := range destinations {
-			e, err := ps.hold(t.Context(), noAddress, peerNumber(n), nic)
+			e, err := ps.hold(t.Context(), noAddress, peerNumber(n), nic, false)
 			require.NoError(t, err)
 			tuple := [2]netip.AddrPort{e.port.addrPort(), e.remote}
 			require.False(t, tuples[tuple], "two connections with the same four-tuple")
@@ -72,7 +72,7 @@ func TestSharedPortsGivePortsBack(t *testing.T) {
 	ps := &PortSpace{}
 	var list []*endpoint
 	for range 10 {
-		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic)
+		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
 		require.NoError(t, err)
 		list = append(list, e)
 	}
@@ -81,10 +81,10 @@ func TestSharedPortsGivePortsBack(t *testing.T) {
 	require.Equal(t, 9, sockets(ps))
 	list[9].leave()
 	require.Equal(t, 8, sockets(ps))
-	e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic)
+	e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
 	require.NoError(t, err)
 	require.Equal(t, 3, e.slot)
-	other, err := ps.hold(t.Context(), noAddress, peerNumber(2), nic)
+	other, err := ps.hold(t.Context(), noAddress, peerNumber(2), nic, false)
 	require.NoError(t, err)
 	require.Same(t, list[0].port, other.port, "another destination can have a port that is there")
 	list[3] = e
@@ -100,7 +100,7 @@ func TestSharedPortsAtOnce(t *testing.T) {
 	for g := range 16 {
 		wg.Go(func() {
 			for i := range 200 {
-				e, err := ps.hold(context.Background(), noAddress, peerNumber((g+i)%4), nic)
+				e, err := ps.hold(context.Background(), noAddress, peerNumber((g+i)%4), nic, false)
 				if err != nil {
 					t.Error(err)
 					return
@@ -124,7 +124,7 @@ func TestHoldSharesReservation(t *testing.T) {
 	local := r.addrPort()
 
 	// A connection that does not come about leaves the reservation as it was.
-	e, err := ps.hold(t.Context(), local, peerNumber(1), nic)
+	e, err := ps.hold(t.Context(), local, peerNumber(1), nic, false)
 	require.NoError(t, err)
 	require.Same(t, r, e.port)
 	_, err = r.Listen()
@@ -132,13 +132,13 @@ func TestHoldSharesReservation(t *testing.T) {
 	e.leave()
 	require.Equal(t, PortIdle, ps.Reservations()[0].State)
 
-	a, err := ps.hold(t.Context(), local, peerNumber(1), nic)
+	a, err := ps.hold(t.Context(), local, peerNumber(1), nic, false)
 	require.NoError(t, err)
 	a.keep()
 	require.ErrorIs(t, r.Release(), net.ErrClosed, "the port belongs to the connection")
-	_, err = ps.hold(t.Context(), local, peerNumber(1), nic)
+	_, err = ps.hold(t.Context(), local, peerNumber(1), nic, false)
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "the same four-tuple")
-	b, err := ps.hold(t.Context(), local, peerNumber(2), nic)
+	b, err := ps.hold(t.Context(), local, peerNumber(2), nic, false)
 	require.NoError(t, err)
 	b.keep()
 	require.Equal(t, 2, ps.Reservations()[0].References)
@@ -151,9 +151,9 @@ func TestHoldSharesReservation(t *testing.T) {
 	require.Zero(t, sockets(ps))
 
 	// A port that nobody reserved before is shared all the same.
-	a, err = ps.hold(t.Context(), local, peerNumber(1), nic)
+	a, err = ps.hold(t.Context(), local, peerNumber(1), nic, false)
 	require.NoError(t, err)
-	b, err = ps.hold(t.Context(), local, peerNumber(2), nic)
+	b, err = ps.hold(t.Context(), local, peerNumber(2), nic, false)
 	require.NoError(t, err)
 	require.Same(t, a.port, b.port)
 	require.Nil(t, ps.match("", r.Addr(), false), "it is not for others to listen on or dial from")
@@ -165,7 +165,7 @@ func TestHoldSharesReservation(t *testing.T) {
 	// Released under a connection, the port stays until that has gone.
 	r, err = ps.Reserve(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	e, err = ps.hold(t.Context(), r.addrPort(), peerNumber(1), nic)
+	e, err = ps.hold(t.Context(), r.addrPort(), peerNumber(1), nic, false)
 	require.NoError(t, err)
 	require.NoError(t, r.Release())
 	require.False(t, isFree(t, r.Addr()))
@@ -188,13 +188,13 @@ func TestHoldFails(t *testing.T) {
 						require.Equal(t, errControl, recover())
 					}
 				}()
-				_, err := ps.hold(t.Context(), local, peerNumber(1), nic)
+				_, err := ps.hold(t.Context(), local, peerNumber(1), nic, false)
 				require.ErrorIs(t, err, errControl)
 			}()
 		}
 		require.Zero(t, sockets(ps))
 		ps.Control = nil
-		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic)
+		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
 		require.NoError(t, err)
 		require.Zero(t, e.slot, "the place of the one that failed is free")
 		e.leave()

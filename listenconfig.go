@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // Listen announces on the local network address as net.Listen does, by the policy in the environment
@@ -30,7 +32,7 @@ type ListenConfig struct {
 
 	Offload    Offload               // the policy; the zero value can be overruled by the environment variable IWARP_OFFLOAD
 	Transports []transport.Transport // nil means transport.Registered
-	PortSpace  *PortSpace            // nil means DefaultPortSpace
+	PortSpace  *PortSpace            // nil means DefaultPortSpace; it also holds the port that an iWARP device listens on
 
 	HandshakeTimeout time.Duration // limit for a client's MPA request and the set-up that follows; 0 means 5 s
 
@@ -112,10 +114,13 @@ func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, add
 	if l.kernel == nil && len(l.devices) == 0 {
 		if policy == OffloadRequire {
 			_ = port.unlisten(tcp, false)
-			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{Reason: ReasonNoDevice}}
+			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{ReasonNoDevice, l.whyNone}}
 		}
 		l.direct = true
 		return l, nil
+	}
+	if l.kernel == nil && slices.ContainsFunc(l.devices, func(d *deviceListener) bool { return d.port != nil }) {
+		l.kernel, l.redirects = soft.New(nil), true
 	}
 	l.start()
 	return l, nil

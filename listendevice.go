@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/rdmanet/iwarp/transport"
@@ -14,68 +17,149 @@ import (
 // errDevicePort means that a port which the kernel chose is taken on a device.
 var errDevicePort = errors.New("port is taken on a device")
 
-// deviceListener is the listener of a transport that does not work on the kernel's connections.
+// deviceListener is the listener of those of a transport's devices that listen on the same port.
 type deviceListener struct {
 	transport.Listener
-	info Info // of its connections
+	transport transport.Transport
+	devices   []transport.Device
+	port      *endpoint // in the port beside that of the service, or nil if they listen on that
+	down      atomic.Bool
 }
 
-// holdingRequest gives the queue pair of a connection that came in through a device a share in the listener's port.
-type holdingRequest struct {
-	transport.Request
-	qp transport.QueuePair
-}
-
-func (r holdingRequest) QueuePair() transport.QueuePair { return r.qp }
-
-// holdingPort has what comes of r hold the listener's port. After a failure of the connection it must be told by the endpoint's leave.
-func (l *Listener) holdingPort(r transport.Request) (transport.Request, *endpoint) {
-	if l.port == nil {
-		return r, nil
-	}
-	e, err := l.port.join(netip.AddrPort{})
-	if err != nil {
-		return r, nil // the listener is closed
-	}
-	return holdingRequest{r, holdPort(r.QueuePair(), e)}, e
-}
-
-// listenDevices makes the devices listen on the port that the kernel's listener holds. A device without ports of its own
-// is left out: the kernel's listener serves its clients.
+// listenDevices makes the devices listen. Those whose connections are not TCP have the port that the kernel's listener holds as well; iWARP
+// devices have another. A device that can do neither is left out: the kernel's listener serves its clients.
 func (l *Listener) listenDevices(ctx context.Context, list []transport.Transport) error {
 	local := unmap(l.tcp.Addr().(*net.TCPAddr).AddrPort())
 	for _, t := range list {
 		devices, err := t.Devices()
-		if err != nil || !ownPorts(devices, local.Addr()) {
+		if err != nil {
+			l.whyNone = err
 			continue
 		}
-		d, err := t.Listen(ctx, local, nil)
-		switch {
-		case err == nil:
-			l.devices = append(l.devices, deviceListener{d, Info{Transport: t.Name(), Offloaded: t.Offloads()}})
-		case errors.Is(err, syscall.EADDRINUSE):
-			for _, d := range l.devices {
-				_ = d.Close()
+		var same, beside []transport.Device
+		for _, d := range devices {
+			switch {
+			case !serves(d, local.Addr()):
+			case d.IWARP:
+				beside = append(beside, d)
+			case d.OwnPorts:
+				same = append(same, d)
 			}
-			return fmt.Errorf("%w: %w", errDevicePort, err)
+		}
+		if len(same) > 0 {
+			if err := l.listenSame(ctx, t, same, local); err != nil {
+				l.stopDevices()
+				for _, d := range l.devices {
+					d.ended()
+				}
+				return err
+			}
+		}
+		if len(beside) > 0 {
+			l.listenBeside(ctx, t, beside, local.Addr())
 		}
 	}
 	return nil
 }
 
-func ownPorts(devices []transport.Device, local netip.Addr) bool {
-	for _, d := range devices {
-		if !d.OwnPorts {
-			continue
+// serves reports whether d has the address, or any if that is a wildcard.
+func serves(d transport.Device, local netip.Addr) bool {
+	return local.IsUnspecified() || len(d.Addrs) == 0 || slices.ContainsFunc(d.Addrs, func(a netip.Addr) bool {
+		return a.Unmap().WithZone("") == local.WithZone("")
+	})
+}
+
+func (l *Listener) listenSame(ctx context.Context, t transport.Transport, devices []transport.Device, local netip.AddrPort) error {
+	d, err := t.Listen(ctx, local, l.deviceOptions(devices))
+	switch {
+	case err == nil:
+		l.devices = append(l.devices, &deviceListener{Listener: d, transport: t, devices: devices})
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: %w", errDevicePort, err)
+	default:
+		l.whyNone = err
+	}
+	return nil
+}
+
+// listenBeside makes iWARP devices listen on a port of their own, which the listener holds as long as it lives, and each connection
+// as long as that lives.
+func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devices []transport.Device, local netip.Addr) {
+	o := l.deviceOptions(devices)
+	admits := slices.ContainsFunc(devices, func(d transport.Device) bool { return d.KernelPorts })
+	ps := l.config.PortSpace.or()
+	for range listenTries {
+		r, err := ps.bind(ctx, net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), ps.Control,
+			&Reservation{network: l.network, owner: strings.Join(o.Devices, ","), spent: true})
+		if err != nil {
+			l.whyNone = err
+			return
 		}
-		if local.IsUnspecified() || len(d.Addrs) == 0 {
-			return true
+		d := &deviceListener{transport: t, devices: devices}
+		if d.port, err = r.join(netip.AddrPort{}); err != nil {
+			l.whyNone = err
+			return
 		}
-		for _, a := range d.Addrs {
-			if a.Unmap() == local {
-				return true
-			}
+		if d.Listener, err = listenAdmitted(ctx, t, r, admits, o); err == nil {
+			r.listened(true)
+			l.devices = append(l.devices, d)
+			return
+		}
+		l.whyNone = err
+		defer d.port.leave() // no sooner, or the next try would get the same port
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return
 		}
 	}
-	return false
+}
+
+// listenAdmitted has a transport listen on the port of r, which is opened to it meanwhile if it admits the device's own socket.
+func listenAdmitted(ctx context.Context, t transport.Transport, r *Reservation, admits bool, o *transport.Options) (transport.Listener, error) {
+	if admits {
+		shut, err := r.admit()
+		if err != nil {
+			return nil, err
+		}
+		defer shut()
+	}
+	return t.Listen(ctx, r.addrPort(), o)
+}
+
+func (l *Listener) deviceOptions(devices []transport.Device) *transport.Options {
+	o := &transport.Options{OnlyIPv6: l.network == "tcp6"}
+	for _, d := range devices {
+		o.Devices = append(o.Devices, d.Name)
+	}
+	return o
+}
+
+// ended gives the port back, unless connections use it.
+func (d *deviceListener) ended() {
+	d.down.Store(true)
+	if d.port != nil {
+		d.port.port.listened(false)
+		d.port.leave()
+	}
+}
+
+// stopDevices ends the listeners. Their ports are given back by what serves them, when all requests have a share.
+func (l *Listener) stopDevices() {
+	for _, d := range l.devices {
+		d.down.Store(true)
+		_ = d.Close()
+	}
+}
+
+// info describes the connections that come in through the device.
+func (d *deviceListener) info(device string) Info {
+	info := Info{Transport: d.transport.Name(), Device: device, Offloaded: d.transport.Offloads()}
+	if d.port != nil {
+		info.RedirectPort = d.port.port.addrPort().Port()
+	}
+	for _, dev := range d.devices {
+		if dev.Name == device {
+			info.Offloaded = bypassesKernel(d.transport, dev)
+		}
+	}
+	return info
 }

@@ -10,7 +10,9 @@ import (
 	"time"
 )
 
-// A Listener accepts iWARP and plain TCP connections on one port. The methods may be called from several goroutines at once.
+// A Listener accepts iWARP and plain TCP connections on one port. Where the host has an iWARP device, which would keep the clients of
+// the kernel's TCP from a port that it listens on, the device listens on another, and clients with such a device are redirected there: connections
+// accepted from it have the one port in their LocalAddr all the same. The methods may be called from several goroutines at once.
 type Listener struct {
 	tcp     *net.TCPListener // holds the port
 	port    *Reservation     // that tcp was made of, or that stands for it
@@ -21,7 +23,10 @@ type Listener struct {
 
 	direct  bool // Accept goes to tcp, nothing else runs
 	kernel  kernelTransport
-	devices []deviceListener
+	devices []*deviceListener
+
+	redirects bool  // kernel is there for nothing else than to redirect
+	whyNone   error // why a device does not listen, if one does not
 
 	ctx      context.Context // of the handshakes; ends with Close
 	cancel   context.CancelFunc
@@ -60,7 +65,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if l.policy != OffloadNever {
 			reason = ReasonNoDevice
 		}
-		return remember(c, plainInfo(reason, nil)), nil
+		return remember(c, plainInfo(reason, l.whyNone)), nil
 	}
 	passed := l.deadline.passed()
 	switch {

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/rdmanet/iwarp/rdmanet"
 )
 
 const (
@@ -17,29 +19,43 @@ type peer struct {
 	addr      netip.AddrPort
 }
 
-// A peerCache holds what was learned lately about peers that did not speak iWARP. It is bounded in time and number.
+// A peerCache holds what was learned lately about peers: that they did not speak iWARP, or at which port their device
+// listens. It is bounded in time and number.
 type peerCache struct {
 	mu sync.Mutex
 	m  map[peer]lesson
 }
 
 type lesson struct {
-	OffloadError
+	why   OffloadError          // the peer did not speak iWARP, unless
+	to    rdmanet.RedirectError // has a port: its device listens there
 	until time.Time
 }
 
 // peers is shared by all Dialers of the process.
 var peers peerCache
 
+// lookup returns why p did not speak iWARP, if that is known.
 func (pc *peerCache) lookup(p peer, now time.Time) (OffloadError, bool) {
+	l, ok := pc.recall(p, now)
+	return l.why, ok && l.to.Port == 0
+}
+
+// redirect returns where the device of p listens, port 0 if that is not known.
+func (pc *peerCache) redirect(p peer, now time.Time) rdmanet.RedirectError {
+	l, _ := pc.recall(p, now)
+	return l.to
+}
+
+func (pc *peerCache) recall(p peer, now time.Time) (lesson, bool) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	l, ok := pc.m[p]
 	if ok && !now.Before(l.until) {
 		delete(pc.m, p)
-		ok = false
+		return lesson{}, false
 	}
-	return l.OffloadError, ok
+	return l, ok
 }
 
 // learn keeps why in mind if it is a trait of the peer and not of the moment.
@@ -47,6 +63,15 @@ func (pc *peerCache) learn(p peer, why OffloadError, now time.Time) {
 	if why.Reason != ReasonNotIWARP && why.Reason != ReasonHandshakeTimeout {
 		return
 	}
+	pc.keep(p, lesson{why: why}, now)
+}
+
+// learnRedirect keeps in mind where the device of p listens.
+func (pc *peerCache) learnRedirect(p peer, to rdmanet.RedirectError, now time.Time) {
+	pc.keep(p, lesson{to: to}, now)
+}
+
+func (pc *peerCache) keep(p peer, l lesson, now time.Time) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	if pc.m == nil {
@@ -55,7 +80,8 @@ func (pc *peerCache) learn(p peer, why OffloadError, now time.Time) {
 	if _, ok := pc.m[p]; !ok && len(pc.m) >= maxPeers {
 		pc.makeRoom(now)
 	}
-	pc.m[p] = lesson{why, now.Add(peerTTL)}
+	l.until = now.Add(peerTTL)
+	pc.m[p] = l
 }
 
 // makeRoom drops all that is out of date, or else any one.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/rdmanet"
 )
 
 func TestPeerCache(t *testing.T) {
@@ -46,4 +48,27 @@ func TestPeerCache(t *testing.T) {
 	}
 	pc.learn(at(4*maxPeers), OffloadError{Reason: ReasonNotIWARP}, now.Add(peerTTL))
 	require.Len(t, pc.m, 1, "what is out of date goes first")
+}
+
+// TestPeerCacheRedirects remembers where a device listens for a while, until something else is learned.
+func TestPeerCacheRedirects(t *testing.T) {
+	var pc peerCache
+	now := time.Unix(1000, 0)
+	p := peer{"rnic", netip.MustParseAddrPort("192.0.2.1:80")}
+	to := rdmanet.RedirectError{Port: 7174, Service: 80}
+	require.Zero(t, pc.redirect(p, now))
+	pc.learnRedirect(p, to, now)
+	require.Equal(t, to, pc.redirect(p, now.Add(peerTTL-1)))
+	_, ok := pc.lookup(p, now)
+	require.False(t, ok, "it does speak iwarp")
+	require.Zero(t, pc.redirect(peer{"other", p.addr}, now))
+	require.Zero(t, pc.redirect(p, now.Add(peerTTL)))
+	require.Empty(t, pc.m)
+
+	pc.learnRedirect(p, to, now)
+	pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, now)
+	require.Zero(t, pc.redirect(p, now))
+	pc.learnRedirect(p, to, now)
+	pc.forget(p)
+	require.Zero(t, pc.redirect(p, now))
 }

@@ -29,7 +29,7 @@ func (s PortState) String() string {
 type PortInfo struct {
 	Addr       netip.AddrPort // the address is unspecified for a wildcard, IPv6's for one of both families
 	State      PortState
-	Owner      string // the device or listener that the port is held for, or the name that a port was inherited under
+	Owner      string // the device, devices or listener that the port is held for, or the name that a port was inherited under
 	References int    // what keeps the port: the reservation, or its listener or connection, and each connection of a device
 	Err        error  // who has the port, for PortConflict
 }
@@ -84,7 +84,7 @@ func (r *Reservation) info() (PortInfo, bool) {
 		info.References++
 	}
 	switch {
-	case info.State == PortIdle && r.socket != nil && r.listens:
+	case info.State == PortIdle && r.socket != nil && (r.listens || r.device):
 		info.State = PortListening
 	case info.State == PortIdle && r.endpoints > 0:
 		info.State = PortConnected

@@ -24,6 +24,8 @@ type PortSpace struct {
 	// reservation may take several sockets to make.
 	Control func(network, address string, c syscall.RawConn) error
 
+	holding sync.Mutex // by hold for a port that it was told; Control may be called with it
+
 	mu     sync.Mutex
 	held   map[int][]*Reservation      // all that have a port, by its number
 	shared map[netip.Addr]*sharedPorts // ports of devices' connections, by local address
@@ -80,15 +82,15 @@ func (ps *PortSpace) bind(ctx context.Context, local *net.TCPAddr, control contr
 type control = func(network, address string, c syscall.RawConn) error
 
 // hold takes a share in a local port for a connection to remote from a device that serves addrs. Without a local port any will
-// do; with one, connections to different remotes share it.
-func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, dev transport.Device) (*endpoint, error) {
+// do, or if fresh is set any that nobody has; with one, connections to different remotes share it.
+func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, dev transport.Device, fresh bool) (*endpoint, error) {
 	addr := local.Addr()
 	for _, own := range dev.Addrs {
 		if !addr.IsValid() && own.Unmap().Is4() == remote.Addr().Is4() {
 			addr = own.Unmap()
 		}
 	}
-	if local.Port() == 0 {
+	if local.Port() == 0 && !fresh {
 		return ps.sharedPorts(addr, remote).acquire(ctx, remote, dev.Name)
 	}
 	network, laddr := "tcp6", &net.TCPAddr{Port: int(local.Port())}
@@ -98,6 +100,8 @@ func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, dev
 	if addr.IsValid() {
 		laddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, local.Port()))
 	}
+	ps.holding.Lock() // or two that want the same port would each bind
+	defer ps.holding.Unlock()
 	for _, r := range ps.matching("", laddr) {
 		switch e, err := r.join(remote); {
 		case err == nil:

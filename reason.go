@@ -24,7 +24,7 @@ const (
 	ReasonHandshakeTimeout               // the peer did not answer the MPA request within HandshakeTimeout
 	ReasonSilent                         // the client sent nothing within FirstByteTimeout, as clients do whose server speaks first
 	ReasonPortConflict                   // the port is taken in the port space of the device
-	ReasonLimit                          // a limit was reached: queue pairs, memory, descriptors, half-open connections
+	ReasonLimit                          // a limit was reached: queue pairs, memory that may be locked (RLIMIT_MEMLOCK), descriptors, half-open connections
 	ReasonFailed                         // the set-up failed in another way
 )
 
@@ -93,6 +93,16 @@ func reasonOf(err error) Reason {
 		return ReasonPortConflict
 	case is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, transport.ErrQueueFull):
 		return ReasonLimit
+	case is(syscall.EPERM): // memory may not be locked at all (RLIMIT_MEMLOCK)
+		return ReasonLimit
 	}
 	return ReasonFailed
+}
+
+// noDevice sorts an error that came instead of a list of devices.
+func noDevice(err error) Reason {
+	if r := reasonOf(err); r == ReasonLimit {
+		return r
+	}
+	return ReasonNoDevice
 }

@@ -30,6 +30,9 @@ type Reservation struct {
 
 	endpoints int                         // connections of devices
 	remotes   map[netip.AddrPort]struct{} // where those go to that were dialed
+	admitted  int                         // calls of admit whose shut is still to come
+	lost      bool                        // somebody listens on the port
+	device    bool                        // a device listens on the port
 }
 
 // Addr returns the address reserved, with the port that was chosen for port 0. It is a *net.TCPAddr.

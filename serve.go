@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -106,8 +105,8 @@ func (l *Listener) makeOut(h *halfOpen) {
 	case isClosed(l.done):
 		reset(h.c)
 	case v == iwarpRequest:
-		l.shake(h, func(ctx context.Context) (transport.Request, error) { return l.kernel.Server(ctx, h.c, nil) }, Info{
-			Transport: l.kernel.Name(), Offloaded: l.kernel.Offloads(),
+		l.shake(h, func(ctx context.Context) (transport.Request, error) { return l.kernel.Server(ctx, h.c, nil) }, func(device string) Info {
+			return Info{Transport: l.kernel.Name(), Device: device, Offloaded: l.kernel.Offloads()}
 		})
 	case v == plainTCP, errors.Is(err, os.ErrDeadlineExceeded):
 		l.half.enter(h, decided, nil)
@@ -139,7 +138,7 @@ func (l *Listener) plain(c *net.TCPConn, reason Reason) bool {
 }
 
 // shake carries out the set-up of an iWARP connection, and reports whether it came about.
-func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info Info) bool {
+func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info func(device string) Info) bool {
 	ctx, cancel := context.WithTimeout(l.ctx, l.config.HandshakeTimeout)
 	defer cancel()
 	if l.half.enter(h, shaking, cancel) {
@@ -151,62 +150,20 @@ func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.R
 	if h.c != nil {
 		_ = h.c.SetReadDeadline(time.Time{})
 	}
-	c, err := serve(ctx, request)
+	c, err := l.serve(ctx, h, request)
 	l.half.enter(h, decided, nil)
 	if err != nil {
-		l.counters.failed.Add(1)
+		if !errors.Is(err, errRedirected) {
+			l.counters.failed.Add(1)
+		}
 		if h.c != nil {
 			_ = h.c.Close()
 		}
 		return false
 	}
 	l.counters.iwarp.Add(1)
-	info.Device = c.Attributes().Device
-	l.deliver(remember(c, info)) // or else it is closed
+	l.deliver(remember(c, info(c.Attributes().Device))) // or else it is closed
 	return true
-}
-
-// serveDevice has the requests that come in through a device served, until its listener ends.
-func (l *Listener) serveDevice(d deviceListener) {
-	defer l.workers.Done()
-	for {
-		r, err := d.Accept(l.ctx)
-		if err != nil {
-			var t interface{ Temporary() bool }
-			if isClosed(l.done) || l.draining.Load() || !errors.As(err, &t) || !t.Temporary() {
-				return
-			}
-			select {
-			case l.errs <- l.fail("accept", bare(err)):
-				continue
-			case <-l.done:
-				return
-			}
-		}
-		if !l.acquire() {
-			_ = r.Reject(nil)
-			return
-		}
-		h := &halfOpen{phase: decided}
-		l.half.add(h)
-		l.workers.Add(1)
-		go func() {
-			defer l.workers.Done()
-			defer l.leave(h)
-			r, held := l.holdingPort(r)
-			if !l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info) && held != nil {
-				held.leave()
-			}
-		}()
-	}
-}
-
-func serve(ctx context.Context, request func(context.Context) (transport.Request, error)) (*rdmanet.Conn, error) {
-	r, err := request(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return rdmanet.Server(ctx, r, nil)
 }
 
 // deliver hands c to Accept, and waits while it is behind.

@@ -123,7 +123,7 @@ func (p *sharedPorts) leave(e *endpoint) {
 	defer p.mu.Unlock()
 	p.displace(e.remote, e.slot)
 	e.port.part(e.remote)
-	if p.slots[e.slot] == e.port && !e.port.holds() {
+	if e.slot < len(p.slots) && p.slots[e.slot] == e.port && !e.port.holds() {
 		p.slots[e.slot] = nil
 		for n := len(p.slots); n > 0 && p.slots[n-1] == nil; n-- {
 			p.slots = p.slots[:n-1]

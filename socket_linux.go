@@ -97,6 +97,15 @@ func (s *socket) reuse(on bool) error {
 	return s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, v)
 }
 
+// admit lets another socket with SO_REUSEADDR bind to the port too, or ends that.
+func (s *socket) admit(on bool) error {
+	err := s.reuse(on)
+	if !on {
+		s.makeKnown()
+	}
+	return err
+}
+
 func (s *socket) open(addr *net.TCPAddr, control control, reuse bool) error {
 	family := unix.AF_INET
 	if s.v6 {

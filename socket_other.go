@@ -52,6 +52,11 @@ func (s *socket) connect(context.Context, *net.TCPAddr, *Dialer) (*net.TCPConn, 
 	return nil, errors.ErrUnsupported
 }
 
+// admit has no meaning where a port is held by listening on it, nor are there devices that would need it.
+func (s *socket) admit(bool) error { return nil }
+
+func (s *socket) listenedOn() bool { return false }
+
 func (s *socket) file() (*os.File, error) { return s.l.File() }
 
 // adoptSocket makes a socket of a listener's file. Not every system can.

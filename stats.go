@@ -8,6 +8,7 @@ type ListenerStats struct {
 	IWARP    uint64 // iWARP connections set up, over the kernel's TCP or a device
 
 	Silent          uint64 // of PlainTCP: those silent for FirstByteTimeout, or cut short by the bound on half-open connections
+	Redirected      uint64 // iWARP clients sent on to the port where a device listens
 	Refused         uint64 // plain TCP closed because of OffloadRequire
 	HandshakeFailed uint64 // dropped: the MPA request was bad or not completed in time, or the set-up failed
 	Overflowed      uint64 // half-open connections cut short because there were too many at once
@@ -17,7 +18,7 @@ type ListenerStats struct {
 }
 
 type counters struct {
-	plain, iwarp, silent, refused, failed, overflowed atomic.Uint64
+	plain, iwarp, silent, redirected, refused, failed, overflowed atomic.Uint64
 }
 
 // Stats returns the present counts. With OffloadNever only PlainTCP is counted, when Accept returns.
@@ -27,7 +28,7 @@ func (l *Listener) Stats() ListenerStats {
 	}
 	c := &l.counters
 	return ListenerStats{
-		PlainTCP: c.plain.Load(), IWARP: c.iwarp.Load(), Silent: c.silent.Load(), Refused: c.refused.Load(),
+		PlainTCP: c.plain.Load(), IWARP: c.iwarp.Load(), Silent: c.silent.Load(), Redirected: c.redirected.Load(), Refused: c.refused.Load(),
 		HandshakeFailed: c.failed.Load(), Overflowed: c.overflowed.Load(),
 		HalfOpen: len(l.slots), Ready: len(l.ready),
 	}

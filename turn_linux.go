@@ -53,7 +53,13 @@ func turn(ctx context.Context, port int) (end func()) {
 }
 
 // rivaled reports whether another socket than s listens on the address, or is bound to it where the kernel lists such sockets.
-func (s *socket) rivaled() bool {
+func (s *socket) rivaled() bool { return s.beside(sockdiag.QueryUnconnected) }
+
+// listenedOn reports whether another socket than s listens on the address.
+func (s *socket) listenedOn() bool { return s.beside(sockdiag.QueryListening) }
+
+// beside reports whether another socket than s is among those of the port and in the way of its address.
+func (s *socket) beside(query func(port uint16) ([]sockdiag.Socket, error)) bool {
 	rc, err := s.f.SyscallConn()
 	if err != nil {
 		return false
@@ -63,7 +69,7 @@ func (s *socket) rivaled() bool {
 		return false
 	}
 	local := s.local.AddrPort()
-	list, err := sockdiag.QueryUnconnected(local.Port())
+	list, err := query(local.Port())
 	if err != nil {
 		return false
 	}

@@ -96,6 +96,9 @@ func TestConnDataRefused(t *testing.T) {
 		}, "64 bits"},
 		{"field without length", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01"...) }, "cut short"},
 		{"field cut short", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01\x04\x00\x00\x80"...) }, "cut short"},
+		{"port of 1 byte", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x02\x01\x80"...) }, "2 are needed"},
+		{"service of 3 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x03\x03\x00\x80\x00"...) }, "2 are needed"},
+		{"port of 4 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x02\x04\x00\x00\x80\x00"...) }, "2 are needed"},
 		{"segment of 2 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01\x02\x80\x00"...) }, "4 are needed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -130,6 +133,11 @@ func TestExtension(t *testing.T) {
 		{"empty", "69574152 01 00", extension{}},
 		{"whole ring", "69574152 01 01", extension{wholeRing: true}},
 		{"segment", "69574152 01 01 01 04 00010000", extension{wholeRing: true, maxSegment: 1 << 16}},
+		{"redirectable", "69574152 01 02", extension{redirectable: true}},
+		{"all of a request", "69574152 01 03 01 04 00010000", extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16}},
+		{"redirect", "69574152 01 00 02 02 1f90", extension{redirect: 8080}},
+		{"redirect from a service", "69574152 01 00 02 02 1f90 03 02 0050", extension{redirect: 8080, service: 80}},
+		{"service", "69574152 01 01 01 04 00010000 03 02 1f90", extension{wholeRing: true, maxSegment: 1 << 16, service: 8080}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			wire := append(unhex(t, rsocketClient), unhex(t, c.wire)...)
@@ -140,15 +148,33 @@ func TestExtension(t *testing.T) {
 			require.Equal(t, wire, d.append(nil))
 		})
 	}
-	e, err := parseExtension(unhex(t, "69574152 01 fe 7f 03 010203 01 04 00008000 80 00"))
+	e, err := parseExtension(unhex(t, "69574152 01 fc 7f 03 010203 01 04 00008000 80 00"))
 	require.NoError(t, err)
 	require.Equal(t, &extension{maxSegment: 1 << 15}, e, "unknown flags and fields must be skipped")
 }
 
-// The length of a block with private data is told in one byte by some peers, together with 4 bytes of MPA's.
+// A field of type 0 ends the extension: what InfiniBand and RoCE fill private data with is no field, however long it is.
+func TestExtensionEnds(t *testing.T) {
+	const fields = "69574152 01 03 01 04 00008000"
+	want := &extension{wholeRing: true, redirectable: true, maxSegment: 1 << 15}
+	for n := range 300 {
+		got, err := parseExtension(append(unhex(t, fields), make([]byte, n)...))
+		require.NoError(t, err, "%d zeros", n)
+		require.Equal(t, want, got, "%d zeros", n)
+	}
+	got, err := parseExtension(unhex(t, fields+"00 02 02 1f90 ff"))
+	require.NoError(t, err)
+	require.Equal(t, want, got, "nothing behind the end counts")
+}
+
+// RoCE takes 56 bytes in a request. The length of a block with private data is told in one byte by some iWARP peers, together with 4 bytes of MPA's.
 func TestConnDataFits(t *testing.T) {
-	d := connData{ext: &extension{wholeRing: true, maxSegment: 1 << 16}}
-	require.LessOrEqual(t, len(d.append(nil)), 251)
+	request := connData{ext: &extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16, service: 1}}
+	require.LessOrEqual(t, len(request.append(nil)), 56)
+	answer := connData{ext: &extension{wholeRing: true, maxSegment: 1 << 16}}
+	require.LessOrEqual(t, len(answer.append(nil)), 196)
+	refusal := extension{redirect: 1, service: 1}
+	require.LessOrEqual(t, len(refusal.append(nil)), 148)
 }
 
 func FuzzConnData(f *testing.F) {
@@ -156,6 +182,9 @@ func FuzzConnData(f *testing.F) {
 	f.Add(unhex(f, rsocketServer))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x01\x04\x00\x01\x00\x00"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x01\x05\x00"...))
+	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x03\x01\x04\x00\x01\x00\x00\x00\x00\x00\x00"...))
+	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x03\x02\x1f\x90"...))
+	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x02\x02\x02\x1f\x90\x00"...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := parseConnData(b)
 		if err != nil {

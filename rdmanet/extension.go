@@ -7,17 +7,25 @@ import (
 )
 
 // An extension follows the connection data of rsockets, which ignores it: a magic, a version, flags, and then any
-// number of fields, each of a type, a length and that many bytes. Unknown flags and fields are ignored.
+// number of fields, each of a type, a length and that many bytes. Unknown flags and fields are ignored. A type of 0 ends
+// the list, as InfiniBand and RoCE fill private data with zeros up to a fixed size.
 //
 //	0   4  magic "iWAR"
 //	4   1  version, 1
 //	5   1  flags: bit 0, the whole ring is granted at the start
+//	              bit 1, in a request: the sender can be redirected
 //	6      fields: 1, 4 bytes: the largest FPDU that the sender takes
+//	               2, 2 bytes, in a refusal: the port to connect to in place of this one, at the same address
+//	               3, 2 bytes, in a refusal with field 2: the port of the service, as the server sees it
+//	                           in a request that comes of it: the same
 //
-// It is in the answer only if it was in the request.
+// It is in the answer only if it was in the request. A refusal that redirects is an extension alone.
 type extension struct {
-	wholeRing  bool   // a second space as long as the first follows it, and is granted too
-	maxSegment uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
+	wholeRing    bool   // a second space as long as the first follows it, and is granted too
+	redirectable bool   // the sender of the request connects again where it is told to
+	maxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
+	redirect     uint16 // port that the peer is to connect to; 0 means none
+	service      uint16 // port of the service that the client is redirected from; 0 means no statement
 }
 
 const (
@@ -25,9 +33,13 @@ const (
 	extVersion   = 1
 	extHeaderLen = len(extMagic) + 2
 
-	extWholeRing = 1 << 0
+	extWholeRing    = 1 << 0
+	extRedirectable = 1 << 1
 
+	extEnd        = 0
 	extMaxSegment = 1
+	extRedirect   = 2
+	extService    = 3
 )
 
 func (e *extension) append(b []byte) []byte {
@@ -35,11 +47,23 @@ func (e *extension) append(b []byte) []byte {
 	if e.wholeRing {
 		flags |= extWholeRing
 	}
+	if e.redirectable {
+		flags |= extRedirectable
+	}
 	b = append(b, extMagic...)
 	b = append(b, extVersion, flags)
 	if e.maxSegment != 0 {
 		b = append(b, extMaxSegment, 4)
 		b = binary.BigEndian.AppendUint32(b, e.maxSegment)
+	}
+	for _, port := range []struct {
+		field byte
+		value uint16
+	}{{extRedirect, e.redirect}, {extService, e.service}} {
+		if port.value != 0 {
+			b = append(b, port.field, 2)
+			b = binary.BigEndian.AppendUint16(b, port.value)
+		}
 	}
 	return b
 }
@@ -49,18 +73,30 @@ func parseExtension(b []byte) (*extension, error) {
 	if len(b) < extHeaderLen || string(b[:len(extMagic)]) != extMagic || b[len(extMagic)] != extVersion {
 		return nil, nil
 	}
-	e := &extension{wholeRing: b[len(extMagic)+1]&extWholeRing != 0}
-	for b = b[extHeaderLen:]; len(b) > 0; {
+	flags := b[len(extMagic)+1]
+	e := &extension{wholeRing: flags&extWholeRing != 0, redirectable: flags&extRedirectable != 0}
+	for b = b[extHeaderLen:]; len(b) > 0 && b[0] != extEnd; {
 		if len(b) < 2 || len(b)-2 < int(b[1]) {
 			return nil, errors.New("a field of the connection data's extension is cut short")
 		}
 		field, value := b[0], b[2:2+int(b[1])]
 		b = b[2+len(value):]
-		if field == extMaxSegment {
+		switch field {
+		case extMaxSegment:
 			if len(value) != 4 {
 				return nil, errors.Errorf("the largest segment is told in %d bytes; 4 are needed", len(value))
 			}
 			e.maxSegment = binary.BigEndian.Uint32(value)
+		case extRedirect, extService:
+			if len(value) != 2 {
+				return nil, errors.Errorf("a port is told in %d bytes; 2 are needed", len(value))
+			}
+			port := binary.BigEndian.Uint16(value)
+			if field == extRedirect {
+				e.redirect = port
+			} else {
+				e.service = port
+			}
 		}
 	}
 	return e, nil

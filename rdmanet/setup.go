@@ -20,10 +20,16 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 		return nil, err
 	}
 	own := c.connData(littleEndian, !conf.Plain)
+	if own.ext != nil {
+		own.ext.redirectable, own.ext.service = conf.Redirectable, conf.Service
+	}
 	answer, err := k.Connect(ctx, own.append(nil))
 	if err != nil {
 		k.Close()
 		c.release()
+		if conf.Redirectable {
+			err = redirected(err)
+		}
 		return nil, err
 	}
 	peer, err := parseConnData(answer)
@@ -68,6 +74,10 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 	if err != nil {
 		r.Reject(nil)
 		return nil, err
+	}
+	if cfg != nil && cfg.Service != 0 && peer.ext != nil && peer.ext.service != 0 && peer.ext.service != cfg.Service {
+		r.Reject(nil)
+		return nil, errors.Errorf("peer wants the service at port %d; this is the one at port %d", peer.ext.service, cfg.Service)
 	}
 	c, conf, err := newConn(r.QueuePair(), cfg)
 	if err != nil {

@@ -19,7 +19,7 @@ type Transport interface {
 	Devices() ([]Device, error)
 
 	// Route returns the device that reaches remote. An invalid local lets the transport choose the source
-	// address. The error matches ErrNoDevice or ErrNoRoute where that is the cause.
+	// address, which is then the first of its family in the Device's Addrs. The error matches ErrNoDevice or ErrNoRoute where that is the cause.
 	Route(ctx context.Context, local, remote netip.AddrPort) (Device, error)
 
 	// Dial reaches remote and prepares a queue pair. The peer's application learns of it by Connector.Connect. An

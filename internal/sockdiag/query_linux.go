@@ -25,6 +25,9 @@ func QueryUnconnected(port uint16) ([]Socket, error) {
 	return list(port, 1<<Listening|1<<boundInactive)
 }
 
+// QueryListening is QueryUnconnected for those that listen.
+func QueryListening(port uint16) ([]Socket, error) { return list(port, 1<<Listening) }
+
 func list(port uint16, states uint32) ([]Socket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {

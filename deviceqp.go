@@ -1,0 +1,50 @@
+package iwarp
+
+import (
+	"net/netip"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// deviceQP is the queue pair of a device's connection in the world of sockets. As long as it lives, a socket holds its port in
+// the kernel's port space, and its addresses are those that the users of the service know.
+type deviceQP struct {
+	transport.QueuePair
+	port          *endpoint // nil if the device takes its ports from the kernel without help
+	local, remote uint16    // ports of the addresses; 0 means those of the queue pair
+}
+
+// Unwrap implements transport.Wrapper.
+func (q *deviceQP) Unwrap() transport.QueuePair { return q.QueuePair }
+
+func (q *deviceQP) LocalAddr() netip.AddrPort { return withPort(q.QueuePair.LocalAddr(), q.local) }
+
+func (q *deviceQP) RemoteAddr() netip.AddrPort { return withPort(q.QueuePair.RemoteAddr(), q.remote) }
+
+func withPort(a netip.AddrPort, port uint16) netip.AddrPort {
+	if port == 0 {
+		return a
+	}
+	return netip.AddrPortFrom(a.Addr(), port)
+}
+
+func (q *deviceQP) Close() error {
+	defer q.leave()
+	return q.QueuePair.Close()
+}
+
+func (q *deviceQP) Abort() error {
+	defer q.leave()
+	return q.QueuePair.Abort()
+}
+
+// leave gives the port back once the device has done with it.
+func (q *deviceQP) leave() {
+	switch d, ok := transport.As[transport.Leaver](q.QueuePair); {
+	case q.port == nil:
+	case ok:
+		d.OnGone(q.port.leave)
+	default:
+		q.port.leave()
+	}
+}

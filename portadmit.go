@@ -1,0 +1,48 @@
+package iwarp
+
+import (
+	"os"
+	"syscall"
+)
+
+// admit lets a device's own socket, which sets SO_REUSEADDR, bind to the port beside the socket that holds it. The last of the calls of
+// shut that belong to those of admit has the port closed again.
+//
+// Somebody else with SO_REUSEADDR can get in meanwhile. Where he listens the device fails, or finds out by stolen; where he does not,
+// he cannot listen any more once the port is shut.
+func (r *Reservation) admit() (shut func(), err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.socket
+	if s == nil || r.listens {
+		return func() {}, nil // nobody can bind beside a socket that listens
+	}
+	if r.admitted == 0 {
+		if err := s.admit(true); err != nil {
+			return nil, err
+		}
+	}
+	r.admitted++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.admitted--; r.admitted == 0 && r.socket == s {
+			_ = s.admit(false)
+		}
+	}, nil
+}
+
+// stolen returns an error if somebody listens on the port, who has come in while it was open to a device. Then no more connections
+// are made from it.
+func (r *Reservation) stolen() error {
+	r.mu.Lock()
+	s := r.socket
+	r.mu.Unlock()
+	if s == nil || !s.listenedOn() {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost = true
+	return os.NewSyscallError("bind", syscall.EADDRINUSE)
+}

@@ -1,0 +1,64 @@
+package iwarp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
+)
+
+var (
+	errRedirected = errors.New("client was redirected")
+	errNoSoftware = errors.New("client wants iwarp in software, which is not among the transports")
+)
+
+// serve sets up the stream that a client asks for, unless it came by the kernel and is better off with a device.
+func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.Context) (transport.Request, error)) (*rdmanet.Conn, error) {
+	r, err := request(ctx)
+	if err != nil {
+		return nil, err
+	}
+	service := l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()
+	if h.c != nil {
+		local := unmap(h.c.LocalAddr().(*net.TCPAddr).AddrPort())
+		sent, _ := rdmanet.Redirect(r, service, func() uint16 { return l.redirectPort(local.Addr()) }) // a client that has gone is no failure
+		switch {
+		case sent:
+			return nil, errRedirected
+		case l.redirects:
+			_ = r.Reject(nil)
+			return nil, errNoSoftware
+		}
+	}
+	return rdmanet.Server(ctx, r, &rdmanet.Config{Service: service})
+}
+
+// redirectPort returns the port where an iWARP device that has the address now listens, or 0, and counts the client that is sent there.
+func (l *Listener) redirectPort(local netip.Addr) uint16 {
+	for _, d := range l.devices {
+		if d.port != nil && !d.down.Load() && d.reaches(local) {
+			l.counters.redirected.Add(1)
+			return d.port.port.addrPort().Port()
+		}
+	}
+	return 0
+}
+
+// reaches reports whether a device of the listener has the address now.
+func (d *deviceListener) reaches(local netip.Addr) bool {
+	present, err := d.transport.Devices()
+	if err != nil {
+		return false
+	}
+	for _, now := range present {
+		for _, dev := range d.devices {
+			if dev.Name == now.Name && now.IWARP && serves(now, local) {
+				return true
+			}
+		}
+	}
+	return false
+}
