@@ -36,10 +36,7 @@ func TestControl(t *testing.T) {
 	}
 	t.Run("rxe", func(t *testing.T) {
 		record(t, cell{"rping (rxe)", "control", "dummy0", "both ends are C"})
-		g.run(t, "sh", "-ec", `
-			ip addr add `+rxeAddr+`/24 dev dummy0
-			ip link set dummy0 up
-			rdma link add rxe0 type rxe netdev dummy0`)
+		hcas(t, g)
 		p := pair{listen: rxeAddr, port: "7174", dial: rxeAddr, dialPort: "7174"}
 		server := g.start(t, append([]string{"rping"}, rpingArgs(p, true, 1000)...)...)
 		g.awaitCM(t, server, rxeAddr+":7174")

@@ -71,6 +71,7 @@ var goPrograms = []program{
 	{"go-rping", "../../examples", "./rping", false},
 	{"ports.test", "../..", ".", true},
 	{"nldev.test", "../..", "./transport/rnic/internal/nldev", true},
+	{"rnic.test", "../..", "./transport/rnic", true},
 }
 
 // guestPrograms are the names of the files that the guest gets from bin.

@@ -1,0 +1,118 @@
+//go:build linux
+
+package kernel
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
+)
+
+// A hca is a device of the guest that programs of ours use through transport/rnic.
+type hca struct{ name, addr, netdev string }
+
+// hcas returns the devices: siw, which is iWARP on sockets of the kernel, and rxe, which is RoCE and has a port space of its own, as hardware has.
+func hcas(t *testing.T, g *guest) []hca {
+	g.run(t, "sh", "-ec", `
+		rdma link show rxe0/1 >/dev/null 2>&1 && exit
+		ip addr add `+rxeAddr+`/24 dev dummy0
+		ip link set dummy0 up
+		rdma link add rxe0 type rxe netdev dummy0`)
+	return []hca{{"siw", guestAddr, "eth0"}, {"rxe", rxeAddr, "dummy0"}}
+}
+
+// pair is a place for two ends on the device.
+func (h hca) pair(g *guest) pair {
+	inside, _ := g.port()
+	port := strconv.Itoa(inside)
+	return pair{ours: &g.place, listen: h.addr, port: port, dial: h.addr, dialPort: port}
+}
+
+// ends starts a server and then a client, one of them ours and one in C.
+func (h hca) ends(t *testing.T, g *guest, p pair, goServes bool, ours, theirs func(server bool) []string) (goEnd, cEnd *agent.Process) {
+	t.Helper()
+	if goServes {
+		goEnd = g.start(t, ours(true)...)
+		require.NoError(t, goEnd.WaitOutput("listening on"))
+		return goEnd, g.start(t, theirs(false)...)
+	}
+	cEnd = g.start(t, theirs(true)...)
+	h.await(t, g, cEnd, p)
+	return g.start(t, ours(false)...), cEnd
+}
+
+// await waits until a program listens on the device.
+func (h hca) await(t *testing.T, g *guest, server *agent.Process, p pair) {
+	t.Helper()
+	g.awaitCM(t, server, p.listen+":"+p.port)
+}
+
+// The tests of transport/rnic on the guest's devices, net.Conn's contract five times.
+func TestDevicePackage(t *testing.T) {
+	g := theGuest(t)
+	hcas(t, g)
+	for _, args := range [][]string{
+		{"-test.run=^TestConn$", "-test.count=5"},
+		{"-test.skip=^TestConn$"},
+	} {
+		t.Run(args[0], func(t *testing.T) {
+			record(t, cell{"package rnic", "both ends", "siw and rxe", args[0]})
+			out := succeeds(t, g.startFor(t, 6*time.Minute, append([]string{"rnic.test", "-test.v", "-test.timeout=5m"}, args...)...))
+			require.Contains(t, out, "/siw1")
+			require.Contains(t, out, "/rxe0")
+			require.NotContains(t, out, "--- SKIP")
+		})
+	}
+}
+
+// librdmacm's programs on a device and ours on the same device: streams, memory that the other end writes into, and verbs.
+func TestDevicePeers(t *testing.T) {
+	g := theGuest(t)
+	for _, h := range hcas(t, g) {
+		for _, goServes := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/go=%s", h.name, roleName(goServes)), func(t *testing.T) {
+				try := func(name, peer string, ours, theirs func(p pair, server bool) []string) {
+					t.Run(name, func(t *testing.T) {
+						record(t, cell{fmt.Sprintf("%s (%s)", peer, h.name), roleName(goServes), "the same device", "through transport/rnic"})
+						p := h.pair(g)
+						goEnd, cEnd := h.ends(t, g, p, goServes,
+							func(server bool) []string { return ours(p, server) },
+							func(server bool) []string { return theirs(p, server) })
+						succeeds(t, goEnd)
+						succeeds(t, cEnd)
+						g.noTerminate(t)
+					})
+				}
+				streams := xfers
+				if !*fullFlag {
+					streams = append(slices.Clone(quickXfers), xfers[len(xfers)-1])
+				}
+				for _, x := range streams {
+					try("rstream/"+x.String(), "rstream",
+						func(p pair, server bool) []string {
+							return slices.Concat([]string{"go-rstream", "-rnic", "-verify"}, x.common(), x.where(p, server))
+						}, x.theirs)
+				}
+				for _, d := range directs {
+					try(fmt.Sprintf("riostream/%dx%dx%d", d.size, d.count, d.iterations), "riostream",
+						func(p pair, server bool) []string {
+							return append([]string{"go-riostream", "-rnic"}, d.theirs(p, server)[3:]...)
+						}, d.theirs)
+				}
+				for _, size := range []int{26, 64, 1000, 65535} {
+					try("rping/"+strconv.Itoa(size), "rping",
+						func(p pair, server bool) []string {
+							return append([]string{"go-rping", "-rnic"}, rpingArgs(p, server, size)...)
+						},
+						func(p pair, server bool) []string { return append([]string{"rping"}, rpingArgs(p, server, size)...) })
+				}
+			})
+		}
+	}
+}
