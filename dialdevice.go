@@ -43,7 +43,7 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 			if end := over(ctx); end != nil {
 				return nil, why, a.fail(a.tried, ctxError(end))
 			}
-			why = OffloadError{reasonOf(err), bare(err)}
+			why = whyNot(err)
 		}
 	}
 	return nil, why, nil
@@ -64,16 +64,14 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 		return nil, err
 	}
 	d := &deviceDial{dialing: a, transport: t, device: dev, local: local, remote: remote}
-	c, port, err := d.findPort(ctx, p)
+	c, info, err := d.findPort(ctx, p)
 	if err != nil {
 		if reason := reasonOf(err); reason != ReasonHandshakeTimeout || !a.hasty(d.began) {
-			peers.learn(p, OffloadError{reason, bare(err)}, time.Now())
+			peers.learn(p, whyNot(err), time.Now())
 		}
 		return nil, err
 	}
-	return remember(c, Info{
-		Transport: t.Name(), Device: dev.Name, Offloaded: bypassesKernel(t, dev), RedirectPort: port,
-	}), nil
+	return remember(c, info), nil
 }
 
 func (a *dialing) route(ctx context.Context, t transport.Transport, local, remote netip.AddrPort) (transport.Device, error) {

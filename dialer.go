@@ -101,6 +101,9 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if policy == OffloadAuto && len(devices) == 0 {
 		return a.plain(ctx, address, ReasonNoDevice, nil)
 	}
+	if len(kernel) > 0 {
+		a.software = kernel[0]
+	}
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	c, why, err := a.viaDevice(ctx, devices)
@@ -122,7 +125,8 @@ type dialing struct {
 	*Dialer
 	network, address string
 	policy           Offload
-	tried            net.Addr // by a device, the last one
+	tried            net.Addr        // by a device, the last one
+	software         kernelTransport // nil if there is none
 }
 
 // plain dials TCP and hands out the very connection.

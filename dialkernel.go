@@ -25,7 +25,7 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 	}
 
 	began := time.Now()
-	c, err := a.upgrade(ctx, t, tcp)
+	c, err := a.upgrade(ctx, t, tcp, nil)
 	if err == nil {
 		peers.forget(p)
 		return remember(c, Info{Transport: t.Name(), Device: c.Attributes().Device, Offloaded: t.Offloads()}), nil
@@ -33,7 +33,7 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 	if end := over(ctx); end != nil {
 		return nil, a.fail(remote, ctxError(end))
 	}
-	why := OffloadError{Reason: reasonOf(err), Err: bare(err)}
+	why := whyNot(err)
 	if a.policy == OffloadRequire {
 		return nil, a.fail(remote, &why)
 	}
@@ -44,7 +44,7 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 }
 
 // upgrade makes an iWARP connection of tcp. After an error tcp is closed.
-func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPConn) (*rdmanet.Conn, error) {
+func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPConn, conf *rdmanet.Config) (*rdmanet.Conn, error) {
 	hctx, cancel := a.handshake(ctx)
 	defer cancel()
 	remote := tcp.RemoteAddr().String()
@@ -65,7 +65,7 @@ func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPCo
 		}
 		return tcp, nil
 	}
-	c, err := connect(hctx, nil, func() (transport.Connector, error) {
+	c, err := connect(hctx, conf, func() (transport.Connector, error) {
 		connector, err := t.Client(tcp, nil)
 		if r, ok := connector.(redialer); ok && err == nil {
 			r.SetRedial(redial)

@@ -9,37 +9,52 @@ import (
 )
 
 // findPort connects to the port where the peer's device listens: the one dialed, unless the peer is known to have another for its device, or
-// says so in its answer, which is then remembered for peerTTL. It returns that other port, or 0. What is remembered may have changed, so
-// a failure there is no failure of the dial.
-func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, uint16, error) {
+// says so in its answer, which is then remembered for peerTTL. What is remembered may have changed, so a failure there is
+// no failure of the dial.
+func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, Info, error) {
 	if to := peers.redirect(p, time.Now()); to.Port != 0 && d.device.IWARP {
-		c, err := d.redirected(ctx, to)
+		c, info, err := d.redirected(ctx, to)
 		if err == nil {
-			return c, to.Port, nil
+			return c, info, nil
 		}
 		if over(ctx) != nil || !saysOfPeer(reasonOf(err)) {
-			return nil, 0, err
+			return nil, Info{}, err
 		}
 		peers.forget(p)
 	}
-	c, err := d.attempt(ctx, d.remote.Port(), &rdmanet.Config{Redirectable: d.device.IWARP})
+	var c *rdmanet.Conn
+	var err error
+	info := d.info(0)
+	if d.device.KernelPorts {
+		c, info, err = d.ask(ctx)
+	} else {
+		c, err = d.attempt(ctx, d.remote.Port(), &rdmanet.Config{Redirectable: d.device.IWARP})
+	}
 	var to *rdmanet.RedirectError
 	if err == nil {
 		peers.forget(p)
-		return c, 0, nil
+		return c, info, nil
 	}
 	if !errors.As(err, &to) || to.Port == d.remote.Port() {
-		return nil, 0, err
+		return nil, Info{}, err
 	}
-	if c, err = d.redirected(ctx, *to); err != nil {
-		return nil, 0, err
+	if c, info, err = d.redirected(ctx, *to); err != nil {
+		return nil, Info{}, err
 	}
 	peers.learnRedirect(p, *to, time.Now())
-	return c, to.Port, nil
+	return c, info, nil
 }
 
-func (d *deviceDial) redirected(ctx context.Context, to rdmanet.RedirectError) (*rdmanet.Conn, error) {
-	return d.attempt(ctx, to.Port, &rdmanet.Config{Service: to.Service})
+func (d *deviceDial) redirected(ctx context.Context, to rdmanet.RedirectError) (*rdmanet.Conn, Info, error) {
+	c, err := d.attempt(ctx, to.Port, &rdmanet.Config{Service: to.Service})
+	return c, d.info(to.Port), err
+}
+
+// info describes a connection through the device, to the port redirected to if that is not 0.
+func (d *deviceDial) info(redirect uint16) Info {
+	return Info{
+		Transport: d.transport.Name(), Device: d.device.Name, Offloaded: bypassesKernel(d.transport, d.device), RedirectPort: redirect,
+	}
 }
 
 // saysOfPeer reports whether a failure for the reason may be due to the port that was dialed.

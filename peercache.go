@@ -1,6 +1,7 @@
 package iwarp
 
 import (
+	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -60,7 +61,7 @@ func (pc *peerCache) recall(p peer, now time.Time) (lesson, bool) {
 
 // learn keeps why in mind if it is a trait of the peer and not of the moment.
 func (pc *peerCache) learn(p peer, why OffloadError, now time.Time) {
-	if why.Reason != ReasonNotIWARP && why.Reason != ReasonHandshakeTimeout {
+	if why.Reason != ReasonNotIWARP && why.Reason != ReasonHandshakeTimeout && !errors.Is(why.Err, errNoPeerDevice) {
 		return
 	}
 	pc.keep(p, lesson{why: why}, now)

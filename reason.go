@@ -99,6 +99,15 @@ func reasonOf(err error) Reason {
 	return ReasonFailed
 }
 
+// whyNot is the failure of a connection set-up as an OffloadError.
+func whyNot(err error) OffloadError {
+	var known *OffloadError
+	if errors.As(err, &known) {
+		return *known
+	}
+	return OffloadError{reasonOf(err), bare(err)}
+}
+
 // noDevice sorts an error that came instead of a list of devices.
 func noDevice(err error) Reason {
 	if r := reasonOf(err); r == ReasonLimit {

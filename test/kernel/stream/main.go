@@ -28,7 +28,8 @@ type config struct {
 	chunk              int
 	end                string
 	connections, trips int
-	tcp, crc, device   bool
+	tcp, crc           bool
+	device, front      bool
 	revision           int
 	limit              time.Duration
 	fails              string
@@ -48,7 +49,8 @@ func main() {
 	flag.IntVar(&c.connections, "n", 1, "`connections`, one after the other")
 	flag.IntVar(&c.trips, "q", 0, "round `trips`, in place of a stream")
 	flag.BoolVar(&c.tcp, "t", false, "plain TCP")
-	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device")
+	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device, on the very port")
+	flag.BoolVar(&c.front, "front", false, "as package iwarp does it by the policy in IWARP_OFFLOAD, with devices")
 	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
 	flag.IntVar(&c.revision, "mpa", 2, "MPA `revision`")
 	flag.DurationVar(&c.limit, "d", 10*time.Minute, "limit for the whole run")
@@ -117,8 +119,11 @@ func (c *config) connector(ctx context.Context) (connect func() (net.Conn, error
 		return c.viaDevice(ctx)
 	}
 	policy, over := iwarp.OffloadRequire, []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
-	if c.tcp {
+	switch {
+	case c.tcp:
 		policy, over = iwarp.OffloadNever, nil
+	case c.front:
+		policy, over = iwarp.OffloadAuto, nil
 	}
 	if c.dial != "" {
 		d := iwarp.Dialer{Offload: policy, Transports: over}
