@@ -40,11 +40,17 @@ func (q *deviceQP) Abort() error {
 
 // leave gives the port back once the device has done with it.
 func (q *deviceQP) leave() {
-	switch d, ok := transport.As[transport.Leaver](q.QueuePair); {
-	case q.port == nil:
-	case ok:
-		d.OnGone(q.port.leave)
-	default:
+	if !q.leaveWhenGone() && q.port != nil {
 		q.port.leave()
 	}
+}
+
+// leaveWhenGone has the port given back when the device has done with the queue pair, however that ends. It returns false if the device does
+// not tell.
+func (q *deviceQP) leaveWhenGone() bool {
+	d, ok := transport.As[transport.Leaver](q.QueuePair)
+	if ok && q.port != nil {
+		d.OnGone(q.port.leave)
+	}
+	return ok
 }

@@ -12,17 +12,26 @@ import (
 // leaver is a queue pair of which something is left after Close.
 type leaver struct {
 	transport.QueuePair
-	gone func()
+	told []func()
+}
+
+func (l *leaver) gone() {
+	for _, f := range l.told {
+		f()
+	}
 }
 
 func (l *leaver) Close() error              { return nil }
 func (l *leaver) Abort() error              { return nil }
-func (l *leaver) OnGone(f func())           { l.gone = f }
+func (l *leaver) OnGone(f func())           { l.told = append(l.told, f) }
 func (l *leaver) LocalAddr() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:7174") }
 
 // TestDeviceQPHoldsPort keeps the port until the device has done with it.
 func TestDeviceQPHoldsPort(t *testing.T) {
-	for name, end := range map[string]func(*deviceQP) error{"close": (*deviceQP).Close, "abort": (*deviceQP).Abort} {
+	for name, end := range map[string]func(*deviceQP) error{
+		"close": (*deviceQP).Close, "abort": (*deviceQP).Abort,
+		"behind its back": func(q *deviceQP) error { q.leaveWhenGone(); return q.QueuePair.Close() },
+	} {
 		ps := &PortSpace{}
 		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
 		require.NoError(t, err)

@@ -131,6 +131,7 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, conf *rdman
 		if err == nil {
 			kept = true
 			held.keep()
+			q.leaveWhenGone()
 			return c, nil
 		}
 		if d.local.Port() != 0 || try == devicePortTries || !taken(err) {

@@ -26,7 +26,12 @@ func TestOutOfDescriptors(t *testing.T) {
 			defer restore()
 			require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free) + 1, Max: old.Max}))
 
-			c := dialTCP(t, l) // takes the last one
+			var c net.Conn
+			eventually(t, func() bool { // an accept that finds nobody has the last one for a moment
+				c, err = net.Dial("tcp", l.Addr().String())
+				return err == nil
+			}, "the dial takes the last one")
+			defer c.Close()
 			for range 3 {
 				_, err = l.Accept()
 				op := opError(t, err)

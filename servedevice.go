@@ -63,6 +63,7 @@ func (l *Listener) overDevice(d *deviceListener, r transport.Request) (_ transpo
 	e, err := port.join(netip.AddrPort{})
 	if err == nil {
 		q.port = e
+		q.leaveWhenGone()
 	} // else the listener is closed
 	return deviceRequest{r, q}, q.leave
 }

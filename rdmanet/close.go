@@ -5,6 +5,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/rdmanet/iwarp/transport"
 )
 
 // Close tells the peer that the connection is at its end and closes it. It does not wait for the peer; what was written still
@@ -44,7 +46,7 @@ type lingerer interface {
 // cannot tell, until it has left this host.
 func (c *Conn) closeOrderly(d time.Duration) {
 	deadline := time.Now().Add(d)
-	l, tells := c.qp.(lingerer)
+	l, tells := transport.As[lingerer](c.qp)
 	if d > 0 && !tells {
 		c.qp.Interrupt()
 		for !passed(deadline) {

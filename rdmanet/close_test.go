@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // requireOpError checks an error as package net's tests do: an OpError outside, with the ends of the connection.
@@ -372,6 +375,40 @@ func TestLinger(t *testing.T) {
 		require.NoError(t, e.a.Close())
 		require.GreaterOrEqual(t, time.Since(start), time.Second/2, "nobody reads")
 	})
+}
+
+// wrapper is a queue pair around another one.
+type wrapper struct{ transport.QueuePair }
+
+func (w wrapper) Unwrap() transport.QueuePair { return w.QueuePair }
+
+// awaiter tells of the calls of AwaitClosed.
+type awaiter struct {
+	*soft.QueuePair
+	awaited *atomic.Int32
+}
+
+func (a awaiter) AwaitClosed(deadline time.Time) error {
+	a.awaited.Add(1)
+	return a.QueuePair.AwaitClosed(deadline)
+}
+
+// TestWrapped finds what a queue pair can do behind one that wraps it.
+func TestWrapped(t *testing.T) {
+	var awaited atomic.Int32
+	e := connect(t, setting{wrap: func(qp transport.QueuePair) transport.QueuePair {
+		return wrapper{wrapper{awaiter{qp.(*soft.QueuePair), &awaited}}}
+	}})
+	for _, err := range []error{e.a.SetKeepAlive(true), e.a.SetNoDelay(false), e.a.SetReadBuffer(1 << 17), e.a.SetLinger(20)} {
+		require.NoError(t, err)
+	}
+	_, err := e.a.Write([]byte("hello"))
+	require.NoError(t, err)
+	got := make([]byte, 5)
+	_, err = io.ReadFull(e.b, got)
+	require.NoError(t, err)
+	require.NoError(t, e.a.Close())
+	require.EqualValues(t, 1, awaited.Load())
 }
 
 func TestOptions(t *testing.T) {

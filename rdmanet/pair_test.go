@@ -36,6 +36,8 @@ type setting struct {
 	device         bool // it is a restricted transport that brings the memory
 	immediate      bool // it is a device, with RDMA Write with Immediate
 	revision       int  // of MPA
+
+	wrap func(transport.QueuePair) transport.QueuePair // both queue pairs, if not nil
 }
 
 // settings are the combinations that behaviour must not depend on.
@@ -104,6 +106,8 @@ func (r otherRequest) QueuePair() transport.QueuePair { return r.qp }
 // over returns the queue pair that a setting puts over qp.
 func (s *setting) over(qp transport.QueuePair) transport.QueuePair {
 	switch {
+	case s.wrap != nil:
+		return s.wrap(qp)
 	case s.immediate:
 		return newImmediate(qp)
 	case s.device:

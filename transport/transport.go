@@ -23,7 +23,8 @@ type Transport interface {
 	Route(ctx context.Context, local, remote netip.AddrPort) (Device, error)
 
 	// Dial reaches remote and prepares a queue pair. The peer's application learns of it by Connector.Connect. An
-	// invalid local, or its port 0, lets the transport choose. A nil Options means the defaults.
+	// invalid local, or its port 0, lets the transport choose. A port that is taken, which Connect may find out only, is an error that
+	// matches syscall.EADDRINUSE; connections to different remotes may come from one port. A nil Options means the defaults.
 	Dial(ctx context.Context, local, remote netip.AddrPort, o *Options) (Connector, error)
 
 	// Listen takes connection requests on local. A port that is taken, in this world or in the kernel's
@@ -40,7 +41,8 @@ type Device struct {
 	OwnPorts  bool         // true if its port space is not the kernel's TCP port space
 
 	// KernelPorts is true if the device takes ports of the kernel's TCP port space by sockets of its own, as siw does. A
-	// port that is held for it must be opened to a second socket with SO_REUSEADDR while the device binds it.
+	// port that is held for it must be opened to a second socket with SO_REUSEADDR while the device binds it: in Transport.Listen, or in
+	// Connector.Connect, not before.
 	KernelPorts bool
 
 	// IWARP is true if its connections are TCP on the wire, so that a port that it listens on swallows the clients of the kernel's
