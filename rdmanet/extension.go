@@ -19,7 +19,8 @@ import (
 //	               3, 2 bytes, in a refusal with field 2: the port of the service, as the server sees it
 //	                           in a request that comes of it: the same
 //
-// It is in the answer only if it was in the request. A refusal that redirects is an extension alone.
+// It is in the answer only if it was in the request. A refusal of such a request is an extension alone: one without private data looks to a
+// client on siw as if the peer had hung up.
 type extension struct {
 	wholeRing    bool   // a second space as long as the first follows it, and is granted too
 	redirectable bool   // the sender of the request connects again where it is told to

@@ -38,6 +38,14 @@ func Redirect(r transport.Request, service uint16, port func() uint16) (bool, er
 	return true, errors.Wrap(r.Reject(e.append(nil)), "redirect the client")
 }
 
+// refusal is what a peer whose connection cannot be had is told.
+func refusal(peer *connData) []byte {
+	if peer.ext == nil {
+		return nil
+	}
+	return (&extension{}).append(nil)
+}
+
 // redirected returns what a refusal says for a client that can be redirected.
 func redirected(err error) error {
 	var rejected *transport.RejectedError

@@ -124,15 +124,29 @@ func TestService(t *testing.T) {
 		{name: "server does not mind", client: 80},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := setting{client: rdmanet.Config{Service: c.client}, server: rdmanet.Config{Service: c.server}}
-			e, err := tryConnect(t, s)
-			if c.refused {
-				require.ErrorContains(t, err, "port 80")
+			n := prepare(t, setting{}, nil)
+			ctx := testContext(t)
+			done := make(chan error, 1)
+			go func() {
+				a, err := rdmanet.Client(ctx, n.k, &rdmanet.Config{Service: c.client})
+				if err == nil {
+					a.Close()
+				}
+				done <- err
+			}()
+			r, err := n.accept()
+			require.NoError(t, err)
+			b, err := rdmanet.Server(ctx, r, &rdmanet.Config{Service: c.server})
+			if !c.refused {
+				require.NoError(t, err)
+				require.NoError(t, <-done)
+				b.Close()
 				return
 			}
-			require.NoError(t, err)
-			e.a.Close()
-			e.b.Close()
+			require.ErrorContains(t, err, "port 80")
+			var rejected *transport.RejectedError
+			require.ErrorAs(t, <-done, &rejected)
+			require.Equal(t, "iWAR\x01\x00", string(rejected.PrivateData))
 		})
 	}
 }

@@ -76,12 +76,12 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 		return nil, err
 	}
 	if cfg != nil && cfg.Service != 0 && peer.ext != nil && peer.ext.service != 0 && peer.ext.service != cfg.Service {
-		r.Reject(nil)
+		r.Reject(refusal(peer))
 		return nil, errors.Errorf("peer wants the service at port %d; this is the one at port %d", peer.ext.service, cfg.Service)
 	}
 	c, conf, err := newConn(r.QueuePair(), cfg)
 	if err != nil {
-		r.Reject(nil)
+		r.Reject(refusal(peer))
 		return nil, err
 	}
 	// An rsocket that sees the other byte order here fails, so the peer's own is spoken, whatever it is.
