@@ -3,9 +3,12 @@ package iwarp
 import (
 	"context"
 	"errors"
+	"net"
+	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
@@ -14,33 +17,94 @@ var errNoPeerDevice = errors.New("peer has no rdma device for the address")
 // ask has iWARP in software ask the peer for the port of its device. It is for siw, which must not be the first to talk to a port: where
 // something else than an MPA reply comes back, its kernel (Linux 6.1) follows a nil pointer.
 //
-// A peer that takes the connection has no device to redirect to. That will do, if the policy does not say that only a device will.
-// Else the device is tried where the peer is an rsocket, which may well listen through a device on the very port.
+// A peer that has no device to redirect to may take the connection instead, which will do unless the policy does not say so. Then
+// only an rsocket takes it, which may well listen through a device on the very port.
 func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
-	software := d.software
+	software, useful := d.software, d.policy != OffloadAuto
 	if software == nil {
-		software = soft.New(nil)
+		software, useful = soft.New(nil), false
 	}
-	d.began = time.Now()
-	tcp, err := d.kernel(ctx, d.remote.String())
-	if err != nil {
-		return nil, Info{}, err
-	}
-	c, err := d.upgrade(ctx, software, tcp, &rdmanet.Config{Redirectable: true})
+	c, err := d.inSoftware(ctx, software, &rdmanet.Config{Redirectable: true, OnlyAsks: !useful})
+	var to *rdmanet.RedirectError
+	var refused *transport.RejectedError
 	switch {
+	case errors.As(err, &refused) && !errors.As(err, &to) && !useful:
+		return nil, Info{}, &OffloadError{ReasonDeclined, errNoPeerDevice}
 	case err != nil:
 		if reason := reasonOf(err); reason == ReasonNotIWARP {
 			peers.learn(peer{software.Name(), d.remote}, whyNot(err), time.Now())
 		}
 		return nil, Info{}, err
-	case d.policy != OffloadAuto && d.software != nil:
+	case useful:
 		return c, Info{Transport: software.Name(), Device: c.Attributes().Device, Offloaded: software.Offloads()}, nil
 	}
-	extended := c.Extended()
 	_ = c.Close()
-	if extended {
-		return nil, Info{}, &OffloadError{ReasonDeclined, errNoPeerDevice}
-	}
 	c, err = d.attempt(ctx, d.remote.Port(), nil)
 	return c, d.info(0), err
+}
+
+// inSoftware connects to the peer's port of the service without the device. It comes from a port that is held for that, as those that are left to
+// choose from may be few.
+func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+	for try := 1; ; try++ {
+		held, err := d.PortSpace.or().hold(ctx, d.local, d.remote, d.device, try > 1)
+		if err != nil {
+			return nil, err
+		}
+		defer held.leave() // no sooner, or the next try would get the same port
+		tcp, err := d.beside(ctx, held.port)
+		if err == nil {
+			return d.upgradeOnce(ctx, software, tcp, conf)
+		}
+		if d.local.Port() != 0 || try == devicePortTries || !taken(err) {
+			return nil, err
+		}
+	}
+}
+
+// beside connects a socket of its own from the port of r.
+func (d *deviceDial) beside(ctx context.Context, r *Reservation) (*net.TCPConn, error) {
+	shut, err := r.admit()
+	if err != nil {
+		return nil, err
+	}
+	defer shut()
+	n := d.netDialer()
+	n.LocalAddr = net.TCPAddrFromAddrPort(r.addrPort())
+	users, users2 := n.ControlContext, n.Control
+	n.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+		if err := shareAddress(c); err != nil {
+			return err
+		}
+		switch {
+		case users != nil:
+			return users(ctx, network, address, c)
+		case users2 != nil:
+			return users2(network, address, c)
+		}
+		return nil
+	}
+	c, err := n.DialContext(ctx, d.network, d.remote.String())
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+// upgradeOnce makes an iWARP connection of tcp. What is refused leaves nothing behind, as the device is to have the port next.
+func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+	d.began = time.Now()
+	hctx, cancel := d.handshake(ctx)
+	defer cancel()
+	_ = tcp.SetLinger(0)
+	c, err := connect(hctx, conf, func() (transport.Connector, error) { return software.Client(tcp, nil) })
+	if err != nil {
+		_ = tcp.Close()
+		if over(hctx) != nil && over(ctx) == nil {
+			err = transport.ErrHandshakeTimeout
+		}
+		return nil, err
+	}
+	_ = tcp.SetLinger(-1)
+	return c, nil
 }

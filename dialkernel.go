@@ -25,7 +25,7 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 	}
 
 	began := time.Now()
-	c, err := a.upgrade(ctx, t, tcp, nil)
+	c, err := a.upgrade(ctx, t, tcp)
 	if err == nil {
 		peers.forget(p)
 		return remember(c, Info{Transport: t.Name(), Device: c.Attributes().Device, Offloaded: t.Offloads()}), nil
@@ -44,7 +44,7 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 }
 
 // upgrade makes an iWARP connection of tcp. After an error tcp is closed.
-func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPConn, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPConn) (*rdmanet.Conn, error) {
 	hctx, cancel := a.handshake(ctx)
 	defer cancel()
 	remote := tcp.RemoteAddr().String()
@@ -65,7 +65,7 @@ func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPCo
 		}
 		return tcp, nil
 	}
-	c, err := connect(hctx, conf, func() (transport.Connector, error) {
+	c, err := connect(hctx, nil, func() (transport.Connector, error) {
 		connector, err := t.Client(tcp, nil)
 		if r, ok := connector.(redialer); ok && err == nil {
 			r.SetRedial(redial)

@@ -44,11 +44,7 @@ func TestRedirect(t *testing.T) {
 				l := listen(t, iwarp.ListenConfig{Offload: policy, Transports: withSoft(nic)})
 				service, beside := portOf(l.Addr()), n.lastListen().local.Port()
 				require.NotEqual(t, service, beside)
-				first := []uint16{service, beside}
-				if n.devices[0].KernelPorts {
-					first = first[1:] // software has asked
-				}
-				for i, dials := range [][]uint16{first, {beside}} {
+				for i, dials := range [][]uint16{n.dialing(service, beside), {beside}} {
 					c := dialDevice(t, l, nic, policy)
 					s := accept(t, l)
 					exchange(t, c, s, "hello")
@@ -203,7 +199,7 @@ func TestRedirectRemembered(t *testing.T) {
 				n.takeDials()
 				d := iwarp.Dialer{Transports: withSoft(nic), HandshakeTimeout: time.Second, Timeout: patience}
 				service := portOf(l.Addr())
-				for _, dials := range [][]uint16{{old.Port(), service, beside.Port()}, {beside.Port()}} {
+				for _, dials := range [][]uint16{append([]uint16{old.Port()}, n.dialing(service, beside.Port())...), {beside.Port()}} {
 					c, err := d.Dial("tcp", l.Addr().String())
 					require.NoError(t, err)
 					defer c.Close()
@@ -281,7 +277,8 @@ func TestRedirectInVain(t *testing.T) {
 				remote := tt.remote(t)
 				ps := &iwarp.PortSpace{}
 				d := iwarp.Dialer{Transports: []transport.Transport{nic}, Timeout: patience, PortSpace: ps, HandshakeTimeout: tt.limit}
-				for _, dials := range []int{tt.dials, map[bool]int{false: tt.dials}[tt.known]} {
+				most := len(n.dialing(make([]uint16, tt.dials)...))
+				for _, dials := range []int{most, map[bool]int{false: most}[tt.known]} {
 					c, err := d.Dial("tcp", remote.String())
 					require.NoError(t, err)
 					defer c.Close()
@@ -318,6 +315,10 @@ func TestNoRedirect(t *testing.T) {
 				l := listen(t, iwarp.ListenConfig{Transports: list})
 				require.Empty(t, n.listens)
 				n.devices[0].Addrs = loopback()
+				if n.devices[0].KernelPorts {
+					n.staysInSoftware(t, l, nic)
+					return
+				}
 				c := dialDevice(t, l, nic, iwarp.OffloadAuto)
 				s := accept(t, l)
 				exchange(t, c, s, "hello")
@@ -328,6 +329,27 @@ func TestNoRedirect(t *testing.T) {
 			})
 		})
 	}
+}
+
+// staysInSoftware shows that siw does not talk to the service of l, which has no device, and that l does not see the question.
+func (n *rnic) staysInSoftware(t *testing.T, l *iwarp.Listener, nic transport.Transport) {
+	t.Helper()
+	for range 2 { // the second time it is known
+		c := dialDevice(t, l, nic, iwarp.OffloadAuto)
+		exchange(t, c, accept(t, l), "hello")
+		require.IsType(t, (*net.TCPConn)(nil), c)
+		require.Equal(t, iwarp.ReasonDeclined, describe(t, c).Reason)
+		require.EqualError(t, describe(t, c).Err, "peer has no rdma device for the address")
+	}
+	iwarp.ForgetPeers()
+	for _, policy := range []iwarp.Offload{iwarp.OffloadPrefer, iwarp.OffloadRequire} {
+		c := dialDevice(t, l, nic, policy)
+		exchange(t, c, accept(t, l), "hello")
+		require.Equal(t, "soft", describe(t, c).Transport)
+	}
+	require.Empty(t, n.takeDials())
+	require.Zero(t, l.Stats().HandshakeFailed)
+	require.Zero(t, l.Stats().Redirected)
 }
 
 // TestRedirectEndsWithDevice serves clients in software once the device has gone, also if it is back.
@@ -343,10 +365,14 @@ func TestRedirectEndsWithDevice(t *testing.T) {
 			}
 			return err == nil
 		}, "the device's port is given back")
-		c := dialDevice(t, l, nic, iwarp.OffloadAuto)
-		exchange(t, c, accept(t, l), "hello")
-		require.Equal(t, "rnic", describe(t, c).Transport)
-		require.Len(t, n.takeDials(), 1)
+		if n.devices[0].KernelPorts {
+			n.staysInSoftware(t, l, nic)
+		} else {
+			c := dialDevice(t, l, nic, iwarp.OffloadAuto)
+			exchange(t, c, accept(t, l), "hello")
+			require.Equal(t, "rnic", describe(t, c).Transport)
+			require.Len(t, n.takeDials(), 1)
+		}
 		require.Zero(t, l.Stats().Redirected)
 
 		n.devices = nil
@@ -592,6 +618,10 @@ func TestRedirectAddressMoves(t *testing.T) {
 		n.mu.Lock()
 		n.devices[0].Addrs = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 		n.mu.Unlock()
+		if client.devices[0].KernelPorts {
+			client.staysInSoftware(t, l, rnicKinds["kernel ports"].over(client))
+			return
+		}
 		c := dialDevice(t, l, client, iwarp.OffloadAuto)
 		exchange(t, c, accept(t, l), "hello")
 		require.Equal(t, "rnic", describe(t, c).Transport)
@@ -619,9 +649,9 @@ func TestRedirectForgotten(t *testing.T) {
 				}
 				n.takeDials()
 				d := iwarp.Dialer{Transports: withSoft(nic), Timeout: patience}
-				for _, dials := range [][]uint16{{old, service}, {service}} {
+				for _, dials := range [][]uint16{append([]uint16{old}, n.dialing(service)...), n.dialing(service)} {
 					c, err := d.Dial("tcp", l.Addr().String())
-					require.Equal(t, dials, n.takeDials())
+					require.Equal(t, dials, append([]uint16{}, n.takeDials()...))
 					if !there {
 						require.ErrorIs(t, err, syscall.ECONNREFUSED)
 						continue

@@ -119,6 +119,14 @@ func (n *rnic) dialed(local, remote netip.AddrPort) netip.AddrPort {
 	return remote
 }
 
+// dialing returns the ports that the device dials where the first is that of the service: software asks there before siw does.
+func (n *rnic) dialing(ports ...uint16) []uint16 {
+	if n.devices[0].KernelPorts {
+		ports = ports[1:]
+	}
+	return append([]uint16{}, ports...)
+}
+
 // takeDials returns the ports that were dialed since the last call.
 func (n *rnic) takeDials() []uint16 {
 	n.mu.Lock()

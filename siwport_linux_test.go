@@ -13,7 +13,6 @@ import (
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 func newSIW() (*rnic, siw) {
@@ -57,13 +56,30 @@ func TestSIWBindsBeside(t *testing.T) {
 	require.NoError(t, thief(t, local), "the port is free")
 }
 
+// serving is a server that has siw as well, of another host as it were.
+func serving() iwarp.ListenConfig {
+	_, nic := newSIW()
+	return iwarp.ListenConfig{Transports: withSoft(nic), PortSpace: &iwarp.PortSpace{}}
+}
+
+// acceptFrom returns the connection from an address. Another one may come before it, which the client has given up.
+func acceptFrom(t testing.TB, l *iwarp.Listener, a net.Addr) net.Conn {
+	t.Helper()
+	s := accept(t, l)
+	if s.RemoteAddr().String() != a.String() {
+		s = accept(t, l)
+	}
+	require.Equal(t, a.String(), s.RemoteAddr().String())
+	return s
+}
+
 // TestSIWPortStolen takes another port where somebody was quick enough to listen on the one that was open to the device.
 func TestSIWPortStolen(t *testing.T) {
 	for name, at := range map[string]step{"before the device": beforeBind, "behind the device": afterConnect} {
 		t.Run(name, func(t *testing.T) {
 			n, nic := newSIW()
 			ps := &iwarp.PortSpace{}
-			l := listen(t, iwarp.ListenConfig{Transports: []transport.Transport{soft.New(nil)}})
+			l := listen(t, serving())
 			stolen := 0
 			n.onConnect = func(local netip.AddrPort, s step) {
 				if s == at && stolen == 0 {
@@ -75,10 +91,7 @@ func TestSIWPortStolen(t *testing.T) {
 			c, err := d.Dial("tcp", l.Addr().String())
 			require.NoError(t, err)
 			defer c.Close()
-			if at == afterConnect {
-				_ = accept(t, l).Close() // the one that was given up
-			}
-			exchange(t, c, accept(t, l), "hello")
+			exchange(t, c, acceptFrom(t, l, c.LocalAddr()), "hello")
 			require.Len(t, n.locals, 2)
 			require.NotEqual(t, n.locals[0], n.locals[1])
 			require.Equal(t, n.locals[1].String(), c.LocalAddr().String())
@@ -103,15 +116,11 @@ func TestSIWPortLost(t *testing.T) {
 	ps := &iwarp.PortSpace{}
 	d := iwarp.Dialer{Transports: []transport.Transport{nic}, Timeout: patience, PortSpace: ps, Offload: iwarp.OffloadRequire}
 	connect := func() (net.Conn, net.Conn) {
-		l := listen(t, iwarp.ListenConfig{})
+		l := listen(t, serving())
 		c, err := d.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = c.Close() })
-		s := accept(t, l)
-		if c.LocalAddr().String() != s.RemoteAddr().String() {
-			s = accept(t, l) // the first was given up
-		}
-		return c, s
+		return c, acceptFrom(t, l, c.LocalAddr())
 	}
 	first, s := connect()
 	n.onConnect = func(local netip.AddrPort, at step) {
@@ -163,7 +172,7 @@ func TestSIWDialsAtOnce(t *testing.T) {
 				conns, errs := make([]net.Conn, destinations), make([]error, destinations)
 				var wg sync.WaitGroup
 				for i := range destinations {
-					l := listen(t, iwarp.ListenConfig{})
+					l := listen(t, serving())
 					wg.Go(func() { conns[i], errs[i] = d.Dial("tcp", l.Addr().String()) })
 				}
 				wg.Wait()
@@ -194,7 +203,7 @@ func TestSIWDialsInNarrowRange(t *testing.T) {
 	}
 	var listeners []*iwarp.Listener
 	for range 12 {
-		listeners = append(listeners, listen(t, iwarp.ListenConfig{}))
+		listeners = append(listeners, listen(t, serving()))
 	}
 	portRange(t, "40000 40003")
 	for _, port := range []string{"40000", "40001", "40003"} {

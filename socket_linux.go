@@ -97,6 +97,11 @@ func (s *socket) reuse(on bool) error {
 	return s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, v)
 }
 
+// shareAddress lets a socket that is to be bound have the port of one that admits it.
+func shareAddress(rc syscall.RawConn) error {
+	return do(rc, "setsockopt", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+}
+
 // admit lets another socket with SO_REUSEADDR bind to the port too, or ends that.
 func (s *socket) admit(on bool) error {
 	err := s.reuse(on)

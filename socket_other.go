@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 )
 
 // socket holds a port by listening on it, which is what package net can do everywhere.
@@ -51,6 +52,8 @@ func (s *socket) reaches(netip.Addr) bool { return true }
 func (s *socket) connect(context.Context, *net.TCPAddr, *Dialer) (*net.TCPConn, error) {
 	return nil, errors.ErrUnsupported
 }
+
+func shareAddress(syscall.RawConn) error { return errors.ErrUnsupported }
 
 // admit has no meaning where a port is held by listening on it, nor are there devices that would need it.
 func (s *socket) admit(bool) error { return nil }

@@ -23,16 +23,19 @@ func (e *RedirectError) Error() string { return fmt.Sprintf("peer redirects to p
 func (e *RedirectError) Unwrap() error { return syscall.ECONNREFUSED }
 
 // Redirect refuses the request of a client that can be redirected, and sends it to the port that port returns; it reports whether it did. Service is
-// the Config.Service of the Server there. The requests of other clients are left to Server, and so are all if port returns 0. An
-// error says that the refusal may not have arrived.
+// the Config.Service of the Server there. The requests of other clients are left to Server. If port returns 0, so are all but those that
+// only ask, which are refused. An error says that the refusal may not have arrived.
 func Redirect(r transport.Request, service uint16, port func() uint16) (bool, error) {
 	peer, err := parseConnData(r.PrivateData())
 	if err != nil || peer.ext == nil || !peer.ext.redirectable {
 		return false, nil
 	}
 	to := port()
-	if to == 0 {
+	if to == 0 && !peer.ext.onlyAsks {
 		return false, nil
+	}
+	if to == 0 {
+		service = 0
 	}
 	e := extension{redirect: to, service: service}
 	return true, errors.Wrap(r.Reject(e.append(nil)), "redirect the client")

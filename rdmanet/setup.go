@@ -21,7 +21,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	}
 	own := c.connData(littleEndian, !conf.Plain)
 	if own.ext != nil {
-		own.ext.redirectable, own.ext.service = conf.Redirectable, conf.Service
+		own.ext.redirectable, own.ext.onlyAsks, own.ext.service = conf.Redirectable, conf.OnlyAsks, conf.Service
 	}
 	answer, err := k.Connect(ctx, own.append(nil))
 	if err != nil {
