@@ -15,16 +15,37 @@ import (
 )
 
 // A hca is a device of the guest that programs of ours use through transport/rnic.
-type hca struct{ name, addr, netdev string }
+type hca struct {
+	name                 string // of the driver
+	addr, device, netdev string
+	unload, load         string // take the driver's module away, and bring it and its devices back
+	plain                string // what a client says whose peer turns out to be plain TCP
+}
 
 // hcas returns the devices: siw, which is iWARP on sockets of the kernel, and rxe, which is RoCE and has a port space of its own, as hardware has.
 func hcas(t *testing.T, g *guest) []hca {
+	siw := hca{
+		name: "siw", addr: vethAddr, device: "siw2", netdev: "veth0",
+		unload: "rdma link delete siw0; rdma link delete siw1; rdma link delete siw2; rmmod siw",
+		load: `modprobe siw; rdma link add siw0 type siw netdev lo; rdma link add siw1 type siw netdev eth0
+			rdma link add siw2 type siw netdev veth0`,
+		plain: "plain TCP .reason: peer does not speak iwarp",
+	}
+	rxe := hca{
+		name: "rxe", addr: rxeAddr, device: "rxe0", netdev: "dummy0",
+		unload: "rdma link delete rxe0; rmmod rdma_rxe", load: "modprobe rdma_rxe; rdma link add rxe0 type rxe netdev dummy0",
+		plain: "plain TCP .reason: peer declined",
+	}
 	g.run(t, "sh", "-ec", `
 		rdma link show rxe0/1 >/dev/null 2>&1 && exit
-		ip addr add `+rxeAddr+`/24 dev dummy0
+		ip addr add `+rxe.addr+`/24 dev dummy0
 		ip link set dummy0 up
-		rdma link add rxe0 type rxe netdev dummy0`)
-	return []hca{{"siw", guestAddr, "eth0"}, {"rxe", rxeAddr, "dummy0"}}
+		`+rxe.add())
+	return []hca{siw, rxe}
+}
+
+func (h hca) add() string {
+	return "rdma link add " + h.device + " type " + h.name + " netdev " + h.netdev
 }
 
 // pair is a place for two ends on the device.
@@ -64,7 +85,7 @@ func TestDevicePackage(t *testing.T) {
 		t.Run(args[0], func(t *testing.T) {
 			record(t, cell{"package rnic", "both ends", "siw and rxe", args[0]})
 			out := succeeds(t, g.startFor(t, 6*time.Minute, append([]string{"rnic.test", "-test.v", "-test.timeout=5m"}, args...)...))
-			require.Contains(t, out, "/siw1")
+			require.Contains(t, out, "/siw")
 			require.Contains(t, out, "/rxe0")
 			require.NotContains(t, out, "--- SKIP")
 		})

@@ -3,125 +3,122 @@
 package kernel
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
 )
 
-// buildWithDevices builds the file server of the examples as it is, with one more line: the import that switches devices on.
-func buildWithDevices(out string) error {
+// buildFileservers builds the file server of the examples as it is, and with one more line: the import that switches devices on.
+func buildFileservers() error {
 	dir, err := filepath.Abs("../../examples/fileserver")
 	if err != nil {
 		return err
 	}
-	line := filepath.Join(bin, "rnic.go.txt")
-	if err := os.WriteFile(line, []byte("package main\n\nimport _ \"github.com/rdmanet/iwarp/transport/rnic\"\n"), 0o644); err != nil {
-		return err
+	line, overlay := filepath.Join(bin, "rnic.go.txt"), filepath.Join(bin, "overlay.json")
+	for file, text := range map[string]string{
+		line:    "package main\n\nimport _ \"github.com/rdmanet/iwarp/transport/rnic\"\n",
+		overlay: fmt.Sprintf("{\"Replace\": {%q: %q}}", filepath.Join(dir, "rnic.go"), line),
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			return err
+		}
 	}
-	overlay := filepath.Join(bin, "overlay.json")
-	text := fmt.Sprintf("{\"Replace\": {%q: %q}}", filepath.Join(dir, "rnic.go"), line)
-	if err := os.WriteFile(overlay, []byte(text), 0o644); err != nil {
-		return err
+	for name, args := range map[string][]string{"fileserver": {"-overlay", overlay}, "fileserver-soft": nil} {
+		args = append(append([]string{"build", "-C", dir}, args...), "-o", filepath.Join(bin, name), ".")
+		if err := compile(exec.Command("go", args...), name); err != nil {
+			return err
+		}
 	}
-	return compile(goCommand("build", "-C", dir, "-overlay", overlay, "-o", out, "."), filepath.Base(out))
+	return nil
 }
 
-// auto is the policy by which devices are used without a word in the program.
-var auto = []string{"env", "IWARP_OFFLOAD=auto"}
+const served = "/tmp/files/file"
+
+// serveFiles starts a server of a folder with a file of random content, and returns the SHA-256 of that.
+func (g *guest) serveFiles(t *testing.T, h hca, p pair, size int, server ...string) (sum string) {
+	t.Helper()
+	g.run(t, "sh", "-ec", fmt.Sprintf("mkdir -p /tmp/files; head -c %d /dev/urandom >%s", size, served))
+	s := g.startFor(t, groupLimit, server...)
+	eventually(t, s, func() bool { return g.listens(t, p) })
+	return strings.Fields(g.run(t, "sha256sum", served))[0]
+}
+
+// fetchFile gets the file by the policy in the environment, and says which way that went.
+func (g *guest) fetchFile(t *testing.T, p pair, sum string) (path string) {
+	t.Helper()
+	out := succeeds(t, g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD=auto", "fileserver", "-connect", p.dial+":"+p.dialPort,
+		"-offload", "auto", "-file", filepath.Base(served), "-save", "/tmp/fetched"))
+	require.Equal(t, sum, strings.Fields(g.run(t, "sha256sum", "/tmp/fetched"))[0])
+	return out
+}
+
+func (p pair) fileserver(program string) []string {
+	return []string{program, "-listen", p.listen + ":" + p.port, "-dir", filepath.Dir(served)}
+}
 
 // The main job over each device: the file server of the examples, with the import of transport/rnic and no other change.
 func TestDeviceFileserver(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {
 		t.Run(h.name, func(t *testing.T) {
-			record(t, cell{"net/http", "both ends", h.name, "a file of 16 MiB, its SHA-256, IWARP_OFFLOAD=auto"})
+			record(t, cell{"net/http", "both ends", h.name, "16 MiB, SHA-256 compared, IWARP_OFFLOAD=auto"})
 			p := h.pair(g)
-			address := p.listen + ":" + p.port
-			g.run(t, "sh", "-ec", "mkdir -p /tmp/files; head -c 16777216 /dev/urandom >/tmp/files/file")
-			s := g.startFor(t, groupLimit, append(auto, "fileserver", "-listen", address, "-dir", "/tmp/files")...)
-			require.NoError(t, s.WaitOutput("serving on"))
-			want := strings.Fields(g.run(t, "sha256sum", "/tmp/files/file"))[0]
-			out := succeeds(t, g.startFor(t, groupLimit, append(auto, "fileserver", "-connect", address, "-file", "file", "-save", "/tmp/fetched", "-offload", "auto")...))
-			require.Contains(t, out, "transport rnic")
-			require.Equal(t, want, strings.Fields(g.run(t, "sha256sum", "/tmp/fetched"))[0])
-			require.Contains(t, out, want)
-			_ = hex.EncodeToString(sha256.New().Sum(nil))
+			sum := g.serveFiles(t, h, p, 16<<20, p.fileserver("fileserver")...)
+			require.Contains(t, g.fetchFile(t, p, sum), "transport rnic")
 
-			// The same server serves clients that know nothing of RDMA, at the same address and port.
-			require.Equal(t, want, strings.Fields(g.run(t, "sh", "-ec", "curl -sSf http://"+address+"/file | sha256sum"))[0])
+			// The same address and port serve clients that know nothing of RDMA, and iWARP in software.
+			url := "http://" + p.dial + ":" + p.dialPort + "/" + filepath.Base(served)
+			require.Equal(t, sum, strings.Fields(g.run(t, "sh", "-ec", "curl -sSf "+url+" | sha256sum"))[0])
+			out := g.run(t, "fileserver-soft", "-connect", p.dial+":"+p.dialPort, "-offload", "require", "-file", filepath.Base(served))
+			require.Contains(t, out, "transport soft")
 		})
 	}
-}
-
-// A fallback is the way that a dial takes by OffloadAuto, and why.
-type fallback struct {
-	name   string
-	before string // what happens in the guest first, and how it is undone
-	after  string
-	server []string
-	path   string // what the client says of its connection
 }
 
 // Auto takes the device where there is one, and plain TCP with the reason where there is none, or the peer has none.
 func TestDeviceFallback(t *testing.T) {
 	g := theGuest(t)
-	front := []string{"go-stream", "-front"}
-	plain := []string{"go-stream", "-t"}
 	for _, h := range hcas(t, g) {
-		remove := "rdma link delete rxe0"
-		restore := "rdma link add rxe0 type rxe netdev dummy0"
-		unload, load := "rdma link delete rxe0; rmmod rdma_rxe", "modprobe rdma_rxe; "+restore
-		if h.name == "siw" {
-			remove, restore = "rdma link delete siw1", "rdma link add siw1 type siw netdev eth0"
-			unload = "for d in siw0 siw1 siw2; do rdma link delete $d; done; rmmod siw"
-			load = "modprobe siw; rdma link add siw0 type siw netdev lo; rdma link add siw1 type siw netdev eth0; rdma link add siw2 type siw netdev veth0"
+		plain := func(p pair) []string {
+			return []string{"busybox", "httpd", "-f", "-p", p.listen + ":" + p.port, "-h", filepath.Dir(served)}
 		}
-		for _, f := range []fallback{
-			{name: "both have the device", server: front, path: "Transport:rnic"},
-			{name: "device removed", before: remove, after: restore, server: front, path: "Transport:tcp .*Reason:no (rdma device|route)"},
-			{name: "module unloaded", before: unload, after: load, server: front, path: "Transport:tcp .*Reason:no (rdma device|route)"},
-			{name: "peer has none", server: plain, path: map[string]string{
-				"siw": "Transport:tcp .*Reason:peer does not speak iwarp", "rxe": "Transport:tcp .*Reason:peer declined",
-			}[h.name]},
-			{name: "peer has only software", server: []string{"go-stream"}, path: map[string]string{
-				"siw": "Transport:tcp .*Reason:peer declined", "rxe": "Transport:tcp .*Reason:peer declined",
-			}[h.name]},
+		none := "plain TCP .reason: no (rdma device|route through an rdma device)"
+		for _, f := range []struct {
+			name          string
+			before, after string // what happens in the guest first, and how it is undone
+			server        func(p pair) []string
+			path          string // what the client says
+		}{
+			{name: "both have it", path: "transport rnic"},
+			{name: "device removed", before: "rdma link delete " + h.device, after: h.add(), path: none},
+			{name: "module unloaded", before: h.unload, after: h.load, path: none},
+			{name: "link down", before: "ip link set " + h.netdev + " down", after: "ip link set " + h.netdev + " up", path: none},
+			{name: "peer is plain TCP", server: plain, path: h.plain},
+			{name: "peer has software only", server: func(p pair) []string { return p.fileserver("fileserver-soft") }, path: "plain TCP .reason: peer declined"},
 		} {
 			t.Run(h.name+"/"+f.name, func(t *testing.T) {
 				record(t, cell{"package iwarp", "both ends", h.name, "auto: " + f.name})
 				if f.before != "" {
-					g.run(t, "sh", "-ec", f.before)
+					// What was used may linger for a second behind Close.
+					eventually(t, nil, func() bool {
+						s := g.start(t, "sh", "-ec", f.before)
+						exit, err := s.Wait()
+						return err == nil && exit == 0
+					})
 					t.Cleanup(func() { g.run(t, "sh", "-ec", f.after) })
 				}
 				p := h.pair(g)
-				// Plain TCP servers get a first connection that does not speak their language.
-				s := g.start(t, append(f.server, "-n", "2", "-any", "-q", "5", "-w", "100", "-l", p.listen, "-p", p.port)...)
-				require.NoError(t, s.WaitOutput("listening on"))
-				c := g.start(t, append(auto, "go-stream", "-front", "-q", "5", "-w", "100", "-c", p.dial, "-p", p.dialPort)...)
-				succeeds(t, c)
-				require.Regexp(t, f.path, c.Stderr())
+				server := p.fileserver("fileserver")
+				if f.server != nil {
+					server = f.server(p)
+				}
+				require.Regexp(t, f.path, g.fetchFile(t, p, g.serveFiles(t, h, p, 1<<20, server...)))
 			})
 		}
-	}
-}
-
-// An interface that goes down takes new dials off the device.
-func TestDeviceLinkDown(t *testing.T) {
-	g := theGuest(t)
-	for _, h := range hcas(t, g) {
-		t.Run(h.name, func(t *testing.T) {
-			if h.name == "siw" {
-				t.Skip("the interface of siw is the guest's own; the link of rxe is cut")
-			}
-			_ = agent.Client{}
-		})
 	}
 }

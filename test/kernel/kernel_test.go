@@ -92,6 +92,9 @@ func prepare() error {
 			return err
 		}
 	}
+	if err := buildFileservers(); err != nil {
+		return err
+	}
 	return compile(exec.Command("gcc", "-O2", "-Wall", "-Wextra", "-o", filepath.Join(bin, "c-stream"), "cstream/stream.c", "-lrdmacm", "-lpthread"), "c-stream")
 }
 
