@@ -29,7 +29,7 @@ func hcas(t *testing.T, g *guest) []hca {
 		unload: "rdma link delete siw0; rdma link delete siw1; rdma link delete siw2; rmmod siw",
 		load: `modprobe siw; rdma link add siw0 type siw netdev lo; rdma link add siw1 type siw netdev eth0
 			rdma link add siw2 type siw netdev veth0`,
-		plain: "plain TCP .reason: peer does not speak iwarp",
+		plain: "plain TCP .reason: handshake timed out", // it waits for the rest of the line
 	}
 	rxe := hca{
 		name: "rxe", addr: rxeAddr, device: "rxe0", netdev: "dummy0",

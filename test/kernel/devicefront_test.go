@@ -37,12 +37,15 @@ func buildFileservers() error {
 	return nil
 }
 
-const served = "/tmp/files/file"
+const served = "/tmp/www/files/file"
 
-// serveFiles starts a server of a folder with a file of random content, and returns the SHA-256 of that.
+// serveFiles starts a server of a folder with a file of random content, and returns the SHA-256 of that. Clients ask for that, too, so it lies
+// where a server that does not make it finds it.
 func (g *guest) serveFiles(t *testing.T, h hca, p pair, size int, server ...string) (sum string) {
 	t.Helper()
-	g.run(t, "sh", "-ec", fmt.Sprintf("mkdir -p /tmp/files; head -c %d /dev/urandom >%s", size, served))
+	g.run(t, "sh", "-ec", fmt.Sprintf(`mkdir -p /tmp/www/files /tmp/www/sha256
+		head -c %d /dev/urandom >%s
+		sha256sum %[2]s | cut -d" " -f1 | tr -d "\n" >/tmp/www/sha256/%[3]s`, size, served, filepath.Base(served)))
 	s := g.startFor(t, groupLimit, server...)
 	eventually(t, s, func() bool { return g.listens(t, p) })
 	return strings.Fields(g.run(t, "sha256sum", served))[0]
@@ -85,7 +88,7 @@ func TestDeviceFallback(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {
 		plain := func(p pair) []string {
-			return []string{"busybox", "httpd", "-f", "-p", p.listen + ":" + p.port, "-h", filepath.Dir(served)}
+			return []string{"busybox", "httpd", "-f", "-p", p.listen + ":" + p.port, "-h", "/tmp/www"}
 		}
 		none := "plain TCP .reason: no (rdma device|route through an rdma device)"
 		for _, f := range []struct {
