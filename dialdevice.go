@@ -71,6 +71,7 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 		}
 		return nil, err
 	}
+	setDeviceKeepAlive(c, a.KeepAlive, a.KeepAliveConfig)
 	return remember(c, info), nil
 }
 

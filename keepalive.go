@@ -5,9 +5,15 @@ import (
 	"time"
 )
 
+// keepAliver is a connection that can look after a silent peer.
+type keepAliver interface {
+	SetKeepAlive(bool) error
+	SetKeepAliveConfig(net.KeepAliveConfig) error
+}
+
 // setKeepAlive brings a connection made of a bare socket, which has package net's default, to what the
 // fields of a Dialer or ListenConfig ask for.
-func setKeepAlive(c *net.TCPConn, idle time.Duration, config net.KeepAliveConfig) {
+func setKeepAlive(c keepAliver, idle time.Duration, config net.KeepAliveConfig) {
 	switch {
 	case config.Enable:
 		_ = c.SetKeepAliveConfig(config)
@@ -16,4 +22,12 @@ func setKeepAlive(c *net.TCPConn, idle time.Duration, config net.KeepAliveConfig
 	case idle > 0:
 		_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: idle})
 	}
+}
+
+// setDeviceKeepAlive does the same to a connection through a device, which has no default of its own.
+func setDeviceKeepAlive(c keepAliver, idle time.Duration, config net.KeepAliveConfig) {
+	if idle == 0 && !config.Enable {
+		config.Enable = true
+	}
+	setKeepAlive(c, idle, config)
 }

@@ -162,6 +162,9 @@ func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.R
 		return false
 	}
 	l.counters.iwarp.Add(1)
+	if h.c == nil {
+		setDeviceKeepAlive(c, l.config.KeepAlive, l.config.KeepAliveConfig)
+	}
 	l.deliver(remember(c, info(c.Attributes().Device))) // or else it is closed
 	return true
 }
