@@ -66,6 +66,15 @@ func theGuest(t *testing.T) *guest {
 	return boot.vm
 }
 
+// reboot replaces a guest whose kernel has found a fault of its own.
+func reboot(t *testing.T) *guest {
+	t.Helper()
+	boot.vm.stop()
+	boot.vm, boot.err = bootGuest()
+	require.NoError(t, boot.err)
+	return boot.vm
+}
+
 func bootGuest() (*guest, error) {
 	ports, err := freePorts(1 + guestPorts)
 	if err != nil {

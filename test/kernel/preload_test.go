@@ -118,7 +118,9 @@ func TestPreload(t *testing.T) {
 			why := g.swap(t, p, append(preload, s.server(p)...), append(preload, s.client(p)...))
 			outcomeOf(t, cell{s.name + " preloaded (siw)", "control", "eth0", "both ends are C"}, s.name, why)
 		})
-		s.relayed(t, g, r)
+		if *fullFlag || faulty[s.name] == "" {
+			s.relayed(t, g, r)
+		}
 	}
 	socat := swaps[0]
 	t.Run("socat to us", func(t *testing.T) {

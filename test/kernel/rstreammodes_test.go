@@ -12,20 +12,21 @@ type mode struct {
 	name    string
 	args    []string
 	preload bool // it uses the kernel's sockets then, which librspreload.so makes rsockets
+	quick   bool
 	x       xfer // what is transferred
 }
 
 // modes are all that rstream knows, beside blocking and non-blocking calls. Left out are -T s without the library, which is plain TCP, and
 // the run without -S, -C and -I, as a million round trips take hours here.
 var modes = []mode{
-	{name: "async, blocking", args: words("-T a -T b")},
+	{name: "async, blocking", args: words("-T a -T b"), quick: true},
 	{name: "async, non-blocking", args: words("-T a")},
-	{name: "resolve", args: words("-T b -T r")},
+	{name: "resolve", args: words("-T b -T r"), quick: true},
 	{name: "resolve, async", args: words("-T a -T b -T r")},
 	{name: "keepalive", args: words("-T b -k 1"), x: xfer{size: 64, count: 50, iterations: 30}},
 	{name: "small buffers", args: words("-T b -B 2048")},
 	{name: "large buffers", args: words("-T n -B 1000000"), x: xfer{size: 1 << 20, count: 3, iterations: 1}},
-	{name: "sockets, preloaded", args: words("-T s -T b"), preload: true},
+	{name: "sockets, preloaded", args: words("-T s -T b"), preload: true, quick: true},
 	{name: "sockets, non-blocking, preloaded", args: words("-T s -T n"), preload: true},
 	{name: "fork, preloaded", args: words("-T f -T b"), preload: true},
 	{name: "gid", args: words("-f gid -T b")},
@@ -51,6 +52,9 @@ func (m mode) theirs(p pair, server bool) []string {
 func TestRstreamModes(t *testing.T) {
 	g := theGuest(t)
 	for _, m := range modes {
+		if !m.quick && !*fullFlag {
+			continue
+		}
 		t.Run(m.name, func(t *testing.T) {
 			t.Run("control", func(t *testing.T) {
 				tries := 1
