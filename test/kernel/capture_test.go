@@ -28,10 +28,12 @@ type session struct {
 const streamData = 40
 
 // decoded counts what the dissectors have read.
-var decoded struct {
-	captures, sessions, fpdus, good int
-	beyond                          int // segments that the dissector cannot take
-	gaps                            int // captures that are not complete, and therefore not decoded
+var decoded dissected
+
+type dissected struct {
+	Captures, Sessions, FPDUs, Good int
+	Beyond                          int // segments that the dissector cannot take
+	Gaps                            int // captures that are not complete, and therefore not decoded
 }
 
 // captured runs a test whose sessions the guest captures, and has Wireshark's dissectors decode them.
@@ -57,7 +59,7 @@ func (g *guest) captured(t *testing.T, r route, s session, test func(t *testing.
 	}
 	if !strings.Contains(p.Stderr(), "\n0 packets dropped by kernel") {
 		t.Logf("not decoded, as the capture has gaps: %s", lastLine(p.Stderr()))
-		decoded.gaps++
+		decoded.Gaps++
 		return
 	}
 	t.Run("decode", func(t *testing.T) { checkCapture(t, pcap, s) })
@@ -84,7 +86,7 @@ func checkCapture(t *testing.T, pcap string, s session) {
 	require.Empty(t, tshark(t, pcap, "-Y", faults+" && !("+itsOwn+")"))
 	if n := strings.Count(tshark(t, pcap, "-Y", faults+" && ("+itsOwn+")"), "\n"); n > 0 {
 		t.Logf("the dissector cannot take %d segments", n)
-		decoded.beyond += n
+		decoded.Beyond += n
 	}
 	text := tshark(t, pcap, "-V", "-O", "iwarp_mpa,iwarp_ddp_rdmap")
 	for _, what := range s.sees {
@@ -106,10 +108,10 @@ func checkCapture(t *testing.T, pcap string, s session) {
 		require.False(t, s.stream && length < streamData, "a request with %d bytes of private data", length)
 	}
 	t.Logf("%d sessions, %d FPDUs, %d good CRCs", len(requests), fpdus, good)
-	decoded.captures++
-	decoded.sessions += len(requests)
-	decoded.fpdus += fpdus
-	decoded.good += good
+	decoded.Captures++
+	decoded.Sessions += len(requests)
+	decoded.FPDUs += fpdus
+	decoded.Good += good
 }
 
 // captures is the section of the document on what was decoded.
@@ -117,7 +119,7 @@ func captures() string {
 	return fmt.Sprintf("%d captures of %d sessions with %d FPDUs, %d of them with a good CRC and none with a bad one; no frame is malformed, and each request "+
 		"for a stream carries private data. %d segments are more than the dissector can take: it gives up on a segment of more FPDUs than it has layers, and "+
 		"takes the request of a connection whose ports were used before for an FPDU of that. %d captures had gaps, and were not decoded.\n",
-		decoded.captures, decoded.sessions, decoded.fpdus, decoded.good, decoded.beyond, decoded.gaps)
+		decoded.Captures, decoded.Sessions, decoded.FPDUs, decoded.Good, decoded.Beyond, decoded.Gaps)
 }
 
 // tshark runs it on a capture. rpcordma claims some short Sends for itself, and then calls them malformed.

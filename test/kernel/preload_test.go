@@ -98,7 +98,7 @@ func outcomeOf(t *testing.T, c cell, program, why string) {
 		record(t, c)
 		return
 	}
-	if c.role == "control" {
+	if c.Role == "control" {
 		faulty[program] = why
 		fault(t, c, why)
 		return

@@ -17,16 +17,16 @@ import (
 
 // A cell names a row of the document of results. Tests of the same name share a row.
 type cell struct {
-	peer    string // program and what it runs on, such as "rstream (siw)"
-	role    string // of our end: client, server, or none for a control
-	route   string // where our end is and how it reaches the peer
-	options string // what the two ends do, such as "MPA 2, CRC by both"
+	Peer    string // program and what it runs on, such as "rstream (siw)"
+	Role    string // of our end: client, server, or none for a control
+	Route   string // where our end is and how it reaches the peer
+	Options string // what the two ends do, such as "MPA 2, CRC by both"
 }
 
 // A tally counts the ends of a cell's tests.
 type tally struct {
-	passed, failed int
-	faults         map[string]int // by reason
+	Passed, Failed int
+	Faults         map[string]int // by reason
 }
 
 var results struct {
@@ -42,7 +42,7 @@ func (c cell) tally(f func(*tally)) {
 		results.cells = make(map[cell]*tally)
 	}
 	if results.cells[c] == nil {
-		results.cells[c] = &tally{faults: make(map[string]int)}
+		results.cells[c] = &tally{Faults: make(map[string]int)}
 	}
 	f(results.cells[c])
 }
@@ -54,9 +54,9 @@ func record(t *testing.T, c cell) {
 		c.tally(func(n *tally) {
 			if t.Failed() {
 				t.Logf("the guest's kernel says: %s", kernelLog())
-				n.failed++
+				n.Failed++
 			} else if !t.Skipped() {
-				n.passed++
+				n.Passed++
 			}
 		})
 	})
@@ -67,7 +67,7 @@ func record(t *testing.T, c cell) {
 func fault(t *testing.T, c cell, reason string) {
 	t.Helper()
 	t.Logf("fault of the peer: %s", reason)
-	c.tally(func(n *tally) { n.faults[reason]++ })
+	c.tally(func(n *tally) { n.Faults[reason]++ })
 }
 
 // section has the document end with text under a title.
@@ -82,14 +82,14 @@ func section(title, text string) {
 
 func (n *tally) String() string {
 	var s []string
-	if n.passed > 0 {
-		s = append(s, fmt.Sprintf("%d passed", n.passed))
+	if n.Passed > 0 {
+		s = append(s, fmt.Sprintf("%d passed", n.Passed))
 	}
-	if n.failed > 0 {
-		s = append(s, fmt.Sprintf("**%d failed**", n.failed))
+	if n.Failed > 0 {
+		s = append(s, fmt.Sprintf("**%d failed**", n.Failed))
 	}
-	for _, why := range slices.Sorted(maps.Keys(n.faults)) {
-		s = append(s, fmt.Sprintf("%d: %s", n.faults[why], why))
+	for _, why := range slices.Sorted(maps.Keys(n.Faults)) {
+		s = append(s, fmt.Sprintf("%d: %s", n.Faults[why], why))
 	}
 	return strings.Join(s, "; ")
 }
@@ -115,14 +115,14 @@ func writeInterop(file string) error {
 	}
 	b.WriteString("\n\n| peer | our role | our end | options | result |\n|---|---|---|---|---|\n")
 	order := func(x, y cell) int {
-		return cmp.Or(cmp.Compare(x.peer, y.peer), cmp.Compare(x.role, y.role), cmp.Compare(x.route, y.route), cmp.Compare(x.options, y.options))
+		return cmp.Or(cmp.Compare(x.Peer, y.Peer), cmp.Compare(x.Role, y.Role), cmp.Compare(x.Route, y.Route), cmp.Compare(x.Options, y.Options))
 	}
 	passed, failed, faults := 0, 0, 0
 	for _, c := range slices.SortedFunc(maps.Keys(results.cells), order) {
 		n := results.cells[c]
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %v |\n", c.peer, c.role, c.route, c.options, n)
-		passed, failed = passed+n.passed, failed+n.failed
-		for _, k := range n.faults {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %v |\n", c.Peer, c.Role, c.Route, c.Options, n)
+		passed, failed = passed+n.Passed, failed+n.Failed
+		for _, k := range n.Faults {
 			faults += k
 		}
 	}
@@ -154,7 +154,7 @@ func kernelLog() string {
 
 func kernelRelease() string {
 	if boot.vm == nil {
-		return "none booted"
+		return cmp.Or(mergedRelease, "none booted")
 	}
 	return boot.vm.release
 }
