@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 )
 
@@ -28,7 +29,7 @@ func saveResults(file string) error {
 	results.Lock()
 	defer results.Unlock()
 	k := kept{Release: kernelRelease(), Sections: results.sections, Decoded: decoded}
-	for c, n := range results.cells {
+	for c, n := range allCells() {
 		k.Cells = append(k.Cells, cellResult{c, *n})
 	}
 	b, err := json.MarshalIndent(k, "", "\t")
@@ -38,7 +39,17 @@ func saveResults(file string) error {
 	return os.WriteFile(file, b, 0o644)
 }
 
-// mergeResults adds those of other runs, which count as parts of one.
+// allCells are those of this run, and of the others where this one has none. The caller holds the lock.
+func allCells() map[cell]*tally {
+	all := maps.Clone(results.merged)
+	if all == nil {
+		all = make(map[cell]*tally)
+	}
+	maps.Copy(all, results.cells)
+	return all
+}
+
+// mergeResults adds those of other runs, which count as parts of one. What was run again counts by its last result.
 func mergeResults(files []string) error {
 	for _, file := range files {
 		b, err := os.ReadFile(file)
@@ -51,13 +62,10 @@ func mergeResults(files []string) error {
 		}
 		mergedRelease = k.Release
 		for _, r := range k.Cells {
-			r.Cell.tally(func(n *tally) {
-				n.Passed += r.Tally.Passed
-				n.Failed += r.Tally.Failed
-				for why, times := range r.Tally.Faults {
-					n.Faults[why] += times
-				}
-			})
+			if results.merged == nil {
+				results.merged = make(map[cell]*tally)
+			}
+			results.merged[r.Cell] = &r.Tally
 		}
 		for title, text := range k.Sections {
 			section(title, text)

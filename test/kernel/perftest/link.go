@@ -64,7 +64,11 @@ func dial(ctx context.Context, t transport.Transport, addr netip.AddrPort, o *tr
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
-		if _, err := c.Connect(ctx, nil); err != nil {
+		// A network that takes the connection before it asks the peer refuses it late.
+		if _, err := c.Connect(ctx, nil); errors.Is(err, transport.ErrNotIWARP) && ctx.Err() == nil {
+			<-tick.C
+			continue
+		} else if err != nil {
 			return nil, err
 		}
 		context.AfterFunc(ctx, func() { _ = l.qp.Abort() })
@@ -144,6 +148,15 @@ func (l *link) await(op transport.Opcode) (transport.Completion, error) {
 			}
 		}
 	}
+}
+
+// farewell waits for the peer to end the connection, as it may fail if that ends before it has looked at its last completion.
+func (l *link) farewell() {
+	for deadline := time.Now().Add(2 * time.Second); l.qp.Err() == nil && time.Now().Before(deadline); {
+		_ = l.qp.Wait(deadline)
+		l.qp.Poll(make([]transport.Completion, 16))
+	}
+	_ = l.qp.Close()
 }
 
 // cause returns why the connection is over, if it is, else err.

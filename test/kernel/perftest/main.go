@@ -62,7 +62,7 @@ func (c *config) run(ctx context.Context, test *test) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("first connection: %w", err)
 	}
-	defer control.qp.Close()
+	defer control.farewell()
 	s := &session{config: c, control: control}
 	if err := s.opening(); err != nil {
 		return "", fmt.Errorf("opening: %w", err)
@@ -70,7 +70,7 @@ func (c *config) run(ctx context.Context, test *test) (string, error) {
 	if s.data, err = connect(c.size, test.access); err != nil {
 		return "", fmt.Errorf("second connection: %w", err)
 	}
-	defer s.data.qp.Close()
+	defer s.data.farewell()
 	// One step behind the connection, and as many as the test has before it begins.
 	for range 1 + test.steps {
 		if err := s.step(); err != nil {
