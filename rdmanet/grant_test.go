@@ -37,7 +37,7 @@ func TestPlainPeerIsToldOnlyWhatItNeeds(t *testing.T) {
 		before, size, last int // messages until shortly before the grant, their size, that of the last
 	}{
 		"space":   {before: 4, size: 1000, last: 96},
-		"credits": {before: 55, size: 1, last: 1}, // 8 of 64 stay in reserve
+		"credits": {before: 63, size: 1, last: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := receiving(t, false)
@@ -51,4 +51,33 @@ func TestPlainPeerIsToldOnlyWhatItNeeds(t *testing.T) {
 			require.True(t, c.grantDue(2), "an extended peer awaits our close")
 		})
 	}
+}
+
+// A plain peer of ours leaves some credits unused. It is told of more when it has been silent for a while, and from then on at once.
+func TestPlainPeerOfOursKeepsCredits(t *testing.T) {
+	const window, kept = 64, 8
+	c := receiving(t, false)
+	arrive(t, c, window-kept, 1)
+	require.True(t, c.in.mayKeep())
+	require.False(t, c.grantDue(2), "an rsocket may be about to close")
+	c.in.keeps = true
+	require.True(t, c.grantDue(2))
+	c.in.grant()
+	arrive(t, c, window-kept-1, 1)
+	require.False(t, c.grantDue(2))
+	arrive(t, c, 1, 1)
+	require.True(t, c.grantDue(2))
+
+	// One that has used them once is none, however large the window has become.
+	c = receiving(t, false)
+	c.in.window = 6 * window
+	arrive(t, c, window-kept+1, 1)
+	require.False(t, c.in.mayKeep())
+	require.False(t, c.grantDue(2))
+	arrive(t, c, kept-1, 1)
+	require.True(t, c.grantDue(2))
+	c.in.grant()
+	arrive(t, c, 6*window-kept, 1)
+	require.False(t, c.in.mayKeep())
+	require.False(t, c.grantDue(2))
 }

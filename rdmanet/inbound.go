@@ -5,6 +5,9 @@ type inbound struct {
 	arrived uint64 // messages that need a credit, in all
 	limit   uint64 // how many the peer was told that it may send in all
 	window  uint64 // how many it may have under way
+	kept    uint64 // how many of them a plain peer that is one of ours leaves unused; 0 once the peer has turned out to be none
+	keeps   bool   // it has turned out to be one
+	asked   bool   // whether it is one will show soon
 
 	ring    sge    // length is the whole ring's
 	granted uint64 // bytes of stream that the peer was given space for
@@ -17,6 +20,7 @@ type inbound struct {
 // start sets what was told when the connection was made: window messages and the first half of the ring, or all of it.
 func (i *inbound) start(ring sge, window uint64, entries uint32, wholeRing bool) {
 	i.ring, i.window, i.limit, i.entries = ring, window, window, entries
+	i.kept = uint64(reserve(uint16(window))) // of what the peer is told first, however much it is told later
 	i.granted, i.index = uint64(ring.length)/2, 1
 	if wholeRing {
 		i.granted, i.index = uint64(ring.length), 0
@@ -42,8 +46,19 @@ func (i *inbound) message() error {
 		return &protocolError{"more messages than were allowed"}
 	}
 	i.arrived++
+	if i.left() < i.kept {
+		i.kept = 0
+	}
 	return nil
 }
+
+// exhausted reports whether the peer has no message left that it would send.
+func (i *inbound) exhausted() bool {
+	return i.left() == 0 || i.keeps && i.left() <= i.kept
+}
+
+// mayKeep reports whether the peer has as many messages left as one of ours leaves unused: it waits, or is about to use them.
+func (i *inbound) mayKeep() bool { return !i.keeps && i.kept > 0 && i.left() == i.kept }
 
 // A grant is what the peer is told at one time.
 type grant struct {

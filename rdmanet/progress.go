@@ -206,6 +206,10 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 		c.fail(o.err)
 	}
 	o.disconnected = c.peerDisconnected
+	if !c.extended && !c.immediate && !c.in.asked && c.in.mayKeep() {
+		c.in.asked = true
+		time.AfterFunc(keepTime, c.seeWhetherKept)
+	}
 	o.small = c.in.creditsDue(2)
 	o.due = c.grantDue(2) || c.confirm != 0
 	c.mu.Unlock()
@@ -217,6 +221,22 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 		}
 	}
 	return o
+}
+
+// keepTime is how long a plain peer is silent that is one of ours and waits for credits although it has some left. An rsocket uses
+// all that it has; it may have closed by then, and must not be told of credits before all that it has sent is here.
+const keepTime = 50 * time.Millisecond
+
+// seeWhetherKept gives credits to a peer that has not used those which one of ours leaves unused.
+func (c *Conn) seeWhetherKept() {
+	c.mu.Lock()
+	c.in.asked = false
+	kept := c.in.mayKeep()
+	c.in.keeps = kept
+	c.mu.Unlock()
+	if kept {
+		c.give()
+	}
 }
 
 func isReceive(w *transport.Completion) bool {

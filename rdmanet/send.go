@@ -99,7 +99,7 @@ func (c *Conn) grantDue(part uint64) bool {
 // still on its way to us. So a plain rsocket is told of space and credits only when it cannot go on without. The first
 // time it is told at once: it may wait for that.
 func (c *Conn) peerMayBeGone() bool {
-	return !c.extended && !c.immediate && c.in.arrived > 0 && !c.ring.full() && c.in.left() > uint64(reserve(uint16(c.in.window)))
+	return !c.extended && !c.immediate && c.in.arrived > 0 && !c.ring.full() && !c.in.exhausted()
 }
 
 // addGrant adds what tells the peer of space and credits. The caller holds sendMu and mu.

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +17,27 @@ import (
 
 const sigint = 2
 
-// captured runs a test whose sessions the guest captures, and has Wireshark's dissectors decode them. crc is whether all FPDUs should carry CRCs.
-func (g *guest) captured(t *testing.T, r route, crc bool, test func(t *testing.T)) {
+// What a session should be like on the wire.
+type session struct {
+	crc    bool     // all FPDUs carry CRCs
+	stream bool     // each request carries what an rsocket needs, which a listening one does not survive without
+	sees   []string // operations that occur
+}
+
+// streamData is the least private data of the request for a stream.
+const streamData = 40
+
+// decoded counts what the dissectors have read.
+var decoded dissected
+
+type dissected struct {
+	Captures, Sessions, FPDUs, Good int
+	Beyond                          int // segments that the dissector cannot take
+	Gaps                            int // captures that are not complete, and therefore not decoded
+}
+
+// captured runs a test whose sessions the guest captures, and has Wireshark's dissectors decode them.
+func (g *guest) captured(t *testing.T, r route, s session, test func(t *testing.T)) {
 	t.Helper()
 	const file = "/tmp/session.pcap"
 	p := g.startFor(t, groupLimit, "tcpdump", "-i", r.dev, "-n", "-Z", "root", "--immediate-mode", "-B", "65536", "-s", "0", "-w", file,
@@ -39,9 +59,10 @@ func (g *guest) captured(t *testing.T, r route, crc bool, test func(t *testing.T
 	}
 	if !strings.Contains(p.Stderr(), "\n0 packets dropped by kernel") {
 		t.Logf("not decoded, as the capture has gaps: %s", lastLine(p.Stderr()))
+		decoded.Gaps++
 		return
 	}
-	t.Run("decode", func(t *testing.T) { checkCapture(t, pcap, crc, nil) })
+	t.Run("decode", func(t *testing.T) { checkCapture(t, pcap, s) })
 }
 
 // fetch returns a file of the guest.
@@ -57,7 +78,7 @@ func (g *guest) fetch(t *testing.T, file string) []byte {
 	return []byte(p.Stdout())
 }
 
-func checkCapture(t *testing.T, pcap string, crc bool, sees []string) {
+func checkCapture(t *testing.T, pcap string, s session) {
 	// The dissector gives up on a segment of more FPDUs than it has layers, and takes the request of a connection whose ports were used
 	// before for an FPDU of that.
 	const itsOwn = `_ws.expert.message contains "saved_layers_len" || tcp.payload[0:8] == 4d:50:41:20:49:44:20:52`
@@ -65,9 +86,10 @@ func checkCapture(t *testing.T, pcap string, crc bool, sees []string) {
 	require.Empty(t, tshark(t, pcap, "-Y", faults+" && !("+itsOwn+")"))
 	if n := strings.Count(tshark(t, pcap, "-Y", faults+" && ("+itsOwn+")"), "\n"); n > 0 {
 		t.Logf("the dissector cannot take %d segments", n)
+		decoded.Beyond += n
 	}
 	text := tshark(t, pcap, "-V", "-O", "iwarp_mpa,iwarp_ddp_rdmap")
-	for _, what := range sees {
+	for _, what := range s.sees {
 		require.Regexp(t, `= OpCode: `+what+` \(`, text)
 	}
 	fpdus := strings.Count(text, "ULPDU length: ")
@@ -75,11 +97,29 @@ func checkCapture(t *testing.T, pcap string, crc bool, sees []string) {
 	good := strings.Count(text, " (Good CRC32)")
 	require.Zero(t, strings.Count(text, "(Bad CRC32"), "FPDUs with a bad CRC")
 	want := 0
-	if crc {
+	if s.crc {
 		want = fpdus
 	}
 	require.Equal(t, want, good, "good CRCs of %d FPDUs", fpdus)
-	t.Logf("%d sessions, %d FPDUs, %d good CRCs", strings.Count(text, "Request frame header"), fpdus, good)
+	requests := strings.Fields(tshark(t, pcap, "-Y", "iwarp_mpa.req", "-T", "fields", "-e", "iwarp_mpa.pdlength"))
+	for _, n := range requests {
+		length, err := strconv.Atoi(n)
+		require.NoError(t, err)
+		require.False(t, s.stream && length < streamData, "a request with %d bytes of private data", length)
+	}
+	t.Logf("%d sessions, %d FPDUs, %d good CRCs", len(requests), fpdus, good)
+	decoded.Captures++
+	decoded.Sessions += len(requests)
+	decoded.FPDUs += fpdus
+	decoded.Good += good
+}
+
+// captures is the section of the document on what was decoded.
+func captures() string {
+	return fmt.Sprintf("%d captures of %d sessions with %d FPDUs, %d of them with a good CRC and none with a bad one; no frame is malformed, and each request "+
+		"for a stream carries private data. %d segments are more than the dissector can take: it gives up on a segment of more FPDUs than it has layers, and "+
+		"takes the request of a connection whose ports were used before for an FPDU of that. %d captures had gaps, and were not decoded.\n",
+		decoded.Captures, decoded.Sessions, decoded.FPDUs, decoded.Good, decoded.Beyond, decoded.Gaps)
 }
 
 // tshark runs it on a capture. rpcordma claims some short Sends for itself, and then calls them malformed.

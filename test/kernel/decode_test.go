@@ -50,7 +50,7 @@ func TestDecode(t *testing.T) {
 			host.run(t, append(c.client, where...)...)
 			succeeds(t, server)
 			stop()
-			checkCapture(t, pcap, c.crc, c.sees)
+			checkCapture(t, pcap, session{crc: c.crc, sees: c.sees})
 		})
 	}
 }

@@ -32,6 +32,9 @@ var corpora = []corpus{
 	{folder: "internal/rdmap/testdata/fuzz/FuzzTerminate", fpdus: true},
 }
 
+// kernelBug is what a kernel says that has found a fault of its own.
+var kernelBug = regexp.MustCompile(`kernel BUG at .*|Oops: .*|BUG: .*`)
+
 var outcome = regexp.MustCompile(`(?m)^[^:\n]+: (.*)$`)
 
 // Our fuzz corpora as the input of a listener on siw, and of its connections: it goes on listening, and the kernel is well.
@@ -46,7 +49,8 @@ func TestFuzzReplay(t *testing.T) {
 			continue
 		}
 		t.Run(c.folder, func(t *testing.T) {
-			record(t, cell{"rping -P (siw)", "client", "host", "corpus " + c.folder})
+			this := cell{"rping -P (siw)", "client", "host", "corpus " + c.folder}
+			record(t, this)
 			p := g.newPair(t, false, route{ours: host, addr: guestAddr, own: hostAddr})
 			before := g.rdmaResources(t)
 			s := g.startFor(t, groupLimit, append([]string{"rping", "-P"}, rpingArgs(p, true, 64)...)...)
@@ -66,6 +70,11 @@ func TestFuzzReplay(t *testing.T) {
 				said = append(said, fmt.Sprintf("%d: %s", counts[o], o))
 			}
 			fmt.Fprintf(&table, "| %s | %s |\n", c.folder, strings.Join(said, "; "))
+			if bug := kernelBug.FindString(kernelLog()); bug != "" {
+				fault(t, this, bug)
+				g = reboot(t)
+				t.Skip("the kernel has found a bug of its own")
+			}
 			// It serves as before, and with its end all is free. Of two requests that come at once rping may forget one.
 			g.run(t, "sh", "-c", `for i in 1 2 3; do timeout 5 "$@" && exit 0; done; exit 1`, "sh",
 				"rping", "-c", "-a", p.listen, "-p", p.port, "-C", "5", "-V")

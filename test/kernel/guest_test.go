@@ -61,9 +61,28 @@ var boot struct {
 func theGuest(t *testing.T) *guest {
 	t.Helper()
 	needs(t)
-	boot.once.Do(func() { boot.vm, boot.err = bootGuest() })
+	boot.once.Do(func() { boot.vm, boot.err = bootSurely() })
 	require.NoError(t, boot.err)
 	return boot.vm
+}
+
+// reboot replaces a guest whose kernel has found a fault of its own.
+func reboot(t *testing.T) *guest {
+	t.Helper()
+	boot.vm.stop()
+	boot.vm, boot.err = bootSurely()
+	require.NoError(t, boot.err)
+	return boot.vm
+}
+
+// bootSurely tries again where another process has taken one of the ports that were free.
+func bootSurely() (g *guest, err error) {
+	for range 3 {
+		if g, err = bootGuest(); err == nil {
+			break
+		}
+	}
+	return g, err
 }
 
 func bootGuest() (*guest, error) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -16,6 +17,8 @@ var (
 	consoleFlag = flag.Bool("console", false, "show the guest's console")
 	fullFlag    = flag.Bool("full", false, "run all, and not only a part that covers each option once")
 	interopFlag = flag.String("interop", "", "`file` for the table of results")
+	saveFlag    = flag.String("save", "", "`file` to keep the results in, for a later run with -merge")
+	mergeFlag   = flag.String("merge", "", "`files` of results of other runs, separated by commas, that go into the table too")
 	pcapFlag    = flag.String("pcap", "", "`file` for a capture of what goes between the guest and the host")
 )
 
@@ -43,7 +46,19 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer stopGuest()
+	if *mergeFlag != "" {
+		if err := mergeResults(strings.Split(*mergeFlag, ",")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	status := m.Run()
+	if *saveFlag != "" {
+		if err := saveResults(*saveFlag); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	if *interopFlag != "" {
 		if err := writeInterop(*interopFlag); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -66,6 +81,10 @@ var goPrograms = []program{
 	{"go-rstream", "../..", "./test/kernel/rstream", false},
 	{"go-stream", "../..", "./test/kernel/stream", false},
 	{"go-riostream", "../..", "./test/kernel/riostream", false},
+	{"go-rcopy", "../..", "./test/kernel/rcopy", false},
+	{"go-perftest", "../..", "./test/kernel/perftest", false},
+	{"go-relay", "../..", "./test/kernel/relay", false},
+	{"go-provoke", "../..", "./test/kernel/provoke", false},
 	{"go-httpd", "../..", "./test/kernel/httpd", false},
 	{"badpeer", "../..", "./transport/soft/internal/badpeer", false},
 	{"go-rping", "../../examples", "./rping", false},

@@ -33,8 +33,8 @@ var swaps = []swap{
 		},
 		func(p pair) []string { return words("socat -u OPEN:%s TCP:%s:%s", file, p.dial, p.dialPort) }},
 	{"NetPIPE",
-		func(p pair) []string { return words("NPtcp -n 10 -u 500 -P %s", p.port) },
-		func(p pair) []string { return words("NPtcp -n 10 -h %s -u 500 -P %s -o /tmp/np", p.dial, p.dialPort) }},
+		func(p pair) []string { return words("NPtcp -n 5 -u 64 -P %s", p.port) },
+		func(p pair) []string { return words("NPtcp -n 5 -h %s -u 64 -P %s -o /tmp/np", p.dial, p.dialPort) }},
 	{"iperf3",
 		func(p pair) []string { return words("iperf3 -s -1 -B %s -p %s", p.listen, p.port) },
 		func(p pair) []string { return words("iperf3 -c %s -p %s -n 1M", p.dial, p.dialPort) }},
@@ -43,8 +43,14 @@ var swaps = []swap{
 		func(p pair) []string { return words("nuttcp -P %s -n 1m %s", p.dialPort, p.dial) }},
 }
 
-// swap runs both programs and returns why they do not work, if they do not.
+// swap runs both programs in the guest and returns why they do not work, if they do not.
 func (g *guest) swap(t *testing.T, p pair, server, client []string) (fault string) {
+	t.Helper()
+	return g.meet(t, p, server, &g.place, client)
+}
+
+// meet is swap with a place for the client.
+func (g *guest) meet(t *testing.T, p pair, server []string, at *place, client []string) (fault string) {
 	t.Helper()
 	s := g.start(t, server...)
 	limit := time.Now().Add(3 * time.Second)
@@ -54,14 +60,17 @@ func (g *guest) swap(t *testing.T, p pair, server, client []string) (fault strin
 			return "the server does not listen"
 		}
 	}
-	if why := failure(g.start(t, client...)); why != "" {
+	c := at.start(t, client...)
+	if why := failure(c); why != "" {
 		s.Kill()
-		return "the client " + why
+		fault = "the client " + why
+	} else if why := failure(s); why != "" {
+		fault = "the server " + why
 	}
-	if why := failure(s); why != "" {
-		return "the server " + why
+	if fault != "" {
+		t.Logf("%s\nserver: %s%s\nclient: %s%s", fault, s.Stdout(), s.Stderr(), c.Stdout(), c.Stderr())
 	}
-	return ""
+	return fault
 }
 
 // failure waits for the end of a program, and tells what is wrong with it.
@@ -89,7 +98,7 @@ func outcomeOf(t *testing.T, c cell, program, why string) {
 		record(t, c)
 		return
 	}
-	if c.role == "control" {
+	if c.Role == "control" {
 		faulty[program] = why
 		fault(t, c, why)
 		return
@@ -102,12 +111,16 @@ func outcomeOf(t *testing.T, c cell, program, why string) {
 func TestPreload(t *testing.T) {
 	g := theGuest(t)
 	g.streamFile(t)
+	r := g.veths(t)
 	for _, s := range swaps {
 		t.Run("control/"+s.name, func(t *testing.T) {
 			p := g.inGuest(t, false)
 			why := g.swap(t, p, append(preload, s.server(p)...), append(preload, s.client(p)...))
 			outcomeOf(t, cell{s.name + " preloaded (siw)", "control", "eth0", "both ends are C"}, s.name, why)
 		})
+		if *fullFlag || faulty[s.name] == "" {
+			s.relayed(t, g, r)
+		}
 	}
 	socat := swaps[0]
 	t.Run("socat to us", func(t *testing.T) {
@@ -155,20 +168,27 @@ func TestPreloadCurl(t *testing.T) {
 		server := g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD="+s.policy, "go-httpd", "-l", p.listen+":"+p.port)
 		require.NoError(t, server.WaitOutput("listening on"))
 		url := "http://" + p.dial + ":" + p.dialPort
-		for _, c := range []struct {
-			name string
-			args []string
-			want string
-		}{
-			{"get 100 bytes", words("curl -sS -o /tmp/got -w %%{size_download} %s/100", url), "100"},
-			{"get 1 MB", words("curl -sS -o /tmp/got -w %%{size_download} %s/1000000", url), "1000000"},
-			{"post a file", words("curl -sS --data-binary @%s -H Expect: %s/", file, url), fmt.Sprintf("%d %s\n", streamBytes, sum)},
-			{"two requests on one connection", words("curl -sS -o /tmp/got -o /tmp/got2 -w %%{num_connects} %s/10 %s/2000", url, url), "10"},
-		} {
-			t.Run(s.name+"/"+c.name, func(t *testing.T) {
-				record(t, cell{"curl (" + s.name + ")", "server", "eth0", c.name})
-				require.Equal(t, c.want, g.run(t, append(append([]string{}, s.prefix...), c.args...)...))
-			})
+		requests := func(t *testing.T) {
+			for _, c := range []struct {
+				name string
+				args []string
+				want string
+			}{
+				{"get 100 bytes", words("curl -sS -o /tmp/got -w %%{size_download} %s/100", url), "100"},
+				{"get 1 MB", words("curl -sS -o /tmp/got -w %%{size_download} %s/1000000", url), "1000000"},
+				{"post a file", words("curl -sS --data-binary @%s -H Expect: %s/", file, url), fmt.Sprintf("%d %s\n", streamBytes, sum)},
+				{"two requests on one connection", words("curl -sS -o /tmp/got -o /tmp/got2 -w %%{num_connects} %s/10 %s/2000", url, url), "10"},
+			} {
+				t.Run(s.name+"/"+c.name, func(t *testing.T) {
+					record(t, cell{"curl (" + s.name + ")", "server", "eth0", c.name})
+					require.Equal(t, c.want, g.run(t, append(append([]string{}, s.prefix...), c.args...)...))
+				})
+			}
+		}
+		if s.prefix[0] == preload[0] {
+			g.captured(t, route{dev: "lo"}, session{crc: true, stream: true}, requests)
+		} else {
+			requests(t)
 		}
 	}
 }

@@ -68,18 +68,24 @@ func TestRatio(t *testing.T) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "The median of %d rounds as a ratio to plain TCP between two C programs, which is measured twice in each round; less is faster. Both ends are in the guest, "+
-		"on 10.0.2.15, without CRC, with congestion control %s. The guest is emulated, so only the ratios say something.\n\n| |", rounds, strings.TrimSpace(g.run(t, "cat", "/proc/sys/net/ipv4/tcp_congestion_control")))
-	for _, m := range measures {
-		fmt.Fprintf(&b, " %s |", m.name)
-	}
-	b.WriteString("\n|---|" + strings.Repeat("---|", len(measures)) + "\n")
-	for _, w := range ways {
-		fmt.Fprintf(&b, "| %s |", w.name)
+		"on 10.0.2.15, without CRC, with congestion control %s. The guest is emulated, so only the ratios say something.\n", rounds, strings.TrimSpace(g.run(t, "cat", "/proc/sys/net/ipv4/tcp_congestion_control")))
+	table := func(of []way, to way) {
+		b.WriteString("\n| |")
 		for _, m := range measures {
-			fmt.Fprintf(&b, " %.2f |", median(sums[w.name][m.name])/median(sums[ways[0].name][m.name]))
+			fmt.Fprintf(&b, " %s |", m.name)
 		}
-		b.WriteString("\n")
+		b.WriteString("\n|---|" + strings.Repeat("---|", len(measures)) + "\n")
+		for _, w := range of {
+			fmt.Fprintf(&b, "| %s |", w.name)
+			for _, m := range measures {
+				fmt.Fprintf(&b, " %.2f |", median(sums[w.name][m.name])/median(sums[to.name][m.name]))
+			}
+			b.WriteString("\n")
+		}
 	}
+	table(ways, ways[0])
+	b.WriteString("\nThe same as a ratio to rsockets between two C programs:\n")
+	table(ways[4:6], ways[3])
 	t.Log("\n" + b.String())
 	section("Speed", b.String())
 }

@@ -10,52 +10,74 @@ import (
 )
 
 // direct is what riostream does: transfers into memory that the other end exposes.
-type direct struct{ size, count, iterations int }
+type direct struct {
+	size, count, iterations int
+	mode                    []string // its -T
+}
 
-var directs = []direct{{64, 50, 2}, {1000, 100, 1}, {4096, 100, 1}, {65536, 20, 1}, {1 << 20, 5, 1}}
+// Both ends compare what has been placed where -T v is among the options.
+var directs = []direct{
+	{64, 50, 2, words("-T b -T v")}, {1000, 100, 1, words("-T b")}, {1000, 100, 2, words("-T n -T v")}, {4096, 100, 2, words("-T a -T b -T v")},
+	{65536, 20, 1, words("-T b -T v")}, {1 << 20, 5, 1, words("-T b -T v")}, {4 << 20, 2, 1, words("-T b -T v")},
+}
+
+func (d direct) String() string { return fmt.Sprintf("%dx%dx%d", d.size, d.count, d.iterations) }
 
 func (d direct) common() []string {
 	return []string{"-S", strconv.Itoa(d.size), "-C", strconv.Itoa(d.count), "-I", strconv.Itoa(d.iterations)}
 }
 
-func (d direct) theirs(p pair, server bool) []string {
-	where := []string{"-s", p.dial, "-p", p.dialPort}
+func (d direct) where(p pair, server bool) []string {
 	if server {
-		where = []string{"-b", p.listen, "-p", p.port}
+		return []string{"-b", p.listen, "-p", p.port}
 	}
-	return slices.Concat([]string{"riostream", "-T", "b"}, d.common(), where)
+	return []string{"-s", p.dial, "-p", p.dialPort}
 }
 
-func (d direct) ours(p pair, server bool) []string {
-	return append([]string{"go-riostream"}, d.theirs(p, server)[3:]...)
+func (d direct) theirs(p pair, server bool) []string {
+	return slices.Concat([]string{"riostream"}, d.mode, d.common(), d.where(p, server))
+}
+
+func (d direct) ours(p pair, server bool, o mpaOptions) []string {
+	verify := fmt.Sprintf("-verify=%t", slices.Contains(d.mode, "v"))
+	return slices.Concat([]string{"go-riostream", verify}, o.flags()[:1], d.common(), d.where(p, server))
 }
 
 // librdmacm's riostream on siw and memory that a Conn of ours exposes, and writes into.
 func TestRiostream(t *testing.T) {
 	g := theGuest(t)
 	for _, d := range directs {
-		name := fmt.Sprintf("%dx%dx%d", d.size, d.count, d.iterations)
-		t.Run("control/"+name, func(t *testing.T) {
+		t.Run("control/"+d.String(), func(t *testing.T) {
 			record(t, cell{"riostream (siw)", "control", "eth0", "direct placement"})
 			p := g.inGuest(t, false)
 			g.control(t, p, func(server bool) []string { return d.theirs(p, server) })
 		})
-		for _, goServes := range []bool{false, true} {
-			for _, r := range routes(t, g) {
-				if r.name != "veth" && (r.name != "lo" || !*fullFlag) {
-					continue
-				}
-				t.Run(fmt.Sprintf("go=%s/%s/%s", roleName(goServes), r.name, name), func(t *testing.T) {
-					record(t, cell{"riostream (siw)", roleName(goServes), r.name, "direct placement"})
-					p := g.newPair(t, goServes, r)
-					goEnd, cEnd := g.roles(t, p,
-						func(server bool) []string { return d.ours(p, server) },
-						func(server bool) []string { return d.theirs(p, server) })
-					succeeds(t, goEnd)
-					succeeds(t, cEnd)
-					g.noTerminate(t)
-				})
-			}
-		}
 	}
+	pairs(t, func(t *testing.T, g *guest, goServes bool, r route) {
+		if r.name != "veth" && !*fullFlag {
+			t.Skip("only with -full")
+		}
+		for _, crc := range []bool{false, true} {
+			if crc && r.name == "host" || !crc && !*fullFlag {
+				continue
+			}
+			o := mpaOptions{rev: 2, ourCRC: crc}
+			t.Run(o.name(), func(t *testing.T) {
+				g.captured(t, r, session{crc: crc, stream: true}, func(t *testing.T) {
+					for _, d := range directs {
+						t.Run(d.String(), func(t *testing.T) {
+							record(t, cell{"riostream (siw)", roleName(goServes), r.name, "direct placement, " + o.String()})
+							p := g.newPair(t, goServes, r)
+							goEnd, cEnd := g.roles(t, p,
+								func(server bool) []string { return d.ours(p, server, o) },
+								func(server bool) []string { return d.theirs(p, server) })
+							succeeds(t, goEnd)
+							succeeds(t, cEnd)
+							g.noTerminate(t)
+						})
+					}
+				})
+			})
+		}
+	})
 }

@@ -5,6 +5,7 @@ package kernel
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,6 +54,8 @@ func routes(t *testing.T, g *guest) []route {
 		{"lo-v6", &g.place, loAddr6, loAddr6, "lo"},
 	}
 }
+
+func (r route) v6() bool { return strings.Contains(r.addr, ":") }
 
 // A pair tells who runs where, and by which addresses one end finds the other. The C program always runs in the guest.
 type pair struct {

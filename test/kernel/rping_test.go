@@ -25,10 +25,13 @@ func TestRping(t *testing.T) {
 			t.Run(o.name(), func(t *testing.T) {
 				o.set(t, g)
 				sizes := []int{26, 64, 1000, 65535}
-				if !*fullFlag && r.name != "veth" {
-					sizes = []int{1000, 65535}
+				switch {
+				case r.name == "host":
+					sizes = sizes[2:]
+				case r.name != "veth":
+					sizes = sizes[3:]
 				}
-				g.captured(t, r, o.crc(goServes), func(t *testing.T) {
+				g.captured(t, r, session{crc: o.crc(goServes)}, func(t *testing.T) {
 					for _, size := range sizes {
 						t.Run(strconv.Itoa(size), func(t *testing.T) {
 							c := cell{"rping (siw)", roleName(goServes), r.name, o.String()}

@@ -9,29 +9,43 @@ import (
 // nudges are the waits between the Writes of nothing that an initiator sends to a responder that it has heard nothing
 // from. Linux's siw sends its MPA reply before it takes over the events of its socket. An FPDU that arrives in
 // between lies there unseen until another one follows, which may be never where the peer's turn is next.
+//
+// A responder that speaks has taken over, so what is sent from then on is seen. But what was sent before may lie there still, so one that falls
+// silent is sent one more.
 var nudges = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
 // startNudges begins with the first wait.
-func (q *QueuePair) startNudges() { q.nudgeAfter(nudges[:]) }
+func (q *QueuePair) startNudges() { q.nudgeAfter(nudges[:], q.arrived.Load()) }
 
-func (q *QueuePair) nudgeAfter(waits []time.Duration) {
+func (q *QueuePair) nudgeAfter(waits []time.Duration, before uint32) {
 	time.AfterFunc(waits[0], func() {
-		if q.nudge() && len(waits) > 1 {
-			q.nudgeAfter(waits[1:])
+		now := q.arrived.Load()
+		if !q.nudge(now == before) {
+			return
+		}
+		if now == before {
+			waits = waits[1:]
+		}
+		if len(waits) > 0 {
+			q.nudgeAfter(waits, now)
 		}
 	})
 }
 
-// nudge sends a Write of nothing, which no responder takes notice of, and reports whether it may take another one.
-func (q *QueuePair) nudge() bool {
+// nudge sends a Write of nothing, which no responder takes notice of, and reports whether it may take another one. Silent tells that the
+// responder has said nothing since the last time.
+func (q *QueuePair) nudge(silent bool) bool {
 	if q.State() != transport.StateRTS {
 		return false
 	}
 	t := &q.tx
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.heard || t.err != nil || t.closing {
+	if t.err != nil || t.closing || t.heard && !t.unseen {
 		return false
+	}
+	if t.heard && !silent {
+		return true
 	}
 	if t.out.empty() && len(t.control) == 0 && !t.midSend {
 		t.out.begin(smallBuf)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
@@ -25,4 +26,19 @@ func TestNoNudgeForPeerThatSpeaks(t *testing.T) {
 	// The peer's Write is seen by whoever waits.
 	require.ErrorIs(t, q.Wait(time.Now().Add(700*time.Millisecond)), os.ErrDeadlineExceeded)
 	p.silent(time.Millisecond)
+}
+
+// What was sent before the responder spoke may not have been seen, whatever it says then: it is sent one more once it is silent.
+func TestNudgeBehindWhatWasSentEarly(t *testing.T) {
+	q, p, _ := role{}.initiator(t)
+	_, err := q.PostSend([]transport.SendWR{{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("x")}})
+	require.NoError(t, err)
+	for s := p.next(); s.Op != rdmap.OpSend; s = p.next() { // a nudge may have come before
+		require.Empty(t, s.Payload)
+	}
+	p.write(rtrWrite())
+	require.ErrorIs(t, q.Wait(time.Now().Add(700*time.Millisecond)), os.ErrDeadlineExceeded)
+	s := p.next()
+	require.Equal(t, rdmap.OpWrite, s.Op)
+	require.Empty(t, s.Payload)
 }

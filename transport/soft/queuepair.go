@@ -34,9 +34,10 @@ type QueuePair struct {
 	waiting, draining condition // of Wait and of Drain
 
 	// Summaries of what mu guards, for those who look often. They change with it held.
-	healthy    atomic.Bool  // in StateRTS
-	news       atomic.Bool  // cq is not empty
-	followers  atomic.Int32 // calls that wait for wake
+	healthy    atomic.Bool   // in StateRTS
+	news       atomic.Bool   // cq is not empty
+	followers  atomic.Int32  // calls that wait for wake
+	arrived    atomic.Uint32 // FPDUs
 	background background
 
 	mu        sync.Mutex

@@ -197,6 +197,7 @@ func (q *QueuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 		}
 		return e, ulpdu
 	}
+	q.arrived.Add(1)
 	first := !rx.first
 	if first {
 		rx.first = true

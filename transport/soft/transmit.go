@@ -37,6 +37,7 @@ type transmitter struct {
 	gateOpen         bool // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
 	awaiting         bool // a goroutine reads to see what the requests that cannot be sent yet wait for
 	heard            bool // an FPDU of the peer has arrived
+	unseen           bool // the last FPDU was composed before that
 	blocked          bool // the kernel did not take all at the last try
 	driven           bool // somebody is blocked until it does
 	drains           bool // who calls Drain, and leaves when the send queue is empty
@@ -80,6 +81,7 @@ func (q *QueuePair) compose() bool {
 		copy(t.out.header(len(t.control)), t.control)
 		t.control = t.control[:0]
 		t.out.seal()
+		t.unseen = !t.heard
 		return true
 	}
 	if !t.gateOpen || t.closing || t.refused {
@@ -97,6 +99,7 @@ func (q *QueuePair) compose() bool {
 		return false
 	}
 	t.out.seal()
+	t.unseen = !t.heard
 	return true
 }
 

@@ -1,0 +1,46 @@
+//go:build linux
+
+package kernel
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What a queue pair of ours reads in the Terminates that its requests earn from siw.
+func TestProvoke(t *testing.T) {
+	g := theGuest(t)
+	g.run(t, "dmesg", "-c") // programs of other tests may have died
+	for _, c := range []struct {
+		fault   string
+		rsocket bool
+		want    string // siw's layer, type and code in their right order
+	}{
+		{"wrong stag", true, "1/1/0x00"},
+		{"bounds", true, "1/1/0x01"},
+		{"read of a wrong stag", true, "1/0x0"},
+		{"send too long", false, "1/2/0x02"},
+		{"no receive", false, "1/2/0x02"},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			who := "rping"
+			if c.rsocket {
+				who = "rsockets"
+			}
+			record(t, cell{who + " (siw)", "client", "lo", "our reading of a Terminate: " + c.fault})
+			p := g.newPair(t, false, route{ours: &g.place, addr: loAddr, own: loAddr})
+			server := g.victim(t, p, c.rsocket)
+			args := []string{"go-provoke", "-to", p.dial + ":" + p.dialPort, "-case", c.fault}
+			if c.rsocket {
+				args = append(args, "-rsocket")
+			}
+			out := g.run(t, args...)
+			t.Log(out)
+			require.Contains(t, out, c.want)
+			require.Contains(t, out, "(terminate)")
+			server.Kill() // rsockets may not notice the end
+			g.healthy(t)
+		})
+	}
+}

@@ -1,0 +1,91 @@
+//go:build linux
+
+package kernel
+
+import (
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// rcopyMPA are the options with which files are copied.
+var rcopyMPA = []mpaOptions{{rev: 2}, {rev: 2, siwCRC: true, ourCRC: true}, {rev: 1}, {rev: 1, siwCRC: true, ourCRC: true}}
+
+// Files of the guest to copy, the second of which is larger than all rings.
+var rcopyFiles = []string{"/etc/passwd", "/usr/bin/curl", "/vm/go-stream"}
+
+const rcopied = "/tmp/rcopied"
+
+// librdmacm's rcopy on siw and a Conn of ours. The C server listens on all IPv4 addresses, and the C client takes an address to end at
+// its first colon, so there is no IPv6.
+func TestRcopy(t *testing.T) {
+	g := theGuest(t)
+	for _, file := range rcopyFiles {
+		t.Run("control"+file, func(t *testing.T) {
+			record(t, cell{"rcopy (siw)", "control", "eth0", "both ends are C"})
+			p := g.inGuest(t, false)
+			s := g.start(t, "rcopy", "-p", p.port)
+			g.awaitListener(t, s, p)
+			g.run(t, "rcopy", file, p.dial+":"+rcopied, "-p", p.dialPort)
+			s.Kill() // it serves without end
+			g.run(t, "cmp", file, rcopied)
+		})
+	}
+	pairs(t, func(t *testing.T, g *guest, goServes bool, r route) {
+		if r.v6() || r.name != "veth" && !*fullFlag {
+			t.Skip("no IPv6 with rcopy, and other routes only with -full")
+		}
+		for i, o := range rcopyMPA {
+			if i > 0 && !*fullFlag || r.name == "host" && o.crc(goServes) {
+				continue
+			}
+			t.Run(o.name(), func(t *testing.T) {
+				o.set(t, g)
+				g.captured(t, r, session{crc: o.crc(goServes), stream: true}, func(t *testing.T) {
+					for _, file := range rcopyFiles[min(2*i, 2):] {
+						t.Run(file, func(t *testing.T) {
+							record(t, cell{"rcopy (siw)", roleName(goServes), r.name, o.String()})
+							rcopy(t, g, g.newPair(t, goServes, r), file, o)
+						})
+					}
+				})
+			})
+		}
+	})
+}
+
+// rcopy copies a file of the guest: to our end, which runs in the guest or on the host, or from it.
+func rcopy(t *testing.T, g *guest, p pair, file string, o mpaOptions) {
+	t.Helper()
+	target := rcopied
+	if p.ours.name == "host" {
+		target = t.TempDir() + "/rcopied"
+	}
+	if p.goServes {
+		s := p.ours.start(t, slices.Concat([]string{"go-rcopy"}, o.flags(), []string{"-l", net.JoinHostPort(p.listen, p.port)})...)
+		require.NoError(t, s.WaitOutput("listening on"))
+		g.run(t, "rcopy", file, p.dial+":"+target, "-p", p.dialPort)
+		succeeds(t, s)
+		require.Equal(t, g.sum(t, file), p.ours.sum(t, target))
+		return
+	}
+	s := g.start(t, "rcopy", "-p", p.port)
+	g.awaitListener(t, s, p)
+	source := file
+	if p.ours.name == "host" { // where there is another of the name, or the one that the guest got
+		source = strings.Replace(file, "/vm", bin, 1)
+	}
+	p.ours.run(t, slices.Concat([]string{"go-rcopy"}, o.flags(), []string{"-c", net.JoinHostPort(p.dial, p.dialPort), "-from", source, "-to", rcopied})...)
+	s.Kill()
+	require.Equal(t, p.ours.sum(t, source), g.sum(t, rcopied))
+}
+
+// sum is the digest of a file.
+func (p *place) sum(t *testing.T, file string) string {
+	t.Helper()
+	return p.run(t, "/usr/bin/env", "sh", "-c", "sha256sum <"+strconv.Quote(file))
+}
