@@ -35,6 +35,73 @@ var (
 	elapsed = regexp.MustCompile(`, ([0-9]+) us`)
 )
 
+// A quantity is something that one connection shows.
+type quantity struct {
+	name string
+	args []string
+	send int // bytes to the server, or 0 for round trips
+}
+
+func roundTrips(n, size int) quantity {
+	return quantity{"p50, " + sizeName(size), words("-q %d -w %d", n, size), 0}
+}
+
+func throughput(bytes, size int) quantity {
+	return quantity{fmt.Sprintf("time for %d MB in %s", bytes/1e6, sizeName(size)), words("-w %d", size), bytes}
+}
+
+func sizeName(n int) string {
+	switch {
+	case n >= 1<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 1<<10:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// A comparison holds what each way took for each measure, by their names.
+type comparison map[string]map[string][]float64
+
+// compare takes all measures of all ways in turns.
+func (g *guest) compare(t *testing.T, rounds int, ways []way, measures []quantity) comparison {
+	c := make(comparison)
+	for range rounds {
+		for _, w := range ways {
+			if c[w.name] == nil {
+				c[w.name] = make(map[string][]float64)
+			}
+			for _, m := range measures {
+				c[w.name][m.name] = append(c[w.name][m.name], g.measure(t, w, m))
+			}
+		}
+	}
+	return c
+}
+
+// ratio is the median of what the way took to that of the other.
+func (c comparison) ratio(of, to way, m quantity) float64 {
+	return median(c[of.name][m.name]) / median(c[to.name][m.name])
+}
+
+// table has a row for each way, as a ratio to one of them.
+func (c comparison) table(ways []way, to way, measures []quantity) string {
+	var b strings.Builder
+	b.WriteString("\n| |")
+	for _, m := range measures {
+		fmt.Fprintf(&b, " %s |", m.name)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(measures)) + "\n")
+	for _, w := range ways {
+		fmt.Fprintf(&b, "| %s |", w.name)
+		for _, m := range measures {
+			fmt.Fprintf(&b, " %.2f |", c.ratio(w, to, m))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
 // The time of round trips and the throughput of each way as a ratio to plain TCP, taken in turns.
 func TestRatio(t *testing.T) {
 	if !*fullFlag {
@@ -42,62 +109,59 @@ func TestRatio(t *testing.T) {
 	}
 	g := theGuest(t)
 	const rounds = 5
-	type measure struct {
-		name string
-		args []string
-		send bool
-		unit *regexp.Regexp
+	measures := []quantity{roundTrips(300, 64), roundTrips(300, 4<<10), roundTrips(100, 64<<10), throughput(40e6, 64<<10)}
+	c := g.compare(t, rounds, ways, measures)
+	text := fmt.Sprintf("The median of %d rounds as a ratio to plain TCP between two C programs, which is measured twice in each round; less is faster. Both ends are in the guest, "+
+		"on 10.0.2.15, without CRC, with congestion control %s. The guest is emulated, so only the ratios say something.\n", rounds, g.congestionControl(t))
+	text += c.table(ways, ways[0], measures)
+	text += "\nThe same as a ratio to rsockets between two C programs:\n" + c.table(ways[4:6], ways[3], measures)
+	t.Log("\n" + text)
+	section("Speed", text)
+}
+
+func (g *guest) congestionControl(t *testing.T) string {
+	return strings.TrimSpace(g.run(t, "cat", "/proc/sys/net/ipv4/tcp_congestion_control"))
+}
+
+// deviceWays are those between two ends on siw, and plain TCP.
+var deviceWays = []way{
+	{"rsockets (siw), both C", words("c-stream"), words("c-stream")},
+	{"rsockets (siw), both C, again", words("c-stream"), words("c-stream")},
+	{"Go (siw, transport/rnic), both", words("go-stream -rnic"), words("go-stream -rnic")},
+	{"Go (siw, transport/rnic) to rsockets (siw)", words("c-stream"), words("go-stream -rnic")},
+	{"plain TCP, both C", words("c-stream -t"), words("c-stream -t")},
+	{"plain TCP, both Go", words("go-stream -t"), words("go-stream -t")},
+}
+
+// The same for ends on the same device, as a ratio to rsockets.
+func TestDeviceRatio(t *testing.T) {
+	if !*fullFlag {
+		t.Skip("takes some minutes: run with -full")
 	}
-	measures := []measure{
-		{"p50, 64 B", []string{"-q", "300", "-w", "64"}, false, p50},
-		{"p50, 4 KiB", []string{"-q", "300", "-w", "4096"}, false, p50},
-		{"p50, 64 KiB", []string{"-q", "100", "-w", "65536"}, false, p50},
-		{"time for 40 MB in 64 KiB", []string{"-w", "65536"}, true, elapsed},
+	g := theGuest(t)
+	const rounds = 7
+	measures := []quantity{
+		roundTrips(300, 64), roundTrips(300, 4<<10), roundTrips(100, 64<<10), roundTrips(20, 1<<20),
+		throughput(1e6, 64), throughput(20e6, 4<<10), throughput(40e6, 64<<10), throughput(40e6, 1<<20),
 	}
-	sums := make(map[string]map[string][]float64)
-	for range rounds {
-		for _, w := range ways {
-			for _, m := range measures {
-				took := g.measure(t, w, m.args, m.send, m.unit)
-				if sums[w.name] == nil {
-					sums[w.name] = make(map[string][]float64)
-				}
-				sums[w.name][m.name] = append(sums[w.name][m.name], took)
-			}
-		}
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "The median of %d rounds as a ratio to plain TCP between two C programs, which is measured twice in each round; less is faster. Both ends are in the guest, "+
-		"on 10.0.2.15, without CRC, with congestion control %s. The guest is emulated, so only the ratios say something.\n", rounds, strings.TrimSpace(g.run(t, "cat", "/proc/sys/net/ipv4/tcp_congestion_control")))
-	table := func(of []way, to way) {
-		b.WriteString("\n| |")
-		for _, m := range measures {
-			fmt.Fprintf(&b, " %s |", m.name)
-		}
-		b.WriteString("\n|---|" + strings.Repeat("---|", len(measures)) + "\n")
-		for _, w := range of {
-			fmt.Fprintf(&b, "| %s |", w.name)
-			for _, m := range measures {
-				fmt.Fprintf(&b, " %.2f |", median(sums[w.name][m.name])/median(sums[to.name][m.name]))
-			}
-			b.WriteString("\n")
-		}
-	}
-	table(ways, ways[0])
-	b.WriteString("\nThe same as a ratio to rsockets between two C programs:\n")
-	table(ways[4:6], ways[3])
-	t.Log("\n" + b.String())
-	section("Speed", b.String())
+	c := g.compare(t, rounds, deviceWays, measures)
+	text := fmt.Sprintf("The median of %d rounds as a ratio to rsockets between two C programs, which is measured twice in each round; less is faster. Both ends are in the guest, "+
+		"on 10.0.2.15, with congestion control %s. The guest is emulated, so only the ratios say something.\n", rounds, g.congestionControl(t))
+	text += c.table(deviceWays, deviceWays[0], measures)
+	t.Log("\n" + text)
+	section("Speed through a device", text)
 }
 
 // measure runs one connection and returns what the client prints, in microseconds.
-func (g *guest) measure(t *testing.T, w way, args []string, send bool, unit *regexp.Regexp) float64 {
+func (g *guest) measure(t *testing.T, w way, m quantity) float64 {
 	t.Helper()
 	p := g.inGuest(t, false)
-	server := append(append(append([]string{}, w.server...), args...), "-l", p.listen, "-p", p.port)
-	client := append(append(append([]string{}, w.client...), args...), "-c", p.dial, "-p", p.dialPort)
-	if send {
-		server, client = append(server, "-r", "40000000", "-e", "last"), append(client, "-s", "40000000")
+	server := slices.Concat(w.server, m.args, words("-l %s -p %s", p.listen, p.port))
+	client := slices.Concat(w.client, m.args, words("-c %s -p %s", p.dial, p.dialPort))
+	unit := p50
+	if m.send > 0 {
+		server, client = append(server, words("-r %d -e last", m.send)...), append(client, words("-s %d", m.send)...)
+		unit = elapsed
 	}
 	s := g.startFor(t, 2*time.Minute, server...)
 	if w.server[0] == "go-stream" {
@@ -107,9 +171,9 @@ func (g *guest) measure(t *testing.T, w way, args []string, send bool, unit *reg
 	}
 	out := succeeds(t, g.startFor(t, 2*time.Minute, client...))
 	succeeds(t, s)
-	m := unit.FindStringSubmatch(out)
-	require.NotNil(t, m, "%s", out)
-	us, err := strconv.ParseFloat(m[1], 64)
+	found := unit.FindStringSubmatch(out)
+	require.NotNil(t, found, "%s", out)
+	us, err := strconv.ParseFloat(found[1], 64)
 	require.NoError(t, err)
 	require.Positive(t, us)
 	return us
