@@ -18,7 +18,7 @@
 // Without an RDMA device OffloadAuto dials plain TCP: software iWARP is used where it is asked for. A fallback
 // is the very *net.TCPConn, with nothing read from it or written to it.
 //
-// Hardware is switched on by importing a transport for it, which registers itself; iWARP in software is always there.
+// RDMA devices are switched on by importing package transport/rnic, which registers itself; iWARP in software is always there.
 //
 // # Errors
 //

@@ -11,9 +11,9 @@ import (
 type Offload uint8
 
 const (
-	// OffloadAuto dials through an RDMA device that reaches the peer and gets an answer there, else plain TCP. It
-	// never sends an MPA frame over the kernel's TCP to a peer. A listener serves plain TCP, iWARP in software and devices. It is the
-	// zero value, for which the environment variable IWARP_OFFLOAD can put another.
+	// OffloadAuto dials through an RDMA device that reaches the peer and gets an answer there, else plain TCP. Without an iWARP device it
+	// never sends an MPA frame to a peer; for siw, iWARP in software asks the peer first. A listener serves plain TCP, iWARP in software
+	// and devices. It is the zero value, for which the environment variable IWARP_OFFLOAD can put another.
 	OffloadAuto Offload = iota
 	// OffloadNever uses plain TCP. A listener does not look at the bytes of a connection.
 	OffloadNever
