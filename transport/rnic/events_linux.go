@@ -120,7 +120,7 @@ func (ch *eventChannel) dispatch(p uintptr) {
 	case id != nil:
 		id.deliver(ev)
 	case ev.id != nil:
-		ev.id.refuse()
+		go ev.id.refuse()
 	}
 }
 

@@ -4,6 +4,7 @@ package rnic
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -29,7 +30,8 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{t: t, o: o, pending: make(chan pending, maxPending), done: make(chan struct{})}
+	l := &listener{t: t, o: o, pending: make(chan pending, maxPending), started: make(chan struct{}), done: make(chan struct{})}
+	defer close(l.started)
 	for _, a := range addrs {
 		if l.addr.Port() != 0 {
 			a = netip.AddrPortFrom(a.Addr(), l.addr.Port())
@@ -49,11 +51,12 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 type listener struct {
 	t       *Transport
 	o       *transport.Options
-	ids     []*cmID
 	addr    netip.AddrPort
 	pending chan pending
+	started chan struct{} // closed when Listen returns
 
 	mu     sync.Mutex
+	ids    []*cmID
 	closed bool
 	done   chan struct{}
 	err    error // why it is closed
@@ -71,7 +74,9 @@ func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
 	if err != nil {
 		return err
 	}
+	l.mu.Lock()
 	l.ids = append(l.ids, id)
+	l.mu.Unlock()
 	if o != nil && o.OnlyIPv6 && local.Addr().Is6() {
 		s := getScratch()
 		s.option = 1
@@ -84,7 +89,7 @@ func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
 	if err := id.bind(local); err != nil {
 		return err
 	}
-	id.owner.Store(&owner{l.event})
+	id.owner.Store(&owner{func(ev cmEvent) { l.event(id, ev) }})
 	if err := id.ch.lib.call("rdma_listen", id.ch.lib.rdmaListen, id.ptr, listenBacklog); err != nil {
 		return err
 	}
@@ -93,10 +98,10 @@ func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
 }
 
 // event is called by the goroutine of the event channel.
-func (l *listener) event(ev cmEvent) {
+func (l *listener) event(id *cmID, ev cmEvent) {
 	if ev.kind != abi.CMEventConnectRequest {
 		if ev.kind == abi.CMEventDeviceRemoval {
-			go l.end(errRemoved)
+			go l.lose(id)
 		}
 		return
 	}
@@ -112,16 +117,44 @@ func (l *listener) event(ev cmEvent) {
 	go ev.id.refuse()
 }
 
+// lose gives up an address whose device was removed. With the last one the listener is at its end. One for all devices has no
+// address in this sense: it goes on, also with devices to come.
+func (l *listener) lose(id *cmID) {
+	<-l.started
+	l.mu.Lock()
+	l.ids = slices.DeleteFunc(l.ids, func(i *cmID) bool { return i == id })
+	last := len(l.ids) == 0
+	l.mu.Unlock()
+	id.destroy()
+	if last {
+		_ = l.end(errRemoved)
+	}
+}
+
 // Accept implements transport.Listener.
 func (l *listener) Accept(ctx context.Context) (transport.Request, error) {
+	for {
+		p, err := l.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r, err := l.request(p)
+		if !errors.Is(err, transport.ErrNoDevice) {
+			return r, err
+		}
+		// The device has gone since.
+	}
+}
+
+func (l *listener) next(ctx context.Context) (*pending, error) {
 	select {
 	case p := <-l.pending:
-		return l.request(&p)
+		return &p, nil
 	default:
 	}
 	select {
 	case p := <-l.pending:
-		return l.request(&p)
+		return &p, nil
 	case <-l.done:
 		return nil, l.err
 	case <-ctx.Done():
@@ -159,8 +192,10 @@ func (l *listener) end(err error) error {
 	}
 	l.closed, l.err = true, err
 	close(l.done)
+	ids := l.ids
+	l.ids = nil
 	l.mu.Unlock()
-	for _, id := range l.ids {
+	for _, id := range ids {
 		id.destroy()
 	}
 	for {
@@ -187,7 +222,7 @@ const siwPatience = 20 * time.Millisecond
 // Accept implements transport.Request.
 func (r *request) Accept(ctx context.Context, private []byte) error {
 	if err := r.accept(ctx, private); err != nil {
-		_ = r.q.abandon()
+		_ = r.q.Abort()
 		return err
 	}
 	if r.q.dev.siw {
@@ -203,15 +238,19 @@ func (r *request) accept(ctx context.Context, private []byte) error {
 		return err
 	}
 	q := r.q
+	if err := q.hold(); err != nil {
+		return err
+	}
 	s := getScratch()
 	err := q.lib.call("rdma_accept", q.lib.rdmaAccept, q.id.ptr, ptr(s.connParam(private, readLimits{uint8(q.ird), uint8(q.ord)})))
 	s.release()
+	q.busy.Done()
 	if err != nil {
 		return err
 	}
-	ev, err := q.id.reply(ctx)
+	ev, err := q.reply(ctx)
 	if err != nil {
-		return handshakeEnd(ctx)
+		return err
 	}
 	if err := q.answer(&ev); err != nil {
 		return err
@@ -223,6 +262,10 @@ func (r *request) accept(ctx context.Context, private []byte) error {
 func (r *request) Reject(private []byte) error {
 	err := checkPrivate(private)
 	if err == nil {
+		err = r.q.hold()
+	}
+	if err == nil {
+		defer r.q.busy.Done()
 		s := getScratch()
 		p := uintptr(0)
 		if n := copy(s.private[:], private); n > 0 {
@@ -231,7 +274,7 @@ func (r *request) Reject(private []byte) error {
 		err = r.q.lib.call("rdma_reject", r.q.lib.rdmaReject, r.q.id.ptr, p, uintptr(len(private)))
 		s.release()
 	}
-	_ = r.q.abandon()
+	_ = r.q.Abort()
 	return err
 }
 

@@ -18,7 +18,7 @@ const (
 	inlineMax = 256 // bytes of an inline request
 )
 
-// A scratch is memory for the arguments of C functions. It is mapped, not Go's, so no C pointer to Go memory is needed.
+// A scratch is memory for the arguments of C functions. It is mapped, not Go's where that can be, so that C is given no pointer to Go memory.
 type scratch struct {
 	out    [4]uintptr // what functions return by pointer
 	addr   [sockaddrLen]byte
@@ -56,7 +56,8 @@ func getScratch() *scratch {
 	scratches.Unlock()
 	b, err := mapMemory(int(unsafe.Sizeof(scratch{})))
 	if err != nil {
-		panic(err) // as for Go's own memory
+		// A process may have only so many mappings (vm.max_map_count). Go's heap needs no new one as a rule, and does not move either.
+		return new(scratch)
 	}
 	return (*scratch)(unsafe.Pointer(unsafe.SliceData(b)))
 }

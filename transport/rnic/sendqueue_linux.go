@@ -29,7 +29,8 @@ type sendQueue struct {
 type sendEntry struct {
 	id     uint64
 	op     transport.Opcode
-	silent bool // its completion is nobody's business
+	silent bool // its completion is nobody's business, unless it fails
+	own    bool // it is of this package, and so is its completion
 }
 
 func (s *sendQueue) init(n int) {
@@ -146,7 +147,7 @@ func (q *QueuePair) composeOne(s *scratch, i int, wr *transport.SendWR) error {
 		q.sq.unsigned, q.sq.marked = 0, number+1
 	}
 	c.WrID = number
-	q.sq.entries[number&q.sq.mask] = sendEntry{wr.ID, wr.Opcode, silent}
+	q.sq.entries[number&q.sq.mask] = sendEntry{wr.ID, wr.Opcode, silent, false}
 	return nil
 }
 
@@ -209,6 +210,7 @@ func (q *QueuePair) ring(s *scratch, n int) (int, error) {
 	taken := taken(s.out[0], ptr(&s.sends[0]), unsafe.Sizeof(s.sends[0]), n)
 	q.sq.head.Store(head + uint64(taken))
 	q.sq.marked = min(q.sq.marked, head)
+	q.sq.unsigned = q.sendDepth // the one that asks for a completion may be among the rest
 	return taken, q.refused(err)
 }
 
@@ -240,6 +242,7 @@ func (q *QueuePair) postEmptyWrite() error {
 	if err := q.composeOne(s, 0, &transport.SendWR{Opcode: transport.OpWrite, Flags: transport.WillDrain}); err != nil {
 		return err
 	}
+	q.sq.entries[q.sq.head.Load()&q.sq.mask].own = true
 	_, err := q.ring(s, 1)
 	return err
 }

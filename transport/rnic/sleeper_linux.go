@@ -19,7 +19,6 @@ type sleeper struct {
 	ready func(uintptr) bool // made once, so that no call allocates
 
 	most, budget time.Duration // of looking for completions before sleep
-	fruitless    int
 
 	mu       sync.Mutex
 	deadline time.Time // that the file has

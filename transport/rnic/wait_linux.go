@@ -63,8 +63,6 @@ func (q *QueuePair) pollable() (bool, error) {
 	switch {
 	case len(q.early) > 0:
 		return true, nil
-	case q.gone && (q.sq.outstanding() > 0 || q.rq.head.Load() != q.rq.tail.Load()):
-		return true, nil
 	case q.closed:
 		return false, q.err
 	}
@@ -74,8 +72,8 @@ func (q *QueuePair) pollable() (bool, error) {
 			return true, nil
 		}
 	}
-	// All that the peer has sent has completed before its end is known.
-	if q.err != nil && (q.dead || q.peerGone || q.sq.outstanding() == 0 && q.rq.head.Load() == q.rq.tail.Load()) {
+	// All that the peer has sent has completed before its end is known. What was posted comes back after that.
+	if q.err != nil && (q.dead || q.overdue || q.sq.outstanding() == 0 && q.rq.head.Load() == q.rq.tail.Load()) {
 		return false, q.err
 	}
 	return false, nil
@@ -96,6 +94,10 @@ func (q *QueuePair) waitFor(c *condition, deadline time.Time) error {
 	seen := c.taken.Load()
 	if ok, err := c.holds(); ok || err != nil {
 		return err
+	}
+	if c != &q.waiting {
+		q.others.Add(1)
+		defer q.others.Add(-1)
 	}
 	if q.sleeper.spin(func() bool {
 		ok, err := c.holds()
