@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
@@ -19,6 +20,8 @@ const (
 	maxPending = 128
 	// listenBacklog is for the kernel's own queue, which it cuts to net.rdma_ucm.max_backlog.
 	listenBacklog = 1024
+	// listenAttempts bounds the ports that are tried until one is free at all addresses.
+	listenAttempts = 16
 )
 
 // Listen implements transport.Transport.
@@ -30,19 +33,37 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 	if err != nil {
 		return nil, err
 	}
+	// A port that is chosen for the first address may be taken at another one.
+	for range listenAttempts {
+		var l *listener
+		if l, err = t.listenOn(addrs, o); err == nil {
+			if local.Addr().IsUnspecified() || !local.Addr().IsValid() {
+				l.addr = netip.AddrPortFrom(local.Addr(), l.addr.Port())
+			}
+			return l, nil
+		}
+		if local.Port() != 0 || len(addrs) == 1 || !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return nil, err
+}
+
+func (t *Transport) listenOn(addrs []netip.AddrPort, o *transport.Options) (*listener, error) {
 	l := &listener{t: t, o: o, pending: make(chan pending, maxPending), started: make(chan struct{}), done: make(chan struct{})}
 	defer close(l.started)
-	for _, a := range addrs {
-		if l.addr.Port() != 0 {
+	for i, a := range addrs {
+		if i > 0 {
 			a = netip.AddrPortFrom(a.Addr(), l.addr.Port())
 		}
-		if err := l.listen(a, o); err != nil {
+		err := l.listen(a)
+		if i > 0 && a.Addr().IsUnspecified() && errors.Is(err, syscall.EAFNOSUPPORT) {
+			break // a host without IPv6
+		}
+		if err != nil {
 			_ = l.Close()
 			return nil, err
 		}
-	}
-	if local.Addr().IsUnspecified() || !local.Addr().IsValid() {
-		l.addr = netip.AddrPortFrom(local.Addr(), l.addr.Port())
 	}
 	return l, nil
 }
@@ -69,7 +90,7 @@ type pending struct {
 	reads   readLimits
 }
 
-func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
+func (l *listener) listen(local netip.AddrPort) error {
 	id, err := l.t.newID()
 	if err != nil {
 		return err
@@ -77,7 +98,8 @@ func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
 	l.mu.Lock()
 	l.ids = append(l.ids, id)
 	l.mu.Unlock()
-	if o != nil && o.OnlyIPv6 && local.Addr().Is6() {
+	if local.Addr().Is6() {
+		// One for both families does not work with siw, which has connections of IPv4 come from addresses of IPv6 that no device has.
 		s := getScratch()
 		s.option = 1
 		err = id.ch.lib.call("rdma_set_option", id.ch.lib.rdmaSetOption, id.ptr, abi.OptionID, abi.OptionIDAFOnly, ptr(&s.option), 4)
@@ -86,7 +108,7 @@ func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
 			return err
 		}
 	}
-	if err := id.bind(local); err != nil {
+	if err := l.t.bind(id, local); err != nil {
 		return err
 	}
 	id.owner.Store(&owner{func(ev cmEvent) { l.event(id, ev) }})
@@ -304,10 +326,12 @@ func (t *Transport) listenAddrs(local netip.AddrPort, o *transport.Options) ([]n
 		return nil, transport.ErrNoDevice
 	case !ip.IsUnspecified():
 		return addrs[:1], nil
-	case o == nil || o.Devices == nil:
+	case o != nil && o.Devices != nil:
+		return addrs, nil
+	case ip.Is4() || o != nil && o.OnlyIPv6:
 		return []netip.AddrPort{netip.AddrPortFrom(ip, local.Port())}, nil
 	}
-	return addrs, nil
+	return []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), local.Port()), netip.AddrPortFrom(ip, local.Port())}, nil
 }
 
 // serves reports whether the wildcard covers a.
