@@ -6,8 +6,6 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/ebitengine/purego"
-
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
@@ -41,7 +39,7 @@ func (q *QueuePair) poll(wc []transport.Completion) (raw, n int) {
 	}
 	s := getScratch()
 	defer s.release()
-	r, _, _ := purego.SyscallN(q.pollCQ, q.cq, uintptr(min(len(wc), pollMax)), ptr(&s.wcs[0]))
+	r := s.call(q.pollCQ, q.cq, uintptr(min(len(wc), pollMax)), ptr(&s.wcs[0]))
 	raw = int(int32(r))
 	if raw < 0 {
 		q.leave(transport.StateError, brokenBy(os.NewSyscallError("ibv_poll_cq", number(r))))

@@ -112,8 +112,13 @@ func (ch *eventChannel) dispatch(p uintptr) {
 	if ev.kind == abi.CMEventConnectRequest {
 		to = e.ListenID
 		ev.id = ch.add(e.ID)
+		ev.id.attach()
 	}
 	id := ch.ids[to]
+	if id != nil && ev.kind == abi.CMEventDeviceRemoval {
+		id.attach() // whoever destroys it has it removed from ids before
+		id.lost()
+	}
 	ch.mu.Unlock()
 	ch.lib.call("rdma_ack_cm_event", ch.lib.rdmaAckCMEvent, p)
 	switch {

@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"unsafe"
 
-	"github.com/ebitengine/purego"
-
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
@@ -202,8 +200,7 @@ func (q *QueuePair) ring(s *scratch, n int) (int, error) {
 	s.sends[n-1].Next = 0
 	head := q.sq.head.Load()
 	q.sq.head.Store(head + uint64(n))
-	r, _, _ := purego.SyscallN(q.postSend, q.qp, ptr(&s.sends[0]), ptr(&s.out[0]))
-	err := number(r)
+	err := number(s.call(q.postSend, q.qp, ptr(&s.sends[0]), ptr(&s.out[0])))
 	if err == nil {
 		return n, nil
 	}

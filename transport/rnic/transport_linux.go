@@ -151,6 +151,7 @@ func (t *Transport) resolveID(ctx context.Context, id *cmID, local, remote netip
 	default:
 		return nil, &routeError{remote, err}
 	}
+	id.attach()
 	return t.devices.of(id.device())
 }
 
