@@ -94,7 +94,7 @@ func (q *QueuePair) markEnd() {
 	q.mu.Lock()
 	usable := !q.dead && !q.peerGone
 	q.mu.Unlock()
-	if usable && q.sq.outstanding() > 0 && q.sq.marked != q.sq.head.Load() {
+	if usable && q.sq.outstanding() > 0 && q.sq.marked.Load() != q.sq.head.Load() {
 		_ = q.postEmptyWrite()
 	}
 }

@@ -21,7 +21,7 @@ type sendQueue struct {
 	head     atomic.Uint64 // number of the next request; changes with sendMu held
 	tail     atomic.Uint64 // number of the oldest that has not completed; changes with mu held
 	unsigned int           // requests since the last that asks for a completion
-	marked   uint64        // number behind the last that does
+	marked   atomic.Uint64 // number behind the last that does; changes with sendMu held
 }
 
 type sendEntry struct {
@@ -142,7 +142,8 @@ func (q *QueuePair) composeOne(s *scratch, i int, wr *transport.SendWR) error {
 	// Without a completion now and then the device's queue would never be known to have room.
 	if !silent || wr.Flags&transport.WillDrain != 0 || 4*q.sq.unsigned >= q.sendDepth {
 		c.SendFlags |= abi.SendSignaled
-		q.sq.unsigned, q.sq.marked = 0, number+1
+		q.sq.unsigned = 0
+		q.sq.marked.Store(number + 1)
 	}
 	c.WrID = number
 	q.sq.entries[number&q.sq.mask] = sendEntry{wr.ID, wr.Opcode, silent, false}
@@ -206,7 +207,7 @@ func (q *QueuePair) ring(s *scratch, n int) (int, error) {
 	}
 	taken := taken(s.out[0], ptr(&s.sends[0]), unsafe.Sizeof(s.sends[0]), n)
 	q.sq.head.Store(head + uint64(taken))
-	q.sq.marked = min(q.sq.marked, head)
+	q.sq.marked.Store(min(q.sq.marked.Load(), head))
 	q.sq.unsigned = q.sendDepth // the one that asks for a completion may be among the rest
 	return taken, q.refused(err)
 }

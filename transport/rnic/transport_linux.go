@@ -162,6 +162,9 @@ const resolveMillis = 10_000
 // the address is not there.
 func (t *Transport) bind(id *cmID, local netip.AddrPort) error {
 	err := id.bind(local)
+	if errors.Is(err, syscall.ENODEV) && t.devices.serve(local.Addr()) {
+		return &UnavailableError{NoProvider, err}
+	}
 	if local.Port() != 0 && errors.Is(err, syscall.EADDRNOTAVAIL) && (local.Addr().IsUnspecified() || t.devices.serve(local.Addr())) {
 		err = os.NewSyscallError("rdma_bind_addr", syscall.EADDRINUSE)
 	}
@@ -170,7 +173,11 @@ func (t *Transport) bind(id *cmID, local netip.AddrPort) error {
 
 func (id *cmID) resolved(ctx context.Context, what string) error {
 	ev, err := id.reply(ctx)
-	if err == nil && ev.status != 0 {
+	switch {
+	case err != nil:
+	case ev.status == -1: // of librdmacm, not of the kernel, whose errors these are else
+		err = &UnavailableError{NoProvider, errNotOpened}
+	case ev.status != 0:
 		err = os.NewSyscallError(what, errnoOf(ev.status))
 	}
 	return err

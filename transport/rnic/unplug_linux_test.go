@@ -165,9 +165,6 @@ func TestUnplug(t *testing.T) {
 	})
 }
 
-	return func(q transport.QueuePair) { posted(t, q) }
-}
-
 // The kernel does not let go of a driver that is in use.
 func TestRemoveModule(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
@@ -205,7 +202,6 @@ func TestLinkDown(t *testing.T) {
 		select {
 		case err := <-ends:
 			t.Log("traffic ended: ", err)
-			ends = nil
 		case <-time.After(2 * time.Second):
 			t.Log("traffic to this host itself goes on")
 		}

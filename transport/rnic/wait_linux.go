@@ -50,7 +50,7 @@ func (q *QueuePair) Interrupt() {
 func (q *QueuePair) mark() error {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
-	if q.sq.outstanding() == 0 || q.sq.marked == q.sq.head.Load() || q.sendable() != nil {
+	if q.sq.outstanding() == 0 || q.sq.marked.Load() == q.sq.head.Load() || q.sendable() != nil {
 		return nil
 	}
 	return q.postEmptyWrite()
@@ -72,8 +72,9 @@ func (q *QueuePair) pollable() (bool, error) {
 			return true, nil
 		}
 	}
-	// All that the peer has sent has completed before its end is known. What was posted comes back after that.
-	if q.err != nil && (q.dead || q.overdue || q.sq.outstanding() == 0 && q.rq.head.Load() == q.rq.tail.Load()) {
+	// All that the peer has sent has completed before its end is known. What was posted comes back after that, but for sends that had
+	// no completion to come and were done.
+	if q.err != nil && (q.dead || q.overdue || q.sq.tail.Load() >= q.sq.marked.Load() && q.rq.head.Load() == q.rq.tail.Load()) {
 		return false, q.err
 	}
 	return false, nil
