@@ -27,7 +27,9 @@
 //
 // siw of Linux 6.1 must not be made to dial what does not speak MPA: where bytes 18 and 19 of the answer are not zero it reads from address 0
 // in the kernel (siw_cm_upcall with the length of a frame that was refused). It answers RDMA Reads of regions without RemoteRead. It may lose
-// what arrives right before the end of the stream, for which reason Close leaves that to the peer for a second.
+// what arrives right before the end of the stream, for which reason Close leaves that to the peer for a second. With some dozen connections
+// and more, making one may fail now and then with a temporary error that matches syscall.EIO, until others have gone: rdma-core takes a place in
+// memory that the kernel has chosen for a queue for a failure (SIW_INVAL_UOBJ_KEY).
 //
 // rxe of Linux 6.1 gets no connection request through after a connection was ended while its network interface was down, until it is made anew.
 package rnic

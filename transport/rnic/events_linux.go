@@ -3,6 +3,7 @@
 package rnic
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
+	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
 // An eventChannel tells what happens to connections. One serves all of a Transport, with a goroutine that lasts as long as
@@ -44,6 +46,9 @@ type readLimits struct{ ird, ord uint8 }
 func newEventChannel(lib *library, mu *sync.Mutex, gone func()) (*eventChannel, error) {
 	p, err := lib.create("rdma_create_event_channel", lib.rdmaCreateEventChannel)
 	if err != nil {
+		if links, _ := nldev.Links(); errors.Is(err, syscall.ENODEV) && len(links) > 0 {
+			return nil, &UnavailableError{NoProvider, err} // for any of the devices that are there
+		}
 		return nil, unavailable(err)
 	}
 	ch := &eventChannel{lib: lib, ptr: p, gone: gone, mu: mu, ids: make(map[uintptr]*cmID)}

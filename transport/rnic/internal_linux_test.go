@@ -95,7 +95,7 @@ func TestUnavailable(t *testing.T) {
 	require.Equal(t, NoMemory, u.Cause)
 	require.Equal(t, error(syscall.EINVAL), registration(syscall.EINVAL))
 
-	for _, errno := range []syscall.Errno{syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EAGAIN} {
+	for _, errno := range []syscall.Errno{syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EAGAIN, syscall.EIO} {
 		var n net.Error
 		require.ErrorAs(t, shortage(errno), &n)
 		require.False(t, n.Timeout())

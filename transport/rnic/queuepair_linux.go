@@ -165,9 +165,10 @@ func (q *QueuePair) create() (err error) {
 	return nil
 }
 
-// shortage marks an error that says that something has run out.
+// shortage marks an error that says that something has run out. EIO is of a library that does not say what: rdma-core's for siw takes the
+// place 0x90000 of a queue in the kernel's memory for a failure (SIW_INVAL_UOBJ_KEY), at which now and then one is, if there are many.
 func shortage(err error) error {
-	for _, n := range []syscall.Errno{syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EAGAIN} {
+	for _, n := range []syscall.Errno{syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EAGAIN, syscall.EIO} {
 		if errors.Is(err, n) {
 			return &shortageError{err}
 		}
