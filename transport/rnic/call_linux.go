@@ -15,30 +15,39 @@ func (l *library) call(name string, fn uintptr, args ...uintptr) error {
 	// errno is the thread's.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	errno := l.errno()
 	if r, _, _ := purego.SyscallN(fn, args...); int32(r) == 0 {
 		return nil
 	}
-	return os.NewSyscallError(name, l.errno())
+	return os.NewSyscallError(name, said(*errno))
 }
 
 // create calls a function that returns a pointer, or NULL and sets errno.
 func (l *library) create(name string, fn uintptr, args ...uintptr) (uintptr, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	errno := l.errno()
 	if r, _, _ := purego.SyscallN(fn, args...); r != 0 {
 		return r, nil
 	}
-	return 0, os.NewSyscallError(name, l.errno())
+	return 0, os.NewSyscallError(name, said(*errno))
 }
 
-// errno is that of the last call on this thread, to which the caller is locked.
-func (l *library) errno() error {
+// errno returns the place of errno of this thread, to which the caller is locked, with no error in it: not every function that fails
+// sets it, and what stands there is of an earlier one.
+func (l *library) errno() *int32 {
 	p, _, _ := purego.SyscallN(l.errnoLocation)
-	n := *at[int32](p)
-	if n == 0 {
-		n = int32(syscall.EIO) // the function has forgotten to tell
+	errno := at[int32](p)
+	*errno = 0
+	return errno
+}
+
+// said is the error of a function that has failed.
+func said(errno int32) error {
+	if errno == 0 {
+		return syscall.EIO // it has forgotten to tell
 	}
-	return syscall.Errno(n)
+	return syscall.Errno(errno)
 }
 
 // verb calls a function that returns 0 or an error number; some providers return it negated.

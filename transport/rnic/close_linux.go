@@ -32,18 +32,31 @@ func (q *QueuePair) close(farewell bool) error {
 		q.mu.Unlock()
 		return transport.ErrClosed
 	}
+	connected, inOrder := q.connected, q.connected && q.err == nil
+	state := transport.StateError
+	if inOrder {
+		state = transport.StateClosing
+	}
+	q.shut(state)
+	q.mu.Unlock()
+	switch {
+	case inOrder:
+		go q.seeOff(farewell && q.dev.IWARP)
+	case connected:
+		q.teardown()
+	default:
+		go q.teardown() // which waits for calls for the ID, like that of rdma_connect
+	}
+	return nil
+}
+
+// shut takes note of Close or Abort. The caller holds mu.
+func (q *QueuePair) shut(state transport.State) {
 	q.closed = true
-	inOrder := q.connected && q.err == nil
-	q.leave(transport.StateClosing, transport.ErrClosed)
+	close(q.stop)
+	q.leave(state, transport.ErrClosed)
 	q.stopKeepAlive()
 	q.rouse()
-	q.mu.Unlock()
-	if !inOrder {
-		q.teardown()
-		return nil
-	}
-	go q.seeOff(farewell && q.dev.IWARP)
-	return nil
 }
 
 // Abort implements transport.QueuePair.
@@ -53,13 +66,14 @@ func (q *QueuePair) Abort() error {
 		q.mu.Unlock()
 		return transport.ErrClosed
 	}
-	q.closed = true
-	q.leave(transport.StateError, transport.ErrClosed)
-	q.state = transport.StateError
-	q.stopKeepAlive()
-	q.rouse()
+	connected := q.connected
+	q.shut(transport.StateError)
 	q.mu.Unlock()
-	q.teardown()
+	if connected {
+		q.teardown()
+	} else {
+		go q.teardown()
+	}
 	return nil
 }
 
@@ -80,7 +94,7 @@ func (q *QueuePair) markEnd() {
 	q.mu.Lock()
 	usable := !q.dead && !q.peerGone
 	q.mu.Unlock()
-	if usable && q.sq.outstanding() > 0 && q.sq.marked != q.sq.head.Load() {
+	if usable && q.sq.outstanding() > 0 && q.sq.marked.Load() != q.sq.head.Load() {
 		_ = q.postEmptyWrite()
 	}
 }
@@ -123,13 +137,18 @@ func (q *QueuePair) disconnect() {
 // teardown takes everything back from the device. It waits for calls that are in the device, and until that is done.
 func (q *QueuePair) teardown() {
 	q.end.Do(func() {
+		q.mu.Lock()
+		q.leave(transport.StateError, transport.ErrClosed) // so that nobody comes to hold the ID any more
+		q.mu.Unlock()
 		q.busy.Wait()
 		q.sendMu.Lock()
 		q.recvMu.Lock()
 		q.mu.Lock()
 		q.dead = true
-		q.leave(transport.StateError, transport.ErrClosed)
 		q.stopKeepAlive()
+		if q.patience != nil {
+			q.patience.Stop()
+		}
 		q.rouse()
 		q.mu.Unlock()
 		q.recvMu.Unlock()
@@ -138,6 +157,7 @@ func (q *QueuePair) teardown() {
 		q.id.destroy()
 		q.mu.Lock()
 		q.gone = true
+		q.finish()
 		if q.state == transport.StateClosing {
 			q.state = transport.StateError
 		}
@@ -191,7 +211,7 @@ func (q *QueuePair) OnGone(f func()) {
 // awaitSends waits until no request that is on the send queue needs r.
 func (q *QueuePair) awaitSends(r *region) {
 	q.sendMu.Lock()
-	last := r.last
+	last := min(r.last, q.sq.head.Load()) // the device may have refused the last ones
 	q.sendMu.Unlock()
 	c := condition{holds: func() (bool, error) {
 		q.mu.Lock()

@@ -17,6 +17,7 @@ type cmID struct {
 	ptr     uintptr
 	replies chan cmEvent // answers to what was asked for; only one question is open at a time
 	owner   atomic.Pointer[owner]
+	context uintptr // of the device that it counts for; guarded by contexts
 	end     sync.Once
 }
 
@@ -76,6 +77,7 @@ func (id *cmID) destroy() {
 		id.ch.mu.Lock()
 		delete(id.ch.ids, id.ptr)
 		id.ch.mu.Unlock()
+		id.detach()
 		id.ch.lib.call("rdma_destroy_id", id.ch.lib.rdmaDestroyID, id.ptr)
 		id.ch.leave()
 	})
@@ -91,7 +93,11 @@ func (id *cmID) bind(local netip.AddrPort) error {
 	s := getScratch()
 	defer s.release()
 	putSockaddr(&s.addr, local)
-	return id.ch.lib.call("rdma_bind_addr", id.ch.lib.rdmaBindAddr, id.ptr, ptr(&s.addr))
+	err := id.ch.lib.call("rdma_bind_addr", id.ch.lib.rdmaBindAddr, id.ptr, ptr(&s.addr))
+	if err == nil {
+		id.attach()
+	}
+	return err
 }
 
 func (id *cmID) localAddr() netip.AddrPort  { return addrPort(&id.c().SrcAddr) }

@@ -6,8 +6,6 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/ebitengine/purego"
-
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
@@ -27,11 +25,8 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 		}
 		news = true
 	}
-	if news {
-		q.rouse()
-	}
-	if q.gone {
-		n += q.flushed(wc[n:])
+	if news && q.others.Load() != 0 {
+		q.rouse() // those of Wait have nothing of it
 	}
 	return n
 }
@@ -44,7 +39,7 @@ func (q *QueuePair) poll(wc []transport.Completion) (raw, n int) {
 	}
 	s := getScratch()
 	defer s.release()
-	r, _, _ := purego.SyscallN(q.pollCQ, q.cq, uintptr(min(len(wc), pollMax)), ptr(&s.wcs[0]))
+	r := s.call(q.pollCQ, q.cq, uintptr(min(len(wc), pollMax)), ptr(&s.wcs[0]))
 	raw = int(int32(r))
 	if raw < 0 {
 		q.leave(transport.StateError, brokenBy(os.NewSyscallError("ibv_poll_cq", number(r))))
@@ -68,12 +63,14 @@ func (q *QueuePair) reap() {
 	}
 }
 
-// reapSome moves some completions to early, and returns how many there were. Nobody takes those that come behind Close. The caller
-// holds mu.
+// reapSome moves some completions to early, and returns how many there were. Those that come behind Close wait until the device has
+// let go. The caller holds mu.
 func (q *QueuePair) reapSome() int {
 	var wc [pollMax / 2]transport.Completion
 	raw, n := q.poll(wc[:])
-	if !q.closed {
+	if q.closed {
+		q.late = append(q.late, wc[:n]...)
+	} else {
 		q.early = append(q.early, wc[:n]...)
 	}
 	return raw
@@ -96,13 +93,13 @@ func (q *QueuePair) complete(w *abi.WC) (c transport.Completion, mine bool) {
 		e := &q.sq.entries[number&q.sq.mask]
 		c.ID, c.Opcode = e.id, e.op
 		q.sq.tail.Store(number + 1)
-		mine = !e.silent || w.Status != abi.WCSuccess
+		mine = !e.own && (!e.silent || w.Status != abi.WCSuccess)
 		if w.Status == abi.WCSuccess && e.op == transport.OpRead {
 			c.Bytes = int(w.ByteLen)
 		}
 	}
 	if w.Status != abi.WCSuccess {
-		q.broken(w)
+		q.broken(w, c.Opcode)
 	}
 	return c, mine
 }
@@ -121,8 +118,11 @@ func (q *QueuePair) received(w *abi.WC, c *transport.Completion) {
 
 // broken takes note of a request that failed, with which the connection is at its end. One that was flushed tells only that this
 // has happened before. The caller holds mu.
-func (q *QueuePair) broken(w *abi.WC) {
+func (q *QueuePair) broken(w *abi.WC, op transport.Opcode) {
 	if w.Status == abi.WCWrFlushErr {
+		if op == transport.OpRead {
+			q.leave(transport.StateError, errUnanswered)
+		}
 		q.leave(transport.StateError, endOfStream)
 		return
 	}
@@ -135,20 +135,21 @@ func (q *QueuePair) broken(w *abi.WC) {
 	q.flush()
 }
 
-// flushed makes completions of what was posted when the device let go of the queue pair. The caller holds mu.
-func (q *QueuePair) flushed(wc []transport.Completion) (n int) {
-	for ; n < len(wc) && q.sq.outstanding() > 0; n++ {
-		number := q.sq.tail.Load()
-		e := &q.sq.entries[number&q.sq.mask]
-		wc[n] = transport.Completion{ID: e.id, Opcode: e.op, Status: transport.StatusFlushed}
-		q.sq.tail.Store(number + 1)
+// finish hands out what came behind Close, and makes completions of what was posted when the device let go of the queue pair. The
+// caller holds mu.
+func (q *QueuePair) finish() {
+	q.early = append(q.early, q.late...)
+	q.late = nil
+	for number := q.sq.tail.Load(); number != q.sq.head.Load(); number++ {
+		if e := &q.sq.entries[number&q.sq.mask]; !e.own {
+			q.early = append(q.early, transport.Completion{ID: e.id, Opcode: e.op, Status: transport.StatusFlushed})
+		}
 	}
-	for ; n < len(wc) && q.rq.head.Load() != q.rq.tail.Load(); n++ {
-		number := q.rq.tail.Load()
-		wc[n] = transport.Completion{ID: q.rq.ids[number&q.rq.mask], Opcode: transport.OpRecv, Status: transport.StatusFlushed}
-		q.rq.tail.Store(number + 1)
+	q.sq.tail.Store(q.sq.head.Load())
+	for number := q.rq.tail.Load(); number != q.rq.head.Load(); number++ {
+		q.early = append(q.early, transport.Completion{ID: q.rq.ids[number&q.rq.mask], Opcode: transport.OpRecv, Status: transport.StatusFlushed})
 	}
-	return n
+	q.rq.tail.Store(q.rq.head.Load())
 }
 
 func status(s uint32) transport.Status {

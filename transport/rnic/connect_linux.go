@@ -29,7 +29,7 @@ func (c *connector) Close() error {
 func (c *connector) Connect(ctx context.Context, private []byte) (peer []byte, err error) {
 	peer, err = c.q.connect(ctx, private)
 	if err != nil {
-		_ = c.q.abandon()
+		_ = c.q.Abort()
 		return nil, err
 	}
 	if c.q.dev.siw {
@@ -38,27 +38,17 @@ func (c *connector) Connect(ctx context.Context, private []byte) (peer []byte, e
 	return peer, nil
 }
 
-// abandon closes a queue pair that is not connected. Where a call of rdma_connect is still under way it does not wait for that.
-func (q *QueuePair) abandon() error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return transport.ErrClosed
-	}
-	q.closed = true
-	q.leave(transport.StateError, transport.ErrClosed)
-	q.rouse()
-	q.mu.Unlock()
-	go q.teardown()
-	return nil
-}
-
 func (q *QueuePair) connect(ctx context.Context, private []byte) ([]byte, error) {
 	if err := checkPrivate(private); err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, handshakeEnd(ctx)
+	}
+	if err := q.hold(); err != nil {
+		return nil, err
+	}
 	called := make(chan error, 1)
-	q.busy.Add(1)
 	// siw connects within the call, for as long as TCP tries.
 	go func() {
 		defer q.busy.Done()
@@ -71,12 +61,14 @@ func (q *QueuePair) connect(ctx context.Context, private []byte) ([]byte, error)
 		if err != nil {
 			return nil, connectError(err)
 		}
+	case <-q.stop:
+		return nil, transport.ErrClosed
 	case <-ctx.Done():
 		return nil, handshakeEnd(ctx)
 	}
-	ev, err := q.id.reply(ctx)
+	ev, err := q.reply(ctx)
 	if err != nil {
-		return nil, handshakeEnd(ctx)
+		return nil, err
 	}
 	if err := q.answer(&ev); err != nil {
 		return nil, err

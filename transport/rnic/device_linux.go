@@ -62,6 +62,12 @@ func (c *deviceCache) of(name string) (*device, error) {
 	return nil, transport.ErrNoDevice
 }
 
+// serve reports whether a is an address of a device.
+func (c *deviceCache) serve(a netip.Addr) bool {
+	list, _ := c.list()
+	return slices.ContainsFunc(list, func(d *device) bool { return slices.Contains(d.Addrs, a.Unmap()) })
+}
+
 func findDevices() ([]*device, error) {
 	links, err := nldev.Links()
 	if err != nil {

@@ -20,6 +20,8 @@ var (
 	errNoRegion    = errors.New("request needs a region of this queue pair with the right to it")
 	errInline      = errors.New("inline data is longer than Attributes.MaxInline")
 	errOpcode      = errors.New("opcode is not one of a send request, or not one of this device")
+	errUnanswered  = &brokenError{errors.New("an rdma read was not answered")}
+	errNotOpened   = errors.New("librdmacm could not open the device")
 	errHungUp      = errors.New("peer hung up on the connection request, or refused it without a word")
 )
 

@@ -3,6 +3,7 @@
 package rnic
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
+	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
 // An eventChannel tells what happens to connections. One serves all of a Transport, with a goroutine that lasts as long as
@@ -44,6 +46,9 @@ type readLimits struct{ ird, ord uint8 }
 func newEventChannel(lib *library, mu *sync.Mutex, gone func()) (*eventChannel, error) {
 	p, err := lib.create("rdma_create_event_channel", lib.rdmaCreateEventChannel)
 	if err != nil {
+		if links, _ := nldev.Links(); errors.Is(err, syscall.ENODEV) && len(links) > 0 {
+			return nil, &UnavailableError{NoProvider, err} // for any of the devices that are there
+		}
 		return nil, unavailable(err)
 	}
 	ch := &eventChannel{lib: lib, ptr: p, gone: gone, mu: mu, ids: make(map[uintptr]*cmID)}
@@ -112,15 +117,20 @@ func (ch *eventChannel) dispatch(p uintptr) {
 	if ev.kind == abi.CMEventConnectRequest {
 		to = e.ListenID
 		ev.id = ch.add(e.ID)
+		ev.id.attach()
 	}
 	id := ch.ids[to]
+	if id != nil && ev.kind == abi.CMEventDeviceRemoval {
+		id.attach() // whoever destroys it has it removed from ids before
+		id.lost()
+	}
 	ch.mu.Unlock()
 	ch.lib.call("rdma_ack_cm_event", ch.lib.rdmaAckCMEvent, p)
 	switch {
 	case id != nil:
 		id.deliver(ev)
 	case ev.id != nil:
-		ev.id.refuse()
+		go ev.id.refuse()
 	}
 }
 

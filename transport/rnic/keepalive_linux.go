@@ -11,8 +11,9 @@ import (
 
 const defaultKeepAlive = 15 * time.Second // as package net has it
 
-// SetKeepAliveConfig has a Write of nothing sent to the peer whenever so much time has passed, as rsockets does: where the peer is gone, the
-// device finds out, and the connection ends. When it gives up is its own business, so Interval and Count are not used.
+// SetKeepAliveConfig has a Write of nothing sent to the peer whenever c.Idle has passed, as rsockets does, also where there was traffic: if
+// the peer is gone, the device finds out, and the connection ends. An Idle of 0 means 15 s, a negative one leaves the last one as it is. When
+// the device gives up is its own business, so c.Interval and c.Count are not used. It returns the error of Err once there is one.
 func (q *QueuePair) SetKeepAliveConfig(c net.KeepAliveConfig) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

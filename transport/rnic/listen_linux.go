@@ -4,9 +4,11 @@ package rnic
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
@@ -18,6 +20,8 @@ const (
 	maxPending = 128
 	// listenBacklog is for the kernel's own queue, which it cuts to net.rdma_ucm.max_backlog.
 	listenBacklog = 1024
+	// listenAttempts bounds the ports that are tried until one is free at all addresses.
+	listenAttempts = 16
 )
 
 // Listen implements transport.Transport.
@@ -29,18 +33,37 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 	if err != nil {
 		return nil, err
 	}
-	l := &listener{t: t, o: o, pending: make(chan pending, maxPending), done: make(chan struct{})}
-	for _, a := range addrs {
-		if l.addr.Port() != 0 {
+	// A port that is chosen for the first address may be taken at another one.
+	for range listenAttempts {
+		var l *listener
+		if l, err = t.listenOn(addrs, o); err == nil {
+			if local.Addr().IsUnspecified() || !local.Addr().IsValid() {
+				l.addr = netip.AddrPortFrom(local.Addr(), l.addr.Port())
+			}
+			return l, nil
+		}
+		if local.Port() != 0 || len(addrs) == 1 || !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return nil, err
+}
+
+func (t *Transport) listenOn(addrs []netip.AddrPort, o *transport.Options) (*listener, error) {
+	l := &listener{t: t, o: o, pending: make(chan pending, maxPending), started: make(chan struct{}), done: make(chan struct{})}
+	defer close(l.started)
+	for i, a := range addrs {
+		if i > 0 {
 			a = netip.AddrPortFrom(a.Addr(), l.addr.Port())
 		}
-		if err := l.listen(a, o); err != nil {
+		err := l.listen(a)
+		if i > 0 && a.Addr().IsUnspecified() && errors.Is(err, syscall.EAFNOSUPPORT) {
+			break // a host without IPv6
+		}
+		if err != nil {
 			_ = l.Close()
 			return nil, err
 		}
-	}
-	if local.Addr().IsUnspecified() || !local.Addr().IsValid() {
-		l.addr = netip.AddrPortFrom(local.Addr(), l.addr.Port())
 	}
 	return l, nil
 }
@@ -49,11 +72,12 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 type listener struct {
 	t       *Transport
 	o       *transport.Options
-	ids     []*cmID
 	addr    netip.AddrPort
 	pending chan pending
+	started chan struct{} // closed when Listen returns
 
 	mu     sync.Mutex
+	ids    []*cmID
 	closed bool
 	done   chan struct{}
 	err    error // why it is closed
@@ -66,13 +90,16 @@ type pending struct {
 	reads   readLimits
 }
 
-func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
+func (l *listener) listen(local netip.AddrPort) error {
 	id, err := l.t.newID()
 	if err != nil {
 		return err
 	}
+	l.mu.Lock()
 	l.ids = append(l.ids, id)
-	if o != nil && o.OnlyIPv6 && local.Addr().Is6() {
+	l.mu.Unlock()
+	if local.Addr().Is6() {
+		// One for both families does not work with siw, which has connections of IPv4 come from addresses of IPv6 that no device has.
 		s := getScratch()
 		s.option = 1
 		err = id.ch.lib.call("rdma_set_option", id.ch.lib.rdmaSetOption, id.ptr, abi.OptionID, abi.OptionIDAFOnly, ptr(&s.option), 4)
@@ -81,10 +108,10 @@ func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
 			return err
 		}
 	}
-	if err := id.bind(local); err != nil {
+	if err := l.t.bind(id, local); err != nil {
 		return err
 	}
-	id.owner.Store(&owner{l.event})
+	id.owner.Store(&owner{func(ev cmEvent) { l.event(id, ev) }})
 	if err := id.ch.lib.call("rdma_listen", id.ch.lib.rdmaListen, id.ptr, listenBacklog); err != nil {
 		return err
 	}
@@ -93,10 +120,10 @@ func (l *listener) listen(local netip.AddrPort, o *transport.Options) error {
 }
 
 // event is called by the goroutine of the event channel.
-func (l *listener) event(ev cmEvent) {
+func (l *listener) event(id *cmID, ev cmEvent) {
 	if ev.kind != abi.CMEventConnectRequest {
 		if ev.kind == abi.CMEventDeviceRemoval {
-			go l.end(errRemoved)
+			go l.lose(id)
 		}
 		return
 	}
@@ -112,16 +139,44 @@ func (l *listener) event(ev cmEvent) {
 	go ev.id.refuse()
 }
 
+// lose gives up an address whose device was removed. With the last one the listener is at its end. One for all devices has no
+// address in this sense: it goes on, also with devices to come.
+func (l *listener) lose(id *cmID) {
+	<-l.started
+	l.mu.Lock()
+	l.ids = slices.DeleteFunc(l.ids, func(i *cmID) bool { return i == id })
+	last := len(l.ids) == 0
+	l.mu.Unlock()
+	id.destroy()
+	if last {
+		_ = l.end(errRemoved)
+	}
+}
+
 // Accept implements transport.Listener.
 func (l *listener) Accept(ctx context.Context) (transport.Request, error) {
+	for {
+		p, err := l.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r, err := l.request(p)
+		if !errors.Is(err, transport.ErrNoDevice) {
+			return r, err
+		}
+		// The device has gone since.
+	}
+}
+
+func (l *listener) next(ctx context.Context) (*pending, error) {
 	select {
 	case p := <-l.pending:
-		return l.request(&p)
+		return &p, nil
 	default:
 	}
 	select {
 	case p := <-l.pending:
-		return l.request(&p)
+		return &p, nil
 	case <-l.done:
 		return nil, l.err
 	case <-ctx.Done():
@@ -159,8 +214,10 @@ func (l *listener) end(err error) error {
 	}
 	l.closed, l.err = true, err
 	close(l.done)
+	ids := l.ids
+	l.ids = nil
 	l.mu.Unlock()
-	for _, id := range l.ids {
+	for _, id := range ids {
 		id.destroy()
 	}
 	for {
@@ -187,7 +244,7 @@ const siwPatience = 20 * time.Millisecond
 // Accept implements transport.Request.
 func (r *request) Accept(ctx context.Context, private []byte) error {
 	if err := r.accept(ctx, private); err != nil {
-		_ = r.q.abandon()
+		_ = r.q.Abort()
 		return err
 	}
 	if r.q.dev.siw {
@@ -203,15 +260,19 @@ func (r *request) accept(ctx context.Context, private []byte) error {
 		return err
 	}
 	q := r.q
+	if err := q.hold(); err != nil {
+		return err
+	}
 	s := getScratch()
 	err := q.lib.call("rdma_accept", q.lib.rdmaAccept, q.id.ptr, ptr(s.connParam(private, readLimits{uint8(q.ird), uint8(q.ord)})))
 	s.release()
+	q.busy.Done()
 	if err != nil {
 		return err
 	}
-	ev, err := q.id.reply(ctx)
+	ev, err := q.reply(ctx)
 	if err != nil {
-		return handshakeEnd(ctx)
+		return err
 	}
 	if err := q.answer(&ev); err != nil {
 		return err
@@ -223,6 +284,10 @@ func (r *request) accept(ctx context.Context, private []byte) error {
 func (r *request) Reject(private []byte) error {
 	err := checkPrivate(private)
 	if err == nil {
+		err = r.q.hold()
+	}
+	if err == nil {
+		defer r.q.busy.Done()
 		s := getScratch()
 		p := uintptr(0)
 		if n := copy(s.private[:], private); n > 0 {
@@ -231,7 +296,7 @@ func (r *request) Reject(private []byte) error {
 		err = r.q.lib.call("rdma_reject", r.q.lib.rdmaReject, r.q.id.ptr, p, uintptr(len(private)))
 		s.release()
 	}
-	_ = r.q.abandon()
+	_ = r.q.Abort()
 	return err
 }
 
@@ -261,10 +326,12 @@ func (t *Transport) listenAddrs(local netip.AddrPort, o *transport.Options) ([]n
 		return nil, transport.ErrNoDevice
 	case !ip.IsUnspecified():
 		return addrs[:1], nil
-	case o == nil || o.Devices == nil:
+	case o != nil && o.Devices != nil:
+		return addrs, nil
+	case ip.Is4() || o != nil && o.OnlyIPv6:
 		return []netip.AddrPort{netip.AddrPortFrom(ip, local.Port())}, nil
 	}
-	return addrs, nil
+	return []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), local.Port()), netip.AddrPortFrom(ip, local.Port())}, nil
 }
 
 // serves reports whether the wildcard covers a.

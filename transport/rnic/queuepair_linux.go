@@ -3,10 +3,12 @@
 package rnic
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,15 +41,18 @@ type QueuePair struct {
 	regionsGone bool
 
 	sleeper           sleeper
-	waiting, draining condition     // of Wait and of Drain
-	leaving           condition     // of what Close leaves behind
-	token             chan struct{} // its one token is the right to sleep until the completion channel says something
-	busy              sync.WaitGroup
+	waiting, draining condition      // of Wait and of Drain
+	leaving           condition      // of what Close leaves behind
+	others            atomic.Int32   // calls under way that wait for other things than those of Wait do
+	token             chan struct{}  // its one token is the right to sleep until the completion channel says something
+	busy              sync.WaitGroup // of calls for the ID that hold none of the locks
+	stop              chan struct{}  // closed by Close and Abort
 	end               sync.Once
 	mu                sync.Mutex // guards the rest
 	state             transport.State
 	err               error // why the queue pair is not in StateRTS any more
 	early             []transport.Completion
+	late              []transport.Completion
 	wake              chan struct{} // closed when there is news for followers; nil while there are none
 	armed             bool          // the next completion makes an event
 	events            uintptr       // that were taken and have to be acknowledged
@@ -55,12 +60,14 @@ type QueuePair struct {
 	connected         bool          // StateRTS was reached
 	closed            bool          // Close or Abort was called
 	peerGone          bool          // the peer has ended the connection
+	overdue           bool          // the device has had its time to give back what was posted
 	dead              bool          // the device has, or is about to have, nothing left of it
 	gone              bool          // the same, for sure
 	onGone            []func()
 	local, remote     netip.AddrPort
 	keepAlive         *time.Timer
 	keepAliveIdle     time.Duration
+	patience          *time.Timer // until overdue
 }
 
 var (
@@ -79,7 +86,7 @@ const (
 
 // newQueuePair makes the queue pair of an ID that belongs to a device. After an error the ID is left to the caller.
 func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*QueuePair, error) {
-	q := &QueuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), regions: make(map[*region]struct{})}
+	q := &QueuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), stop: make(chan struct{}), regions: make(map[*region]struct{})}
 	q.waiting.holds, q.draining.holds, q.leaving.holds = q.pollable, q.drained, q.sentAll
 	q.sleeper.init(q, t.cfg.Poll)
 	if err := q.configure(o); err != nil {
@@ -158,9 +165,10 @@ func (q *QueuePair) create() (err error) {
 	return nil
 }
 
-// shortage marks an error that says that something has run out.
+// shortage marks an error that says that something has run out. EIO is of a library that does not say what: rdma-core's for siw takes the
+// place 0x90000 of a queue in the kernel's memory for a failure (SIW_INVAL_UOBJ_KEY), at which now and then one is, if there are many.
 func shortage(err error) error {
-	for _, n := range []syscall.Errno{syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EAGAIN} {
+	for _, n := range []syscall.Errno{syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EAGAIN, syscall.EIO} {
 		if errors.Is(err, n) {
 			return &shortageError{err}
 		}
@@ -168,16 +176,47 @@ func shortage(err error) error {
 	return err
 }
 
-// established brings the queue pair to StateRTS.
+// established brings the queue pair to StateRTS. A peer that has ended the connection since may have sent something before: that is
+// for the user to find.
 func (q *QueuePair) established() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.err != nil {
+	if q.closed || q.dead || q.err != nil && !q.peerGone {
 		return q.err
 	}
 	q.local, q.remote = q.id.localAddr(), q.id.remoteAddr()
-	q.state, q.connected = transport.StateRTS, true
+	q.connected = true
+	if q.err == nil {
+		q.state = transport.StateRTS
+	}
 	return nil
+}
+
+// hold keeps the ID for a call, until busy.Done, unless the queue pair is at its end.
+func (q *QueuePair) hold() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err == nil {
+		q.busy.Add(1)
+	}
+	return q.err
+}
+
+// reply waits for the answer to what was asked for, which does not come any more after Close.
+func (q *QueuePair) reply(ctx context.Context) (cmEvent, error) {
+	select {
+	case ev := <-q.id.replies: // though there may be other reasons to return
+		return ev, nil
+	default:
+	}
+	select {
+	case ev := <-q.id.replies:
+		return ev, nil
+	case <-q.stop:
+		return cmEvent{}, transport.ErrClosed
+	case <-ctx.Done():
+		return cmEvent{}, handshakeEnd(ctx)
+	}
 }
 
 // fail ends the queue pair with err, unless it has ended already. What was posted comes back flushed.
@@ -191,10 +230,22 @@ func (q *QueuePair) fail(state transport.State, err error) {
 
 // leave takes note of why the queue pair is at its end. The caller holds mu.
 func (q *QueuePair) leave(state transport.State, err error) {
-	if q.err == nil {
-		q.state, q.err = state, err
+	if q.err != nil {
+		return
+	}
+	q.state, q.err = state, err
+	if q.connected && !q.closed {
+		q.patience = time.AfterFunc(flushLimit, func() {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			q.overdue = true
+			q.rouse()
+		})
 	}
 }
+
+// flushLimit is how long a device has to give back what was posted to a queue pair that has failed. It takes much less.
+const flushLimit = time.Second
 
 // flush has the device give back what was posted. The caller holds mu.
 func (q *QueuePair) flush() {
@@ -213,6 +264,9 @@ func (q *QueuePair) event(ev cmEvent) {
 	switch ev.kind {
 	case abi.CMEventDisconnected:
 		q.mu.Lock()
+		for q.reapSome() > 0 { // which may tell more about the end
+			q.rouse()
+		}
 		q.peerGone = true
 		q.mu.Unlock()
 		err := endOfStream

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"unsafe"
 
-	"github.com/ebitengine/purego"
-
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
@@ -86,8 +84,7 @@ func (q *QueuePair) postReceives(s *scratch, n int) (int, error) {
 	s.recvs[n-1].Next = 0
 	head := q.rq.head.Load()
 	q.rq.head.Store(head + uint64(n))
-	r, _, _ := purego.SyscallN(q.postRecv, q.qp, ptr(&s.recvs[0]), ptr(&s.out[0]))
-	err := number(r)
+	err := number(s.call(q.postRecv, q.qp, ptr(&s.recvs[0]), ptr(&s.out[0])))
 	if err == nil {
 		return n, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/ebitengine/purego"
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
@@ -18,8 +19,9 @@ const (
 	inlineMax = 256 // bytes of an inline request
 )
 
-// A scratch is memory for the arguments of C functions. It is mapped, not Go's, so no C pointer to Go memory is needed.
+// A scratch is memory for the arguments of C functions. It is mapped, not Go's where that can be, so that C is given no pointer to Go memory.
 type scratch struct {
+	args   [3]uintptr // of a call
 	out    [4]uintptr // what functions return by pointer
 	addr   [sockaddrLen]byte
 	param  abi.ConnParam
@@ -56,7 +58,8 @@ func getScratch() *scratch {
 	scratches.Unlock()
 	b, err := mapMemory(int(unsafe.Sizeof(scratch{})))
 	if err != nil {
-		panic(err) // as for Go's own memory
+		// A process may have only so many mappings (vm.max_map_count). Go's heap needs no new one as a rule, and does not move either.
+		return new(scratch)
 	}
 	return (*scratch)(unsafe.Pointer(unsafe.SliceData(b)))
 }
@@ -65,6 +68,13 @@ func (s *scratch) release() {
 	scratches.Lock()
 	scratches.free = append(scratches.free, s)
 	scratches.Unlock()
+}
+
+// call calls a function of up to three arguments. Unlike purego.SyscallN's own, which escape, they are not allocated.
+func (s *scratch) call(fn, a, b, c uintptr) uintptr {
+	s.args = [3]uintptr{a, b, c}
+	r, _, _ := purego.SyscallN(fn, s.args[:]...)
+	return r
 }
 
 // mapMemory returns zeroed memory that does not move, of at least n bytes. A child process does not get it: its pages would become

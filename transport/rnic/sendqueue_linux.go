@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"unsafe"
 
-	"github.com/ebitengine/purego"
-
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
@@ -23,13 +21,14 @@ type sendQueue struct {
 	head     atomic.Uint64 // number of the next request; changes with sendMu held
 	tail     atomic.Uint64 // number of the oldest that has not completed; changes with mu held
 	unsigned int           // requests since the last that asks for a completion
-	marked   uint64        // number behind the last that does
+	marked   atomic.Uint64 // number behind the last that does; changes with sendMu held
 }
 
 type sendEntry struct {
 	id     uint64
 	op     transport.Opcode
-	silent bool // its completion is nobody's business
+	silent bool // its completion is nobody's business, unless it fails
+	own    bool // it is of this package, and so is its completion
 }
 
 func (s *sendQueue) init(n int) {
@@ -143,10 +142,11 @@ func (q *QueuePair) composeOne(s *scratch, i int, wr *transport.SendWR) error {
 	// Without a completion now and then the device's queue would never be known to have room.
 	if !silent || wr.Flags&transport.WillDrain != 0 || 4*q.sq.unsigned >= q.sendDepth {
 		c.SendFlags |= abi.SendSignaled
-		q.sq.unsigned, q.sq.marked = 0, number+1
+		q.sq.unsigned = 0
+		q.sq.marked.Store(number + 1)
 	}
 	c.WrID = number
-	q.sq.entries[number&q.sq.mask] = sendEntry{wr.ID, wr.Opcode, silent}
+	q.sq.entries[number&q.sq.mask] = sendEntry{wr.ID, wr.Opcode, silent, false}
 	return nil
 }
 
@@ -201,14 +201,14 @@ func (q *QueuePair) ring(s *scratch, n int) (int, error) {
 	s.sends[n-1].Next = 0
 	head := q.sq.head.Load()
 	q.sq.head.Store(head + uint64(n))
-	r, _, _ := purego.SyscallN(q.postSend, q.qp, ptr(&s.sends[0]), ptr(&s.out[0]))
-	err := number(r)
+	err := number(s.call(q.postSend, q.qp, ptr(&s.sends[0]), ptr(&s.out[0])))
 	if err == nil {
 		return n, nil
 	}
 	taken := taken(s.out[0], ptr(&s.sends[0]), unsafe.Sizeof(s.sends[0]), n)
 	q.sq.head.Store(head + uint64(taken))
-	q.sq.marked = min(q.sq.marked, head)
+	q.sq.marked.Store(min(q.sq.marked.Load(), head))
+	q.sq.unsigned = q.sendDepth // the one that asks for a completion may be among the rest
 	return taken, q.refused(err)
 }
 
@@ -240,6 +240,7 @@ func (q *QueuePair) postEmptyWrite() error {
 	if err := q.composeOne(s, 0, &transport.SendWR{Opcode: transport.OpWrite, Flags: transport.WillDrain}); err != nil {
 		return err
 	}
+	q.sq.entries[q.sq.head.Load()&q.sq.mask].own = true
 	_, err := q.ring(s, 1)
 	return err
 }

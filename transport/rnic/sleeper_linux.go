@@ -8,8 +8,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/ebitengine/purego"
 )
 
 // A sleeper waits on the completion channel in Go's poller.
@@ -19,7 +17,6 @@ type sleeper struct {
 	ready func(uintptr) bool // made once, so that no call allocates
 
 	most, budget time.Duration // of looking for completions before sleep
-	fruitless    int
 
 	mu       sync.Mutex
 	deadline time.Time // that the file has
@@ -90,17 +87,16 @@ func (q *QueuePair) takeEvent() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.dead {
+		s := getScratch()
+		defer s.release()
 		if q.armed {
-			s := getScratch()
-			r, _, _ := purego.SyscallN(q.lib.ibvGetCQEvent, q.channel, ptr(&s.out[0]), ptr(&s.out[1]))
-			s.release()
-			if int32(r) != 0 {
+			if r := s.call(q.lib.ibvGetCQEvent, q.channel, ptr(&s.out[0]), ptr(&s.out[1])); int32(r) != 0 {
 				return false // nothing yet
 			}
 			q.events++
 			q.armed = false
 		}
-		purego.SyscallN(q.reqNotify, q.cq, 0)
+		s.call(q.reqNotify, q.cq, 0, 0)
 		q.armed = true
 		// An event that comes from here on wakes the poller.
 		if q.reapSome() > 0 {

@@ -147,4 +147,3 @@ func TestConn(t *testing.T) {
 		})
 	})
 }
-

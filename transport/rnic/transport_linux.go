@@ -100,7 +100,7 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 
 // resolve makes an ID that is bound to the device that reaches remote.
 func (t *Transport) resolve(ctx context.Context, local, remote netip.AddrPort) (*cmID, *device, error) {
-	if remote.Addr().IsLoopback() {
+	if remote.Addr().IsLoopback() || local.Addr().IsLoopback() {
 		// rdma_cm would take any device that can loop back, whose listener is not the host's alone.
 		return nil, nil, &routeError{remote, errLoopback}
 	}
@@ -124,7 +124,7 @@ func (t *Transport) resolveID(ctx context.Context, id *cmID, local, remote netip
 		if !local.Addr().IsValid() {
 			local = netip.AddrPortFrom(anyAddr(remote.Addr()), local.Port())
 		}
-		if err := id.bind(local); err != nil {
+		if err := t.bind(id, local); err != nil {
 			if errors.Is(err, syscall.ENODEV) {
 				err = &routeError{remote, err}
 			}
@@ -151,15 +151,33 @@ func (t *Transport) resolveID(ctx context.Context, id *cmID, local, remote netip
 	default:
 		return nil, &routeError{remote, err}
 	}
+	id.attach()
 	return t.devices.of(id.device())
 }
 
 // resolveMillis is how long the kernel tries to find a neighbour, and then a path. Contexts are shorter.
 const resolveMillis = 10_000
 
+// bind gives an ID a local address. Of a port that somebody has for all addresses, or for one while this asks for all, rdma_cm says that
+// the address is not there.
+func (t *Transport) bind(id *cmID, local netip.AddrPort) error {
+	err := id.bind(local)
+	if errors.Is(err, syscall.ENODEV) && t.devices.serve(local.Addr()) {
+		return &UnavailableError{NoProvider, err}
+	}
+	if local.Port() != 0 && errors.Is(err, syscall.EADDRNOTAVAIL) && (local.Addr().IsUnspecified() || t.devices.serve(local.Addr())) {
+		err = os.NewSyscallError("rdma_bind_addr", syscall.EADDRINUSE)
+	}
+	return err
+}
+
 func (id *cmID) resolved(ctx context.Context, what string) error {
 	ev, err := id.reply(ctx)
-	if err == nil && ev.status != 0 {
+	switch {
+	case err != nil:
+	case ev.status == -1: // of librdmacm, not of the kernel, whose errors these are else
+		err = &UnavailableError{NoProvider, errNotOpened}
+	case ev.status != 0:
 		err = os.NewSyscallError(what, errnoOf(ev.status))
 	}
 	return err

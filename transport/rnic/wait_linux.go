@@ -50,7 +50,7 @@ func (q *QueuePair) Interrupt() {
 func (q *QueuePair) mark() error {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
-	if q.sq.outstanding() == 0 || q.sq.marked == q.sq.head.Load() || q.sendable() != nil {
+	if q.sq.outstanding() == 0 || q.sq.marked.Load() == q.sq.head.Load() || q.sendable() != nil {
 		return nil
 	}
 	return q.postEmptyWrite()
@@ -63,8 +63,6 @@ func (q *QueuePair) pollable() (bool, error) {
 	switch {
 	case len(q.early) > 0:
 		return true, nil
-	case q.gone && (q.sq.outstanding() > 0 || q.rq.head.Load() != q.rq.tail.Load()):
-		return true, nil
 	case q.closed:
 		return false, q.err
 	}
@@ -74,8 +72,9 @@ func (q *QueuePair) pollable() (bool, error) {
 			return true, nil
 		}
 	}
-	// All that the peer has sent has completed before its end is known.
-	if q.err != nil && (q.dead || q.peerGone || q.sq.outstanding() == 0 && q.rq.head.Load() == q.rq.tail.Load()) {
+	// All that the peer has sent has completed before its end is known. What was posted comes back after that, but for sends that had
+	// no completion to come and were done.
+	if q.err != nil && (q.dead || q.overdue || q.sq.tail.Load() >= q.sq.marked.Load() && q.rq.head.Load() == q.rq.tail.Load()) {
 		return false, q.err
 	}
 	return false, nil
@@ -96,6 +95,10 @@ func (q *QueuePair) waitFor(c *condition, deadline time.Time) error {
 	seen := c.taken.Load()
 	if ok, err := c.holds(); ok || err != nil {
 		return err
+	}
+	if c != &q.waiting {
+		q.others.Add(1)
+		defer q.others.Add(-1)
 	}
 	if q.sleeper.spin(func() bool {
 		ok, err := c.holds()
