@@ -100,6 +100,14 @@ func (id *cmID) bind(local netip.AddrPort) error {
 	return err
 }
 
+// set sets an option of the ID (RDMA_OPTION_ID_*), which must be done before what it is for.
+func (id *cmID) set(option uintptr, value int32, size uintptr) error {
+	s := getScratch()
+	defer s.release()
+	s.option = value // in its first byte, too, as both processors are little-endian
+	return id.ch.lib.call("rdma_set_option", id.ch.lib.rdmaSetOption, id.ptr, abi.OptionID, option, ptr(&s.option), size)
+}
+
 func (id *cmID) localAddr() netip.AddrPort  { return addrPort(&id.c().SrcAddr) }
 func (id *cmID) remoteAddr() netip.AddrPort { return addrPort(&id.c().DstAddr) }
 

@@ -330,3 +330,29 @@ func TestLocalPort(t *testing.T) {
 		}
 	})
 }
+
+// TestTOS sets the type of service on both ends.
+func TestTOS(t *testing.T) {
+	eachDevice(t, func(t *testing.T, _ *rnic.Transport, _ transport.Device, addr netip.Addr) {
+		r := rnic.New(&rnic.Config{TOS: 0x28})
+		c, s, err := streams(limited(t), r, listen(t, r, addr))
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+		require.NoError(t, s.Close())
+	})
+}
+
+// TestRouteNamesSource has the address that connections come from first among the device's.
+func TestRouteNamesSource(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, _ netip.Addr) {
+		for _, a := range d.Addrs {
+			if !a.Is4() {
+				continue
+			}
+			got, err := r.Route(limited(t), netip.AddrPort{}, netip.AddrPortFrom(a, 1))
+			require.NoError(t, err)
+			require.Equal(t, a, got.Addrs[0], "the host's own address is reached from itself")
+			require.ElementsMatch(t, d.Addrs, got.Addrs)
+		}
+	})
+}

@@ -100,11 +100,7 @@ func (l *listener) listen(local netip.AddrPort) error {
 	l.mu.Unlock()
 	if local.Addr().Is6() {
 		// One for both families does not work with siw, which has connections of IPv4 come from addresses of IPv6 that no device has.
-		s := getScratch()
-		s.option = 1
-		err = id.ch.lib.call("rdma_set_option", id.ch.lib.rdmaSetOption, id.ptr, abi.OptionID, abi.OptionIDAFOnly, ptr(&s.option), 4)
-		s.release()
-		if err != nil {
+		if err := id.set(abi.OptionIDAFOnly, 1, 4); err != nil {
 			return err
 		}
 	}
@@ -311,8 +307,15 @@ func (t *Transport) listenAddrs(local netip.AddrPort, o *transport.Options) ([]n
 	}
 	ip := local.Addr().Unmap()
 	var addrs []netip.AddrPort
+	whole := o == nil || o.Devices == nil
 	for _, d := range list {
 		if o != nil && o.Devices != nil && !slices.Contains(o.Devices, d.Name) {
+			continue
+		}
+		if len(d.Addrs) == 0 {
+			// InfiniBand: rdma_cm knows whether it has the address. A wildcard is for all devices then.
+			addrs = append(addrs, netip.AddrPortFrom(ip, local.Port()))
+			whole = true
 			continue
 		}
 		for _, a := range d.Addrs {
@@ -326,7 +329,7 @@ func (t *Transport) listenAddrs(local netip.AddrPort, o *transport.Options) ([]n
 		return nil, transport.ErrNoDevice
 	case !ip.IsUnspecified():
 		return addrs[:1], nil
-	case o != nil && o.Devices != nil:
+	case !whole:
 		return addrs, nil
 	case ip.Is4() || o != nil && o.OnlyIPv6:
 		return []netip.AddrPort{netip.AddrPortFrom(ip, local.Port())}, nil

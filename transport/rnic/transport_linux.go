@@ -7,10 +7,12 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
 
 // A Transport reaches peers through the RDMA devices of this machine.
@@ -71,17 +73,31 @@ func (t *Transport) newID() (*cmID, error) {
 		return nil, err
 	}
 	defer ch.leave()
-	return ch.newID()
+	id, err := ch.newID()
+	if err == nil && t.cfg.TOS != 0 {
+		if err = id.set(abi.OptionIDTOS, int32(t.cfg.TOS), 1); err != nil {
+			id.destroy()
+			return nil, err
+		}
+	}
+	return id, err
 }
 
-// Route returns the device through which the host's routes lead to remote. There is none for the host's loopback addresses.
+// Route returns the device through which the host's routes lead to remote, with the address that connections come from first. There is none for the host's loopback addresses.
 func (t *Transport) Route(ctx context.Context, local, remote netip.AddrPort) (transport.Device, error) {
 	id, dev, err := t.resolve(ctx, netip.AddrPortFrom(local.Addr(), 0), remote)
 	if err != nil {
 		return transport.Device{}, err
 	}
-	id.destroy()
-	return dev.Device, nil
+	defer id.destroy()
+	d := dev.Device
+	// The address that connections come from is the first of its kind.
+	source := id.localAddr().Addr()
+	d.Addrs = slices.DeleteFunc(slices.Clone(d.Addrs), func(a netip.Addr) bool { return a == source })
+	if source.IsValid() {
+		d.Addrs = append([]netip.Addr{source}, d.Addrs...)
+	}
+	return d, nil
 }
 
 // Dial implements transport.Transport. Its errors match transport.ErrNoDevice or ErrNoRoute where remote cannot be reached through a device.
@@ -123,6 +139,10 @@ func (t *Transport) resolveID(ctx context.Context, id *cmID, local, remote netip
 	if local.Addr().IsValid() || local.Port() != 0 {
 		if !local.Addr().IsValid() {
 			local = netip.AddrPortFrom(anyAddr(remote.Addr()), local.Port())
+		}
+		// Several connections may come from a port, to different peers, as with sockets.
+		if err := id.set(abi.OptionIDReuseAddr, 1, 4); err != nil {
+			return nil, err
 		}
 		if err := t.bind(id, local); err != nil {
 			if errors.Is(err, syscall.ENODEV) {
