@@ -260,7 +260,7 @@ func TestCloseWhileConnecting(t *testing.T) {
 func TestServerThatSendsAndCloses(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
 		l := listen(t, r, addr)
-		for range 20 {
+		for range 5 {
 			c, err := r.Dial(limited(t), netip.AddrPort{}, l.Addr(), nil)
 			require.NoError(t, err)
 			receives(t, c.QueuePair(), 2, 64)

@@ -181,7 +181,7 @@ func TestRemoveModule(t *testing.T) {
 	})
 }
 
-// TestLinkDown is the last one, as rxe does not recover from it.
+// TestLinkDown is the last one, also by the name of the file, as rxe does not recover from it.
 func TestLinkDown(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
 		unplugging(t, d)
