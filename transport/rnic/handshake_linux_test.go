@@ -323,11 +323,23 @@ func TestLocalPort(t *testing.T) {
 			want := netip.AddrPortFrom(addr, local.Port())
 			require.Equal(t, want, c.QueuePair().LocalAddr())
 			require.Equal(t, want, s.QueuePair().RemoteAddr())
-			_, err = r.Dial(limited(t), local, l.Addr(), nil)
-			require.ErrorIs(t, err, syscall.EADDRINUSE)
-			require.NoError(t, c.QueuePair().Abort())
-			require.NoError(t, s.QueuePair().Abort())
+
+			// Another peer can be reached from the port meanwhile, as with sockets.
+			other := listen(t, r, addr)
+			c2, err := r.Dial(limited(t), local, other.Addr(), nil)
+			require.NoError(t, err)
+			done = connecting(limited(t), c2, nil)
+			s2, err := other.Accept(limited(t))
+			require.NoError(t, err)
+			require.NoError(t, s2.Accept(limited(t), nil))
+			require.NoError(t, (<-done).err)
+			require.Equal(t, want, s2.QueuePair().RemoteAddr())
+			for _, q := range []transport.QueuePair{c.QueuePair(), s.QueuePair(), c2.QueuePair(), s2.QueuePair()} {
+				require.NoError(t, q.Abort())
+			}
 		}
+		_, err := r.Dial(limited(t), l.Addr(), listen(t, r, addr).Addr(), nil)
+		require.ErrorIs(t, err, syscall.EADDRINUSE, "somebody listens on the port")
 	})
 }
 
