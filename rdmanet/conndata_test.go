@@ -134,6 +134,7 @@ func TestExtension(t *testing.T) {
 		{"whole ring", "69574152 01 01", extension{wholeRing: true}},
 		{"segment", "69574152 01 01 01 04 00010000", extension{wholeRing: true, maxSegment: 1 << 16}},
 		{"redirectable", "69574152 01 02", extension{redirectable: true}},
+		{"only asks", "69574152 01 06", extension{redirectable: true, onlyAsks: true}},
 		{"all of a request", "69574152 01 03 01 04 00010000", extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16}},
 		{"redirect", "69574152 01 00 02 02 1f90", extension{redirect: 8080}},
 		{"redirect from a service", "69574152 01 00 02 02 1f90 03 02 0050", extension{redirect: 8080, service: 80}},
@@ -148,7 +149,7 @@ func TestExtension(t *testing.T) {
 			require.Equal(t, wire, d.append(nil))
 		})
 	}
-	e, err := parseExtension(unhex(t, "69574152 01 fc 7f 03 010203 01 04 00008000 80 00"))
+	e, err := parseExtension(unhex(t, "69574152 01 f8 7f 03 010203 01 04 00008000 80 00"))
 	require.NoError(t, err)
 	require.Equal(t, &extension{maxSegment: 1 << 15}, e, "unknown flags and fields must be skipped")
 }

@@ -23,6 +23,8 @@ func TestRedirect(t *testing.T) {
 		{name: "redirectable", client: rdmanet.Config{Redirectable: true}, port: 7174, asked: true, sent: true},
 		{name: "highest port", client: rdmanet.Config{Redirectable: true}, port: 65535, asked: true, sent: true},
 		{name: "no port", client: rdmanet.Config{Redirectable: true}, asked: true},
+		{name: "only asks", client: rdmanet.Config{Redirectable: true, OnlyAsks: true}, port: 7174, asked: true, sent: true},
+		{name: "only asks, no port", client: rdmanet.Config{Redirectable: true, OnlyAsks: true}, asked: true, sent: true},
 		{name: "not redirectable", port: 7174},
 		{name: "rsocket", client: rdmanet.Config{Redirectable: true, Plain: true}, port: 7174},
 	} {
@@ -53,6 +55,13 @@ func TestRedirect(t *testing.T) {
 			}
 			err = <-done
 			var redirect *rdmanet.RedirectError
+			if c.port == 0 {
+				var refused *transport.RejectedError
+				require.ErrorAs(t, err, &refused)
+				require.NotEmpty(t, refused.PrivateData, "a refusal without a word looks like a peer that does not speak iWARP")
+				require.False(t, errors.As(err, &redirect))
+				return
+			}
 			require.ErrorAs(t, err, &redirect)
 			require.Equal(t, &rdmanet.RedirectError{Port: c.port, Service: 80}, redirect)
 			require.ErrorIs(t, err, syscall.ECONNREFUSED)

@@ -78,16 +78,18 @@ func (h hca) await(t *testing.T, g *guest, server *agent.Process, p pair) {
 func TestDevicePackage(t *testing.T) {
 	g := theGuest(t)
 	hcas(t, g)
-	for _, args := range [][]string{
-		{"-test.run=^TestConn$", "-test.count=5"},
-		{"-test.skip=^TestConn$"},
-	} {
-		t.Run(args[0], func(t *testing.T) {
-			record(t, cell{"package rnic", "both ends", "siw and rxe", args[0]})
-			out := succeeds(t, g.startFor(t, 6*time.Minute, append([]string{"rnic.test", "-test.v", "-test.timeout=5m"}, args...)...))
-			require.Contains(t, out, "/siw")
-			require.Contains(t, out, "/rxe0")
-			require.NotContains(t, out, "--- SKIP")
+	rest := []string{"-test.skip=^TestConn$"}
+	if !*fullFlag {
+		rest = append(rest, "-test.short")
+	}
+	for name, args := range map[string][]string{"net.Conn, 5 times": {"-test.run=^TestConn$", "-test.count=5"}, "the rest": rest} {
+		t.Run(name, func(t *testing.T) {
+			record(t, cell{"package rnic", "both ends", "siw and rxe", name})
+			out := succeeds(t, g.startFor(t, 12*time.Minute, append([]string{"rnic.test", "-test.v", "-test.timeout=11m"}, args...)...))
+			for _, device := range []string{"/siw1 ", "/rxe0 "} {
+				require.Contains(t, out, device)
+			}
+			require.Contains(t, out, "\nPASS")
 		})
 	}
 }
