@@ -3,8 +3,6 @@ package iwarp
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
@@ -24,12 +22,8 @@ type socket struct {
 	local *net.TCPAddr
 }
 
-const (
-	// bindTries bounds the search for a port that can be bound by number.
-	bindTries = 16
-	// searchTries bounds that for one which has only what remains of connections.
-	searchTries = 64
-)
+// bindTries bounds the search for a port that can be bound by number.
+const bindTries = 16
 
 // bindSocket binds so that nobody else gets in, and remains of earlier connections are not in the way.
 //
@@ -64,38 +58,6 @@ func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control 
 		return nil, err
 	}
 	return s, nil
-}
-
-// search claims a port of the range that the kernel chooses from, which finds none that nothing has: some may have no more than remains of
-// earlier connections.
-func (s *socket) search(ctx context.Context, addr *net.TCPAddr, control control) error {
-	low, high, err := localPortRange()
-	if err != nil {
-		return os.NewSyscallError("bind", syscall.EADDRINUSE)
-	}
-	n := high - low + 1
-	start := rand.IntN(n)
-	for i := range min(n, searchTries) {
-		numbered := *addr
-		numbered.Port = low + (start+i)%n
-		err = s.claim(ctx, &numbered, control)
-		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
-			return err
-		}
-	}
-	return err
-}
-
-// localPortRange returns the first and the last port that the kernel chooses from (ip-sysctl, ip_local_port_range).
-func localPortRange() (low, high int, err error) {
-	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	if err == nil {
-		_, err = fmt.Sscan(string(b), &low, &high)
-	}
-	if err == nil && (low < 1 || high < low || high > 1<<16-1) {
-		err = errors.New("no port range")
-	}
-	return low, high, err
 }
 
 // claim binds without SO_REUSEADDR, which no two sockets can do. Where connections in TIME_WAIT or of an earlier listener forbid that, it

@@ -1,0 +1,76 @@
+package iwarp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// searchTries bounds the search for a port that has only what remains of connections.
+const searchTries = 64
+
+// search claims a port of the range that the kernel chooses from, which finds none that nothing has: some may have no more than remains of
+// earlier connections. The administrator's reserved ports are left out, as the kernel leaves them out.
+func (s *socket) search(ctx context.Context, addr *net.TCPAddr, control control) error {
+	err := os.NewSyscallError("bind", syscall.EADDRINUSE)
+	var low, high int
+	if _, scanned := fmt.Sscan(ipSysctl("ip_local_port_range"), &low, &high); scanned != nil || low < 1 || high < low || high > 1<<16-1 {
+		return err
+	}
+	reserved := parsePorts(ipSysctl("ip_local_reserved_ports"))
+	n := high - low + 1
+	start := rand.IntN(n)
+	for i := range min(n, searchTries) {
+		numbered := *addr
+		numbered.Port = low + (start+i)%n
+		if reserved.contain(numbered.Port) {
+			continue
+		}
+		err = s.claim(ctx, &numbered, control)
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+	}
+	return err
+}
+
+// ipSysctl returns a setting of the network namespace, "" if there is none.
+func ipSysctl(name string) string {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/" + name)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// portRanges are the first and the last port of each range.
+type portRanges [][2]int
+
+// parsePorts reads a list such as "8080,9000-9010", as the kernel writes it.
+func parsePorts(list string) (ranges portRanges) {
+	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {
+		var r [2]int
+		switch n, _ := fmt.Sscanf(part, "%d-%d", &r[0], &r[1]); n {
+		case 1:
+			r[1] = r[0]
+			fallthrough
+		case 2:
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
+}
+
+func (p portRanges) contain(port int) bool {
+	for _, r := range p {
+		if r[0] <= port && port <= r[1] {
+			return true
+		}
+	}
+	return false
+}
