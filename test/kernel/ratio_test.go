@@ -139,7 +139,7 @@ func TestDeviceRatio(t *testing.T) {
 		t.Skip("takes some minutes: run with -full")
 	}
 	g := theGuest(t)
-	const rounds = 7
+	const rounds = 5
 	measures := []quantity{
 		roundTrips(300, 64), roundTrips(300, 4<<10), roundTrips(100, 64<<10), roundTrips(20, 1<<20),
 		throughput(1e6, 64), throughput(20e6, 4<<10), throughput(40e6, 64<<10), throughput(40e6, 1<<20),

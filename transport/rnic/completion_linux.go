@@ -17,13 +17,13 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 	n := copy(wc, q.early)
 	q.early = q.early[:copy(q.early, q.early[n:])]
 	news := false
-	for n < len(wc) && !q.closed {
+	// What was found early is enough for one call.
+	for full := n == 0; full && n < len(wc) && !q.closed; {
+		asked := min(len(wc)-n, pollMax)
 		raw, k := q.poll(wc[n:])
 		n += k
-		if raw == 0 {
-			break
-		}
-		news = true
+		news = news || raw > 0
+		full = raw == asked
 	}
 	if news && q.others.Load() != 0 {
 		q.rouse() // those of Wait have nothing of it

@@ -95,6 +95,10 @@ func (q *QueuePair) takeEvent() bool {
 			}
 			q.events++
 			q.armed = false
+			if q.reapSome() > 0 {
+				q.wakeFollowers()
+				return true
+			}
 		}
 		s.call(q.reqNotify, q.cq, 0, 0)
 		q.armed = true

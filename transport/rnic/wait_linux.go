@@ -60,17 +60,25 @@ func (q *QueuePair) mark() error {
 func (q *QueuePair) pollable() (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case len(q.early) > 0:
-		return true, nil
-	case q.closed:
-		return false, q.err
+	if ok, err := q.known(); ok || err != nil {
+		return ok, err
 	}
 	for q.reapSome() > 0 {
 		q.rouse()
 		if len(q.early) > 0 {
 			return true, nil
 		}
+	}
+	return q.known()
+}
+
+// known is pollable without a look at the device. The caller holds mu.
+func (q *QueuePair) known() (bool, error) {
+	switch {
+	case len(q.early) > 0:
+		return true, nil
+	case q.closed:
+		return false, q.err
 	}
 	// All that the peer has sent has completed before its end is known. What was posted comes back after that, but for sends that had
 	// no completion to come and were done.
@@ -133,10 +141,22 @@ func (q *QueuePair) sleep(c *condition, seen uint32, deadline time.Time) {
 	q.sleeper.begin(deadline)
 	defer q.sleeper.done()
 	// Whoever changes something does so first and kicks then, so one of the two is seen.
-	if ok, err := c.holds(); ok || err != nil || c.interrupted(seen) {
+	if c.interrupted(seen) || q.changed(c) {
 		return
 	}
 	_ = q.sleeper.rc.Read(q.sleeper.ready)
+}
+
+// changed reports whether c holds, or never will. For Wait it leaves the device to takeEvent, which looks there next.
+func (q *QueuePair) changed(c *condition) bool {
+	if c != &q.waiting {
+		ok, err := c.holds()
+		return ok || err != nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ok, err := q.known()
+	return ok || err != nil
 }
 
 // follow waits while somebody else sleeps on the channel.

@@ -50,6 +50,7 @@ func main() {
 	flag.IntVar(&c.trips, "q", 0, "round `trips`, in place of a stream")
 	flag.BoolVar(&c.tcp, "t", false, "plain TCP")
 	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device, on the very port")
+	flag.DurationVar(&device.Poll, "poll", 0, "with -rnic, `how` long to look for completions before sleep (rnic.Config.Poll)")
 	flag.BoolVar(&c.front, "front", false, "as package iwarp does it by the policy in IWARP_OFFLOAD, with devices")
 	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
 	flag.IntVar(&c.revision, "mpa", 2, "MPA `revision`")

@@ -7,10 +7,16 @@ import (
 	"log"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport/rnic"
 )
+
+// Poll is the rnic.Config.Poll of connections.
+var Poll time.Duration
+
+func transport() *rnic.Transport { return rnic.New(&rnic.Config{Poll: Poll}) }
 
 // Dial connects to the address.
 func Dial(ctx context.Context, address string) (net.Conn, error) {
@@ -18,7 +24,7 @@ func Dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := rnic.New(nil).Dial(ctx, netip.AddrPort{}, remote, nil)
+	k, err := transport().Dial(ctx, netip.AddrPort{}, remote, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +37,7 @@ func Listen(ctx context.Context, address string) (accept func() (net.Conn, error
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := rnic.New(nil).Listen(ctx, local, nil)
+	l, err := transport().Listen(ctx, local, nil)
 	if err != nil {
 		return nil, nil, err
 	}
