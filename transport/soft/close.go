@@ -46,6 +46,16 @@ func (q *QueuePair) Close() error {
 	return nil
 }
 
+// farewellLimit is how long CloseFirst leaves it to the peer to end the stream.
+const farewellLimit = time.Second
+
+// CloseFirst is Close for the first of two ends whose peer knows that it is over: once everything is sent the peer has a moment to end the
+// stream. An rsocket may notice the end of the stream sooner than what came before it, and then drops that.
+func (q *QueuePair) CloseFirst() error {
+	q.farewell.Store(true)
+	return q.Close()
+}
+
 // Abort implements transport.QueuePair.
 func (q *QueuePair) Abort() error {
 	q.mu.Lock()
@@ -109,7 +119,8 @@ func (q *QueuePair) AwaitClosed(deadline time.Time) error {
 // seeOff sends what is left, ends the stream and discards what comes until the peer ends it too. It is done at once where
 // nothing has to be waited for.
 func (q *QueuePair) seeOff() {
-	if !q.gateHolds() && q.sendRest(0) && q.discard(0, nil) {
+	farewell := q.farewell.Load() && q.State() == transport.StateClosing
+	if !farewell && !q.gateHolds() && q.sendRest(0, false) && q.discard(0, nil) {
 		q.sock.close()
 		q.over()
 		return
@@ -120,7 +131,7 @@ func (q *QueuePair) seeOff() {
 			patience = terminateLimit
 		}
 		q.waitGate(time.Now().Add(q.cfg.RequestTimeout))
-		if q.sendRest(0) || q.sendWhileReading(time.Now().Add(patience)) {
+		if q.sendRest(0, farewell) || q.sendWhileReading(time.Now().Add(patience)) {
 			q.awaitEnd(patience)
 		}
 		q.sock.close()
@@ -160,7 +171,7 @@ func (q *QueuePair) sendWhileReading(until time.Time) bool {
 		for left := time.Until(until); left > 0 && !enough.Load() && !q.discard(left, &enough); left = time.Until(until) {
 		}
 	}()
-	sent := q.sendRest(time.Until(until))
+	sent := q.sendRest(time.Until(until), false)
 	enough.Store(true)
 	q.sock.kickReader()
 	<-read
@@ -187,8 +198,9 @@ func (q *QueuePair) waitGate(deadline time.Time) {
 	}
 }
 
-// sendRest sends what is left and ends the stream in this direction. It reports whether that is done.
-func (q *QueuePair) sendRest(patience time.Duration) bool {
+// sendRest sends what is left and ends the stream in this direction, after the peer if farewell leaves it the time. It reports
+// whether that is done.
+func (q *QueuePair) sendRest(patience time.Duration, farewell bool) bool {
 	end := time.Now().Add(patience)
 	for {
 		q.tx.mu.Lock()
@@ -198,6 +210,9 @@ func (q *QueuePair) sendRest(patience time.Duration) bool {
 		done := q.tx.err != nil || !q.tx.blocked
 		q.tx.mu.Unlock()
 		if done {
+			if farewell {
+				q.discard(farewellLimit, nil)
+			}
 			q.sock.c.CloseWrite()
 			return true
 		}

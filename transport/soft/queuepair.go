@@ -39,6 +39,7 @@ type QueuePair struct {
 	followers  atomic.Int32  // calls that wait for wake
 	arrived    atomic.Uint32 // FPDUs
 	background background
+	farewell   atomic.Bool // CloseFirst was called
 
 	mu        sync.Mutex
 	state     transport.State

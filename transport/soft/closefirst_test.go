@@ -1,0 +1,28 @@
+package soft_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
+)
+
+// TestCloseFirst has the peer end the stream, or leaves it no more than a moment for that.
+func TestCloseFirst(t *testing.T) {
+	q, p, _ := role{}.initiator(t)
+	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("end")})
+	require.NoError(t, q.(*soft.QueuePair).CloseFirst())
+	require.Equal(t, []byte("end"), p.next().Payload)
+	p.silent(200 * time.Millisecond) // the stream goes on
+	require.NoError(t, p.c.CloseWrite())
+	p.ended()
+	require.ErrorIs(t, q.Close(), transport.ErrClosed)
+	require.NoError(t, q.(*soft.QueuePair).AwaitClosed(time.Now().Add(patience)))
+
+	q, p, _ = role{}.initiator(t)
+	require.NoError(t, q.(*soft.QueuePair).CloseFirst())
+	p.ended() // although the peer does nothing
+}
