@@ -97,6 +97,7 @@ func TestDevicePackage(t *testing.T) {
 // librdmacm's programs on a device and ours on the same device: streams, memory that the other end writes into, and verbs.
 func TestDevicePeers(t *testing.T) {
 	g := theGuest(t)
+	g.run(t, "dmesg", "-c") // of the tests before
 	for _, h := range hcas(t, g) {
 		for _, goServes := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/go=%s", h.name, roleName(goServes)), func(t *testing.T) {
@@ -125,7 +126,7 @@ func TestDevicePeers(t *testing.T) {
 				for _, d := range directs {
 					try(fmt.Sprintf("riostream/%dx%dx%d", d.size, d.count, d.iterations), "riostream",
 						func(p pair, server bool) []string {
-							return append([]string{"go-riostream", "-rnic"}, d.theirs(p, server)[3:]...)
+							return slices.Insert(d.ours(p, server, everyMPA[0]), 1, "-rnic")
 						}, d.theirs)
 				}
 				for _, size := range []int{26, 64, 1000, 65535} {

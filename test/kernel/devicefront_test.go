@@ -75,7 +75,7 @@ func TestDeviceFileserver(t *testing.T) {
 			require.Contains(t, g.fetchFile(t, p, sum), "transport rnic")
 
 			// The same address and port serve clients that know nothing of RDMA, and iWARP in software.
-			url := "http://" + p.dial + ":" + p.dialPort + "/" + filepath.Base(served)
+			url := "http://" + p.dial + ":" + p.dialPort + "/files/" + filepath.Base(served)
 			require.Equal(t, sum, strings.Fields(g.run(t, "sh", "-ec", "curl -sSf "+url+" | sha256sum"))[0])
 			out := g.run(t, "fileserver-soft", "-connect", p.dial+":"+p.dialPort, "-offload", "require", "-file", filepath.Base(served))
 			require.Contains(t, out, "transport soft")

@@ -59,7 +59,7 @@ func (q *QueuePair) connect(ctx context.Context, private []byte) ([]byte, error)
 	select {
 	case err := <-called:
 		if err != nil {
-			return nil, connectError(err)
+			return nil, q.connectError(err)
 		}
 	case <-q.stop:
 		return nil, transport.ErrClosed
@@ -77,9 +77,12 @@ func (q *QueuePair) connect(ctx context.Context, private []byte) ([]byte, error)
 }
 
 // connectError names what a failure of the call says.
-func connectError(err error) error {
-	if errors.Is(err, syscall.ETIMEDOUT) {
+func (q *QueuePair) connectError(err error) error {
+	switch {
+	case errors.Is(err, syscall.ETIMEDOUT):
 		return transport.ErrHandshakeTimeout
+	case q.dev.IWARP && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+		return &notIWARPError{err} // quicker than the call
 	}
 	return err
 }

@@ -125,8 +125,11 @@ func TestErrors(t *testing.T) {
 	var n net.Error
 	require.ErrorAs(t, late, &n)
 	require.True(t, n.Timeout())
-	require.Equal(t, transport.ErrHandshakeTimeout, connectError(os.NewSyscallError("rdma_connect", syscall.ETIMEDOUT)))
-	require.Equal(t, error(syscall.ECONNREFUSED), connectError(syscall.ECONNREFUSED))
+	iwarp, roce := &QueuePair{dev: &device{Device: transport.Device{IWARP: true}}}, &QueuePair{dev: &device{}}
+	require.Equal(t, transport.ErrHandshakeTimeout, iwarp.connectError(os.NewSyscallError("rdma_connect", syscall.ETIMEDOUT)))
+	require.Equal(t, error(syscall.ECONNREFUSED), iwarp.connectError(syscall.ECONNREFUSED))
+	require.ErrorIs(t, iwarp.connectError(syscall.ECONNRESET), transport.ErrNotIWARP)
+	require.Equal(t, error(syscall.ECONNRESET), roce.connectError(syscall.ECONNRESET))
 }
 
 func TestHandshakeEnd(t *testing.T) {
