@@ -3,7 +3,7 @@
 // other all and writes the table of results:
 //
 //	go test ./test/kernel -kernel
-//	go test ./test/kernel -kernel -full -timeout 40m -interop ../../docs/interop.md
+//	go test ./test/kernel -kernel -full -timeout 60m -interop ../../docs/interop.md
 //
 // Without hardware virtualisation they take 6 and about 20 minutes. They need root, tshark, and what "test/kernel/vm -h" names,
 // which is installed by apt-get where it is missing. One boot serves all tests. The guest is 10.0.2.15 and sees the host's 127.0.0.1 as

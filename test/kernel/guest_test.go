@@ -34,7 +34,7 @@ const (
 	guestPorts = 64
 
 	bootLimit = 3 * time.Minute // preparation included when the cache is there
-	vmLimit   = 40 * time.Minute
+	vmLimit   = 60 * time.Minute
 	cellLimit = 30 * time.Second
 
 	groupLimit = 5 * time.Minute // for the tests that share a capture

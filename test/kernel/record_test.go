@@ -166,7 +166,7 @@ const interopHead = `# Interoperability
 What this module was run against that it did not write itself: the Linux kernel's software iWARP (siw) and software RoCE (rxe), and the programs and
 libraries of rdma-core on them, all unchanged, in a virtual machine. This file is written by
 
-    go test ./test/kernel -kernel -full -timeout 40m -interop ../../docs/interop.md
+    go test ./test/kernel -kernel -full -timeout 60m -interop ../../docs/interop.md
 
 and this is the result of %s of the suite.
 A control is two ends that are both not ours. Each session of the matrix is captured, and decoded by Wireshark's dissectors: no frame is malformed, no
