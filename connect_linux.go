@@ -34,13 +34,7 @@ func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case d.ControlContext != nil:
-		err = d.ControlContext(ctx, s.network(), remote.String(), rc)
-	case d.Control != nil:
-		err = d.Control(s.network(), remote.String(), rc)
-	}
-	if err != nil {
+	if err := d.control(ctx, s.network(), remote.String(), rc); err != nil {
 		return nil, err
 	}
 	err = do(rc, "connect", func(fd int) error { return unix.Connect(fd, sa) })

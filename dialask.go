@@ -71,18 +71,11 @@ func (d *deviceDial) beside(ctx context.Context, r *Reservation) (*net.TCPConn, 
 	defer shut()
 	n := d.netDialer()
 	n.LocalAddr = net.TCPAddrFromAddrPort(r.addrPort())
-	users, users2 := n.ControlContext, n.Control
 	n.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
 		if err := shareAddress(c); err != nil {
 			return err
 		}
-		switch {
-		case users != nil:
-			return users(ctx, network, address, c)
-		case users2 != nil:
-			return users2(network, address, c)
-		}
-		return nil
+		return d.control(ctx, network, address, c)
 	}
 	c, err := n.DialContext(ctx, d.network, d.remote.String())
 	if err != nil {

@@ -155,6 +155,17 @@ func (a *dialing) fail(remote net.Addr, err error) error {
 	return &net.OpError{Op: "dial", Net: a.network, Source: a.LocalAddr, Addr: remote, Err: err}
 }
 
+// control calls the user's function for a socket, if there is one.
+func (d *Dialer) control(ctx context.Context, network, address string, c syscall.RawConn) error {
+	switch {
+	case d.ControlContext != nil:
+		return d.ControlContext(ctx, network, address, c)
+	case d.Control != nil:
+		return d.Control(network, address, c)
+	}
+	return nil
+}
+
 func (d *Dialer) netDialer() *net.Dialer {
 	n := &net.Dialer{
 		Timeout: d.Timeout, Deadline: d.Deadline, LocalAddr: d.LocalAddr,
