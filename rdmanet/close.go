@@ -42,9 +42,9 @@ type lingerer interface {
 	AwaitClosed(deadline time.Time) error
 }
 
-// A firstCloser is a queue pair that can leave it to the peer to end the stream, as rsockets need.
-type firstCloser interface {
-	CloseFirst() error
+// An endLeaver is a queue pair that can leave it to the peer to end the connection, as rsockets need.
+type endLeaver interface {
+	LeaveEndToPeer()
 }
 
 // closeOrderly closes the queue pair behind what was sent, and waits for up to d until the peer's host has that, or where the transport
@@ -60,12 +60,11 @@ func (c *Conn) closeOrderly(d time.Duration) {
 			}
 		}
 	}
-	// It is an error only if the connection is at its end already.
-	if f, ok := transport.As[firstCloser](c.qp); ok && !c.extended {
-		f.CloseFirst()
-	} else {
-		c.qp.Close()
+	if t, ok := transport.As[endLeaver](c.qp); ok && !c.extended {
+		t.LeaveEndToPeer()
 	}
+	// It is an error only if the connection is at its end already.
+	c.qp.Close()
 	if d > 0 && tells {
 		l.AwaitClosed(deadline)
 	}

@@ -58,6 +58,12 @@ func (c *config) ping(ctx context.Context, t transport.Transport, addr netip.Add
 }
 
 func (c *config) pingOnce(e *endpoint, source transport.MemoryRegion) error {
+	if e.mr == nil {
+		var err error
+		if e.data, e.mr, err = register(e.qp, c.size, transport.RemoteWrite); err != nil {
+			return err
+		}
+	}
 	advertise := func(mr transport.MemoryRegion) error {
 		if err := e.send(info{offset: mr.Base(), stag: mr.STag(), length: uint32(mr.Len())}, 0); err != nil {
 			return err
@@ -77,10 +83,8 @@ func (c *config) pingOnce(e *endpoint, source transport.MemoryRegion) error {
 	if e.invalidated != e.mr.STag() {
 		return errors.New("the server did not revoke the sink: start it with -i as well")
 	}
-	// The STag is spent, and the next ping needs one.
-	var err error
-	e.data, e.mr, err = register(e.qp, len(e.data), transport.RemoteWrite)
-	return err
+	e.mr = nil // its STag is spent
+	return nil
 }
 
 // fill writes ping n: a head, then letters that start one further with each ping, and a NUL.

@@ -46,15 +46,12 @@ func (q *QueuePair) Close() error {
 	return nil
 }
 
-// farewellLimit is how long CloseFirst leaves it to the peer to end the stream.
+// farewellLimit is how long the end of the stream is left to the peer.
 const farewellLimit = time.Second
 
-// CloseFirst is Close for the first of two ends whose peer knows that it is over: once everything is sent the peer has a moment to end the
-// stream. An rsocket may notice the end of the stream sooner than what came before it, and then drops that.
-func (q *QueuePair) CloseFirst() error {
-	q.farewell.Store(true)
-	return q.Close()
-}
+// LeaveEndToPeer has Close leave it to the peer to end the stream, for a moment, once everything is sent. It is for peers that know that
+// it is over: an rsocket may notice the end of the stream sooner than what came before it, and then drops that.
+func (q *QueuePair) LeaveEndToPeer() { q.farewell.Store(true) }
 
 // Abort implements transport.QueuePair.
 func (q *QueuePair) Abort() error {

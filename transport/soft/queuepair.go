@@ -39,7 +39,7 @@ type QueuePair struct {
 	followers  atomic.Int32  // calls that wait for wake
 	arrived    atomic.Uint32 // FPDUs
 	background background
-	farewell   atomic.Bool // CloseFirst was called
+	farewell   atomic.Bool // LeaveEndToPeer was called
 
 	mu        sync.Mutex
 	state     transport.State

@@ -10,11 +10,12 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// TestCloseFirst has the peer end the stream, or leaves it no more than a moment for that.
-func TestCloseFirst(t *testing.T) {
+// TestLeaveEndToPeer has the peer end the stream, or leaves it no more than a moment for that.
+func TestLeaveEndToPeer(t *testing.T) {
 	q, p, _ := role{}.initiator(t)
 	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("end")})
-	require.NoError(t, q.(*soft.QueuePair).CloseFirst())
+	q.(*soft.QueuePair).LeaveEndToPeer()
+	require.NoError(t, q.Close())
 	require.Equal(t, []byte("end"), p.next().Payload)
 	p.silent(200 * time.Millisecond) // the stream goes on
 	require.NoError(t, p.c.CloseWrite())
@@ -23,6 +24,7 @@ func TestCloseFirst(t *testing.T) {
 	require.NoError(t, q.(*soft.QueuePair).AwaitClosed(time.Now().Add(patience)))
 
 	q, p, _ = role{}.initiator(t)
-	require.NoError(t, q.(*soft.QueuePair).CloseFirst())
+	q.(*soft.QueuePair).LeaveEndToPeer()
+	require.NoError(t, q.Close())
 	p.ended() // although the peer does nothing
 }
