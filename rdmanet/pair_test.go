@@ -16,7 +16,17 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(settling{m}) }
+
+// settling gives what goes on behind Close the time that it has: a second for the peer to end the connection.
+type settling struct{ *testing.M }
+
+func (m settling) Run() int {
+	code := m.M.Run()
+	for end := time.Now().Add(5 * time.Second); goleak.Find() != nil && time.Now().Before(end); {
+	}
+	return code
+}
 
 // limit bounds every wait of a test. It is only met by a failure.
 const limit = 20 * time.Second
