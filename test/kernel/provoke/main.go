@@ -45,6 +45,9 @@ var requests = map[string]func(to target) []transport.SendWR{
 	},
 }
 
+// acceptTime is longer than the peer's kernel takes from its answer to the end of rdma_accept.
+const acceptTime = 300 * time.Millisecond
+
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("provoke: ")
@@ -96,6 +99,8 @@ func provoke(ctx context.Context, addr string, request func(target) []transport.
 		}
 		t = target{addr: binary.BigEndian.Uint64(said[24:]), key: binary.BigEndian.Uint32(said[32:])}
 	}
+	// A connection that breaks while the other kernel still accepts it can stop that (iwcm.c of Linux 6.1), which nothing tells.
+	time.Sleep(acceptTime)
 	wrs := request(t)
 	for i := range wrs {
 		wrs[i].Flags |= transport.Signaled
