@@ -197,6 +197,11 @@ const interopFaults = `
 | rsockets | a thread that waits in a receive may not notice that the connection has broken | nothing can be |
 | rsockets | a request without private data kills a listening process | every request of a stream carries private data |
 | rsockets | never gives back the credit of an iomap word | it is given back by us, and not taken from it |
+| siw 6.1, initiator | follows a nil pointer in the kernel (siw_cm_upcall) where something else than an MPA reply answers its request | a Dialer has iWARP in software ask the peer before siw talks to it |
+| siw in rdma-core 44 | takes one of the kernel's places for a queue (0x90000) for a failure, so that a connection fails with EIO now and then | the dial fails with a temporary error and falls back |
+| librdmacm 44 | keeps a device open that is to be removed, which the removal waits for | its descriptors are closed below it once the last connection is gone |
+| rdma_cm | picks ports without a look at sockets | no port is left to it |
+| rsockets | may notice the end of the TCP stream sooner than what came before it, and drops that | the end of the stream is left to it for a second |
 | rstream -T a | two C ends fail now and then: POLLHUP is seen before the last data | our end finishes last, and it works |
 | rstream -T f, -f gid | the one wants a library with support for fork, the other InfiniBand addresses | nothing can be |
 | rcopy | takes an address to end at its first colon, and its server listens on IPv4 | only IPv4 is run |
