@@ -190,7 +190,7 @@ const interopFaults = `
 | siw 6.1 | writes layer and type of a Terminate in the wrong halves of their byte | both readings are told |
 | siw 6.1 | treats a TCP half-close as the end and drops what it still has to send | half-close is a word of the stream; the FIN comes last |
 | siw 6.1 | cannot use 127.0.0.1 and ::1 | none is possible; other loopback addresses work |
-| iw_cm 6.1 | "kernel BUG at drivers/infiniband/core/iwcm.c:969", seen once: a connection that its peer closes right behind the MPA reply, while it is still being accepted, stops the worker, and with it all of rdma_cm | the replay of requests waits before it closes |
+| iw_cm 6.1 | "kernel BUG at drivers/infiniband/core/iwcm.c:969", seen three times: a connection that its peer closes right behind the MPA reply, while it is still being accepted, stops the worker, and with it all of rdma_cm | the replay of requests waits before it closes |
 | rsockets | has no receive for words that need no credit, and iWARP cannot repeat a Send without a receive | some of its credits stay unused |
 | rsockets | closes TCP behind its last word, and its kernel answers what comes then with a reset that overtakes data | it is told of space and credits only when it cannot go on without |
 | rsockets | an end that has finished writing takes the peer's end of writing for that of the connection, and on close drops what it has not sent yet | nothing can be; let one end finish after the other |
