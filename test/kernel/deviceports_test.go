@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -105,9 +106,12 @@ func TestDevicePortsNarrow(t *testing.T) {
 		byTCP.holds(t, g, h, p)
 	}
 	const sysctl = "/proc/sys/net/ipv4/ip_local_port_range"
-	was := g.run(t, "cat", sysctl)
+	was := strings.TrimSpace(g.run(t, "cat", sysctl))
 	g.run(t, "sh", "-ec", fmt.Sprintf("echo %d %d >%s", first, first+ports-1, sysctl))
-	t.Cleanup(func() { g.run(t, "sh", "-ec", fmt.Sprintf("echo %s >%s", was, sysctl)) })
+	t.Cleanup(func() {
+		g.run(t, "sh", "-ec", fmt.Sprintf("echo %s >%s", was, sysctl))
+		require.Equal(t, strings.Fields(was), strings.Fields(g.run(t, "cat", sysctl)))
+	})
 
 	for _, p := range servers {
 		c := g.start(t, words("env IWARP_OFFLOAD=auto go-stream -front -q 2 -w 64 -c %s -p %s", p.dial, p.dialPort)...)
