@@ -69,7 +69,7 @@ func TestConnects(t *testing.T) {
 	}
 	record(t, cell{"stream on rsockets (siw)", "client", "eth0", fmt.Sprintf("%d connections to one listener", n)})
 	p := g.inGuest(t, false)
-	const limit = 8 * time.Minute
+	const limit = 15 * time.Minute
 	f := flow{theirs: 10, ours: 10, chunk: 10, theirEnd: "half", mine: "last", connections: n + 1}
 	s := g.startFor(t, limit, append([]string{"c-stream"}, f.args(p, true, true)...)...)
 	g.awaitListener(t, s, p)
