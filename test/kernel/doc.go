@@ -5,7 +5,7 @@
 //	go test ./test/kernel -kernel
 //	go test ./test/kernel -kernel -full -timeout 60m -interop ../../docs/interop.md
 //
-// Without hardware virtualisation they take 6 and about 20 minutes. They need root, tshark, and what "test/kernel/vm -h" names,
+// Without hardware virtualisation they take minutes, and much longer. They need root, tshark, and what "test/kernel/vm -h" names,
 // which is installed by apt-get where it is missing. One boot serves all tests. The guest is 10.0.2.15 and sees the host's 127.0.0.1 as
 // 10.0.2.2; a network namespace in it is 10.8.0.2, for the ends and the faults that need a network of their own. With -pcap FILE what goes
 // between the host and the guest is captured, with -console the guest's console is shown. A capture of a test that fails is kept.
