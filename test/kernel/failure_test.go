@@ -42,8 +42,6 @@ func (f flow) underway(t *testing.T, g *guest, p pair, flags ...string) (goEnd, 
 // One end is killed in the middle of a stream, or the link is cut.
 func TestFailures(t *testing.T) {
 	g := theGuest(t)
-	// With it, and without CRC, wrong data was seen here; see the document of results.
-	g.parameter(t, "zcopy_tx", "N")
 	r := g.veths(t)
 	const sigkill = 9
 	for _, goServes := range []bool{false, true} {

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -52,7 +53,8 @@ func (g *guest) swap(t *testing.T, p pair, server, client []string) (fault strin
 // meet is swap with a place for the client.
 func (g *guest) meet(t *testing.T, p pair, server []string, at *place, client []string) (fault string) {
 	t.Helper()
-	s := g.start(t, server...)
+	bound := cmp.Or(p.limit, cellLimit)
+	s := g.startFor(t, bound, server...)
 	limit := time.Now().Add(3 * time.Second)
 	for !g.listens(t, p) {
 		if time.Now().After(limit) {
@@ -60,7 +62,7 @@ func (g *guest) meet(t *testing.T, p pair, server []string, at *place, client []
 			return "the server does not listen"
 		}
 	}
-	c := at.start(t, client...)
+	c := at.startFor(t, bound, client...)
 	if why := failure(c); why != "" {
 		s.Kill()
 		fault = "the client " + why

@@ -3,10 +3,12 @@
 package kernel
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -65,6 +67,7 @@ type pair struct {
 	port     string
 	dial     string // the same as the client sees it
 	dialPort string
+	limit    time.Duration // of both programs; cellLimit if it is 0
 }
 
 func roleName(goServes bool) string {
@@ -112,21 +115,23 @@ func (g *guest) inGuest(t *testing.T, goServes bool) pair {
 // roles starts the server, waits until it listens, then starts the client. ours and theirs make the arguments.
 func (g *guest) roles(t *testing.T, p pair, ours, theirs func(server bool) []string) (goEnd, cEnd *agent.Process) {
 	t.Helper()
+	limit := cmp.Or(p.limit, cellLimit)
 	if p.goServes {
-		goEnd = p.ours.start(t, ours(true)...)
+		goEnd = p.ours.startFor(t, limit, ours(true)...)
 		require.NoError(t, goEnd.WaitOutput("listening on"))
-		return goEnd, g.start(t, theirs(false)...)
+		return goEnd, g.startFor(t, limit, theirs(false)...)
 	}
-	cEnd = g.start(t, theirs(true)...)
+	cEnd = g.startFor(t, limit, theirs(true)...)
 	g.awaitListener(t, cEnd, p)
-	return p.ours.start(t, ours(false)...), cEnd
+	return p.ours.startFor(t, limit, ours(false)...), cEnd
 }
 
 // control runs two ends that are not ours, and returns their outputs.
 func (g *guest) control(t *testing.T, p pair, args func(server bool) []string) (server, client string) {
 	t.Helper()
-	s := g.start(t, args(true)...)
+	limit := cmp.Or(p.limit, cellLimit)
+	s := g.startFor(t, limit, args(true)...)
 	g.awaitListener(t, s, p)
-	client = g.run(t, args(false)...)
+	client = succeeds(t, g.startFor(t, limit, args(false)...))
 	return succeeds(t, s), client
 }

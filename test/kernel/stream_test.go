@@ -67,6 +67,12 @@ func (f flow) between(t *testing.T, g *guest, p pair, o mpaOptions) (goEnd, cEnd
 	return goEnd, cEnd
 }
 
+// control runs the flow between two ends on rsockets.
+func (f flow) control(t *testing.T, g *guest, p pair) {
+	t.Helper()
+	g.control(t, p, func(server bool) []string { return append([]string{"c-stream"}, f.args(p, server, server)...) })
+}
+
 // streamMPA are the options of streams, of which the first takes all flows. siw forgets the first bytes of a CRC that two segments share, and
 // the network to the host makes segments of its own, so there the second is the first.
 var streamMPA = []mpaOptions{{rev: 2, ourCRC: true}, {rev: 2}, {rev: 2, siwCRC: true}, {rev: 1}, {rev: 1, siwCRC: true, ourCRC: true}}
@@ -110,8 +116,7 @@ func TestStreamControl(t *testing.T) {
 	for _, f := range flows {
 		t.Run(f.name, func(t *testing.T) {
 			record(t, cell{"stream on rsockets (siw)", "control", "eth0", f.name})
-			p := g.inGuest(t, false)
-			g.control(t, p, func(server bool) []string { return append([]string{"c-stream"}, f.args(p, server, server)...) })
+			f.control(t, g, g.inGuest(t, false))
 		})
 	}
 }

@@ -2,10 +2,13 @@
  * stream - a peer on librdmacm's rsockets, or on the kernel's sockets, for the tests of the stream. Both ends take the same options.
  *
  * Each connection carries -s bytes from this end and -r bytes to it, at once, and every byte is compared: byte i of either
- * direction is pattern[i % PERIOD]. How the stream ends is told by -e. With -q there are round trips instead.
+ * direction is pattern[i % PERIOD]. How the stream ends is told by -e. With -q there are round trips instead. With -j one thread sends
+ * while another receives.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,14 +35,17 @@ static struct calls {
 	ssize_t (*recv)(int, void *, size_t, int);
 	ssize_t (*send)(int, const void *, size_t, int);
 	int (*setsockopt)(int, int, int, const void *, socklen_t);
-} rs = { rsocket, rbind, rlisten, raccept, rconnect, rshutdown, rclose, rrecv, rsend, rsetsockopt },
-  tcp = { socket, bind, listen, accept, connect, shutdown, close, recv, send, setsockopt }, *s = &rs;
+	int (*fcntl)(int, int, ...);
+	int (*poll)(struct pollfd *, nfds_t, int);
+} rs = { rsocket, rbind, rlisten, raccept, rconnect, rshutdown, rclose, rrecv, rsend, rsetsockopt, rfcntl, rpoll },
+  tcp = { socket, bind, listen, accept, connect, shutdown, close, recv, send, setsockopt, fcntl, poll }, *s = &rs;
 
 static unsigned char pattern[PERIOD + MOST];
 static long long to_send, to_receive;
 static size_t chunk = 65536;
 static long connections = 1, trips;
 static const char *end = "half";
+static int threads;
 
 static void fail(const char *what)
 {
@@ -53,48 +59,95 @@ static void wrong(const char *what, long long at)
 	exit(1);
 }
 
+/* may_wait is for a call that would block, and fails for every other error. */
+static ssize_t may_wait(const char *what, ssize_t k)
+{
+	if (k < 0 && errno != EAGAIN && errno != EWOULDBLOCK)
+		fail(what);
+	return k < 0 ? 0 : k;
+}
+
+static ssize_t send_more(int fd, long long *sent)
+{
+	size_t n = chunk < (size_t)(to_send - *sent) ? chunk : (size_t)(to_send - *sent);
+	ssize_t k = may_wait("send", s->send(fd, pattern + *sent % PERIOD, n, 0));
+
+	*sent += k;
+	if (*sent == to_send && !strcmp(end, "half") && s->shutdown(fd, SHUT_WR))
+		fail("shutdown");
+	return k;
+}
+
+/* receive_some takes and compares up to n bytes. */
+static ssize_t receive_some(int fd, unsigned char *buf, long long *got, long long n)
+{
+	ssize_t k = s->recv(fd, buf, MOST < n - *got ? MOST : n - *got, 0);
+
+	if (k == 0)
+		wrong("early end of the stream", *got);
+	k = may_wait("recv", k);
+	if (memcmp(buf, pattern + *got % PERIOD, k))
+		wrong("wrong data", *got);
+	*got += k;
+	return k;
+}
+
 static void *sender(void *arg)
 {
-	int fd = *(int *)arg;
 	long long sent = 0;
 
-	while (sent < to_send) {
-		size_t n = chunk < (size_t)(to_send - sent) ? chunk : (size_t)(to_send - sent);
-		ssize_t k = s->send(fd, pattern + sent % PERIOD, n, 0);
-		if (k <= 0)
-			fail("send");
-		sent += k;
-	}
-	if (!strcmp(end, "half") && s->shutdown(fd, SHUT_WR))
-		fail("shutdown");
+	while (sent < to_send)
+		send_more(*(int *)arg, &sent);
 	return NULL;
 }
 
-/* receive takes n bytes, or all until the end of the stream. */
-static void receive(int fd, unsigned char *buf, long long *got, long long n)
+static void wait_for(int fd, short events)
 {
-	while (*got < n) {
-		ssize_t k = s->recv(fd, buf, MOST < n - *got ? MOST : n - *got, 0);
-		if (k < 0)
-			fail("recv");
-		if (k == 0)
-			wrong("early end of the stream", *got);
-		if (memcmp(buf, pattern + *got % PERIOD, k))
-			wrong("wrong data", *got);
-		*got += k;
+	struct pollfd p = { .fd = fd, .events = events };
+
+	if (s->poll(&p, 1, -1) < 0)
+		fail("poll");
+}
+
+/* in_turns sends and receives in one thread, as rsockets counts wrong when two threads use a connection at once. */
+static void in_turns(int fd, unsigned char *buf, long long *got)
+{
+	long long sent = 0;
+
+	if (to_send && to_receive && s->fcntl(fd, F_SETFL, O_NONBLOCK))
+		fail("fcntl");
+	while (sent < to_send || *got < to_receive) {
+		ssize_t k = 0;
+		if (sent < to_send)
+			k += send_more(fd, &sent);
+		if (*got < to_receive)
+			k += receive_some(fd, buf, got, to_receive);
+		if (!k)
+			wait_for(fd, (sent < to_send ? POLLOUT : 0) | (*got < to_receive ? POLLIN : 0));
 	}
+	if (s->fcntl(fd, F_SETFL, 0))
+		fail("fcntl");
+}
+
+static void at_once(int fd, unsigned char *buf, long long *got)
+{
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, sender, &fd))
+		fail("thread");
+	while (*got < to_receive)
+		receive_some(fd, buf, got, to_receive);
+	pthread_join(t, NULL);
 }
 
 static void both_ways(int fd, unsigned char *buf)
 {
-	pthread_t t;
 	long long got = 0;
 	ssize_t k;
 
-	if (pthread_create(&t, NULL, sender, &fd))
-		fail("thread");
-	receive(fd, buf, &got, to_receive);
-	pthread_join(t, NULL);
+	if (!to_send && !strcmp(end, "half") && s->shutdown(fd, SHUT_WR))
+		fail("shutdown");
+	(threads ? at_once : in_turns)(fd, buf, &got);
 	if (!strcmp(end, "close"))
 		return;                 /* as soon as all is sent */
 	k = s->recv(fd, buf, 1, 0);
@@ -139,7 +192,8 @@ static void round_trips(int fd, unsigned char *buf, int first)
 		double t = now();
 		if (first)
 			send_all(fd, chunk);
-		receive(fd, buf, &got, chunk);
+		while (got < (long long)chunk)
+			receive_some(fd, buf, &got, chunk);
 		if (!first)
 			send_all(fd, chunk);
 		took[i] = now() - t;
@@ -181,7 +235,7 @@ int main(int argc, char **argv)
 	double begin;
 	int fd, c;
 
-	while ((c = getopt(argc, argv, "l:c:p:s:r:w:e:n:q:t")) != -1) {
+	while ((c = getopt(argc, argv, "l:c:p:s:r:w:e:n:q:tj")) != -1) {
 		switch (c) {
 		case 'l': listen_on = optarg; break;
 		case 'c': dial = optarg; break;
@@ -193,6 +247,7 @@ int main(int argc, char **argv)
 		case 'n': connections = atol(optarg); break;
 		case 'q': trips = atol(optarg); break;
 		case 't': s = &tcp; break;
+		case 'j': threads = 1; break;
 		default: return 2;
 		}
 	}
