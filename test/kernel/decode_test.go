@@ -35,7 +35,6 @@ func TestDecode(t *testing.T) {
 			sees: []string{"Send", "Read Request", "Read Response", "Write"}},
 		{name: "rstream", server: []string{"go-rstream", "-verify", "-S", "5000", "-C", "50", "-b"}, client: []string{"go-rstream", "-first", "-verify", "-S", "5000", "-C", "50", "-s"},
 			crc: true, sees: []string{"Send", "Write"}},
-		// No more at once than the peer's TCP takes from the start, as the dissector only knows FPDUs that begin a segment.
 		{name: "rstream/large", server: []string{"go-rstream", "-verify", "-S", "50000", "-C", "1", "-I", "20", "-b"}, client: []string{"go-rstream", "-first", "-verify", "-S", "50000", "-C", "1", "-I", "20", "-s"},
 			crc: true, sees: []string{"Send", "Write"}},
 	} {

@@ -75,7 +75,6 @@ func mergeResults(files []string) error {
 		decoded.Sessions += d.Sessions
 		decoded.FPDUs += d.FPDUs
 		decoded.Good += d.Good
-		decoded.Beyond += d.Beyond
 		decoded.Gaps += d.Gaps
 	}
 	return nil
