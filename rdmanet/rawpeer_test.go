@@ -3,6 +3,7 @@ package rdmanet_test
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -243,4 +244,19 @@ func (p *rawPeer) entry(index int) (addr uint64, key transport.STag, n uint32) {
 	addr, key, n = p.bytes.Uint64(b), transport.STag(p.bytes.Uint32(b[8:])), p.bytes.Uint32(b[12:])
 	clear(b)
 	return
+}
+
+// waitedFor sends data to a Conn that waits for it, which has granted the second half of its ring first.
+func (p *rawPeer) waitedFor(c *rdmanet.Conn, data string) {
+	p.t.Helper()
+	b := make([]byte, len(data))
+	heard := background(p.t, func() {
+		if _, err := io.ReadFull(c, b); err != nil {
+			p.t.Error(err)
+		}
+	})
+	p.expect(wordLimit | uint32(p.credits))
+	p.data([]byte(data))
+	heard()
+	require.Equal(p.t, data, string(b))
 }

@@ -47,7 +47,7 @@ func (c *Conn) read(b []byte) (n int, err error) {
 // awaitData returns nil when bytes can be read from the ring, or from the front of b, where they may be placed while it
 // waits. With noWait it only looks at the connection. The caller holds mu.
 func (c *Conn) awaitData(b []byte, noWait bool) error {
-	for given := false; ; {
+	for given, looked := false, false; ; {
 		// As with a socket, what is wrong here comes before what the peer has sent.
 		switch {
 		case c.closed:
@@ -64,6 +64,11 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 			return io.EOF
 		case c.err != nil:
 			return readError(c.err)
+		}
+		if !looked && c.mayHaveSentAll() {
+			looked = true
+			c.await(&c.rd, c.lookUntil())
+			continue
 		}
 		if !given && c.grantDue(2) {
 			given = true

@@ -97,9 +97,26 @@ func (c *Conn) grantDue(part uint64) bool {
 // peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP connection right behind that,
 // without waiting until all has arrived, and its kernel answers what we send then with a reset, which ends what is
 // still on its way to us. So a plain rsocket is told of space and credits only when it cannot go on without. The first
-// time it is told at once: it may wait for that.
+// time it is told as long as nothing has come from it: it may wait for that.
 func (c *Conn) peerMayBeGone() bool {
 	return !c.extended && !c.immediate && c.in.arrived > 0 && !c.ring.full() && !c.in.exhausted()
+}
+
+// lookTime is how long a Read waits for what a plain rsocket has sent, before that is told of space for the first time.
+const lookTime = 50 * time.Millisecond
+
+// mayHaveSentAll reports whether a peer that peerMayBeGone is about has something to say that nobody has looked at yet. The caller holds mu.
+func (c *Conn) mayHaveSentAll() bool {
+	return !c.extended && !c.immediate && c.in.arrived == 0 && c.driver == nil && c.grantDue(2)
+}
+
+// lookUntil is when that Read stops to wait. The caller holds mu.
+func (c *Conn) lookUntil() time.Time {
+	until := time.Now().Add(lookTime)
+	if d := c.rd.deadline; !d.IsZero() && d.Before(until) {
+		return d
+	}
+	return until
 }
 
 // addGrant adds what tells the peer of space and credits. The caller holds sendMu and mu.
