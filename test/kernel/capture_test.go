@@ -4,12 +4,15 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +23,8 @@ const sigint = 2
 // What a session should be like on the wire.
 type session struct {
 	crc    bool     // all FPDUs carry CRCs
+	rev    int      // MPA revision of requests and replies, if it matters
+	plain  bool     // there are connections without iWARP, too
 	stream bool     // each request carries what an rsocket needs, which a listening one does not survive without
 	sees   []string // operations that occur
 }
@@ -27,12 +32,61 @@ type session struct {
 // streamData is the least private data of the request for a stream.
 const streamData = 40
 
-// decoded counts what the dissectors have read.
-var decoded dissected
-
+// dissected counts what the dissectors have read.
 type dissected struct {
 	Captures, Sessions, FPDUs, Good int
 	Gaps                            int // captures that are not complete, and therefore not decoded
+}
+
+func (d *dissected) add(more dissected) {
+	d.Captures += more.Captures
+	d.Sessions += more.Sessions
+	d.FPDUs += more.FPDUs
+	d.Good += more.Good
+	d.Gaps += more.Gaps
+}
+
+var decoded dissected
+
+// A decoding is a capture that is decoded while the guest goes on.
+type decoding struct {
+	name  string // of the test
+	pcap  string
+	ended chan struct{}
+	found dissected
+	err   error
+}
+
+var decodings []*decoding
+
+// decoder is held by the one decoding that runs.
+var decoder sync.Mutex
+
+func startDecoding(name, pcap string, s session) {
+	d := &decoding{name: name, pcap: pcap, ended: make(chan struct{})}
+	decodings = append(decodings, d)
+	go func() {
+		defer close(d.ended)
+		decoder.Lock()
+		defer decoder.Unlock()
+		d.found, d.err = dissect(pcap, s)
+	}()
+}
+
+// awaitDecodings has a subtest for each capture of the test.
+func awaitDecodings(t *testing.T) {
+	for _, d := range decodings {
+		t.Run("decode/"+strings.TrimPrefix(d.name, t.Name()+"/"), func(t *testing.T) {
+			<-d.ended
+			if d.err != nil {
+				keepCapture(t, d.pcap)
+			}
+			require.NoError(t, d.err)
+			require.NoError(t, os.Remove(d.pcap))
+			decoded.add(d.found)
+		})
+	}
+	decodings = nil
 }
 
 // captured runs a test whose sessions the guest captures, and has Wireshark's dissectors decode them.
@@ -45,65 +99,76 @@ func (g *guest) captured(t *testing.T, r route, s session, test func(t *testing.
 	test(t)
 	require.NoError(t, p.Signal(sigint))
 	succeeds(t, p)
-	pcap := filepath.Join(t.TempDir(), "session.pcap")
-	require.NoError(t, os.WriteFile(pcap, g.fetch(t, file), 0o600))
-	t.Cleanup(func() {
-		if t.Failed() {
-			kept := filepath.Join(os.TempDir(), strings.ReplaceAll(t.Name(), "/", "_")+".pcap")
-			t.Logf("capture kept in %s (%v)", kept, os.Rename(pcap, kept))
-		}
-	})
-	if t.Failed() {
-		return
-	}
-	if !strings.Contains(p.Stderr(), "\n0 packets dropped by kernel") {
+	pcap := filepath.Join(bin, strings.ReplaceAll(t.Name(), "/", "_")+".pcap")
+	require.NoError(t, os.WriteFile(pcap, []byte(g.run(t, "cat", file)), 0o600))
+	switch {
+	case t.Failed():
+		keepCapture(t, pcap)
+	case !strings.Contains(p.Stderr(), "\n0 packets dropped by kernel"):
 		t.Logf("not decoded, as the capture has gaps: %s", lastLine(p.Stderr()))
 		decoded.Gaps++
-		return
+		require.NoError(t, os.Remove(pcap))
+	default:
+		startDecoding(t.Name(), pcap, s)
 	}
-	t.Run("decode", func(t *testing.T) { checkCapture(t, pcap, s) })
 }
 
-// fetch returns a file of the guest.
-func (g *guest) fetch(t *testing.T, file string) []byte {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), cellLimit)
-	defer cancel()
-	p, err := g.Start(ctx, "cat", file)
-	require.NoError(t, err)
-	exit, err := p.Wait()
-	require.NoError(t, err)
-	require.Zero(t, exit, p.Stderr())
-	return []byte(p.Stdout())
+func keepCapture(t *testing.T, pcap string) {
+	kept := filepath.Join(os.TempDir(), filepath.Base(pcap))
+	t.Logf("capture kept in %s (%v)", kept, os.Rename(pcap, kept))
 }
 
-func checkCapture(t *testing.T, pcap string, s session) {
-	pcap = realigned(t, pcap)
-	require.Empty(t, tshark(t, pcap, "-Y", "_ws.malformed || _ws.expert.severity == error"))
-	text := tshark(t, pcap, "-V", "-O", "iwarp_mpa,iwarp_ddp_rdmap")
+// onlyTCP has the dissectors take no interest in what TCP carries.
+const onlyTCP = "tcp.port==1-65535,data"
+
+var (
+	revision    = regexp.MustCompile(`(?m)^ *Revision: (\d+)$`)
+	privateData = regexp.MustCompile(`Request frame header(?s:.*?)Private data length: (\d+) bytes`)
+)
+
+// dissect has Wireshark's dissectors read a capture, and checks what they find.
+func dissect(pcap string, s session) (found dissected, err error) {
+	const bad = "_ws.malformed || _ws.expert.severity == error"
+	if err := nothing(pcap, "-d", onlyTCP, "-Y", bad); err != nil {
+		return found, err
+	}
+	mpa, err := realigned(pcap, s.plain)
+	if err != nil {
+		return found, err
+	}
+	defer os.Remove(mpa)
+	if err := nothing(mpa, "-Y", bad); err != nil {
+		return found, err
+	}
+	text, err := tshark(mpa, "-V", "-O", "iwarp_mpa,iwarp_ddp_rdmap")
+	if err != nil {
+		return found, err
+	}
 	for _, what := range s.sees {
-		require.Regexp(t, `= OpCode: `+what+` \(`, text)
+		if !strings.Contains(text, "= OpCode: "+what+" (") {
+			return found, fmt.Errorf("no %s", what)
+		}
 	}
-	fpdus := strings.Count(text, "ULPDU length: ")
-	require.Positive(t, fpdus)
-	good := strings.Count(text, " (Good CRC32)")
-	require.Zero(t, strings.Count(text, "(Bad CRC32"), "FPDUs with a bad CRC")
+	for _, m := range revision.FindAllStringSubmatch(text, -1) {
+		if s.rev > 0 && m[1] != strconv.Itoa(s.rev) {
+			return found, fmt.Errorf("MPA revision %s, not %d", m[1], s.rev)
+		}
+	}
+	requests := privateData.FindAllStringSubmatch(text, -1)
+	for _, m := range requests {
+		if n, err := strconv.Atoi(m[1]); err != nil || s.stream && n < streamData {
+			return found, fmt.Errorf("a request with %s bytes of private data, %w", m[1], err)
+		}
+	}
+	found = dissected{Captures: 1, Sessions: len(requests), FPDUs: strings.Count(text, "ULPDU length: "), Good: strings.Count(text, " (Good CRC32)")}
 	want := 0
 	if s.crc {
-		want = fpdus
+		want = found.FPDUs
 	}
-	require.Equal(t, want, good, "good CRCs of %d FPDUs", fpdus)
-	requests := strings.Fields(tshark(t, pcap, "-Y", "iwarp_mpa.req", "-T", "fields", "-e", "iwarp_mpa.pdlength"))
-	for _, n := range requests {
-		length, err := strconv.Atoi(n)
-		require.NoError(t, err)
-		require.False(t, s.stream && length < streamData, "a request with %d bytes of private data", length)
+	if n := strings.Count(text, "(Bad CRC32"); n > 0 || found.Good != want || found.FPDUs == 0 {
+		return found, fmt.Errorf("%d FPDUs with %d good and %d bad CRCs", found.FPDUs, found.Good, n)
 	}
-	t.Logf("%d sessions, %d FPDUs, %d good CRCs", len(requests), fpdus, good)
-	decoded.Captures++
-	decoded.Sessions += len(requests)
-	decoded.FPDUs += fpdus
-	decoded.Good += good
+	return found, nil
 }
 
 // captures is the section of the document on what was decoded.
@@ -115,12 +180,24 @@ func captures() string {
 }
 
 // tshark runs it on a capture. rpcordma claims some short Sends for itself, and then calls them malformed.
-func tshark(t *testing.T, pcap string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command("tshark", append([]string{"-n", "--disable-protocol", "rpcordma", "-r", pcap}, args...)...)
+func tshark(pcap string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), groupLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "tshark", append([]string{"-n", "--disable-protocol", "rpcordma", "-r", pcap}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	require.NoError(t, err, stderr.String())
-	return string(out)
+	if err != nil {
+		return "", fmt.Errorf("tshark: %w: %s", err, stderr.String())
+	}
+	return string(out), nil
+}
+
+// nothing runs tshark, which is to print nothing.
+func nothing(pcap string, args ...string) error {
+	said, err := tshark(pcap, args...)
+	if err == nil && said != "" {
+		err = errors.New(said)
+	}
+	return err
 }

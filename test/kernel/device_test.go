@@ -97,7 +97,6 @@ func TestDevicePackage(t *testing.T) {
 // librdmacm's programs on a device and ours on the same device: streams, memory that the other end writes into, and verbs.
 func TestDevicePeers(t *testing.T) {
 	g := theGuest(t)
-	g.run(t, "dmesg", "-c") // of the tests before
 	for _, h := range hcas(t, g) {
 		for _, goServes := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/go=%s", h.name, roleName(goServes)), func(t *testing.T) {

@@ -62,12 +62,14 @@ func TestFailures(t *testing.T) {
 				before := g.rdmaResources(t)
 				goEnd, cEnd := endless.underway(t, g, g.newPair(t, goServes, r))
 				require.NoError(t, goEnd.Signal(sigkill))
-				cEnd.Kill() // a thread that waits in rsockets may not notice the end
+				fails(t, cEnd)
 				g.awaitResources(t, before)
 			})
 			t.Run("link cut", func(t *testing.T) {
 				named(t, "the link is cut for good, and a deadline passes")
-				goEnd, cEnd := endless.underway(t, g, g.newPair(t, goServes, r), "-d", "4s", "-fails", "timeout")
+				// What is to be sent would be through by then.
+				f := flow{theirs: 60 << 20, ours: 60 << 20, chunk: 65536, theirEnd: "last", mine: "half"}
+				goEnd, cEnd := f.underway(t, g, g.newPair(t, goServes, r), "-d", "10s", "-fails", "timeout")
 				g.link(t, "down")
 				succeeds(t, goEnd)
 				cEnd.Kill()
@@ -81,8 +83,8 @@ func TestFailures(t *testing.T) {
 				succeeds(t, goEnd)
 				succeeds(t, cEnd)
 			})
-			for _, c := range []struct{ name, netem string }{
-				{"loss of 1 %", "loss 1%"}, {"delay of 50 ms", "delay 50ms"}, {"reordering", "delay 5ms reorder 25% 50%"},
+			for _, c := range []struct{ name, netem, proof string }{
+				{"loss of 1 %", "loss 1%", `dropped [1-9]`}, {"delay of 50 ms", "delay 50ms", `delay 50ms`}, {"reordering", "delay 5ms reorder 25% 50%", `reorder 25%`},
 			} {
 				t.Run(c.name, func(t *testing.T) {
 					named(t, "network with "+c.name)
@@ -90,10 +92,19 @@ func TestFailures(t *testing.T) {
 					// The last to finish is the one who reads to the end: what it says of space would otherwise find our end gone.
 					f := flow{theirs: 1 << 20, ours: 1 << 20, chunk: 10_000, theirEnd: "last", mine: "half"}
 					f.between(t, g, g.newPair(t, goServes, r), mpaOptions{rev: 2})
+					require.Regexp(t, c.proof, g.run(t, "tc", "-s", "qdisc", "show", "dev", "veth0"))
 				})
 			}
 		})
 	}
+}
+
+// fails waits for the end of a program, which must be a failure.
+func fails(t *testing.T, p *agent.Process) {
+	t.Helper()
+	exit, err := p.Wait()
+	require.NoError(t, err)
+	require.Equal(t, 1, exit, p.Stdout())
 }
 
 // awaitResources waits until the kernel holds no more for programs than before.
@@ -112,11 +123,15 @@ func (g *guest) link(t *testing.T, state string) {
 	t.Cleanup(func() { g.run(t, "ip", "link", "set", "veth0", "up") })
 }
 
-// netem makes the link bad in both directions until the end of the test.
+// netem makes the link bad in both directions until the end of the test, for packets that are each one segment.
 func (g *guest) netem(t *testing.T, how string) {
 	t.Helper()
-	g.run(t, "sh", "-ec", "tc qdisc add dev veth0 root netem "+how+"; ip netns exec peer tc qdisc add dev veth1 root netem "+how)
-	t.Cleanup(func() {
-		g.run(t, "sh", "-ec", "tc qdisc del dev veth0 root; ip netns exec peer tc qdisc del dev veth1 root")
-	})
+	both := func(verb, how string, segs int) {
+		for dev, at := range map[string]string{"veth0": "", "veth1": "-n peer"} {
+			g.run(t, words("tc %s qdisc %s dev %s root %s", at, verb, dev, how)...)
+			g.run(t, words("ip %s link set dev %s gso_max_segs %d", at, dev, segs)...)
+		}
+	}
+	both("add", "netem "+how, 1)
+	t.Cleanup(func() { both("del", "", 65535) })
 }

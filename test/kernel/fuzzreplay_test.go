@@ -32,9 +32,6 @@ var corpora = []corpus{
 	{folder: "internal/rdmap/testdata/fuzz/FuzzTerminate", fpdus: true},
 }
 
-// kernelBug is what a kernel says that has found a fault of its own.
-var kernelBug = regexp.MustCompile(`kernel BUG at .*|Oops: .*|BUG: .*`)
-
 var outcome = regexp.MustCompile(`(?m)^[^:\n]+: (.*)$`)
 
 // Our fuzz corpora as the input of a listener on siw, and of its connections: it goes on listening, and the kernel is well.
@@ -59,7 +56,14 @@ func TestFuzzReplay(t *testing.T) {
 			if c.fpdus {
 				args = append(args, "-fpdus")
 			}
-			out := succeeds(t, host.startFor(t, groupLimit, args...))
+			replay := host.startFor(t, groupLimit, args...)
+			exit, err := replay.Wait()
+			require.NoError(t, err)
+			log, err := g.newKernelLog()
+			require.NoError(t, err)
+			bug := kernelBug.FindString(log)
+			require.True(t, exit == 0 || bug != "", replay.Stderr())
+			out := replay.Stdout()
 			counts := make(map[string]int)
 			for _, m := range outcome.FindAllStringSubmatch(out, -1) {
 				counts[m[1]]++
@@ -70,8 +74,9 @@ func TestFuzzReplay(t *testing.T) {
 				said = append(said, fmt.Sprintf("%d: %s", counts[o], o))
 			}
 			fmt.Fprintf(&table, "| %s | %s |\n", c.folder, strings.Join(said, "; "))
-			if bug := kernelBug.FindString(kernelLog()); bug != "" {
-				fault(t, this, bug)
+			if bug != "" {
+				// The entry is the one behind the last whose outcome is known.
+				fault(t, this, bug+" at the entry behind "+lastLine(out))
 				g = reboot(t)
 				t.Skip("the kernel has found a bug of its own")
 			}

@@ -33,9 +33,10 @@ const (
 	firstPort  = 7100 // the first of the guest's ports that the host can reach
 	guestPorts = 64
 
-	bootLimit = 3 * time.Minute // preparation included when the cache is there
-	vmLimit   = 60 * time.Minute
-	cellLimit = 30 * time.Second
+	prepareLimit = 25 * time.Minute // the installation of packages included
+	bootLimit    = 3 * time.Minute  // preparation included when the cache is there
+	vmLimit      = 60 * time.Minute
+	cellLimit    = 30 * time.Second
 
 	groupLimit = 5 * time.Minute // for the tests that share a capture
 )
@@ -49,6 +50,7 @@ type guest struct {
 	forward []int // host's port for each of the guest's, from firstPort on
 	used    int
 	release string // of the kernel
+	logged  string // by the kernel, after the boot
 }
 
 var boot struct {
@@ -85,12 +87,16 @@ func bootSurely() (g *guest, err error) {
 	return g, err
 }
 
+// boots counts the guests.
+var boots int
+
 func bootGuest() (*guest, error) {
 	ports, err := freePorts(1 + guestPorts)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy", "-m", "veth", "-m", "sch_netem",
+	boots++
+	args := []string{"-l", filepath.Join(bin, fmt.Sprintf("console-%d.log", boots)), "-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy", "-m", "veth", "-m", "sch_netem",
 		"-p", fmt.Sprintf("%d:%d", ports[0], agentPort)}
 	for i, p := range ports[1:] {
 		args = append(args, "-p", fmt.Sprintf("%d:%d", p, firstPort+i))
@@ -142,7 +148,7 @@ func bootGuest() (*guest, error) {
 func (g *guest) setUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cellLimit)
 	defer cancel()
-	p, err := g.Start(ctx, "sh", "-ec", routeInit+"; uname -r")
+	p, err := g.Start(ctx, "sh", "-ec", routeInit+"; dmesg -c >/dev/null; uname -r")
 	if err != nil {
 		return err
 	}
@@ -184,9 +190,17 @@ func (g *guest) stop() {
 	}
 }
 
-func stopGuest() {
+// stopGuest also keeps the consoles of a run that fails.
+func stopGuest(failed bool) {
 	if boot.vm != nil {
 		boot.vm.stop()
+	}
+	for i := range boots {
+		name := fmt.Sprintf("console-%d.log", i+1)
+		kept := filepath.Join(os.TempDir(), "iwarp-kernel-"+name)
+		if b, err := os.ReadFile(filepath.Join(bin, name)); failed && err == nil {
+			fmt.Fprintf(os.Stderr, "console of the guest kept in %s (%v)\n", kept, os.WriteFile(kept, b, 0o600))
+		}
 	}
 }
 

@@ -3,6 +3,8 @@
 package kernel
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -45,7 +47,6 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer stopGuest()
 	if *mergeFlag != "" {
 		if err := mergeResults(strings.Split(*mergeFlag, ",")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -53,6 +54,7 @@ func run(m *testing.M) int {
 		}
 	}
 	status := m.Run()
+	stopGuest(status != 0)
 	if *saveFlag != "" {
 		if err := saveResults(*saveFlag); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -98,7 +100,12 @@ var guestPrograms []string
 
 // prepare builds what the tests run.
 func prepare() error {
-	if out, err := exec.Command("./vm", "prepare").CombinedOutput(); err != nil {
+	if os.Getuid() != 0 {
+		return errors.New("the captures need root")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), prepareLimit)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "./vm", "prepare").CombinedOutput(); err != nil {
 		return fmt.Errorf("vm prepare: %w\n%s", err, out)
 	}
 	for _, p := range goPrograms {

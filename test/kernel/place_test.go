@@ -23,9 +23,9 @@ type place struct {
 	prefix []string // of every command
 }
 
-// theHost is this host, whose programs are started in the same way as the guest's.
+// theHost is this host, whose programs are started in the same way as the guest's. Only this user gets at the socket.
 var theHost = sync.OnceValues(func() (*place, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("unix", filepath.Join(bin, "agent.sock"))
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 // What a queue pair of ours reads in the Terminates that its requests earn from siw.
 func TestProvoke(t *testing.T) {
 	g := theGuest(t)
-	g.run(t, "dmesg", "-c") // programs of other tests may have died
 	for _, c := range []struct {
 		fault   string
 		rsocket bool

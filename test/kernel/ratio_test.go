@@ -141,8 +141,8 @@ func TestDeviceRatio(t *testing.T) {
 	g := theGuest(t)
 	const rounds = 5
 	measures := []quantity{
-		roundTrips(300, 64), roundTrips(300, 4<<10), roundTrips(100, 64<<10), roundTrips(20, 1<<20),
-		throughput(1e6, 64), throughput(20e6, 4<<10), throughput(40e6, 64<<10), throughput(40e6, 1<<20),
+		roundTrips(200, 64), roundTrips(200, 4<<10), roundTrips(50, 64<<10), roundTrips(10, 1<<20),
+		throughput(1e6, 64), throughput(10e6, 4<<10), throughput(20e6, 64<<10), throughput(20e6, 1<<20),
 	}
 	c := g.compare(t, rounds, deviceWays, measures)
 	text := fmt.Sprintf("The median of %d rounds as a ratio to rsockets between two C programs, which is measured twice in each round; less is faster. Both ends are in the guest, "+

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -81,21 +80,20 @@ func mpaFrames(b []byte) (frames [][]byte, rest []byte) {
 }
 
 // halves reads the directions of the connections of a capture, in pairs, in the order in which they begin.
-func halves(t *testing.T, pcap string) [][2]*half {
-	t.Helper()
-	said := tshark(t, pcap, "--disable-protocol", "iwarp_mpa", "-o", "tcp.desegment_tcp_streams:FALSE", "-Y", "tcp", "-T", "fields",
+func halves(pcap string) ([][2]*half, error) {
+	said, err := tshark(pcap, "-d", onlyTCP, "-Y", "tcp", "-T", "fields",
 		"-e", "tcp.stream", "-e", "tcp.srcport", "-e", "tcp.dstport", "-e", "tcp.seq", "-e", "tcp.flags.reset", "-e", "tcp.payload")
+	if err != nil {
+		return nil, err
+	}
 	var all [][2]*half
 	for line := range strings.Lines(said) {
-		field := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		require.Len(t, field, 6, line)
-		var n [4]int
-		for i := range n {
-			var err error
-			n[i], err = strconv.Atoi(field[i])
-			require.NoError(t, err, line)
+		line = strings.TrimSuffix(line, "\n")
+		tab := strings.LastIndexByte(line, '\t') + 1
+		var stream, src, dst, seq, reset int
+		if _, err := fmt.Sscan(line[:tab], &stream, &src, &dst, &seq, &reset); err != nil {
+			return nil, fmt.Errorf("%q: %w", line[:tab], err)
 		}
-		stream, src, dst, seq := n[0], n[1], n[2], n[3]
 		for len(all) <= stream {
 			all = append(all, [2]*half{{srcPort: src, dstPort: dst}, {srcPort: dst, dstPort: src}})
 		}
@@ -103,48 +101,62 @@ func halves(t *testing.T, pcap string) [][2]*half {
 		if h.srcPort != src {
 			h = all[stream][1]
 		}
-		h.reset = h.reset || field[4] == "1"
-		data, err := hex.DecodeString(field[5])
-		require.NoError(t, err, line)
+		h.reset = h.reset || reset == 1
+		data, err := hex.DecodeString(line[tab:])
+		if err != nil {
+			return nil, err
+		}
 		if len(data) > 0 {
 			h.segments = append(h.segments, segment{seq, data})
 		}
 	}
-	return all
+	return all, nil
 }
 
-// realigned writes the connections over MPA of a capture to another.
-func realigned(t *testing.T, pcap string) string {
-	t.Helper()
+// realigned writes the connections over MPA of a capture to another. There are to be no others, unless plain.
+func realigned(pcap string, plain bool) (file string, err error) {
+	all, err := halves(pcap)
+	if err != nil {
+		return "", err
+	}
 	w := newPcapWriter()
-	for i, c := range halves(t, pcap) {
+	for i, c := range all {
 		var frames [2][][]byte
 		for j, h := range c {
 			b, err := h.stream()
-			require.NoError(t, err)
+			if err != nil {
+				return "", err
+			}
 			if !bytes.HasPrefix(b, []byte(mpaRequest)) && !bytes.HasPrefix(b, []byte(mpaReply)) {
+				if len(b) > 0 && !plain {
+					return "", fmt.Errorf("port %d to %d: a stream that begins with %q", h.srcPort, h.dstPort, b[:min(len(b), 40)])
+				}
 				continue
 			}
 			var rest []byte
 			frames[j], rest = mpaFrames(b)
-			require.True(t, len(rest) == 0 || c[0].reset || c[1].reset, "port %d to %d: the stream ends within a frame, after %d whole ones", h.srcPort, h.dstPort, len(frames[j]))
+			if len(rest) > 0 && !c[0].reset && !c[1].reset {
+				return "", fmt.Errorf("port %d to %d: the stream ends within a frame, after %d whole ones", h.srcPort, h.dstPort, len(frames[j]))
+			}
 		}
 		// The dissector is to see the request and the reply before the rest.
-		for _, later := range []bool{false, true} {
+		for _, behind := range []bool{false, true} {
 			for j, h := range c {
-				some := frames[j][min(1, len(frames[j])):]
-				if !later {
-					some = frames[j][:min(1, len(frames[j]))]
+				first := min(1, len(frames[j]))
+				some := frames[j][:first]
+				if behind {
+					some = frames[j][first:]
 				}
 				for _, f := range some {
-					require.NoError(t, w.add(i, j, h, f))
+					if err := w.add(i, j, h, f); err != nil {
+						return "", err
+					}
 				}
 			}
 		}
 	}
-	file := pcap + ".mpa"
-	require.NoError(t, os.WriteFile(file, w.Bytes(), 0o600))
-	return file
+	file = pcap + ".mpa"
+	return file, os.WriteFile(file, w.Bytes(), 0o600)
 }
 
 // A pcapWriter makes a capture of TCP segments over IPv4.
@@ -182,6 +194,7 @@ func (w *pcapWriter) add(n, way int, h *half, data []byte) error {
 	w.seq[key] += uint32(len(data))
 	return nil
 }
+
 // The streams that Wireshark reads are put together here, which is checked without a capture.
 func TestRealign(t *testing.T) {
 	request := append([]byte(mpaRequest), 0, 2, 0, 3, 'a', 'b', 'c')

@@ -4,7 +4,6 @@ package kernel
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -54,7 +53,7 @@ func record(t *testing.T, c cell) {
 	t.Cleanup(func() {
 		c.tally(func(n *tally) {
 			if t.Failed() {
-				t.Logf("the guest's kernel says: %s", kernelLog())
+				t.Logf("the guest's kernel says: %s", boot.vm.lastWords())
 				n.Failed++
 			} else if !t.Skipped() {
 				n.Passed++
@@ -96,7 +95,7 @@ func (n *tally) String() string {
 }
 
 // programs are the packages whose versions the document names.
-var programs = []string{"librdmacm1", "rdmacm-utils", "ibverbs-providers", "perftest", "iperf3", "curl", "tshark", "qemu-system-x86"}
+var programs = []string{"librdmacm1", "rdmacm-utils", "ibverbs-providers", "perftest", "iperf3", "curl", "socat", "nuttcp", "netpipe-tcp", "tcpdump", "tshark", "qemu-system-x86"}
 
 // writeInterop writes the document of results.
 func writeInterop(file string) error {
@@ -135,23 +134,6 @@ func writeInterop(file string) error {
 	}
 	b.WriteString(interopFaults)
 	return os.WriteFile(file, []byte(b.String()), 0o644)
-}
-
-// kernelLog is what the guest's kernel has logged since that was last looked at.
-func kernelLog() string {
-	if boot.vm == nil {
-		return "nothing, it was not booted"
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), cellLimit)
-	defer cancel()
-	p, err := boot.vm.Start(ctx, "dmesg")
-	if err != nil {
-		return err.Error()
-	}
-	if _, err := p.Wait(); err != nil {
-		return err.Error()
-	}
-	return p.Stdout()
 }
 
 func kernelRelease() string {

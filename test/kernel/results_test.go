@@ -70,12 +70,7 @@ func mergeResults(files []string) error {
 		for title, text := range k.Sections {
 			section(title, text)
 		}
-		d := k.Decoded
-		decoded.Captures += d.Captures
-		decoded.Sessions += d.Sessions
-		decoded.FPDUs += d.FPDUs
-		decoded.Good += d.Good
-		decoded.Gaps += d.Gaps
+		decoded.add(k.Decoded)
 	}
 	return nil
 }

@@ -58,13 +58,16 @@ func TestRiostream(t *testing.T) {
 			t.Skip("only with -full")
 		}
 		for _, crc := range []bool{false, true} {
-			if crc && r.name == "host" || !crc && !*fullFlag {
+			o := mpaOptions{rev: 2, ourCRC: crc}
+			if !crc && !*fullFlag || r.broken(t, goServes, o, "riostream (siw)", "direct placement, ") {
 				continue
 			}
-			o := mpaOptions{rev: 2, ourCRC: crc}
 			t.Run(o.name(), func(t *testing.T) {
 				g.captured(t, r, session{crc: crc, stream: true}, func(t *testing.T) {
 					for _, d := range directs {
+						if slices.Contains(d.mode, "a") && !goServes && r.name != "veth" {
+							continue // rpoll waits 5 s in a server, whoever the client is
+						}
 						t.Run(d.String(), func(t *testing.T) {
 							record(t, cell{"riostream (siw)", roleName(goServes), r.name, "direct placement, " + o.String()})
 							p := g.newPair(t, goServes, r)

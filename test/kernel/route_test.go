@@ -19,14 +19,16 @@ import (
 // on a link to a network namespace of the guest.
 const (
 	loAddr    = "10.7.0.1"
-	loAddr6   = "fd00:7::1"
 	ethAddr6  = "fd00::15"
 	vethAddr  = "10.8.0.1"
 	peerAddr  = "10.8.0.2" // in the namespace
-	routeInit = "ip addr add " + loAddr + "/32 dev lo; ip -6 addr add " + loAddr6 + "/128 dev lo; ip -6 addr add " + ethAddr6 + `/64 dev eth0 nodad
+	vethAddr6 = "fd00:8::1"
+	peerAddr6 = "fd00:8::2"
+	routeInit = "ip addr add " + loAddr + "/32 dev lo; ip -6 addr add " + ethAddr6 + `/64 dev eth0 nodad
 		ip netns add peer
 		ip link add veth0 type veth peer name veth1 netns peer
 		ip addr add ` + vethAddr + "/24 dev veth0; ip -n peer addr add " + peerAddr + `/24 dev veth1
+		ip -6 addr add ` + vethAddr6 + `/64 dev veth0 nodad; ip -n peer -6 addr add ` + peerAddr6 + `/64 dev veth1 nodad
 		ip link set veth0 up; ip -n peer link set veth1 up; ip -n peer link set lo up
 		rdma link add siw2 type siw netdev veth0`
 )
@@ -53,7 +55,7 @@ func routes(t *testing.T, g *guest) []route {
 		{"eth0", &g.place, guestAddr, guestAddr, "lo"},
 		{"lo", &g.place, loAddr, loAddr, "lo"},
 		{"eth0-v6", &g.place, ethAddr6, ethAddr6, "lo"},
-		{"lo-v6", &g.place, loAddr6, loAddr6, "lo"},
+		{"veth-v6", peer, vethAddr6, peerAddr6, "veth0"},
 	}
 }
 
@@ -85,6 +87,7 @@ func pairs(t *testing.T, test func(t *testing.T, g *guest, goServes bool, r rout
 			t.Run(fmt.Sprintf("go=%s/%s", roleName(goServes), r.name), func(t *testing.T) { test(t, g, goServes, r) })
 		}
 	}
+	awaitDecodings(t)
 }
 
 // newPair returns a pair on ports that were not used for a while.

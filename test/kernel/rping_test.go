@@ -31,7 +31,7 @@ func TestRping(t *testing.T) {
 				case r.name != "veth":
 					sizes = sizes[3:]
 				}
-				g.captured(t, r, session{crc: o.crc(goServes)}, func(t *testing.T) {
+				g.captured(t, r, session{crc: o.crc(goServes), rev: o.rev}, func(t *testing.T) {
 					for _, size := range sizes {
 						t.Run(strconv.Itoa(size), func(t *testing.T) {
 							c := cell{"rping (siw)", roleName(goServes), r.name, o.String()}
@@ -95,14 +95,6 @@ func rpingArgs(p pair, server bool, size int) []string {
 func lastLine(s string) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	return lines[len(lines)-1]
-}
-
-// noTerminate checks that siw has logged no Terminate, of ours or of its own.
-func (g *guest) noTerminate(t *testing.T) {
-	t.Helper()
-	for line := range strings.Lines(g.run(t, "dmesg", "-c")) {
-		require.NotContains(t, line, "TERMINATE")
-	}
 }
 
 // A persistent server of ours serves several C clients on one port, one after the other.

@@ -71,7 +71,7 @@ func TestRstream(t *testing.T) {
 				case !first && r.name != "veth" && r.name != "host":
 					some = quickXfers[1:2]
 				}
-				g.captured(t, r, session{crc: o.crc(goServes), stream: true}, func(t *testing.T) {
+				g.captured(t, r, session{crc: o.crc(goServes), rev: o.rev, stream: true}, func(t *testing.T) {
 					for _, x := range some {
 						t.Run(x.String(), func(t *testing.T) {
 							record(t, cell{"rstream (siw)", roleName(goServes), r.name, o.String()})

@@ -12,6 +12,7 @@ type mode struct {
 	name    string
 	args    []string
 	preload bool // it uses the kernel's sockets then, which librspreload.so makes rsockets
+	env     []string
 	quick   bool
 	x       xfer // what is transferred
 }
@@ -28,7 +29,7 @@ var modes = []mode{
 	{name: "large buffers", args: words("-T n -B 1000000"), x: xfer{size: 1 << 20, count: 3, iterations: 1}},
 	{name: "sockets, preloaded", args: words("-T s -T b"), preload: true, quick: true},
 	{name: "sockets, non-blocking, preloaded", args: words("-T s -T n"), preload: true},
-	{name: "fork, preloaded", args: words("-T f -T b"), preload: true},
+	{name: "fork, preloaded", args: words("-T f -T b"), preload: true, env: []string{"RDMAV_FORK_SAFE=1"}},
 	{name: "gid", args: words("-f gid -T b")},
 }
 
@@ -43,7 +44,7 @@ func (m mode) theirs(p pair, server bool) []string {
 	x := m.transfer()
 	a := slices.Concat(words("timeout 15 rstream"), m.args, words("-T v"), x.common(), x.where(p, server))
 	if m.preload {
-		return slices.Concat(preload[:2], a)
+		return slices.Concat(preload[:2], m.env, a)
 	}
 	return a
 }
@@ -61,12 +62,11 @@ func TestRstreamModes(t *testing.T) {
 				if *fullFlag {
 					tries = 5 // some fail now and then
 				}
-				why := ""
-				for i := 0; i < tries && why == ""; i++ {
+				for range tries {
 					p := g.inGuest(t, false)
-					why = g.swap(t, p, m.theirs(p, true), m.theirs(p, false))
+					why := g.swap(t, p, m.theirs(p, true), m.theirs(p, false))
+					outcomeOf(t, cell{"rstream (siw)", "control", "eth0", m.name}, "rstream "+m.name, why)
 				}
-				outcomeOf(t, cell{"rstream (siw)", "control", "eth0", m.name}, "rstream "+m.name, why)
 			})
 			for _, goServes := range []bool{false, true} {
 				t.Run("go="+roleName(goServes), func(t *testing.T) {

@@ -74,12 +74,3 @@ func (g *guest) victim(t *testing.T, p pair, rsocket bool) *agent.Process {
 	g.awaitListener(t, s, p)
 	return s
 }
-
-// healthy checks that the kernel has found no fault of its own.
-func (g *guest) healthy(t *testing.T) {
-	t.Helper()
-	log := g.run(t, "dmesg", "-c")
-	for _, bad := range []string{"BUG:", "WARNING:", "Oops", "general protection", "Call Trace", "refcount", "leak"} {
-		require.NotContains(t, log, bad)
-	}
-}

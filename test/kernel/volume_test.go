@@ -42,6 +42,8 @@ func TestVolume(t *testing.T) {
 			})
 		}
 	}
+	require.False(t, t.Failed())
+	require.GreaterOrEqual(t, total, 10_000_000_000)
 	section("Volume", fmt.Sprintf("%d bytes between a Conn of ours and rsockets on siw, as client and as server, with CRC and without, as many each way at once: "+
 		"each byte was compared by who received it, and none was wrong.", total))
 }
@@ -57,7 +59,7 @@ func TestThreadsControl(t *testing.T) {
 	p := g.newPair(t, false, route{name: "lo", ours: &g.place, addr: loAddr, own: loAddr})
 	p.limit = 2 * time.Minute
 	program := func(server bool) []string {
-		return slices.Concat([]string{"timeout", "80", "c-stream", "-j"}, f.args(p, server, server))
+		return slices.Concat([]string{"timeout", "60", "c-stream", "-j"}, f.args(p, server, server))
 	}
 	why := g.swap(t, p, program(true), program(false))
 	outcomeOf(t, cell{"stream on rsockets (siw)", "control", "lo", "one thread sends while another receives"}, "threads", why)

@@ -31,7 +31,7 @@ func devices(t testing.TB, r *rnic.Transport) []transport.Device {
 		}
 	}
 	if len(with) == 0 {
-		t.Skip("no rdma device here; in a virtual machine with some: go test ./test/kernel -kernel -run Devices")
+		t.Skip("no rdma device here; in a virtual machine with some: go test ./test/kernel -kernel -run Device")
 	}
 	return with
 }

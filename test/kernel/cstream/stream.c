@@ -3,7 +3,7 @@
  *
  * Each connection carries -s bytes from this end and -r bytes to it, at once, and every byte is compared: byte i of either
  * direction is pattern[i % PERIOD]. How the stream ends is told by -e. With -q there are round trips instead. With -j one thread sends
- * while another receives.
+ * while another receives. With -z this end does nothing for so many milliseconds at first.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -43,7 +43,7 @@ static struct calls {
 static unsigned char pattern[PERIOD + MOST];
 static long long to_send, to_receive;
 static size_t chunk = 65536;
-static long connections = 1, trips;
+static long connections = 1, trips, idle;
 static const char *end = "half";
 static int threads;
 
@@ -145,6 +145,8 @@ static void both_ways(int fd, unsigned char *buf)
 	long long got = 0;
 	ssize_t k;
 
+	if (idle)
+		usleep(idle * 1000);
 	if (!to_send && !strcmp(end, "half") && s->shutdown(fd, SHUT_WR))
 		fail("shutdown");
 	(threads ? at_once : in_turns)(fd, buf, &got);
@@ -235,7 +237,7 @@ int main(int argc, char **argv)
 	double begin;
 	int fd, c;
 
-	while ((c = getopt(argc, argv, "l:c:p:s:r:w:e:n:q:tj")) != -1) {
+	while ((c = getopt(argc, argv, "l:c:p:s:r:w:e:n:q:z:tj")) != -1) {
 		switch (c) {
 		case 'l': listen_on = optarg; break;
 		case 'c': dial = optarg; break;
@@ -246,6 +248,7 @@ int main(int argc, char **argv)
 		case 'e': end = optarg; break;
 		case 'n': connections = atol(optarg); break;
 		case 'q': trips = atol(optarg); break;
+		case 'z': idle = atol(optarg); break;
 		case 't': s = &tcp; break;
 		case 'j': threads = 1; break;
 		default: return 2;

@@ -28,6 +28,7 @@ type config struct {
 	chunk              int
 	end                string
 	connections, trips int
+	idle               time.Duration
 	tcp, crc           bool
 	device, front      bool
 	revision           int
@@ -48,6 +49,10 @@ func main() {
 	flag.StringVar(&c.end, "e", "half", "`how` the stream ends: half, this end finishes writing and reads on; last, it finishes writing after the peer; close, it closes as soon as all is sent")
 	flag.IntVar(&c.connections, "n", 1, "`connections`, one after the other")
 	flag.IntVar(&c.trips, "q", 0, "round `trips`, in place of a stream")
+	flag.Func("z", "`milliseconds` in which this end does nothing at first", func(s string) (err error) {
+		c.idle, err = time.ParseDuration(s + "ms")
+		return err
+	})
 	flag.BoolVar(&c.tcp, "t", false, "plain TCP")
 	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device, on the very port")
 	flag.DurationVar(&device.Poll, "poll", 0, "with -rnic, `how` long to look for completions before sleep (rnic.Config.Poll)")
@@ -148,6 +153,7 @@ func (c *config) viaDevice(ctx context.Context) (connect func() (net.Conn, error
 }
 
 func (c *config) bothWays(conn net.Conn, buf []byte) error {
+	time.Sleep(c.idle)
 	sent := make(chan error, 1)
 	go func() { sent <- c.sendAll(conn) }()
 	got := int64(0)

@@ -1,5 +1,5 @@
 // Package agent runs commands in a virtual machine on behalf of a program on its host, over one TCP connection per
-// command. It is for tests on a private network: whoever reaches the server's port may run anything.
+// command. It is for tests on a private network: whoever reaches the server's address may run anything.
 package agent
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"sync"
 )
 
@@ -31,7 +32,7 @@ type frame struct {
 	Err  string `json:",omitempty"` // why the command did not start or was killed
 }
 
-// A Client runs commands through the server at Addr.
+// A Client runs commands through the server at Addr, a TCP address or the path of a Unix socket.
 type Client struct {
 	Addr string
 }
@@ -53,7 +54,11 @@ type Process struct {
 // Start starts a command. It is killed when ctx ends.
 func (c *Client) Start(ctx context.Context, args ...string) (*Process, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", c.Addr)
+	network := "tcp"
+	if filepath.IsAbs(c.Addr) {
+		network = "unix"
+	}
+	conn, err := d.DialContext(ctx, network, c.Addr)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -30,24 +31,32 @@ func serve(conn net.Conn) {
 	}
 	out := &frames{enc: json.NewEncoder(conn)}
 	cmd := exec.Command(req.Args[0], req.Args[1:]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that a signal reaches its children too
+	// In a group of its own, so that a signal reaches its children too, and not without this program.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Stdout, cmd.Stderr = stream{1, out}, stream{2, out}
 	if err := cmd.Start(); err != nil {
 		out.send(frame{Done: true, Exit: -1, Err: err.Error()})
 		return
 	}
+	var reaped atomic.Bool
+	kill := func(sig syscall.Signal) {
+		if !reaped.Load() {
+			_ = syscall.Kill(-cmd.Process.Pid, sig)
+		}
+	}
 	go func() {
 		for {
 			var c control
 			if err := dec.Decode(&c); err != nil {
-				_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+				kill(syscall.SIGKILL)
 				return
 			}
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.Signal(c.Signal))
+			kill(syscall.Signal(c.Signal))
 		}
 	}()
 	f := frame{Done: true}
 	err := cmd.Wait()
+	reaped.Store(true)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		f.Exit = exit.ExitCode()
 		if f.Exit < 0 {
