@@ -102,6 +102,9 @@ const (
 )
 
 // answer is what the event that ends a connection request means.
+//
+// An MPA reply that rejects is ECONNRESET with siw, and ECONNREFUSED with the drivers of hardware, which say the same where nobody listens: what
+// tells them apart is the private data.
 func (q *QueuePair) answer(ev *cmEvent) error {
 	cause := errnoOf(ev.status)
 	switch ev.kind {
@@ -109,7 +112,7 @@ func (q *QueuePair) answer(ev *cmEvent) error {
 		return nil
 	case abi.CMEventRejected:
 		switch {
-		case !q.dev.IWARP && ev.status == rejectInvalidService, errors.Is(cause, syscall.ECONNREFUSED) && q.dev.IWARP:
+		case !q.dev.IWARP && ev.status == rejectInvalidService, errors.Is(cause, syscall.ECONNREFUSED) && q.dev.IWARP && len(ev.private) == 0:
 			return os.NewSyscallError("rdma_connect", syscall.ECONNREFUSED)
 		case !q.dev.IWARP && ev.status != rejectConsumer:
 			return fmt.Errorf("connection request rejected for reason %d of InfiniBand: %w", ev.status, syscall.ECONNREFUSED)

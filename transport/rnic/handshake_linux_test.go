@@ -282,7 +282,7 @@ func TestServerThatSendsAndCloses(t *testing.T) {
 func TestRoute(t *testing.T) {
 	r := rnic.New(nil)
 	all := devices(t, r)
-	for _, a := range []string{"127.0.0.1:80", "[::1]:80", "127.1.2.3:80", "[::ffff:127.0.0.1]:80"} {
+	for _, a := range []string{"127.0.0.1:80", "[::1]:80", "127.1.2.3:80", "[::ffff:127.0.0.1]:80", "0.0.0.0:80", "[::]:80"} {
 		_, err := r.Route(limited(t), netip.AddrPort{}, netip.MustParseAddrPort(a))
 		require.ErrorIs(t, err, transport.ErrNoRoute, a)
 		_, err = r.Dial(limited(t), netip.AddrPort{}, netip.MustParseAddrPort(a), nil)

@@ -200,7 +200,8 @@ func TestAnswer(t *testing.T) {
 		dev *device
 		ev  cmEvent
 	}{
-		{iwarp, cmEvent{kind: abi.CMEventRejected, status: reset, private: []byte("no")}},
+		{iwarp, cmEvent{kind: abi.CMEventRejected, status: reset, private: []byte("no")}},   // siw
+		{iwarp, cmEvent{kind: abi.CMEventRejected, status: refused, private: []byte("no")}}, // the drivers of hardware
 		{roce, cmEvent{kind: abi.CMEventRejected, status: rejectConsumer, private: []byte("no")}},
 	} {
 		var r *transport.RejectedError

@@ -5,6 +5,7 @@ package rnic
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -52,20 +53,39 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 func (t *Transport) listenOn(addrs []netip.AddrPort, o *transport.Options) (*listener, error) {
 	l := &listener{t: t, o: o, pending: make(chan pending, maxPending), started: make(chan struct{}), done: make(chan struct{})}
 	defer close(l.started)
+	var unusable error
 	for i, a := range addrs {
-		if i > 0 {
+		if l.addr.IsValid() {
 			a = netip.AddrPortFrom(a.Addr(), l.addr.Port())
 		}
 		err := l.listen(a)
 		if i > 0 && a.Addr().IsUnspecified() && errors.Is(err, syscall.EAFNOSUPPORT) {
 			break // a host without IPv6
 		}
+		if err != nil && len(addrs) > 1 && !usable(a.Addr()) {
+			unusable = err
+			continue
+		}
 		if err != nil {
 			_ = l.Close()
 			return nil, err
 		}
 	}
+	if !l.addr.IsValid() {
+		_ = l.Close()
+		return nil, unusable
+	}
 	return l, nil
+}
+
+// usable reports whether the kernel lets a socket have an address of this host. It does not while it finds out whether another host has it, too
+// (RFC 4862, section 5.4), nor once one has.
+func usable(a netip.Addr) bool {
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+	if err == nil {
+		_ = c.Close()
+	}
+	return !errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 // A listener is an ID for each address. The goroutine of the event channel puts requests into pending.

@@ -183,6 +183,22 @@ func TestListenDevices(t *testing.T) {
 	}
 }
 
+// An address that the kernel does not let anybody use yet is not what a listener for all addresses fails for.
+func TestListenTentative(t *testing.T) {
+	eachDevice(t, func(t *testing.T, _ *rnic.Transport, d transport.Device, addr netip.Addr) {
+		const tentative = "fd00:99::1/64"
+		if out, err := exec.Command("ip", "addr", "add", tentative, "dev", d.NetDev).CombinedOutput(); err != nil {
+			t.Skipf("no IPv6 address: %s", out)
+		}
+		t.Cleanup(func() { _ = exec.Command("ip", "addr", "del", tentative, "dev", d.NetDev).Run() })
+		r := rnic.New(nil) // which sees the address
+		l, err := r.Listen(limited(t), netip.MustParseAddrPort("[::]:0"), &transport.Options{Devices: []string{d.Name}})
+		require.NoError(t, err)
+		defer l.Close()
+		require.NoError(t, dial(t, r, l, addr))
+	})
+}
+
 func TestIPv6(t *testing.T) {
 	r := rnic.New(nil)
 	devices(t, r)

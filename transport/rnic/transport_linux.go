@@ -116,8 +116,8 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 
 // resolve makes an ID that is bound to the device that reaches remote.
 func (t *Transport) resolve(ctx context.Context, local, remote netip.AddrPort) (*cmID, *device, error) {
-	if remote.Addr().IsLoopback() || local.Addr().IsLoopback() {
-		// rdma_cm would take any device that can loop back, whose listener is not the host's alone.
+	if remote.Addr().IsLoopback() || remote.Addr().IsUnspecified() || local.Addr().IsLoopback() {
+		// They are this host itself, for which rdma_cm would take any device that can loop back, whose listener is not the host's alone.
 		return nil, nil, &routeError{remote, errLoopback}
 	}
 	id, err := t.newID()
