@@ -52,6 +52,7 @@ func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, c
 			return nil, err
 		}
 		defer held.leave() // no sooner, or the next try would get the same port
+		d.began = time.Now()
 		tcp, err := d.beside(ctx, held.port)
 		if err == nil {
 			return d.upgradeOnce(ctx, software, tcp, conf)
@@ -77,8 +78,13 @@ func (d *deviceDial) beside(ctx context.Context, r *Reservation) (*net.TCPConn, 
 		}
 		return d.control(ctx, network, address, c)
 	}
-	c, err := n.DialContext(ctx, d.network, d.remote.String())
+	hctx, cancel := d.handshake(ctx) // or there would be no time left for the other addresses of the peer
+	defer cancel()
+	c, err := n.DialContext(hctx, d.network, d.remote.String())
 	if err != nil {
+		if over(hctx) != nil && over(ctx) == nil {
+			err = transport.ErrHandshakeTimeout
+		}
 		return nil, err
 	}
 	return c.(*net.TCPConn), nil
