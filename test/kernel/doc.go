@@ -5,10 +5,11 @@
 //	go test ./test/kernel -kernel
 //	go test ./test/kernel -kernel -full -timeout 60m -interop ../../docs/interop.md
 //
-// Without hardware virtualisation they take minutes, and much longer. They need root, tshark, and what "test/kernel/vm -h" names,
-// which is installed by apt-get where it is missing. One boot serves all tests. The guest is 10.0.2.15 and sees the host's 127.0.0.1 as
+// Without hardware virtualisation they take minutes, and much longer. They need root, for the captures, and Debian 12 on x86-64: what else is
+// missing is installed by apt-get. One boot serves all tests. The guest is 10.0.2.15 and sees the host's 127.0.0.1 as
 // 10.0.2.2; a network namespace in it is 10.8.0.2, for the ends and the faults that need a network of their own. With -pcap FILE what goes
-// between the host and the guest is captured, with -console the guest's console is shown. A capture of a test that fails is kept.
+// between the host and the guest is captured, with -console the guest's console is shown. Captures that do not pass are kept, and so is the
+// console of a run that fails.
 //
 // Parts of the suite can be run apart, by -run, and make one table: each keeps its results with -save FILE, and the last takes those of the
 // others with -merge FILE,FILE.

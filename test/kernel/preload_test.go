@@ -211,4 +211,5 @@ func TestPreloadCurl(t *testing.T) {
 			requests(t)
 		}
 	}
+	awaitDecodings(t)
 }

@@ -151,8 +151,8 @@ libraries of rdma-core on them, all unchanged, in a virtual machine. This file i
     go test ./test/kernel -kernel -full -timeout 60m -interop ../../docs/interop.md
 
 and this is the result of %s of the suite.
-A control is two ends that are both not ours. Each session of the matrix is captured, and decoded by Wireshark's dissectors: no frame is malformed, no
-CRC is wrong. siw's compile-time constants are made parameters of the module for this, with the same defaults.
+A control is two ends that are both not ours. The sessions of the programs of rdma-core and of the stream are captured on each route, and decoded by
+Wireshark's dissectors; those of the relays, of broken networks and of the volume are not. siw's compile-time constants are made parameters of the module for this, with the same defaults.
 
 `
 
@@ -171,9 +171,9 @@ const interopFaults = `
 | siw 6.1 | writes layer and type of a Terminate in the wrong halves of their byte | both readings are told |
 | siw 6.1 | treats a TCP half-close as the end and drops what it still has to send | half-close is a word of the stream; the FIN comes last |
 | siw 6.1 | cannot use 127.0.0.1 and ::1 | none is possible; other loopback addresses work |
-| iw_cm 6.1 | "kernel BUG at drivers/infiniband/core/iwcm.c:969", seen twice: a connection that its peer closes right behind the MPA reply, while it is still being accepted, stops the worker, and with it all of rdma_cm | the replay of requests waits before it closes |
+| iw_cm 6.1 | "kernel BUG at drivers/infiniband/core/iwcm.c:969": a connection that its peer closes right behind the MPA reply, while it is still being accepted, stops the worker, and with it all of rdma_cm | the replay of requests waits before it closes |
 | rsockets | has no receive for words that need no credit, and iWARP cannot repeat a Send without a receive | some of its credits stay unused |
-| rsockets | closes TCP behind its last word, and its kernel answers what comes then with a reset that overtakes data | it is told of space and credits only when it cannot go on without |
+| rsockets | closes TCP behind its last word, and its kernel answers what comes then with a reset that overtakes data | it is told of space and credits only when it cannot go on without, or as long as nothing has come from it |
 | rsockets | an end that has finished writing takes the peer's end of writing for that of the connection, and on close drops what it has not sent yet | nothing can be; let one end finish after the other |
 | rsockets | counts room and places (sbuf_bytes_avail, sqe_avail, rbuf_bytes_avail) under one lock as it sends or receives, and under another as it polls for completions: with a thread that sends and one that receives, counts get lost, a connection comes to a standstill, and wrong data was seen | the tests use a connection with one thread; a Conn of ours may be used by any number |
 | rsockets | a thread that waits in a receive may not notice that the connection has broken | nothing can be |
