@@ -29,6 +29,7 @@ const (
 		ip link add veth0 type veth peer name veth1 netns peer
 		ip addr add ` + vethAddr + "/24 dev veth0; ip -n peer addr add " + peerAddr + `/24 dev veth1
 		ip -6 addr add ` + vethAddr6 + `/64 dev veth0 nodad; ip -n peer -6 addr add ` + peerAddr6 + `/64 dev veth1 nodad
+		echo 1 >/proc/sys/net/ipv6/conf/veth0/keep_addr_on_down
 		ip link set veth0 up; ip -n peer link set veth1 up; ip -n peer link set lo up
 		rdma link add siw2 type siw netdev veth0`
 )
