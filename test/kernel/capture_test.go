@@ -24,7 +24,6 @@ const sigint = 2
 type session struct {
 	crc    bool     // all FPDUs carry CRCs
 	rev    int      // MPA revision of requests and replies, if it matters
-	plain  bool     // there are connections without iWARP, too
 	stream bool     // each request carries what an rsocket needs, which a listening one does not survive without
 	sees   []string // operations that occur
 }
@@ -135,7 +134,7 @@ func dissect(pcap string, s session) (found dissected, err error) {
 	if err := nothing(pcap, "-d", onlyTCP, "-Y", bad); err != nil {
 		return found, err
 	}
-	mpa, err := realigned(pcap, s.plain)
+	mpa, err := realigned(pcap)
 	if err != nil {
 		return found, err
 	}
@@ -160,7 +159,7 @@ func dissect(pcap string, s session) (found dissected, err error) {
 	requests := privateData.FindAllStringSubmatch(text, -1)
 	for _, m := range requests {
 		if n, err := strconv.Atoi(m[1]); err != nil || s.stream && n < streamData {
-			return found, fmt.Errorf("a request with %s bytes of private data, %w", m[1], err)
+			return found, fmt.Errorf("a request with %s bytes of private data", m[1])
 		}
 	}
 	found = dissected{Captures: 1, Sessions: len(requests), FPDUs: strings.Count(text, "ULPDU length: "), Good: strings.Count(text, " (Good CRC32)")}

@@ -113,8 +113,8 @@ func halves(pcap string) ([][2]*half, error) {
 	return all, nil
 }
 
-// realigned writes the connections over MPA of a capture to another. There are to be no others, unless plain.
-func realigned(pcap string, plain bool) (file string, err error) {
+// realigned writes the connections over MPA of a capture to another. There are to be no others.
+func realigned(pcap string) (file string, err error) {
 	all, err := halves(pcap)
 	if err != nil {
 		return "", err
@@ -128,7 +128,7 @@ func realigned(pcap string, plain bool) (file string, err error) {
 				return "", err
 			}
 			if !bytes.HasPrefix(b, []byte(mpaRequest)) && !bytes.HasPrefix(b, []byte(mpaReply)) {
-				if len(b) > 0 && !plain {
+				if len(b) > 0 {
 					return "", fmt.Errorf("port %d to %d: a stream that begins with %q", h.srcPort, h.dstPort, b[:min(len(b), 40)])
 				}
 				continue

@@ -13,31 +13,36 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+const volumeBytes = 1_300_000_000
+
+// volume is a flow in which every byte is compared, as many each way at once.
+var volume = flow{theirs: volumeBytes, ours: volumeBytes, chunk: 1 << 20, theirEnd: "half", mine: "last"}
+
+// volumePair is a pair on lo with time for that.
+func (g *guest) volumePair(t *testing.T, goServes bool) pair {
+	t.Helper()
+	p := g.newPair(t, goServes, route{name: "lo", ours: &g.place, addr: loAddr, own: loAddr})
+	p.limit = 5 * time.Minute
+	return p
+}
+
 // Ten gigabytes between a Conn of ours and rsockets, every byte compared: as many each way at once, in both roles, with CRC and without.
 func TestVolume(t *testing.T) {
 	if !*fullFlag {
 		t.Skip("10 GB: run with -full")
 	}
 	g := theGuest(t)
-	const bytes = 1_300_000_000
-	f := flow{theirs: bytes, ours: bytes, chunk: 1 << 20, theirEnd: "half", mine: "last"}
-	lo := route{name: "lo", ours: &g.place, addr: loAddr, own: loAddr}
-	newPair := func(t *testing.T, goServes bool) pair {
-		p := g.newPair(t, goServes, lo)
-		p.limit = 5 * time.Minute
-		return p
-	}
-	what := fmt.Sprintf("%.1f GB each way", bytes/1e9)
+	what := fmt.Sprintf("%.1f GB each way", volumeBytes/1e9)
 	t.Run("control", func(t *testing.T) {
-		record(t, cell{"stream on rsockets (siw)", "control", lo.name, what})
-		f.control(t, g, newPair(t, false))
+		record(t, cell{"stream on rsockets (siw)", "control", "lo", what})
+		volume.control(t, g, g.volumePair(t, false))
 	})
 	total := 0
 	for _, goServes := range []bool{false, true} {
 		for _, o := range []mpaOptions{{rev: 2, ourCRC: true}, {rev: 2}} {
 			t.Run("go="+roleName(goServes)+"/"+o.name(), func(t *testing.T) {
-				record(t, cell{"stream on rsockets (siw)", roleName(goServes), lo.name, what + ", " + o.String()})
-				goEnd, _ := f.between(t, g, newPair(t, goServes), o)
+				record(t, cell{"stream on rsockets (siw)", roleName(goServes), "lo", what + ", " + o.String()})
+				goEnd, _ := volume.between(t, g, g.volumePair(t, goServes), o)
 				total += bytesMoved(t, goEnd.Stdout())
 			})
 		}
@@ -54,12 +59,9 @@ func TestThreadsControl(t *testing.T) {
 		t.Skip("a minute of waiting: run with -full")
 	}
 	g := theGuest(t)
-	const bytes = 1_300_000_000
-	f := flow{theirs: bytes, ours: bytes, chunk: 1 << 20, theirEnd: "half", mine: "last"}
-	p := g.newPair(t, false, route{name: "lo", ours: &g.place, addr: loAddr, own: loAddr})
-	p.limit = 2 * time.Minute
+	p := g.volumePair(t, false)
 	program := func(server bool) []string {
-		return slices.Concat([]string{"timeout", "60", "c-stream", "-j"}, f.args(p, server, server))
+		return slices.Concat([]string{"timeout", "60", "c-stream", "-j"}, volume.args(p, server, server))
 	}
 	why := g.swap(t, p, program(true), program(false))
 	outcomeOf(t, cell{"stream on rsockets (siw)", "control", "lo", "one thread sends while another receives"}, "threads", why)
