@@ -110,11 +110,19 @@ type pending struct {
 	reads   readLimits
 }
 
-func (l *listener) listen(local netip.AddrPort) error {
+func (l *listener) listen(local netip.AddrPort) (err error) {
 	id, err := l.t.newID()
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil { // the last one that is left ends the listener
+			l.mu.Lock()
+			l.ids = slices.DeleteFunc(l.ids, func(i *cmID) bool { return i == id })
+			l.mu.Unlock()
+			id.destroy()
+		}
+	}()
 	l.mu.Lock()
 	l.ids = append(l.ids, id)
 	l.mu.Unlock()
