@@ -35,7 +35,8 @@ func TestVolume(t *testing.T) {
 	what := fmt.Sprintf("%.1f GB each way", volumeBytes/1e9)
 	t.Run("control", func(t *testing.T) {
 		record(t, cell{"stream on rsockets (siw)", "control", "lo", what})
-		volume.control(t, g, g.volumePair(t, false))
+		p := g.volumePair(t, false)
+		g.control(t, p, volume.onRsockets(p))
 	})
 	total := 0
 	for _, goServes := range []bool{false, true} {
