@@ -49,7 +49,7 @@ func TestDecode(t *testing.T) {
 			host.run(t, append(c.client, where...)...)
 			succeeds(t, server)
 			stop()
-			found, err := dissect(pcap, session{crc: c.crc, sees: c.sees})
+			found, err := dissect(pcap, expected{ports[0]: {crc: c.crc, sees: c.sees}})
 			require.NoError(t, err)
 			decoded.add(found)
 		})
@@ -102,14 +102,14 @@ func TestDissect(t *testing.T) {
 		wrong   string
 	}{
 		{"good", [][]byte{request(streamData), good}, reply, want, ""},
-		{"bad crc", [][]byte{request(streamData), good, bad}, reply, want, "2 FPDUs with 1 good and 1 bad CRCs"},
+		{"bad crc", [][]byte{request(streamData), good, bad}, reply, want, "a CRC that is wrong"},
 		{"little private data", [][]byte{request(4), good}, reply, want, "4 bytes of private data"},
 		{"no such operation", [][]byte{request(streamData), good}, reply, session{crc: true, sees: []string{"Write"}}, "no Write"},
 		{"other revision", [][]byte{request(streamData), good}, reply, session{crc: true, rev: 1}, "MPA revision 2, not 1"},
 		{"no mpa", [][]byte{[]byte("GET / HTTP/1.1")}, nil, want, "a stream that begins with"},
 		{"half a frame", [][]byte{request(streamData), good[:10]}, reply, want, "ends within a frame"},
 		{"malformed", [][]byte{request(streamData), {0, 1, 0x41, 0, 0, 0, 0, 0}}, reply, session{}, "Malformed"},
-		{"nothing", [][]byte{request(streamData)}, reply, want, "no Send"},
+		{"nothing", [][]byte{request(streamData)}, reply, want, "no FPDU"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newPcapWriter()
@@ -120,7 +120,7 @@ func TestDissect(t *testing.T) {
 			require.NoError(t, w.add(0, 1, responder, c.answer))
 			file := filepath.Join(t.TempDir(), "pcap")
 			require.NoError(t, os.WriteFile(file, w.Bytes(), 0o600))
-			found, err := dissect(file, c.session)
+			found, err := dissect(file, expected{2: c.session})
 			if c.wrong == "" {
 				require.NoError(t, err)
 				require.Equal(t, dissected{Captures: 1, Sessions: 1, FPDUs: 1, Good: 1}, found)

@@ -5,7 +5,9 @@ package kernel
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -39,6 +41,7 @@ const (
 	cellLimit    = 30 * time.Second
 
 	groupLimit = 5 * time.Minute // for the tests that share a capture
+	diskBytes  = 1 << 30         // of the disk by which captures leave the guest
 )
 
 // A guest is the virtual machine, one for all tests.
@@ -49,6 +52,7 @@ type guest struct {
 	exited  chan struct{}
 	forward []int // host's port for each of the guest's, from firstPort on
 	used    int
+	disk    string // the host's file for /dev/vda
 	release string // of the kernel
 	logged  string // by the kernel, after the boot
 }
@@ -96,7 +100,11 @@ func bootGuest() (*guest, error) {
 		return nil, err
 	}
 	boots++
-	args := []string{"-l", filepath.Join(bin, fmt.Sprintf("console-%d.log", boots)), "-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy", "-m", "veth", "-m", "sch_netem",
+	disk := filepath.Join(bin, "disk")
+	if err := errors.Join(os.WriteFile(disk, nil, 0o600), os.Truncate(disk, diskBytes)); err != nil {
+		return nil, err
+	}
+	args := []string{"-l", filepath.Join(bin, fmt.Sprintf("console-%d.log", boots)), "-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy", "-m", "veth", "-m", "sch_netem", "-m", "virtio_blk", "-d", disk,
 		"-p", fmt.Sprintf("%d:%d", ports[0], agentPort)}
 	for i, p := range ports[1:] {
 		args = append(args, "-p", fmt.Sprintf("%d:%d", p, firstPort+i))
@@ -116,6 +124,7 @@ func bootGuest() (*guest, error) {
 		stderr:  &lockedBuffer{},
 		exited:  make(chan struct{}),
 		forward: ports[1:],
+		disk:    disk,
 	}
 	g.cmd.Stderr = g.stderr
 	// The virtual machine ends with this process, even when that is cut off; the kernel takes the thread that started it for the parent.
@@ -202,6 +211,30 @@ func stopGuest(failed bool) {
 			fmt.Fprintf(os.Stderr, "console of the guest kept in %s (%v)\n", kept, os.WriteFile(kept, b, 0o600))
 		}
 	}
+}
+
+// fetch copies a file of the guest to one of the host, by way of the disk: the emulated network is slow.
+func (g *guest) fetch(t *testing.T, from, to string) error {
+	t.Helper()
+	said := g.run(t, "sh", "-ec", "dd if="+from+" of=/dev/vda bs=1M conv=fsync 2>/dev/null; wc -c <"+from)
+	n, err := strconv.ParseInt(strings.TrimSpace(said), 10, 64)
+	if err != nil {
+		return err
+	}
+	if n > diskBytes {
+		return fmt.Errorf("%s has %d bytes, the disk %d", from, n, diskBytes)
+	}
+	disk, err := os.Open(g.disk)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	f, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(f, disk, n)
+	return errors.Join(err, f.Close())
 }
 
 // port returns a port of the guest that was not used for a while, and the host's port that leads there.

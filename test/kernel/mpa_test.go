@@ -4,8 +4,12 @@ package kernel
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // mpaOptions are what the two ends negotiate with.
@@ -66,6 +70,16 @@ func (o mpaOptions) String() string {
 // crc reports whether the connection should have CRCs: if either end asks (RFC 5044 §7.1), but siw as a server never does.
 func (o mpaOptions) crc(goServes bool) bool { return o.ourCRC || o.siwCRC && goServes }
 
+// session is what a connection with the options is like on the wire.
+func (o mpaOptions) session(goServes bool) session { return session{crc: o.crc(goServes), rev: o.rev} }
+
+// stream is the same for one that carries a stream.
+func (o mpaOptions) stream(goServes bool) session {
+	s := o.session(goServes)
+	s.stream = true
+	return s
+}
+
 // splitCRC is why streams with CRC break between the guest and the host. TestTerminate shows it.
 const splitCRC = "siw forgets the first bytes of a CRC that two segments share, and the network to the host makes such segments"
 
@@ -86,9 +100,8 @@ func (o mpaOptions) flags() []string {
 
 // set tells siw until the end of the test.
 func (o mpaOptions) set(t *testing.T, g *guest) {
-	g.parameter(t, "mpa_crc_required", yesNo(o.siwCRC))
-	g.parameter(t, "mpa_version", fmt.Sprint(o.rev))
-	g.parameter(t, "peer_to_peer", yesNo(o.p2p))
+	t.Helper()
+	g.parameters(t, map[string]string{"mpa_crc_required": yesNo(o.siwCRC), "mpa_version": fmt.Sprint(o.rev), "peer_to_peer": yesNo(o.p2p)})
 }
 
 func yesNo(b bool) string {
@@ -98,15 +111,24 @@ func yesNo(b bool) string {
 	return "N"
 }
 
-// parameter sets a parameter of siw until the end of the test.
-func (g *guest) parameter(t *testing.T, name, value string) {
+// parameters sets parameters of siw until the end of the test.
+func (g *guest) parameters(t *testing.T, values map[string]string) {
 	t.Helper()
-	file := "/sys/module/siw/parameters/" + name
-	was := strings.TrimSpace(g.run(t, "cat", file))
-	if was == value {
-		return
+	names := slices.Sorted(maps.Keys(values))
+	exchange := func(values map[string]string) (was map[string]string) {
+		script := "cd /sys/module/siw/parameters; cat " + strings.Join(names, " ")
+		for _, name := range names {
+			script += "; echo " + values[name] + " >" + name
+		}
+		said := strings.Fields(g.run(t, "sh", "-ec", script))
+		require.Len(t, said, len(names))
+		was = make(map[string]string)
+		for i, name := range names {
+			was[name] = said[i]
+		}
+		return was
 	}
-	set := func(value string) { g.run(t, "sh", "-c", "echo "+value+" >"+file) }
-	set(value)
-	t.Cleanup(func() { set(was) })
+	if was := exchange(values); !maps.Equal(was, values) {
+		t.Cleanup(func() { exchange(was) })
+	}
 }

@@ -70,34 +70,30 @@ func TestPerftest(t *testing.T) {
 			})
 		})
 	}
-	pairs(t, func(t *testing.T, g *guest, goServes bool, r route) {
-		if r.v6() || r.name != "veth" && !*fullFlag {
-			t.Skip("no IPv6 with perftest, and other routes only with -full")
-		}
+	pairs(t, onIPv4, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
 		for i, o := range perftestMPA {
 			if i > 0 && !*fullFlag || i > 1 && r.name != "veth" || r.broken(t, goServes, o, "perftest -R (siw)", "") {
 				continue
 			}
 			t.Run(o.name(), func(t *testing.T) {
 				o.set(t, g)
-				g.captured(t, r, session{crc: o.crc(goServes), rev: o.rev}, func(t *testing.T) {
-					for _, m := range measures {
-						if m.size != usual && (i > 0 || r.name != "veth" || !*fullFlag) {
-							continue
-						}
-						t.Run(m.name(), func(t *testing.T) {
-							record(t, cell{m.program + " -R (siw)", roleName(goServes), r.name, o.String()})
-							m.until(t, func() string {
-								p := g.newPair(t, goServes, r)
-								goEnd, cEnd := g.roles(t, p,
-									func(server bool) []string { return m.ours(p, server, o) },
-									func(server bool) []string { return m.theirs(p, server) })
-								defer g.noTerminate(t)
-								return ended(t, cEnd) + ended(t, goEnd)
-							})
-						})
+				for _, m := range measures {
+					if m.size != usual && (i > 0 || r.name != "veth" || !*fullFlag) {
+						continue
 					}
-				})
+					t.Run(m.name(), func(t *testing.T) {
+						record(t, cell{m.program + " -R (siw)", roleName(goServes), r.name, o.String()})
+						m.until(t, func() string {
+							p := g.newPair(t, goServes, r)
+							want.add(t, p, o.session(goServes))
+							goEnd, cEnd := g.roles(t, p,
+								func(server bool) []string { return m.ours(p, server, o) },
+								func(server bool) []string { return m.theirs(p, server) })
+							defer g.noTerminate(t)
+							return ended(t, cEnd) + ended(t, goEnd)
+						})
+					})
+				}
 			})
 		}
 	})

@@ -206,7 +206,10 @@ func TestPreloadCurl(t *testing.T) {
 			}
 		}
 		if s.prefix[0] == preload[0] {
-			g.captured(t, route{dev: "lo"}, session{crc: true, stream: true}, requests)
+			g.captured(t, "lo", func(t *testing.T, want expected) {
+				want.add(t, p, session{crc: true, stream: true})
+				requests(t)
+			})
 		} else {
 			requests(t)
 		}

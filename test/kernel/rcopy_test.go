@@ -35,24 +35,21 @@ func TestRcopy(t *testing.T) {
 			g.run(t, "cmp", file, rcopied)
 		})
 	}
-	pairs(t, func(t *testing.T, g *guest, goServes bool, r route) {
-		if r.v6() || r.name != "veth" && !*fullFlag {
-			t.Skip("no IPv6 with rcopy, and other routes only with -full")
-		}
+	pairs(t, onIPv4, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
 		for i, o := range rcopyMPA {
 			if i > 0 && !*fullFlag || r.broken(t, goServes, o, "rcopy (siw)", "") {
 				continue
 			}
 			t.Run(o.name(), func(t *testing.T) {
 				o.set(t, g)
-				g.captured(t, r, session{crc: o.crc(goServes), rev: o.rev, stream: true}, func(t *testing.T) {
-					for _, file := range rcopyFiles[min(2*i, 2):] {
-						t.Run(file, func(t *testing.T) {
-							record(t, cell{"rcopy (siw)", roleName(goServes), r.name, o.String()})
-							rcopy(t, g, g.newPair(t, goServes, r), file, o)
-						})
-					}
-				})
+				for _, file := range rcopyFiles[min(2*i, 2):] {
+					t.Run(file, func(t *testing.T) {
+						record(t, cell{"rcopy (siw)", roleName(goServes), r.name, o.String()})
+						p := g.newPair(t, goServes, r)
+						want.add(t, p, o.stream(goServes))
+						rcopy(t, g, p, file, o)
+					})
+				}
 			})
 		}
 	})

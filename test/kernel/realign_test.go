@@ -6,11 +6,10 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,6 +21,7 @@ import (
 // A half is one direction of a connection.
 type half struct {
 	srcPort, dstPort int
+	first            *uint32 // sequence number before the first byte
 	segments         []segment
 	reset            bool // by the end that sends
 }
@@ -79,64 +79,67 @@ func mpaFrames(b []byte) (frames [][]byte, rest []byte) {
 	return frames, nil
 }
 
-// halves reads the directions of the connections of a capture, in pairs, in the order in which they begin.
-func halves(pcap string) ([][2]*half, error) {
-	said, err := tshark(pcap, "-d", onlyTCP, "-Y", "tcp", "-T", "fields",
-		"-e", "tcp.stream", "-e", "tcp.srcport", "-e", "tcp.dstport", "-e", "tcp.seq", "-e", "tcp.flags.reset", "-e", "tcp.payload")
-	if err != nil {
-		return nil, err
-	}
+// halves sorts packets by the directions of their connections, which are in pairs, the one that connects first.
+func halves(packets []packet) [][2]*half {
 	var all [][2]*half
-	for line := range strings.Lines(said) {
-		line = strings.TrimSuffix(line, "\n")
-		tab := strings.LastIndexByte(line, '\t') + 1
-		var stream, src, dst, seq, reset int
-		if _, err := fmt.Sscan(line[:tab], &stream, &src, &dst, &seq, &reset); err != nil {
-			return nil, fmt.Errorf("%q: %w", line[:tab], err)
+	latest := make(map[[2]netip.AddrPort][2]*half)
+	for _, p := range packets {
+		there, back := [2]netip.AddrPort{p.src, p.dst}, [2]netip.AddrPort{p.dst, p.src}
+		c, known := latest[there]
+		const synAck = flagSYN | flagACK
+		if opens := p.flags&synAck == flagSYN; !known || opens && (c[0].first == nil || *c[0].first != p.seq) {
+			c = [2]*half{{srcPort: int(p.src.Port()), dstPort: int(p.dst.Port())}, {srcPort: int(p.dst.Port()), dstPort: int(p.src.Port())}}
+			all = append(all, c)
+			latest[there], latest[back] = c, [2]*half{c[1], c[0]}
 		}
-		for len(all) <= stream {
-			all = append(all, [2]*half{{srcPort: src, dstPort: dst}, {srcPort: dst, dstPort: src}})
-		}
-		h := all[stream][0]
-		if h.srcPort != src {
-			h = all[stream][1]
-		}
-		h.reset = h.reset || reset == 1
-		data, err := hex.DecodeString(line[tab:])
-		if err != nil {
-			return nil, err
-		}
-		if len(data) > 0 {
-			h.segments = append(h.segments, segment{seq, data})
-		}
+		c[0].add(p)
 	}
-	return all, nil
+	return all
 }
 
-// realigned writes the connections over MPA of a capture to another. There are to be no others.
-func realigned(pcap string) (file string, err error) {
-	all, err := halves(pcap)
-	if err != nil {
-		return "", err
+// add adds a packet of this direction.
+func (h *half) add(p packet) {
+	if h.first == nil {
+		first := p.seq
+		if p.flags&flagSYN == 0 {
+			first-- // begun before the capture
+		}
+		h.first = &first
 	}
+	h.reset = h.reset || p.flags&flagRST != 0
+	if len(p.data) > 0 {
+		h.segments = append(h.segments, segment{int(p.seq - *h.first), p.data})
+	}
+}
+
+// realigned writes the connections over MPA of a capture to another. There are to be no others. It numbers them, and tells the port of each server.
+// Left out are FPDUs that siw has hashed twice, which it counts by that port.
+func realigned(pcap string, want expected) (file string, servers []int, twice map[int]int, err error) {
+	packets, err := readPcap(pcap)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	all := halves(packets)
+	twice = make(map[int]int)
 	w := newPcapWriter()
 	for i, c := range all {
+		servers = append(servers, c[0].dstPort)
 		var frames [2][][]byte
 		for j, h := range c {
 			b, err := h.stream()
 			if err != nil {
-				return "", err
+				return "", nil, nil, err
 			}
 			if !bytes.HasPrefix(b, []byte(mpaRequest)) && !bytes.HasPrefix(b, []byte(mpaReply)) {
 				if len(b) > 0 {
-					return "", fmt.Errorf("port %d to %d: a stream that begins with %q", h.srcPort, h.dstPort, b[:min(len(b), 40)])
+					return "", nil, nil, fmt.Errorf("port %d to %d: a stream that begins with %q", h.srcPort, h.dstPort, b[:min(len(b), 40)])
 				}
 				continue
 			}
 			var rest []byte
 			frames[j], rest = mpaFrames(b)
 			if len(rest) > 0 && !c[0].reset && !c[1].reset {
-				return "", fmt.Errorf("port %d to %d: the stream ends within a frame, after %d whole ones", h.srcPort, h.dstPort, len(frames[j]))
+				return "", nil, nil, fmt.Errorf("port %d to %d: the stream ends within a frame, after %d whole ones", h.srcPort, h.dstPort, len(frames[j]))
 			}
 		}
 		// The dissector is to see the request and the reply before the rest.
@@ -148,51 +151,19 @@ func realigned(pcap string) (file string, err error) {
 					some = frames[j][first:]
 				}
 				for _, f := range some {
+					if behind && want[c[0].dstPort].crc && hashedTwice(f) {
+						twice[c[0].dstPort]++
+						continue
+					}
 					if err := w.add(i, j, h, f); err != nil {
-						return "", err
+						return "", nil, nil, err
 					}
 				}
 			}
 		}
 	}
 	file = pcap + ".mpa"
-	return file, os.WriteFile(file, w.Bytes(), 0o600)
-}
-
-// A pcapWriter makes a capture of TCP segments over IPv4.
-type pcapWriter struct {
-	bytes.Buffer
-	seq map[[2]int]uint32
-}
-
-func newPcapWriter() *pcapWriter {
-	w := &pcapWriter{seq: make(map[[2]int]uint32)}
-	const magic, snapLen, rawIP = 0xa1b2c3d4, 1 << 18, 101
-	w.put(uint32(magic), uint16(2), uint16(4), uint64(0), uint32(snapLen), uint32(rawIP))
-	return w
-}
-
-func (w *pcapWriter) put(fields ...any) {
-	for _, f := range fields {
-		_ = binary.Write(w, binary.BigEndian, f) // a Buffer takes all
-	}
-}
-
-// add appends a segment of direction way of connection number n, which gets addresses of its own, so that no two share their ports.
-func (w *pcapWriter) add(n, way int, h *half, data []byte) error {
-	const headers, version4, ttl, tcp, dataOffset, pshAck = 20 + 20, 0x45, 64, 6, 5 << 4, 0x18
-	size := headers + len(data)
-	if size > 1<<16-1 || n > 1<<16-1 {
-		return fmt.Errorf("a frame of %d bytes of connection %d", len(data), n)
-	}
-	ends := [2]uint32{10<<24 | uint32(n), 11<<24 | uint32(n)}
-	key := [2]int{n, way}
-	w.put(uint64(0), uint32(size), uint32(size))
-	w.put(uint8(version4), uint8(0), uint16(size), uint32(0), uint8(ttl), uint8(tcp), uint16(0), ends[way], ends[1-way])
-	w.put(uint16(h.srcPort), uint16(h.dstPort), 1+w.seq[key], 1+w.seq[[2]int{n, 1 - way}], uint8(dataOffset), uint8(pshAck), uint16(1<<16-1), uint32(0))
-	w.Write(data)
-	w.seq[key] += uint32(len(data))
-	return nil
+	return file, servers, twice, os.WriteFile(file, w.Bytes(), 0o600)
 }
 
 // The streams that Wireshark reads are put together here, which is checked without a capture.

@@ -166,7 +166,7 @@ const interopFaults = `
 | siw 6.1, responder | sends FPDUs before it has received one | an initiator receives from the reply on |
 | siw 6.1, responder | never asks for CRC, not even with its constant mpa_crc_required | CRC is used when our end asks |
 | siw 6.1 | forgets the first bytes of a CRC that is spread over two TCP segments, and then finds it wrong | FPDUs end with their segment; a network that cuts the stream anew, as QEMU's user network does for the host, breaks streams with CRC |
-| siw 6.1 | on a busy host an FPDU was captured with a wrong CRC behind a header and data that are right | the connection ends with a Terminate that says so |
+| siw 6.1 | now and then adds the payload, or what is left of it, to the CRC of an FPDU for a second time, as it waits for room within the FPDU: do_crc and in_syscall share a byte that two CPUs write without a lock | the connection ends with a Terminate that says so; the cell is run again, and the capture has to show it |
 | siw 6.1 | resets its connections when the interface goes down, be it for a moment | nothing can be |
 | siw 6.1 | writes layer and type of a Terminate in the wrong halves of their byte | both readings are told |
 | siw 6.1 | treats a TCP half-close as the end and drops what it still has to send | half-close is a word of the stream; the FIN comes last |

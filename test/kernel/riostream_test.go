@@ -17,8 +17,8 @@ type direct struct {
 
 // Both ends compare what has been placed where -T v is among the options.
 var directs = []direct{
-	{64, 50, 2, words("-T b -T v")}, {1000, 100, 1, words("-T b")}, {1000, 100, 2, words("-T n -T v")}, {4096, 100, 2, words("-T a -T b -T v")},
-	{65536, 20, 1, words("-T b -T v")}, {1 << 20, 5, 1, words("-T b -T v")}, {4 << 20, 2, 1, words("-T b -T v")},
+	{64, 50, 2, words("-T b -T v")}, {1000, 100, 1, words("-T b")}, {1000, 50, 2, words("-T n -T v")}, {4096, 50, 2, words("-T a -T b -T v")},
+	{65536, 10, 1, words("-T b -T v")}, {1 << 20, 2, 1, words("-T b -T v")}, {4 << 20, 1, 1, words("-T b -T v")},
 }
 
 func (d direct) String() string { return fmt.Sprintf("%dx%dx%d", d.size, d.count, d.iterations) }
@@ -53,33 +53,24 @@ func TestRiostream(t *testing.T) {
 			g.control(t, p, func(server bool) []string { return d.theirs(p, server) })
 		})
 	}
-	pairs(t, func(t *testing.T, g *guest, goServes bool, r route) {
-		if r.name != "veth" && !*fullFlag {
-			t.Skip("only with -full")
-		}
+	pairs(t, someRoutes, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
 		for _, crc := range []bool{false, true} {
 			o := mpaOptions{rev: 2, ourCRC: crc}
 			if !crc && !*fullFlag || r.broken(t, goServes, o, "riostream (siw)", "direct placement, ") {
 				continue
 			}
 			t.Run(o.name(), func(t *testing.T) {
-				g.captured(t, r, session{crc: crc, stream: true}, func(t *testing.T) {
-					for _, d := range directs {
-						if slices.Contains(d.mode, "a") && !goServes && r.name != "veth" {
-							continue // rpoll waits 5 s in a server, whoever the client is
-						}
-						t.Run(d.String(), func(t *testing.T) {
-							record(t, cell{"riostream (siw)", roleName(goServes), r.name, "direct placement, " + o.String()})
-							p := g.newPair(t, goServes, r)
-							goEnd, cEnd := g.roles(t, p,
-								func(server bool) []string { return d.ours(p, server, o) },
-								func(server bool) []string { return d.theirs(p, server) })
-							succeeds(t, goEnd)
-							succeeds(t, cEnd)
-							g.noTerminate(t)
-						})
+				for _, d := range directs {
+					if slices.Contains(d.mode, "a") && !goServes && r.name != "veth" {
+						continue // rpoll waits 5 s in a server, whoever the client is
 					}
-				})
+					t.Run(d.String(), func(t *testing.T) {
+						c := cell{"riostream (siw)", roleName(goServes), r.name, "direct placement, " + o.String()}
+						record(t, c)
+						g.play(t, c, want, o.stream(goServes), func() pair { return g.newPair(t, goServes, r) },
+							func(p pair, server bool) []string { return d.ours(p, server, o) }, d.theirs)
+					})
+				}
 			})
 		}
 	})

@@ -60,6 +60,23 @@ func routes(t *testing.T, g *guest) []route {
 	}
 }
 
+// everyRoute, someRoutes and onIPv4 tell pairs what to leave out.
+func everyRoute(route) string { return "" }
+
+func someRoutes(r route) string {
+	if r.name != "veth" && !*fullFlag {
+		return "only with -full"
+	}
+	return ""
+}
+
+func onIPv4(r route) string {
+	if r.v6() {
+		return "the peer knows no IPv6"
+	}
+	return someRoutes(r)
+}
+
 func (r route) v6() bool { return strings.Contains(r.addr, ":") }
 
 // A pair tells who runs where, and by which addresses one end finds the other. The C program always runs in the guest.
@@ -80,12 +97,17 @@ func roleName(goServes bool) string {
 	return "client"
 }
 
-// pairs runs test for each role of our program and each route.
-func pairs(t *testing.T, test func(t *testing.T, g *guest, goServes bool, r route)) {
+// pairs runs test for each role of our program and each route, with a capture of each. skip tells why a route is left out, if it is.
+func pairs(t *testing.T, skip func(r route) string, test func(t *testing.T, g *guest, goServes bool, r route, want expected)) {
 	g := theGuest(t)
 	for _, goServes := range []bool{false, true} {
 		for _, r := range routes(t, g) {
-			t.Run(fmt.Sprintf("go=%s/%s", roleName(goServes), r.name), func(t *testing.T) { test(t, g, goServes, r) })
+			t.Run(fmt.Sprintf("go=%s/%s", roleName(goServes), r.name), func(t *testing.T) {
+				if why := skip(r); why != "" {
+					t.Skip(why)
+				}
+				g.captured(t, r.dev, func(t *testing.T, want expected) { test(t, g, goServes, r, want) })
+			})
 		}
 	}
 	awaitDecodings(t)

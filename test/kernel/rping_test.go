@@ -17,7 +17,7 @@ const pings = 5
 // The kernel's siw with librdmacm's rping on it, and examples/rping: RDMA Read, RDMA Write and Send, checked byte by byte at the
 // end that pings.
 func TestRping(t *testing.T) {
-	pairs(t, func(t *testing.T, g *guest, goServes bool, r route) {
+	pairs(t, everyRoute, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
 		for _, o := range everyMPA {
 			if !o.wanted(r) {
 				continue
@@ -31,20 +31,20 @@ func TestRping(t *testing.T) {
 				case r.name != "veth":
 					sizes = sizes[3:]
 				}
-				g.captured(t, r, session{crc: o.crc(goServes), rev: o.rev}, func(t *testing.T) {
-					for _, size := range sizes {
-						t.Run(strconv.Itoa(size), func(t *testing.T) {
-							c := cell{"rping (siw)", roleName(goServes), r.name, o.String()}
-							if o.rev == 1 && !goServes {
-								rpingWithoutReads(t, g, g.newPair(t, goServes, r), size, o)
-								fault(t, c, readsNeedMPA2)
-								return
-							}
-							record(t, c)
-							rping(t, g, g.newPair(t, goServes, r), size, o)
-						})
-					}
-				})
+				for _, size := range sizes {
+					t.Run(strconv.Itoa(size), func(t *testing.T) {
+						p := g.newPair(t, goServes, r)
+						want.add(t, p, o.session(goServes))
+						c := cell{"rping (siw)", roleName(goServes), r.name, o.String()}
+						if o.rev == 1 && !goServes {
+							rpingWithoutReads(t, g, p, size, o)
+							fault(t, c, readsNeedMPA2)
+							return
+						}
+						record(t, c)
+						rping(t, g, p, size, o)
+					})
+				}
 			})
 		}
 	})

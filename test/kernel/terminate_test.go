@@ -16,7 +16,7 @@ import (
 // their byte.
 func TestTerminate(t *testing.T) {
 	g := theGuest(t)
-	g.parameter(t, "mpa_crc_required", "Y")
+	g.parameters(t, map[string]string{"mpa_crc_required": "Y"})
 	var table strings.Builder
 	table.WriteString("| fault | peer | siw's answer |\n|---|---|---|\n")
 	for _, c := range []struct {
