@@ -19,11 +19,11 @@ func (q *QueuePair) startNudges() { q.nudgeAfter(nudges[:], q.arrived.Load()) }
 
 func (q *QueuePair) nudgeAfter(waits []time.Duration, before uint32) {
 	time.AfterFunc(waits[0], func() {
-		now := q.arrived.Load()
-		if !q.nudge(now == before) {
+		now, unread := q.arrived.Load(), q.sock.extra()
+		if !q.nudge(now == before, unread) {
 			return
 		}
-		if now == before {
+		if now == before && (!unread || len(waits) > 1) {
 			waits = waits[1:]
 		}
 		if len(waits) > 0 {
@@ -33,18 +33,21 @@ func (q *QueuePair) nudgeAfter(waits []time.Duration, before uint32) {
 }
 
 // nudge sends a Write of nothing, which no responder takes notice of, and reports whether it may take another one. Silent tells that the
-// responder has said nothing since the last time.
-func (q *QueuePair) nudge(silent bool) bool {
+// responder has said nothing since the last time, unread that it has, but nobody has looked yet.
+//
+// What comes to a responder that has said all and is gone, as an rsocket may be, is answered by its kernel with a reset, which overtakes
+// the rest. So nothing is sent to one that has spoken, unless something is to be seen there.
+func (q *QueuePair) nudge(silent, unread bool) bool {
 	if q.State() != transport.StateRTS {
 		return false
 	}
 	t := &q.tx
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.err != nil || t.closing || t.heard && !t.unseen {
+	if t.err != nil || t.closing || (t.heard || unread) && !t.unseen {
 		return false
 	}
-	if t.heard && !silent {
+	if t.heard && !silent || unread {
 		return true
 	}
 	if t.out.empty() && len(t.control) == 0 && !t.midSend {
@@ -52,7 +55,9 @@ func (q *QueuePair) nudge(silent bool) bool {
 		q.composeEmptyWrite()
 		t.control = append(t.control, (*t.out.buf)[:t.out.used]...)
 		t.out.reset()
+		unseen := t.unseen
 		q.trySend(false)
+		t.unseen = unseen // nobody misses a Write of nothing
 	}
 	return true
 }

@@ -175,11 +175,17 @@ func (p *rawPeer) ended() {
 // silent expects that nothing comes for a while but Writes of nothing.
 func (p *rawPeer) silent(d time.Duration) {
 	p.t.Helper()
+	require.Empty(p.t, bytes.ReplaceAll(p.within(d), rtrWrite(), nil))
+}
+
+// within returns what comes before d has passed.
+func (p *rawPeer) within(d time.Duration) []byte {
+	p.t.Helper()
 	require.NoError(p.t, p.c.SetReadDeadline(time.Now().Add(d)))
 	b, err := io.ReadAll(p.c)
 	require.ErrorIs(p.t, err, os.ErrDeadlineExceeded)
-	require.Empty(p.t, bytes.ReplaceAll(b, rtrWrite(), nil))
 	require.NoError(p.t, p.c.SetDeadline(soon()))
+	return b
 }
 
 // seal makes an FPDU with a CRC of a ULPDU.
