@@ -90,6 +90,7 @@ func TestDevicePackage(t *testing.T) {
 				require.Contains(t, out, device)
 			}
 			require.Contains(t, out, "\nPASS")
+			g.healthy(t) // some of them have siw send a Terminate
 		})
 	}
 }

@@ -83,20 +83,25 @@ func TestFailures(t *testing.T) {
 				succeeds(t, goEnd)
 				succeeds(t, cEnd)
 			})
-			for _, c := range []struct{ name, netem, proof string }{
-				{"loss of 1 %", "loss 1%", `dropped [1-9]`}, {"delay of 50 ms", "delay 50ms", ""}, {"reordering", "delay 5ms reorder 25% 50%", ""}, // which tc does not count
-			} {
-				t.Run(c.name, func(t *testing.T) {
-					named(t, "network with "+c.name)
-					g.netem(t, c.netem)
-					// The last to finish is the one who reads to the end: what it says of space would otherwise find our end gone.
-					f := flow{theirs: 1 << 20, ours: 1 << 20, chunk: 10_000, theirEnd: "last", mine: "half"}
-					f.between(t, g, g.newPair(t, goServes, r), mpaOptions{rev: 2})
-					require.Regexp(t, c.proof, g.run(t, "tc", "-s", "qdisc", "show", "dev", "veth0"))
-				})
-			}
+			g.captured(t, r.dev, func(t *testing.T, want expected) {
+				for _, c := range []struct{ name, netem, proof string }{
+					{"loss of 1 %", "loss 1%", `dropped [1-9]`}, {"delay of 50 ms", "delay 50ms", ""}, {"reordering", "delay 5ms reorder 25% 50%", ""}, // which tc does not count
+				} {
+					t.Run(c.name, func(t *testing.T) {
+						named(t, "network with "+c.name)
+						g.netem(t, c.netem)
+						// The last to finish is the one who reads to the end: what it says of space would otherwise find our end gone.
+						f := flow{theirs: 1 << 20, ours: 1 << 20, chunk: 10_000, theirEnd: "last", mine: "half"}
+						p, o := g.newPair(t, goServes, r), mpaOptions{rev: 2}
+						want.add(t, p, o.stream(goServes))
+						f.between(t, g, p, o)
+						require.Regexp(t, c.proof, g.run(t, "tc", "-s", "qdisc", "show", "dev", "veth0"))
+					})
+				}
+			})
 		})
 	}
+	awaitDecodings(t)
 }
 
 // fails waits for the end of a program, which must be a failure.

@@ -91,20 +91,24 @@ func TestConnects(t *testing.T) {
 		n = 10_000
 	}
 	record(t, cell{"stream on rsockets (siw)", "client", "eth0", fmt.Sprintf("%d connections to one listener", n)})
-	p := g.inGuest(t, false)
-	const limit = 15 * time.Minute
-	f := flow{theirs: 10, ours: 10, chunk: 10, theirEnd: "half", mine: "last", connections: n + 1}
-	s := g.startFor(t, limit, append([]string{"c-stream"}, f.args(p, true, true)...)...)
-	g.awaitListener(t, s, p)
-	before := g.rdmaResources(t)
-	f.connections = n
-	t.Log(succeeds(t, g.startFor(t, limit, append([]string{"go-stream", "-d", limit.String()}, f.args(p, false, false)...)...)))
-	eventually(t, s, func() bool { return g.rdmaResources(t) == before })
-	// One more ends the server, which counts them.
-	f.connections = 1
-	g.run(t, append([]string{"go-stream"}, f.args(p, false, false)...)...)
-	require.Contains(t, succeeds(t, s), fmt.Sprintf("%d connections, ", n+1))
-	g.noTerminate(t)
+	g.captured(t, "lo", func(t *testing.T, want expected) {
+		p := g.inGuest(t, false)
+		want.add(t, p, session{crc: true, stream: true})
+		const limit = 15 * time.Minute
+		f := flow{theirs: 10, ours: 10, chunk: 10, theirEnd: "half", mine: "last", connections: n + 1}
+		s := g.startFor(t, limit, append([]string{"c-stream"}, f.args(p, true, true)...)...)
+		g.awaitListener(t, s, p)
+		before := g.rdmaResources(t)
+		f.connections = n
+		t.Log(succeeds(t, g.startFor(t, limit, append([]string{"go-stream", "-d", limit.String()}, f.args(p, false, false)...)...)))
+		eventually(t, s, func() bool { return g.rdmaResources(t) == before })
+		// One more ends the server, which counts them.
+		f.connections = 1
+		g.run(t, append([]string{"go-stream"}, f.args(p, false, false)...)...)
+		require.Contains(t, succeeds(t, s), fmt.Sprintf("%d connections, ", n+1))
+		g.noTerminate(t)
+	})
+	awaitDecodings(t)
 }
 
 // rdmaResources is what the kernel holds for programs on siw.

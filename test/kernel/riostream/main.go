@@ -35,6 +35,7 @@ type config struct {
 	verify     bool
 	device     bool
 	crc        bool
+	revision   int
 	first      bool
 	limit      time.Duration
 }
@@ -52,6 +53,7 @@ func main() {
 	flag.BoolVar(&c.verify, "verify", false, "compare the data, which the peer has to make with -T verify")
 	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device")
 	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
+	flag.IntVar(&c.revision, "mpa", 2, "MPA `revision`")
 	flag.BoolVar(&c.first, "first", false, "end the stream without waiting for the peer to end it, as one of two of these programs has to")
 	flag.DurationVar(&c.limit, "t", time.Minute, "limit for the whole run")
 	flag.Parse()
@@ -111,7 +113,7 @@ func (c *config) connect(ctx context.Context) (net.Conn, error) {
 	if c.device {
 		return device.Connect(ctx, c.server, c.bind, c.port)
 	}
-	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc})}
+	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
 	if c.server != "" {
 		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: over}
 		return d.DialContext(ctx, "tcp", net.JoinHostPort(c.server, c.port))
