@@ -139,7 +139,7 @@ func TestDeviceRatio(t *testing.T) {
 		t.Skip("takes some minutes: run with -full")
 	}
 	g := theGuest(t)
-	const rounds = 5
+	const rounds = 3
 	measures := []quantity{
 		roundTrips(200, 64), roundTrips(200, 4<<10), roundTrips(50, 64<<10), roundTrips(10, 1<<20),
 		throughput(1e6, 64), throughput(10e6, 4<<10), throughput(20e6, 64<<10), throughput(20e6, 1<<20),
