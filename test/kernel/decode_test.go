@@ -3,10 +3,6 @@
 package kernel
 
 import (
-	"bytes"
-	"encoding/binary"
-	"hash/crc32"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -77,56 +73,5 @@ func capture(t *testing.T, host *place, file string, port int) (stop func()) {
 		require.NoError(t, p.Signal(sigint))
 		succeeds(t, p)
 		require.Contains(t, p.Stderr(), "0 packets dropped by kernel")
-	}
-}
-
-// What is wrong in a capture is found.
-func TestDissect(t *testing.T) {
-	needs(t)
-	request := func(private int) []byte {
-		b := append([]byte(mpaRequest), 0x40, 2, 0, byte(private))
-		return append(b, make([]byte, private)...)
-	}
-	reply := append([]byte(mpaReply), 0x40, 2, 0, 0)
-	// A Send of nothing: length, DDP and RDMAP control, queue 0, message 1, offset 0.
-	send := []byte{0, 18, 0x41, 0x43, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}
-	good := binary.LittleEndian.AppendUint32(bytes.Clone(send), crc32.Checksum(send, crc32.MakeTable(crc32.Castagnoli)))
-	bad := bytes.Clone(good)
-	bad[len(bad)-1] ^= 1
-	want := session{crc: true, rev: 2, stream: true, sees: []string{"Send"}}
-	for _, c := range []struct {
-		name    string
-		frames  [][]byte // from the initiator
-		answer  []byte
-		session session
-		wrong   string
-	}{
-		{"good", [][]byte{request(streamData), good}, reply, want, ""},
-		{"bad crc", [][]byte{request(streamData), good, bad}, reply, want, "a CRC that is wrong"},
-		{"little private data", [][]byte{request(4), good}, reply, want, "4 bytes of private data"},
-		{"no such operation", [][]byte{request(streamData), good}, reply, session{crc: true, sees: []string{"Write"}}, "no Write"},
-		{"other revision", [][]byte{request(streamData), good}, reply, session{crc: true, rev: 1}, "MPA revision 2, not 1"},
-		{"no mpa", [][]byte{[]byte("GET / HTTP/1.1")}, nil, want, "a stream that begins with"},
-		{"half a frame", [][]byte{request(streamData), good[:10]}, reply, want, "ends within a frame"},
-		{"malformed", [][]byte{request(streamData), {0, 1, 0x41, 0, 0, 0, 0, 0}}, reply, session{}, "Malformed"},
-		{"nothing", [][]byte{request(streamData)}, reply, want, "no FPDU"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := newPcapWriter()
-			initiator, responder := &half{srcPort: 1, dstPort: 2}, &half{srcPort: 2, dstPort: 1}
-			for _, f := range c.frames {
-				require.NoError(t, w.add(0, 0, initiator, f))
-			}
-			require.NoError(t, w.add(0, 1, responder, c.answer))
-			file := filepath.Join(t.TempDir(), "pcap")
-			require.NoError(t, os.WriteFile(file, w.Bytes(), 0o600))
-			found, err := dissect(file, expected{2: c.session})
-			if c.wrong == "" {
-				require.NoError(t, err)
-				require.Equal(t, dissected{Captures: 1, Sessions: 1, FPDUs: 1, Good: 1}, found)
-				return
-			}
-			require.ErrorContains(t, err, c.wrong)
-		})
 	}
 }
