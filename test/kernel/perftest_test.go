@@ -25,7 +25,7 @@ const usual = 4096
 
 var measures = []measure{
 	{"ib_send_lat", 2, 100}, {"ib_send_lat", usual, 100}, {"ib_send_lat", 65536, 20},
-	{"ib_write_bw", 2, 500}, {"ib_write_bw", usual, 500}, {"ib_write_bw", 1 << 20, 10},
+	{"ib_write_bw", 2, 200}, {"ib_write_bw", usual, 200}, {"ib_write_bw", 1 << 20, 5},
 	{"ib_read_lat", 2, 100}, {"ib_read_lat", usual, 100}, {"ib_read_lat", 65536, 20},
 }
 

@@ -64,12 +64,12 @@ func TestRstream(t *testing.T) {
 			}
 			t.Run(o.name(), func(t *testing.T) {
 				o.set(t, g)
-				some := quickXfers
+				some := quickXfers[1:2]
 				switch first := o == everyMPA[0] || o == everyMPA[1] && r.name == "veth"; {
 				case first && (r.name == "veth" || r.name == "host" && *fullFlag):
 					some = xfers
-				case !first && r.name != "veth" && r.name != "host":
-					some = quickXfers[1:2]
+				case first || r.name == "veth" && !*fullFlag:
+					some = quickXfers
 				}
 				for _, x := range some {
 					t.Run(x.String(), func(t *testing.T) {

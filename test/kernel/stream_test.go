@@ -99,12 +99,12 @@ func TestStream(t *testing.T) {
 			if !first && !*fullFlag {
 				continue
 			}
-			some := flows
-			if !first || !*fullFlag && r.name != "veth" {
-				some = flows[:1]
-			}
-			if !first && r.name == "veth" {
-				some = flows[:7]
+			some := flows[:1]
+			switch {
+			case first && (r.name == "veth" || r.name == "host" && *fullFlag):
+				some = flows
+			case r.name == "veth" && i == 1, first && *fullFlag:
+				some = flows[:6]
 			}
 			t.Run(o.name(), func(t *testing.T) {
 				o.set(t, g)

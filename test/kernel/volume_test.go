@@ -32,17 +32,19 @@ func TestVolume(t *testing.T) {
 		t.Skip("10 GB: run with -full")
 	}
 	g := theGuest(t)
-	what := fmt.Sprintf("%.1f GB each way", volumeBytes/1e9)
+	what := func(f flow) string { return fmt.Sprintf("%.2f GB each way", float64(f.ours)/1e9) }
 	t.Run("control", func(t *testing.T) {
-		record(t, cell{"stream on rsockets (siw)", "control", "lo", what})
+		f := volume
+		f.theirs, f.ours = f.theirs/10, f.ours/10
+		record(t, cell{"stream on rsockets (siw)", "control", "lo", what(f)})
 		p := g.volumePair(t, false)
-		g.control(t, p, volume.onRsockets(p))
+		g.control(t, p, f.onRsockets(p))
 	})
 	total := 0
 	for _, goServes := range []bool{false, true} {
 		for _, o := range []mpaOptions{{rev: 2, ourCRC: true}, {rev: 2}} {
 			t.Run("go="+roleName(goServes)+"/"+o.name(), func(t *testing.T) {
-				record(t, cell{"stream on rsockets (siw)", roleName(goServes), "lo", what + ", " + o.String()})
+				record(t, cell{"stream on rsockets (siw)", roleName(goServes), "lo", what(volume) + ", " + o.String()})
 				goEnd, _ := volume.between(t, g, g.volumePair(t, goServes), o)
 				total += bytesMoved(t, goEnd.Stdout())
 			})
@@ -57,12 +59,12 @@ func TestVolume(t *testing.T) {
 // Why no end on rsockets uses a connection with two threads here: two C ends that do come to a standstill.
 func TestThreadsControl(t *testing.T) {
 	if !*fullFlag {
-		t.Skip("a minute of waiting: run with -full")
+		t.Skip("takes some time: run with -full")
 	}
 	g := theGuest(t)
 	p := g.volumePair(t, false)
 	program := func(server bool) []string {
-		return slices.Concat([]string{"timeout", "60", "c-stream", "-j"}, volume.args(p, server, server))
+		return slices.Concat([]string{"timeout", "20", "c-stream", "-j"}, volume.args(p, server, server))
 	}
 	why := g.swap(t, p, program(true), program(false))
 	outcomeOf(t, cell{"stream on rsockets (siw)", "control", "lo", "one thread sends while another receives"}, "threads", why)
