@@ -47,7 +47,7 @@ func roundTrips(n, size int) quantity {
 }
 
 func throughput(bytes, size int) quantity {
-	return quantity{fmt.Sprintf("time for %d MB in %s", bytes/1e6, sizeName(size)), words("-w %d", size), bytes}
+	return quantity{fmt.Sprintf("time for %g MB in %s", float64(bytes)/1e6, sizeName(size)), words("-w %d", size), bytes}
 }
 
 func sizeName(n int) string {
@@ -142,7 +142,7 @@ func TestDeviceRatio(t *testing.T) {
 	const rounds = 3
 	measures := []quantity{
 		roundTrips(200, 64), roundTrips(50, 64<<10),
-		throughput(1e6, 64), throughput(10e6, 4<<10), throughput(20e6, 64<<10),
+		throughput(200e3, 64), throughput(10e6, 4<<10), throughput(20e6, 64<<10),
 	}
 	c := g.compare(t, rounds, deviceWays, measures)
 	text := fmt.Sprintf("The median of %d rounds as a ratio to rsockets between two C programs, which is measured twice in each round; less is faster. Both ends are in the guest, "+

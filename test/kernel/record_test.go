@@ -152,7 +152,7 @@ libraries of rdma-core on them, all unchanged, in a virtual machine. This file i
 
 and this is the result of %s of the suite.
 A control is two ends that are both not ours. The sessions of the programs of rdma-core and of the stream are captured on each route, and decoded by
-Wireshark's dissectors; those of the relays, of broken networks and of the volume are not. siw's compile-time constants are made parameters of the module for this, with the same defaults.
+Wireshark's dissectors; those of the relays, of ends that are killed or cut off, of the volume and of the devices are not. siw's compile-time constants are made parameters of the module for this, with the same defaults.
 
 `
 
