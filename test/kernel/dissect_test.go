@@ -28,7 +28,7 @@ type session struct {
 	stream bool     // each request carries what an rsocket needs, which a listening one does not survive without
 	sees   []string // operations that occur
 
-	broken      bool // the peer has failed: there may be no FPDU, or a part of one
+	broken      bool // the peer has failed: there may be no MPA, no FPDU, or a part of one
 	hashedTwice bool // the peer has sent an FPDU with a CRC that is wrong in this way
 }
 
