@@ -87,7 +87,8 @@ func dissect(pcap string, want expected) (found dissected, err error) {
 		return found, err
 	}
 	defer os.Remove(mpa)
-	text, err := tshark(mpa, "-V", "-O", "iwarp_mpa,iwarp_ddp_rdmap")
+	// No port says what it carries: the client's is any.
+	text, err := tshark(mpa, "-o", "tcp.try_heuristic_first:TRUE", "-V", "-O", "iwarp_mpa,iwarp_ddp_rdmap")
 	if err != nil {
 		return found, err
 	}
