@@ -70,7 +70,7 @@ func awaitDecodings(t *testing.T) {
 func (g *guest) captured(t *testing.T, dev string, test func(t *testing.T, want expected)) {
 	t.Helper()
 	const file = "/tmp/session.pcap"
-	p := g.startFor(t, groupLimit, "tcpdump", "-i", dev, "-n", "-Z", "root", "-B", "65536", "-s", "0", "-w", file,
+	p := g.startFor(t, captureLimit, "tcpdump", "-i", dev, "-n", "-Z", "root", "-B", "65536", "-s", "0", "-w", file,
 		"tcp", "and", "not", "port", strconv.Itoa(agentPort))
 	require.NoError(t, p.WaitOutput("listening on"))
 	want := make(expected)

@@ -40,8 +40,9 @@ const (
 	vmLimit      = 60 * time.Minute
 	cellLimit    = 30 * time.Second
 
-	groupLimit = 15 * time.Minute // for the tests that share a capture
-	diskBytes  = 1 << 30          // of the disk by which captures leave the guest
+	groupLimit   = 5 * time.Minute  // for the tests that share a server, and for a dissector
+	captureLimit = 15 * time.Minute // for those that share a capture
+	diskBytes    = 1 << 30          // of the disk by which captures leave the guest
 )
 
 // A guest is the virtual machine, one for all tests.

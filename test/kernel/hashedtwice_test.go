@@ -44,11 +44,11 @@ func hashedTwice(fpdu []byte) bool {
 
 // play runs both ends of a cell, of which want is to see the session, and expects success. Where siw has hashed twice it runs them again; the
 // capture has to show that.
-func (g *guest) play(t *testing.T, c cell, want expected, s session, newPair func() pair, ours, theirs func(p pair, server bool) []string) {
+func (g *guest) play(t *testing.T, c cell, want expected, s session, goServes bool, r route, ours, theirs func(p pair, server bool) []string) {
 	t.Helper()
 	var goEnd, cEnd *agent.Process
 	for range 3 {
-		p := newPair()
+		p := g.newPair(t, goServes, r)
 		goEnd, cEnd = g.roles(t, p, func(server bool) []string { return ours(p, server) }, func(server bool) []string { return theirs(p, server) })
 		exit, err := goEnd.Wait()
 		s.hashedTwice = err == nil && exit != 0 && strings.Contains(goEnd.Stderr(), notOurCRC)

@@ -74,7 +74,7 @@ func TestRiostream(t *testing.T) {
 					t.Run(d.String(), func(t *testing.T) {
 						c := cell{"riostream (siw)", roleName(goServes), r.name, "direct placement, " + o.String()}
 						record(t, c)
-						g.play(t, c, want, o.stream(goServes), func() pair { return g.newPair(t, goServes, r) },
+						g.play(t, c, want, o.stream(goServes), goServes, r,
 							func(p pair, server bool) []string { return d.ours(p, server, o) }, d.theirs)
 					})
 				}

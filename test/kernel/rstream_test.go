@@ -75,7 +75,7 @@ func TestRstream(t *testing.T) {
 					t.Run(x.String(), func(t *testing.T) {
 						c := cell{"rstream (siw)", roleName(goServes), r.name, o.String()}
 						record(t, c)
-						g.play(t, c, want, o.stream(goServes), func() pair { return g.newPair(t, goServes, r) },
+						g.play(t, c, want, o.stream(goServes), goServes, r,
 							func(p pair, server bool) []string { return x.ours(p, server, o) }, x.theirs)
 					})
 				}

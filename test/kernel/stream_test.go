@@ -112,7 +112,7 @@ func TestStream(t *testing.T) {
 					t.Run(f.name, func(t *testing.T) {
 						c := cell{"stream on rsockets (siw)", roleName(goServes), r.name, f.name + ", " + o.String()}
 						record(t, c)
-						g.play(t, c, want, o.stream(goServes), func() pair { return g.newPair(t, goServes, r) },
+						g.play(t, c, want, o.stream(goServes), goServes, r,
 							func(p pair, server bool) []string { return f.goStream(p, server, o) }, f.cStream)
 					})
 				}
