@@ -251,15 +251,14 @@ const (
 
 // pattern is the stream, byte i being pattern[i%period], in a form that every read fits into.
 var pattern = func() []byte {
-	p := make([]byte, period+most)
+	p := make([]byte, period, period+most)
 	x := uint32(1)
 	for i := range p {
-		if i >= period {
-			p[i] = p[i-period]
-			continue
-		}
 		x = x*1664525 + 1013904223
 		p[i] = byte(x >> 24)
+	}
+	for len(p) < cap(p) {
+		p = append(p, p[:min(period, cap(p)-len(p))]...)
 	}
 	return p
 }()
