@@ -1,5 +1,5 @@
-// Provoke has a peer end the connection by a Terminate, with requests that package transport takes, and tells what the queue pair makes
-// of that: the report as its error, and how the request ended.
+// Provoke has a peer end the connection by a Terminate, with requests that package transport takes or with a Send that is altered on the way,
+// and tells what the queue pair makes of that: the report as its error, and how the request ended.
 package main
 
 import (
@@ -45,6 +45,10 @@ var requests = map[string]func(to target) []transport.SendWR{
 	},
 }
 
+func send(target) []transport.SendWR {
+	return []transport.SendWR{{Opcode: transport.OpSend, Data: make([]byte, 4)}}
+}
+
 // acceptTime is longer than the peer's kernel takes from its answer to the end of rdma_accept.
 const acceptTime = 300 * time.Millisecond
 
@@ -56,6 +60,13 @@ func main() {
 	rsocket := flag.Bool("rsocket", false, "the peer is an rsocket")
 	flag.Parse()
 	request := requests[*name]
+	if alter := alterations[*name]; alter != nil {
+		through, err := proxy(*addr, alter)
+		if err != nil {
+			log.Fatal(err)
+		}
+		*addr, request = through, send
+	}
 	if request == nil {
 		log.Fatalf("no such case: %q", *name)
 	}
@@ -83,7 +94,14 @@ func provoke(ctx context.Context, addr string, request func(target) []transport.
 		return err
 	}
 	var private []byte
-	if rsocket { // told of memory that it has no reason to write to
+	if rsocket { // told of memory that it has no reason to write to; it may have a word to say
+		words := make([]transport.RecvWR, 8)
+		for i := range words {
+			words[i] = transport.RecvWR{Data: buf, Region: sink}
+		}
+		if _, err := qp.PostRecv(words); err != nil {
+			return err
+		}
 		private = make([]byte, 40)
 		copy(private, []byte{1, 2, 1, 0x80})
 		private[23], private[38] = 2, 1
@@ -100,8 +118,7 @@ func provoke(ctx context.Context, addr string, request func(target) []transport.
 		t = target{addr: binary.BigEndian.Uint64(said[24:]), key: binary.BigEndian.Uint32(said[32:])}
 	}
 	if !rsocket {
-		// A connection that breaks while the other kernel still accepts it can stop that (iwcm.c of Linux 6.1), which nothing tells. An rsocket
-		// has something to say by then, for which there is no place here.
+		// A connection that breaks while the other kernel still accepts it can stop that (iwcm.c of Linux 6.1), which nothing tells.
 		time.Sleep(acceptTime)
 	}
 	wrs := request(t)
