@@ -73,9 +73,11 @@ func (g *guest) captured(t *testing.T, dev string, test func(t *testing.T, want 
 	p := g.startFor(t, captureLimit, "tcpdump", "-i", dev, "-n", "-Z", "root", "-B", "65536", "-s", "0", "-w", file,
 		"tcp", "and", "not", "port", strconv.Itoa(agentPort))
 	require.NoError(t, p.WaitOutput("listening on"))
+	behind := func() int { return tcpdumpIsBehind(t, p, dev) }
+	before := behind() // by what came before there was a filter
 	want := make(expected)
 	test(t, want)
-	awaitCaptured(t, p, dev)
+	eventually(t, p, func() bool { return behind() <= before })
 	require.NoError(t, p.Signal(sigint))
 	succeeds(t, p)
 	pcap := filepath.Join(bin, fmt.Sprintf("%s-%d.pcap", strings.ReplaceAll(t.Name(), "/", "_"), len(decodings)))
@@ -92,23 +94,22 @@ func (g *guest) captured(t *testing.T, dev string, test func(t *testing.T, want 
 	}
 }
 
-// awaitCaptured waits until tcpdump has what the kernel has, which hands it over in blocks.
-func awaitCaptured(t *testing.T, tcpdump *agent.Process, dev string) {
+// tcpdumpIsBehind returns how many packets tcpdump does not have yet of those that the kernel has, which hands them over in blocks.
+func tcpdumpIsBehind(t *testing.T, tcpdump *agent.Process, dev string) int {
 	t.Helper()
-	seen := 1
+	all := func() [][]string { return captured.FindAllStringSubmatch(tcpdump.Stderr(), -1) }
+	known := len(all())
+	require.NoError(t, tcpdump.Signal(sigusr1))
+	eventually(t, tcpdump, func() bool { return len(all()) > known })
+	said := all()[known]
+	has, err := strconv.Atoi(said[1])
+	require.NoError(t, err)
+	came, err := strconv.Atoi(said[2])
+	require.NoError(t, err)
 	if dev == "lo" {
-		seen = 2 // as it leaves and as it arrives, of which tcpdump keeps one
+		has *= 2 // each comes as it leaves and as it arrives, of which tcpdump keeps one
 	}
-	eventually(t, tcpdump, func() bool {
-		require.NoError(t, tcpdump.Signal(sigusr1))
-		said := captured.FindAllStringSubmatch(tcpdump.Stderr(), -1)
-		if len(said) == 0 {
-			return false
-		}
-		has, err := strconv.Atoi(said[len(said)-1][1])
-		require.NoError(t, err)
-		return said[len(said)-1][2] == strconv.Itoa(seen*has)
-	})
+	return came - has
 }
 
 func keepCapture(t *testing.T, pcap string) {

@@ -23,12 +23,12 @@ func TestControl(t *testing.T) {
 					return
 				}
 				record(t, cell{"rping (siw)", "control", "eth0", o.String()})
-				p := g.inGuest(t, false)
+				p := g.inGuest(false)
 				g.control(t, p, func(server bool) []string { return append([]string{"rping"}, rpingArgs(p, server, 1000)...) })
 			})
 			t.Run("rstream", func(t *testing.T) {
 				record(t, cell{"rstream (siw)", "control", "eth0", o.String()})
-				p := g.inGuest(t, false)
+				p := g.inGuest(false)
 				x := xfer{size: 1000, count: 20, iterations: 1, mode: "b"}
 				g.control(t, p, func(server bool) []string { return x.theirs(p, server) })
 			})
@@ -36,11 +36,10 @@ func TestControl(t *testing.T) {
 	}
 	t.Run("rxe", func(t *testing.T) {
 		record(t, cell{"rping (rxe)", "control", "dummy0", "both ends are C"})
-		hcas(t, g)
-		p := pair{listen: rxeAddr, port: "7174", dial: rxeAddr, dialPort: "7174"}
+		p := hcas(t, g)[1].pair(g)
 		server := g.start(t, append([]string{"rping"}, rpingArgs(p, true, 1000)...)...)
-		g.awaitCM(t, server, rxeAddr+":7174")
-		g.run(t, append([]string{"rping"}, rpingArgs(p, false, 1000)...)...)
+		g.awaitCM(t, server, p.addr+":"+p.port)
+		g.run(t, again(append([]string{"rping"}, rpingArgs(p, false, 1000)...))...)
 		succeeds(t, server)
 	})
 }
@@ -50,10 +49,10 @@ const readsNeedMPA2 = "siw's server allows itself no RDMA Read, as revision 1 do
 
 // noReadsWithMPA1 shows that between two C ends.
 func noReadsWithMPA1(t *testing.T, g *guest, o mpaOptions) {
-	p := g.inGuest(t, false)
+	p := g.inGuest(false)
 	s := g.start(t, append([]string{"rping"}, rpingArgs(p, true, 1000)...)...)
 	g.awaitListener(t, s, p)
-	c := g.start(t, append([]string{"rping"}, rpingArgs(p, false, 1000)...)...)
+	c := g.start(t, again(append([]string{"rping"}, rpingArgs(p, false, 1000)...))...)
 	exit, err := s.Wait()
 	require.NoError(t, err)
 	require.NotZero(t, exit, "it works now")

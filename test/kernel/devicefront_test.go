@@ -54,14 +54,14 @@ func (g *guest) serveFiles(t *testing.T, h hca, p pair, size int, server ...stri
 // fetchFile gets the file by the policy in the environment, and says which way that went.
 func (g *guest) fetchFile(t *testing.T, p pair, sum string) (path string) {
 	t.Helper()
-	out := succeeds(t, g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD=auto", "fileserver", "-connect", p.dial+":"+p.dialPort,
+	out := succeeds(t, g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD=auto", "fileserver", "-connect", p.addr+":"+p.port,
 		"-offload", "auto", "-file", filepath.Base(served), "-save", "/tmp/fetched"))
 	require.Equal(t, sum, strings.Fields(g.run(t, "sha256sum", "/tmp/fetched"))[0])
 	return out
 }
 
 func (p pair) fileserver(program string) []string {
-	return []string{program, "-listen", p.listen + ":" + p.port, "-dir", filepath.Dir(served)}
+	return []string{program, "-listen", p.addr + ":" + p.port, "-dir", filepath.Dir(served)}
 }
 
 // The main job over each device: the file server of the examples, with the import of transport/rnic and no other change.
@@ -75,9 +75,9 @@ func TestDeviceFileserver(t *testing.T) {
 			require.Contains(t, g.fetchFile(t, p, sum), "transport rnic")
 
 			// The same address and port serve clients that know nothing of RDMA, and iWARP in software.
-			url := "http://" + p.dial + ":" + p.dialPort + "/files/" + filepath.Base(served)
+			url := "http://" + p.addr + ":" + p.port + "/files/" + filepath.Base(served)
 			require.Equal(t, sum, strings.Fields(g.run(t, "sh", "-ec", "curl -sSf "+url+" | sha256sum"))[0])
-			out := g.run(t, "fileserver-soft", "-connect", p.dial+":"+p.dialPort, "-offload", "require", "-file", filepath.Base(served))
+			out := g.run(t, "fileserver-soft", "-connect", p.addr+":"+p.port, "-offload", "require", "-file", filepath.Base(served))
 			require.Contains(t, out, "transport soft")
 		})
 	}
@@ -88,7 +88,7 @@ func TestDeviceFallback(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {
 		plain := func(p pair) []string {
-			return []string{"busybox", "httpd", "-f", "-p", p.listen + ":" + p.port, "-h", "/tmp/www"}
+			return []string{"busybox", "httpd", "-f", "-p", p.addr + ":" + p.port, "-h", "/tmp/www"}
 		}
 		none := "plain TCP .reason: no (rdma device|route through an rdma device)"
 		for _, f := range []struct {

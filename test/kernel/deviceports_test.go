@@ -22,9 +22,9 @@ type holder struct {
 }
 
 var (
-	byUs   = holder{"package iwarp", func(p pair) []string { return words("go-stream -front -l %s -p %s", p.listen, p.port) }, true}
-	byTCP  = holder{"a TCP socket", func(p pair) []string { return words("go-stream -t -l %s -p %s", p.listen, p.port) }, true}
-	byRDMA = holder{"rdma_cm", func(p pair) []string { return words("rping -s -P -a %s -p %s", p.listen, p.port) }, false}
+	byUs   = holder{"package iwarp", func(p pair) []string { return words("go-stream -front -l %s -p %s", p.addr, p.port) }, true}
+	byTCP  = holder{"a TCP socket", func(p pair) []string { return words("go-stream -t -l %s -p %s", p.addr, p.port) }, true}
+	byRDMA = holder{"rdma_cm", func(p pair) []string { return words("rping -s -P -a %s -p %s", p.addr, p.port) }, false}
 )
 
 // holds starts the process and waits until it has the port.
@@ -75,11 +75,11 @@ func TestDevicePorts(t *testing.T) {
 			p := h.pair(g)
 			s := g.start(t, append(byUs.args(p), "-q", "100000", "-w", "64")...)
 			require.NoError(t, s.WaitOutput("listening on"))
-			c := g.start(t, words("env IWARP_OFFLOAD=auto go-stream -front -q 100000 -w 64 -c %s -p %s", p.dial, p.dialPort)...)
+			c := g.start(t, words("env IWARP_OFFLOAD=auto go-stream -front -q 100000 -w 64 -c %s -p %s", p.addr, p.port)...)
 			require.NoError(t, c.WaitOutput("Transport:rnic"))
-			local := regexp.MustCompile(regexp.QuoteMeta(p.dial) + `:(\d+) `).FindStringSubmatch(c.Stderr())
+			local := regexp.MustCompile(regexp.QuoteMeta(p.addr) + `:(\d+) `).FindStringSubmatch(c.Stderr())
 			require.NotNil(t, local, c.Stderr())
-			taken := pair{listen: p.listen, port: local[1]}
+			taken := pair{addr: p.addr, port: local[1]}
 			byTCP.refused(t, g, taken)
 			byUs.refused(t, g, taken)
 		})
@@ -102,7 +102,7 @@ func TestDevicePortsNarrow(t *testing.T) {
 		servers = append(servers, p)
 	}
 	for i := range held {
-		p := pair{listen: h.addr, port: strconv.Itoa(first + i)}
+		p := pair{addr: h.addr, port: strconv.Itoa(first + i)}
 		byTCP.holds(t, g, h, p)
 	}
 	const sysctl = "/proc/sys/net/ipv4/ip_local_port_range"
@@ -114,13 +114,13 @@ func TestDevicePortsNarrow(t *testing.T) {
 	})
 
 	for _, p := range servers {
-		c := g.start(t, words("env IWARP_OFFLOAD=auto go-stream -front -q 2 -w 64 -c %s -p %s", p.dial, p.dialPort)...)
+		c := g.start(t, words("env IWARP_OFFLOAD=auto go-stream -front -q 2 -w 64 -c %s -p %s", p.addr, p.port)...)
 		succeeds(t, c)
 		require.Contains(t, c.Stderr(), "Transport:rnic")
 	}
 	plain := 0
 	for range tries {
-		s := g.start(t, words("timeout 2 rping -c -C 1 -a %s -p %s", control.dial, control.dialPort)...)
+		s := g.start(t, words("timeout 2 rping -c -C 1 -a %s -p %s", control.addr, control.port)...)
 		if exit, err := s.Wait(); err == nil && exit == 0 {
 			plain++
 		}

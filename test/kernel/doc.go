@@ -6,10 +6,10 @@
 //	go test ./test/kernel -kernel -full -timeout 60m -interop ../../docs/interop.md
 //
 // Without hardware virtualisation they take minutes, and much longer. They need root, for the captures, and Debian 12 on x86-64: what else is
-// missing is installed by apt-get. One boot serves all tests. The guest is 10.0.2.15 and sees the host's 127.0.0.1 as
-// 10.0.2.2; a network namespace in it is 10.8.0.2, for the ends and the faults that need a network of their own. With -pcap FILE what goes
-// between the host and the guest is captured, with -console the guest's console is shown. Captures that do not pass are kept, and so is the
-// console of a run that fails.
+// missing is installed by apt-get. One boot serves all tests. The guest is 10.0.2.15 on an emulated network by which it is told what to do, and
+// 10.6.0.15 and fd00:6::15 on an Ethernet to this host, which is a tap device in a network namespace; where /dev/net/tun is missing, what needs
+// that is skipped. A network namespace in the guest is 10.8.0.2, for the faults that need a network of their own. With -pcap FILE what goes over the
+// Ethernet is captured, with -console the guest's console is shown. Captures that do not pass are kept, and so is the console of a run that fails.
 //
 // Parts of the suite can be run apart, by -run, and make one table: each keeps its results with -save FILE, and the last takes those of the
 // others with -merge FILE,FILE.

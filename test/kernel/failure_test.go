@@ -3,7 +3,10 @@
 package kernel
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,26 +18,20 @@ import (
 // endless is more than a cell has time for.
 var endless = flow{theirs: 1 << 40, ours: 1 << 40, chunk: 65536, theirEnd: "half", mine: "half"}
 
-// veths is the route on which the network can be broken.
-func (g *guest) veths(t *testing.T) route {
-	t.Helper()
-	for _, r := range routes(t, g) {
-		if r.name == "veth" {
-			return r
-		}
-	}
-	t.Fatal("no such route")
-	return route{}
-}
-
 // underway starts the flow and returns once both ends have the connection.
 func (f flow) underway(t *testing.T, g *guest, p pair, flags ...string) (goEnd, cEnd *agent.Process) {
+	t.Helper()
+	return f.against(t, g, p, f, flags...)
+}
+
+// against is underway with a flow of the C end's own.
+func (f flow) against(t *testing.T, g *guest, p pair, theirs flow, flags ...string) (goEnd, cEnd *agent.Process) {
 	t.Helper()
 	goEnd, cEnd = g.roles(t, p,
 		func(server bool) []string {
 			return slices.Concat([]string{"go-stream", "-crc=false"}, flags, f.args(p, server, false))
 		},
-		func(server bool) []string { return append([]string{"c-stream"}, f.args(p, server, true)...) })
+		func(server bool) []string { return theirs.cStream(p, server) })
 	require.NoError(t, goEnd.WaitOutput("Transport:soft"))
 	return goEnd, cEnd
 }
@@ -42,66 +39,119 @@ func (f flow) underway(t *testing.T, g *guest, p pair, flags ...string) (goEnd, 
 // One end is killed in the middle of a stream, or the link is cut.
 func TestFailures(t *testing.T) {
 	g := theGuest(t)
-	r := g.veths(t)
+	r := g.route("veth")
 	const sigkill = 9
 	for _, goServes := range []bool{false, true} {
 		t.Run("go="+roleName(goServes), func(t *testing.T) {
 			named := func(t *testing.T, what string) {
 				record(t, cell{"stream on rsockets (siw)", roleName(goServes), r.name, what})
 			}
-			t.Run("they are killed", func(t *testing.T) {
-				named(t, "the peer is killed")
-				before := g.rdmaResources(t)
-				goEnd, cEnd := endless.underway(t, g, g.newPair(t, goServes, r), "-fails", "eof,reset")
-				require.NoError(t, cEnd.Signal(sigkill))
-				succeeds(t, goEnd)
-				g.awaitResources(t, before)
-			})
-			t.Run("we are killed", func(t *testing.T) {
-				named(t, "we are killed")
-				before := g.rdmaResources(t)
-				goEnd, cEnd := endless.underway(t, g, g.newPair(t, goServes, r))
-				require.NoError(t, goEnd.Signal(sigkill))
-				fails(t, cEnd)
-				g.awaitResources(t, before)
-			})
-			t.Run("link cut", func(t *testing.T) {
-				named(t, "the link is cut for good, and a deadline passes")
-				// What is to be sent would be through by then.
-				f := flow{theirs: 60 << 20, ours: 60 << 20, chunk: 65536, theirEnd: "last", mine: "half"}
-				goEnd, cEnd := f.underway(t, g, g.newPair(t, goServes, r), "-d", "10s", "-fails", "timeout")
-				g.link(t, "down")
-				succeeds(t, goEnd)
-				cEnd.Kill()
-			})
-			t.Run("link cut for a second", func(t *testing.T) {
-				named(t, "the link is cut for a second")
-				f := flow{theirs: 20 << 20, ours: 20 << 20, chunk: 65536, theirEnd: "last", mine: "half"}
-				goEnd, cEnd := f.underway(t, g, g.newPair(t, goServes, r))
-				// Not by the interface, whose end would be that of siw's connections.
-				g.run(t, "sh", "-ec", "tc qdisc add dev veth0 root netem loss 100%; sleep 1; tc qdisc del dev veth0 root")
-				succeeds(t, goEnd)
-				succeeds(t, cEnd)
-			})
 			g.captured(t, r.dev, func(t *testing.T, want expected) {
+				o := mpaOptions{rev: 2}
+				// broken is a pair whose session ends within a frame.
+				broken := func(t *testing.T) pair {
+					p, s := g.newPair(goServes, r), o.stream(goServes)
+					s.broken = true
+					want.add(t, p, s)
+					return p
+				}
+				t.Run("they are killed", func(t *testing.T) {
+					named(t, "the peer is killed")
+					before := g.rdmaResources(t)
+					goEnd, cEnd := endless.underway(t, g, broken(t), "-fails", "eof,reset")
+					require.NoError(t, cEnd.Signal(sigkill))
+					succeeds(t, goEnd)
+					g.awaitResources(t, before)
+				})
+				t.Run("we are killed", func(t *testing.T) {
+					named(t, "we are killed")
+					before := g.rdmaResources(t)
+					goEnd, cEnd := endless.underway(t, g, broken(t))
+					require.NoError(t, goEnd.Signal(sigkill))
+					fails(t, cEnd)
+					g.awaitResources(t, before)
+				})
+				t.Run("they close", func(t *testing.T) {
+					named(t, "the peer closes while we send")
+					before := g.rdmaResources(t)
+					all := flow{chunk: 65536, ours: endless.ours, theirEnd: "close"}
+					some := all
+					some.ours = 1 << 20
+					goEnd, cEnd := all.against(t, g, broken(t), some, "-fails", "eof,reset")
+					succeeds(t, cEnd)
+					succeeds(t, goEnd)
+					g.awaitResources(t, before)
+				})
+				t.Run("we close", func(t *testing.T) {
+					named(t, "we close while the peer sends")
+					before := g.rdmaResources(t)
+					some := flow{chunk: 65536, theirs: 1 << 20, mine: "close"}
+					all := some
+					all.theirs = endless.theirs
+					goEnd, cEnd := some.against(t, g, broken(t), all)
+					succeeds(t, goEnd)
+					fails(t, cEnd)
+					g.awaitResources(t, before)
+				})
+				t.Run("link cut for a second", func(t *testing.T) {
+					named(t, "the link is cut for a second")
+					f := flow{theirs: 6 << 20, ours: 6 << 20, chunk: 65536, theirEnd: "last", mine: "half"}
+					p := g.newPair(goServes, r)
+					want.add(t, p, o.stream(goServes))
+					goEnd, cEnd := f.underway(t, g, p)
+					// Not by the interface, whose end would be that of siw's connections.
+					g.run(t, "sh", "-ec", "tc qdisc add dev veth0 root netem loss 100%; sleep 1; tc qdisc del dev veth0 root")
+					succeeds(t, goEnd)
+					succeeds(t, cEnd)
+				})
 				for _, c := range []struct{ name, netem, proof string }{
-					{"loss of 1 %", "loss 1%", `dropped [1-9]`}, {"delay of 50 ms", "delay 50ms", ""}, {"reordering", "delay 5ms reorder 25% 50%", ""}, // which tc does not count
+					{"loss of 1 %", "loss 1%", `dropped [1-9]`},
+					{"delay of 50 ms", "delay 50ms", `delay 50ms\s+Sent \d{7}`},
+					{"reordering", "delay 5ms reorder 25% 50%", `queued out of order: [1-9]`}, // which tc does not count
 				} {
 					t.Run(c.name, func(t *testing.T) {
 						named(t, "network with "+c.name)
 						g.netem(t, c.netem)
+						before := g.outOfOrder(t, r)
 						// The last to finish is the one who reads to the end: what it says of space would otherwise find our end gone.
 						f := flow{theirs: 1 << 20, ours: 1 << 20, chunk: 10_000, theirEnd: "last", mine: "half"}
-						p, o := g.newPair(t, goServes, r), mpaOptions{rev: 2}
+						p := g.newPair(goServes, r)
 						want.add(t, p, o.stream(goServes))
 						f.between(t, g, p, o)
-						require.Regexp(t, c.proof, g.run(t, "tc", "-s", "qdisc", "show", "dev", "veth0"))
+						require.Regexp(t, c.proof, fmt.Sprintf("%s queued out of order: %d",
+							g.run(t, "tc", "-s", "qdisc", "show", "dev", "veth0"), g.outOfOrder(t, r)-before))
 					})
+				}
+			})
+			t.Run("link cut", func(t *testing.T) { // which ends a capture as well
+				named(t, "the link is cut for good, and a deadline passes")
+				// What is to be sent would be through by then.
+				f := flow{theirs: 30 << 20, ours: 30 << 20, chunk: 65536, theirEnd: "last", mine: "half"}
+				p := g.newPair(goServes, r)
+				goEnd, cEnd := f.underway(t, g, p, "-d", "5s", "-fails", "timeout")
+				g.link(t, "down")
+				succeeds(t, goEnd)
+				cEnd.Kill()
+				for _, at := range []*place{&g.place, r.ours} { // or the kernels go on with it
+					at.run(t, words("ss -K sport = :%s or dport = :%[1]s", p.port)...)
 				}
 			})
 		})
 	}
 	awaitDecodings(t)
+}
+
+// outOfOrder counts the segments that came too early to either end of the route.
+func (g *guest) outOfOrder(t *testing.T, r route) (n int) {
+	t.Helper()
+	for _, at := range []*place{&g.place, r.ours} {
+		said := strings.Fields(lastLine(at.run(t, "nstat", "-asz", "TcpExtTCPOFOQueue")))
+		require.Len(t, said, 3)
+		count, err := strconv.Atoi(said[1])
+		require.NoError(t, err)
+		n += count
+	}
+	return n
 }
 
 // fails waits for the end of a program, which must be a failure.

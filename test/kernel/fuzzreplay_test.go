@@ -37,8 +37,8 @@ var outcome = regexp.MustCompile(`(?m)^[^:\n]+: (.*)$`)
 // Our fuzz corpora as the input of a listener on siw, and of its connections: it goes on listening, and the kernel is well.
 func TestFuzzReplay(t *testing.T) {
 	g := theGuest(t)
-	host, err := theHost()
-	require.NoError(t, err)
+	r := g.route("host")
+	r.needs(t)
 	var table strings.Builder
 	table.WriteString("| corpus | outcomes |\n|---|---|\n")
 	for _, c := range corpora {
@@ -48,15 +48,15 @@ func TestFuzzReplay(t *testing.T) {
 		t.Run(c.folder, func(t *testing.T) {
 			this := cell{"rping -P (siw)", "client", "host", "corpus " + c.folder}
 			record(t, this)
-			p := g.newPair(t, false, route{ours: host, addr: guestAddr, own: hostAddr})
+			p := g.newPair(false, r)
 			before := g.rdmaResources(t)
 			s := g.startFor(t, groupLimit, append([]string{"rping", "-P"}, rpingArgs(p, true, 64)...)...)
 			g.awaitListener(t, s, p)
-			args := []string{"badpeer", "-to", p.dial + ":" + p.dialPort, "-replay", "../../transport/soft/" + c.folder}
+			args := []string{"badpeer", "-to", p.addr + ":" + p.port, "-replay", "../../transport/soft/" + c.folder}
 			if c.fpdus {
 				args = append(args, "-fpdus")
 			}
-			replay := host.startFor(t, groupLimit, args...)
+			replay := r.ours.startFor(t, groupLimit, args...)
 			exit, err := replay.Wait()
 			require.NoError(t, err)
 			log, err := g.newKernelLog()
@@ -82,7 +82,7 @@ func TestFuzzReplay(t *testing.T) {
 			}
 			// It serves as before, and with its end all is free. Of two requests that come at once rping may forget one.
 			g.run(t, "sh", "-c", `for i in 1 2 3; do timeout 5 "$@" && exit 0; done; exit 1`, "sh",
-				"rping", "-c", "-a", p.listen, "-p", p.port, "-C", "5", "-V")
+				"rping", "-c", "-a", p.addr, "-p", p.port, "-C", "5", "-V")
 			s.Kill()
 			g.awaitResources(t, before)
 		})

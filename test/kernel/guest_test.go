@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,12 +29,11 @@ import (
 
 const (
 	guestAddr = "10.0.2.15" // the guest's, served by siw
-	hostAddr  = "10.0.2.2"  // the host's 127.0.0.1 as the guest sees it
 	rxeAddr   = "10.9.0.1"  // the guest's, served by rxe
 
 	agentPort  = 7000
-	firstPort  = 7100 // the first of the guest's ports that the host can reach
-	guestPorts = 64
+	firstPort  = 7100
+	guestPorts = 500 // that take turns, from firstPort on
 
 	prepareLimit = 25 * time.Minute // the installation of packages included
 	bootLimit    = 3 * time.Minute  // preparation included when the cache is there
@@ -51,11 +51,12 @@ type guest struct {
 	cmd     *exec.Cmd
 	stderr  *lockedBuffer
 	exited  chan struct{}
-	forward []int // host's port for each of the guest's, from firstPort on
-	used    int
-	disk    string // the host's file for /dev/vda
-	release string // of the kernel
-	logged  string // by the kernel, after the boot
+	used    atomic.Int32 // ports
+	disk    string       // the host's file for /dev/vda
+	release string       // of the kernel
+	logged  string       // by the kernel, after the boot
+
+	terminates atomic.Int32 // that siw gets for faults of its own
 }
 
 var boot struct {
@@ -96,7 +97,7 @@ func bootSurely() (g *guest, err error) {
 var boots int
 
 func bootGuest() (*guest, error) {
-	ports, err := freePorts(1 + guestPorts)
+	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
@@ -107,9 +108,6 @@ func bootGuest() (*guest, error) {
 	}
 	args := []string{"-l", filepath.Join(bin, fmt.Sprintf("console-%d.log", boots)), "-t", strconv.Itoa(int(vmLimit.Seconds())), "-m", "crc32_generic", "-m", "rdma_rxe", "-m", "dummy", "-m", "veth", "-m", "sch_netem", "-m", "virtio_blk", "-d", disk,
 		"-p", fmt.Sprintf("%d:%d", ports[0], agentPort)}
-	for i, p := range ports[1:] {
-		args = append(args, "-p", fmt.Sprintf("%d:%d", p, firstPort+i))
-	}
 	for _, name := range guestPrograms {
 		args = append(args, "-f", filepath.Join(bin, name))
 	}
@@ -119,15 +117,22 @@ func bootGuest() (*guest, error) {
 	if *pcapFlag != "" {
 		args = append(args, "-c", *pcapFlag)
 	}
+	init := routeInit
+	l, err := theLink()
+	if err == nil {
+		args, init = append(args, "-a", "3"), init+"\n"+linkInit
+	}
 	g := &guest{
-		place:   place{name: "guest", Client: agent.Client{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}},
-		cmd:     exec.Command("./vm", append(args, "--", "guestd")...),
-		stderr:  &lockedBuffer{},
-		exited:  make(chan struct{}),
-		forward: ports[1:],
-		disk:    disk,
+		place:  place{name: "guest", Client: agent.Client{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}},
+		cmd:    exec.Command("./vm", append(args, "--", "guestd")...),
+		stderr: &lockedBuffer{},
+		exited: make(chan struct{}),
+		disk:   disk,
 	}
 	g.cmd.Stderr = g.stderr
+	if l.tap != nil {
+		g.cmd.ExtraFiles = []*os.File{l.tap}
+	}
 	// The virtual machine ends with this process, even when that is cut off; the kernel takes the thread that started it for the parent.
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)
@@ -147,7 +152,7 @@ func bootGuest() (*guest, error) {
 		g.stop()
 		return nil, fmt.Errorf("%w\n%s", err, g.stderr)
 	}
-	if err := g.setUp(); err != nil {
+	if err := g.setUp(init); err != nil {
 		g.stop()
 		return nil, err
 	}
@@ -155,10 +160,10 @@ func bootGuest() (*guest, error) {
 }
 
 // setUp gives the guest the addresses of the routes.
-func (g *guest) setUp() error {
+func (g *guest) setUp(init string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), cellLimit)
 	defer cancel()
-	p, err := g.Start(ctx, "sh", "-ec", routeInit+"; dmesg -c >/dev/null; uname -r")
+	p, err := g.Start(ctx, "sh", "-ec", init+"; dmesg -c >/dev/null; uname -r")
 	if err != nil {
 		return err
 	}
@@ -238,11 +243,9 @@ func (g *guest) fetch(t *testing.T, from, to string) error {
 	return errors.Join(err, f.Close())
 }
 
-// port returns a port of the guest that was not used for a while, and the host's port that leads there.
-func (g *guest) port() (inside, outside int) {
-	n := g.used % guestPorts
-	g.used++
-	return firstPort + n, g.forward[n]
+// port returns a port that was not used for a while.
+func (g *guest) port() string {
+	return strconv.Itoa(firstPort + int(g.used.Add(1)%guestPorts))
 }
 
 // awaitListener waits until siw listens on the server's port.

@@ -42,27 +42,28 @@ func hashedTwice(fpdu []byte) bool {
 	return false
 }
 
-// play runs both ends of a cell, of which want is to see the session, and expects success. Where siw has hashed twice it runs them again; the
+// play runs both ends of a cell with a stream, and expects success. Where siw has hashed twice it runs them again; the
 // capture has to show that.
-func (g *guest) play(t *testing.T, c cell, want expected, s session, goServes bool, r route, ours, theirs func(p pair, server bool) []string) {
+func (g *guest) play(t *testing.T, m meeting, c cell, ours, theirs func(p pair, server bool) []string) {
 	t.Helper()
+	record(t, c)
+	s := m.o.stream(m.goServes)
 	var goEnd, cEnd *agent.Process
 	for range 3 {
-		p := g.newPair(t, goServes, r)
+		p := g.newPair(m.goServes, m.route)
 		goEnd, cEnd = g.roles(t, p, func(server bool) []string { return ours(p, server) }, func(server bool) []string { return theirs(p, server) })
 		exit, err := goEnd.Wait()
 		s.hashedTwice = err == nil && exit != 0 && strings.Contains(goEnd.Stderr(), notOurCRC)
-		want.add(t, p, s)
+		m.want.add(t, p, s)
 		if !s.hashedTwice {
 			break
 		}
 		fault(t, c, hashesTwice)
 		cEnd.Kill()
-		g.healthy(t)
+		g.terminates.Add(1)
 	}
 	succeeds(t, goEnd)
 	succeeds(t, cEnd)
-	g.noTerminate(t)
 }
 
 func TestHashedTwice(t *testing.T) {

@@ -50,8 +50,9 @@ func (g *guest) healthy(t *testing.T) string {
 	return log
 }
 
-// noTerminate checks that siw has logged no Terminate from its peer since the last look, either.
+// noTerminate checks that siw has logged no Terminate from its peer since the last look, either, but for those that it has earned.
 func (g *guest) noTerminate(t *testing.T) {
 	t.Helper()
-	require.False(t, strings.Contains(g.healthy(t), "TERMINATE"), "siw got a Terminate")
+	log := g.healthy(t)
+	require.LessOrEqual(t, strings.Count(log, "TERMINATE"), int(g.terminates.Swap(0)), "siw got a Terminate: %s", log)
 }

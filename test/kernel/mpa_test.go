@@ -26,16 +26,17 @@ var everyMPA = []mpaOptions{
 	{rev: 2, p2p: true}, {rev: 2, p2p: true, siwCRC: true, ourCRC: true},
 }
 
-// wanted reports whether the options are run on the route. The quick form covers each option and each route, but not all pairs.
-func (o mpaOptions) wanted(r route) bool {
+// covered reports whether the options are run on the route. The quick form covers each option and each route, but not all pairs.
+func (m meeting) covered() bool {
+	o := m.o
 	switch {
 	case *fullFlag:
 		return true
-	case r.name == "host":
+	case m.route.name == "host":
 		return o.rev == 2 && !o.p2p && o.siwCRC == o.ourCRC
-	case r.name == "veth":
+	case m.route.name == "veth":
 		return o.rev == 2 && !o.p2p
-	case r.name == "eth0":
+	case m.route.name == "eth0":
 		return o.siwCRC == o.ourCRC && (o.p2p || o.rev == 1 || o.siwCRC)
 	}
 	return o.rev == 2 && o.siwCRC && o.ourCRC && !o.p2p
@@ -78,19 +79,6 @@ func (o mpaOptions) stream(goServes bool) session {
 	s := o.session(goServes)
 	s.stream = true
 	return s
-}
-
-// splitCRC is why streams with CRC break between the guest and the host. TestTerminate shows it.
-const splitCRC = "siw forgets the first bytes of a CRC that two segments share, and the network to the host makes such segments"
-
-// broken notes that the route does not carry CRC, if that is so.
-func (r route) broken(t *testing.T, goServes bool, o mpaOptions, peer, what string) bool {
-	t.Helper()
-	is := r.name == "host" && o.crc(goServes)
-	if is {
-		fault(t, cell{peer, roleName(goServes), r.name, what + o.String()}, splitCRC)
-	}
-	return is
 }
 
 // flags are those of our programs.

@@ -29,7 +29,7 @@ var measures = []measure{
 	{"ib_read_lat", 2, 100}, {"ib_read_lat", usual, 100}, {"ib_read_lat", 65536, 20},
 }
 
-// perftestMPA are the options with which perftest is run, over all sizes with the first of them.
+// perftestMPA are the options with which perftest is run: on all routes with the first of them, which is run with all sizes on one.
 var perftestMPA = []mpaOptions{{rev: 2, ourCRC: true}, {rev: 2}, {rev: 2, siwCRC: true, ourCRC: true}, {rev: 1}, {rev: 1, siwCRC: true, ourCRC: true}}
 
 func (m measure) name() string { return fmt.Sprintf("%s/%dx%d", m.program, m.size, m.count) }
@@ -40,14 +40,14 @@ func (m measure) theirs(p pair, server bool) []string {
 	if server {
 		return a
 	}
-	a[len(a)-1] = p.dialPort
-	return append(a, p.dial)
+	a[len(a)-1] = p.port
+	return append(a, p.addr)
 }
 
 func (m measure) ours(p pair, server bool, o mpaOptions) []string {
-	where := []string{"-c", p.dial, "-p", p.dialPort}
+	where := []string{"-c", p.addr, "-p", p.port}
 	if server {
-		where = []string{"-l", p.listen, "-p", p.port}
+		where = []string{"-l", p.addr, "-p", p.port}
 	}
 	return slices.Concat([]string{"go-perftest"}, o.flags(), []string{"-s", strconv.Itoa(m.size), "-n", strconv.Itoa(m.count)}, where, []string{m.program})
 }
@@ -62,7 +62,7 @@ func TestPerftest(t *testing.T) {
 		t.Run("control/"+m.name(), func(t *testing.T) {
 			record(t, cell{m.program + " -R (siw)", "control", "eth0", fmt.Sprintf("%d bytes", m.size)})
 			m.until(t, func() string {
-				p := g.inGuest(t, false)
+				p := g.inGuest(false)
 				s := g.start(t, m.theirs(p, true)...)
 				g.awaitListener(t, s, p)
 				c := g.start(t, m.theirs(p, false)...)
@@ -70,30 +70,22 @@ func TestPerftest(t *testing.T) {
 			})
 		})
 	}
-	pairs(t, onIPv4, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
-		for i, o := range perftestMPA {
-			if i > 0 && !*fullFlag || i > 1 && r.name != "veth" || r.broken(t, goServes, o, "perftest -R (siw)", "") {
+	wanted := func(m meeting) bool { return m.nth == 0 || *fullFlag && m.route.name == "veth" }
+	pairs(t, onIPv4, perftestMPA, wanted, func(t *testing.T, g *guest, m meeting) {
+		for _, x := range measures {
+			if x.size != usual && (m.nth > 0 || m.route.name != "veth" || !*fullFlag) {
 				continue
 			}
-			t.Run(o.name(), func(t *testing.T) {
-				o.set(t, g)
-				for _, m := range measures {
-					if m.size != usual && (i > 0 || r.name != "veth" || !*fullFlag) {
-						continue
-					}
-					t.Run(m.name(), func(t *testing.T) {
-						record(t, cell{m.program + " -R (siw)", roleName(goServes), r.name, o.String()})
-						m.until(t, func() string {
-							p := g.newPair(t, goServes, r)
-							want.add(t, p, o.session(goServes))
-							goEnd, cEnd := g.roles(t, p,
-								func(server bool) []string { return m.ours(p, server, o) },
-								func(server bool) []string { return m.theirs(p, server) })
-							defer g.noTerminate(t)
-							return ended(t, cEnd) + ended(t, goEnd)
-						})
-					})
-				}
+			t.Run(x.name(), func(t *testing.T) {
+				record(t, m.cell(x.program+" -R (siw)", ""))
+				x.until(t, func() string {
+					p := g.newPair(m.goServes, m.route)
+					m.want.add(t, p, m.o.session(m.goServes))
+					goEnd, cEnd := g.roles(t, p,
+						func(server bool) []string { return x.ours(p, server, m.o) },
+						func(server bool) []string { return x.theirs(p, server) })
+					return ended(t, cEnd) + ended(t, goEnd)
+				})
 			})
 		}
 	})

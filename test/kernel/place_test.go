@@ -62,6 +62,19 @@ func (p *place) startFor(t *testing.T, limit time.Duration, args ...string) *age
 	return proc
 }
 
+// again has a client on rdma_cm connect again where the local port that it got is a socket's: rdma_cm picks one without a look at those.
+func again(client []string) []string {
+	const script = `said=/tmp/said.$$
+		for i in 1 2 3; do
+			"$@" 2>$said
+			exit=$?
+			[ $exit != 0 ] && grep -q "Address already in use" $said || break
+		done
+		[ ! -s $said ] || cat $said >&2
+		exit $exit`
+	return append([]string{"busybox", "sh", "-c", script, "again"}, client...)
+}
+
 // succeeds waits for the end of the process, which must be a success, and returns its standard output.
 func succeeds(t *testing.T, p *agent.Process) string {
 	t.Helper()

@@ -31,18 +31,18 @@ const file = "/tmp/stream" // of bytes to send
 var swaps = []swap{
 	{"socat",
 		func(p pair) []string {
-			return words("socat -u TCP-LISTEN:%s,bind=%s OPEN:/tmp/socat,creat,trunc", p.port, p.listen)
+			return words("socat -u TCP-LISTEN:%s,bind=%s OPEN:/tmp/socat,creat,trunc", p.port, p.addr)
 		},
-		func(p pair) []string { return words("socat -u OPEN:%s TCP:%s:%s", file, p.dial, p.dialPort) }},
+		func(p pair) []string { return words("socat -u OPEN:%s TCP:%s:%s", file, p.addr, p.port) }},
 	{"NetPIPE",
 		func(p pair) []string { return words("NPtcp -n 5 -u 64 -P %s", p.port) },
-		func(p pair) []string { return words("NPtcp -n 5 -h %s -u 64 -P %s -o /tmp/np", p.dial, p.dialPort) }},
+		func(p pair) []string { return words("NPtcp -n 5 -h %s -u 64 -P %s -o /tmp/np", p.addr, p.port) }},
 	{"iperf3",
-		func(p pair) []string { return words("iperf3 -s -1 -B %s -p %s", p.listen, p.port) },
-		func(p pair) []string { return words("iperf3 -c %s -p %s -n 1M", p.dial, p.dialPort) }},
+		func(p pair) []string { return words("iperf3 -s -1 -B %s -p %s", p.addr, p.port) },
+		func(p pair) []string { return words("iperf3 -c %s -p %s -n 1M", p.addr, p.port) }},
 	{"nuttcp",
 		func(p pair) []string { return words("nuttcp -1 -P %s", p.port) },
-		func(p pair) []string { return words("nuttcp -P %s -n 1m %s", p.dialPort, p.dial) }},
+		func(p pair) []string { return words("nuttcp -P %s -n 1m %s", p.port, p.addr) }},
 }
 
 // swap runs both programs in the guest and returns why they do not work, if they do not.
@@ -63,7 +63,7 @@ func (g *guest) meet(t *testing.T, p pair, server []string, at *place, client []
 			return "the server does not listen"
 		}
 	}
-	c := at.startFor(t, bound, client...)
+	c := at.startFor(t, bound, again(client)...)
 	if why := failure(c); why != "" {
 		s.Kill()
 		fault = "the client " + why
@@ -122,31 +122,37 @@ func outcomeOf(t *testing.T, c cell, program, why string) {
 func TestPreload(t *testing.T) {
 	g := theGuest(t)
 	g.streamFile(t)
-	r := g.veths(t)
+	r := g.route("veth")
 	for _, s := range swaps {
 		t.Run("control/"+s.name, func(t *testing.T) {
-			p := g.inGuest(t, false)
+			p := g.inGuest(false)
 			why := g.swap(t, p, append(preload, s.server(p)...), append(preload, s.client(p)...))
 			outcomeOf(t, cell{s.name + " preloaded (siw)", "control", "eth0", "both ends are C"}, s.name, why)
 		})
-		if *fullFlag || faulty[s.name] == "" {
-			s.relayed(t, g, r)
-		}
 	}
+	g.captured(t, r.dev, func(t *testing.T, want expected) {
+		want.add(t, pair{port: nuttcpPort}, relaySession)
+		for _, s := range swaps {
+			if *fullFlag || faulty[s.name] == "" {
+				s.relayed(t, g, r, want)
+			}
+		}
+	})
 	socat := swaps[0]
 	t.Run("socat to us", func(t *testing.T) {
-		p := g.inGuest(t, true)
-		why := g.swap(t, p, words("go-stream -l %s -p %s -r %d -d 10s", p.listen, p.port, streamBytes), append(preload, socat.client(p)...))
+		p := g.inGuest(true)
+		why := g.swap(t, p, words("go-stream -l %s -p %s -r %d -d 10s", p.addr, p.port, streamBytes), append(preload, socat.client(p)...))
 		outcomeOf(t, cell{"socat preloaded (siw)", "server", "eth0", "a file to us"}, socat.name, why)
 	})
 	t.Run("socat from us", func(t *testing.T) {
-		p := g.inGuest(t, false)
-		why := g.swap(t, p, append(preload, socat.server(p)...), words("go-stream -c %s -p %s -s %d -d 10s", p.dial, p.dialPort, streamBytes))
+		p := g.inGuest(false)
+		why := g.swap(t, p, append(preload, socat.server(p)...), words("go-stream -c %s -p %s -s %d -d 10s", p.addr, p.port, streamBytes))
 		outcomeOf(t, cell{"socat preloaded (siw)", "client", "eth0", "a file from us"}, socat.name, why)
 		if why == "" {
 			g.run(t, "cmp", file, "/tmp/socat")
 		}
 	})
+	awaitDecodings(t)
 }
 
 const streamBytes = 300_000
@@ -154,10 +160,10 @@ const streamBytes = 300_000
 // streamFile makes a file in the guest of the bytes that go-stream expects.
 func (g *guest) streamFile(t *testing.T) {
 	t.Helper()
-	p := g.inGuest(t, false)
-	s := g.start(t, words("socat -u TCP-LISTEN:%s,bind=%s OPEN:%s,creat,trunc", p.port, p.listen, file)...)
+	p := g.inGuest(false)
+	s := g.start(t, words("socat -u TCP-LISTEN:%s,bind=%s OPEN:%s,creat,trunc", p.port, p.addr, file)...)
 	g.awaitListener(t, s, p)
-	g.run(t, words("go-stream -t -c %s -p %s -s %d -e close", p.dial, p.dialPort, streamBytes)...)
+	g.run(t, words("go-stream -t -c %s -p %s -s %d -e close", p.addr, p.port, streamBytes)...)
 	succeeds(t, s)
 }
 
@@ -184,10 +190,10 @@ func TestPreloadCurl(t *testing.T) {
 		{"rsockets, both", "auto", preload},
 		{"plain, both", "auto", []string{"timeout", "10"}},
 	} {
-		p := g.inGuest(t, true)
-		server := g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD="+s.policy, "go-httpd", "-l", p.listen+":"+p.port)
+		p := g.inGuest(true)
+		server := g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD="+s.policy, "go-httpd", "-l", p.addr+":"+p.port)
 		require.NoError(t, server.WaitOutput("listening on"))
-		url := "http://" + p.dial + ":" + p.dialPort
+		url := "http://" + p.addr + ":" + p.port
 		requests := func(t *testing.T) {
 			for _, c := range []struct {
 				name string
@@ -201,7 +207,7 @@ func TestPreloadCurl(t *testing.T) {
 			} {
 				t.Run(s.name+"/"+c.name, func(t *testing.T) {
 					record(t, cell{"curl (" + s.name + ")", "server", "eth0", c.name})
-					require.True(t, c.want == g.run(t, slices.Concat(s.prefix, c.args)...))
+					require.True(t, c.want == g.run(t, again(slices.Concat(s.prefix, c.args))...))
 				})
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a queue pair of ours reads in the Terminates that its requests earn from siw.
+// What a queue pair of ours reads in the Terminates that its requests earn from siw, or its Sends that are altered on the way.
 func TestProvoke(t *testing.T) {
 	g := theGuest(t)
 	for _, c := range []struct {
@@ -21,6 +21,13 @@ func TestProvoke(t *testing.T) {
 		{"read of a wrong stag", true, "1/0x0"},
 		{"send too long", false, "1/2/0x02"},
 		{"no receive", false, "1/2/0x02"},
+		{"message number", true, "1/2/0x03"},
+		{"message offset", true, "1/2/0x04"},
+		{"queue number", true, "1/2/0x01"},
+		{"opcode", true, "0/2/0x06"},
+		{"ddp version", true, "1/2/0x06"},
+		{"rdmap version", true, "0/2/0x05"},
+		{"crc", true, "2/0/0x02"},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
 			who := "rping"
@@ -28,9 +35,9 @@ func TestProvoke(t *testing.T) {
 				who = "rsockets"
 			}
 			record(t, cell{who + " (siw)", "client", "lo", "our reading of a Terminate: " + c.fault})
-			p := g.newPair(t, false, route{ours: &g.place, addr: loAddr, own: loAddr})
+			p := g.newPair(false, route{ours: &g.place, addr: loAddr, own: loAddr})
 			server := g.victim(t, p, c.rsocket)
-			args := []string{"go-provoke", "-to", p.dial + ":" + p.dialPort, "-case", c.fault}
+			args := []string{"go-provoke", "-to", p.addr + ":" + p.port, "-case", c.fault}
 			if c.rsocket {
 				args = append(args, "-rsocket")
 			}

@@ -155,9 +155,9 @@ func TestDeviceRatio(t *testing.T) {
 // measure runs one connection and returns what the client prints, in microseconds.
 func (g *guest) measure(t *testing.T, w way, m quantity) float64 {
 	t.Helper()
-	p := g.inGuest(t, false)
-	server := slices.Concat(w.server, m.args, words("-l %s -p %s", p.listen, p.port))
-	client := slices.Concat(w.client, m.args, words("-c %s -p %s", p.dial, p.dialPort))
+	p := g.inGuest(false)
+	server := slices.Concat(w.server, m.args, words("-l %s -p %s", p.addr, p.port))
+	client := slices.Concat(w.client, m.args, words("-c %s -p %s", p.addr, p.port))
 	unit := p50
 	if m.send > 0 {
 		server, client = append(server, words("-r %d -e last", m.send)...), append(client, words("-s %d", m.send)...)
@@ -169,7 +169,7 @@ func (g *guest) measure(t *testing.T, w way, m quantity) float64 {
 	} else {
 		g.awaitListener(t, s, p)
 	}
-	out := succeeds(t, g.startFor(t, 2*time.Minute, client...))
+	out := succeeds(t, g.startFor(t, 2*time.Minute, again(client)...))
 	succeeds(t, s)
 	found := unit.FindStringSubmatch(out)
 	require.NotNil(t, found, "%s", out)

@@ -27,33 +27,26 @@ func TestRcopy(t *testing.T) {
 	for _, file := range rcopyFiles {
 		t.Run("control"+file, func(t *testing.T) {
 			record(t, cell{"rcopy (siw)", "control", "eth0", "both ends are C"})
-			p := g.inGuest(t, false)
+			p := g.inGuest(false)
 			s := g.start(t, "rcopy", "-p", p.port)
 			g.awaitListener(t, s, p)
-			g.run(t, "rcopy", file, p.dial+":"+rcopied, "-p", p.dialPort)
+			g.run(t, again([]string{"rcopy", file, p.addr + ":" + rcopied, "-p", p.port})...)
 			s.Kill() // it serves without end
 			g.run(t, "cmp", file, rcopied)
 		})
 	}
-	pairs(t, onIPv4, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
-		for i, o := range rcopyMPA {
-			if i > 0 && !*fullFlag || r.broken(t, goServes, o, "rcopy (siw)", "") {
-				continue
-			}
-			t.Run(o.name(), func(t *testing.T) {
-				o.set(t, g)
-				files := rcopyFiles
-				if i > 0 || r.name != "veth" {
-					files = files[1:2]
-				}
-				for _, file := range files {
-					t.Run(file, func(t *testing.T) {
-						record(t, cell{"rcopy (siw)", roleName(goServes), r.name, o.String()})
-						p := g.newPair(t, goServes, r)
-						want.add(t, p, o.stream(goServes))
-						rcopy(t, g, p, file, o)
-					})
-				}
+	wanted := func(m meeting) bool { return m.nth == 0 || *fullFlag }
+	pairs(t, onIPv4, rcopyMPA, wanted, func(t *testing.T, g *guest, m meeting) {
+		files := rcopyFiles
+		if m.nth > 0 || m.route.name != "veth" {
+			files = files[1:2]
+		}
+		for _, file := range files {
+			t.Run(file, func(t *testing.T) {
+				record(t, m.cell("rcopy (siw)", ""))
+				p := g.newPair(m.goServes, m.route)
+				m.want.add(t, p, m.o.stream(m.goServes))
+				rcopy(t, g, p, file, m.o)
 			})
 		}
 	})
@@ -62,15 +55,16 @@ func TestRcopy(t *testing.T) {
 // rcopy copies a file of the guest: to our end, which runs in the guest or on the host, or from it.
 func rcopy(t *testing.T, g *guest, p pair, file string, o mpaOptions) {
 	t.Helper()
+	rcopied := rcopied + p.port
 	g.run(t, "rm", "-f", rcopied)
 	target := rcopied
 	if p.ours.name == "host" {
 		target = t.TempDir() + "/rcopied"
 	}
 	if p.goServes {
-		s := p.ours.start(t, slices.Concat([]string{"go-rcopy"}, o.flags(), []string{"-l", net.JoinHostPort(p.listen, p.port)})...)
+		s := p.ours.start(t, slices.Concat([]string{"go-rcopy"}, o.flags(), []string{"-l", net.JoinHostPort(p.addr, p.port)})...)
 		require.NoError(t, s.WaitOutput("listening on"))
-		g.run(t, "rcopy", file, p.dial+":"+target, "-p", p.dialPort)
+		g.run(t, again([]string{"rcopy", file, p.addr + ":" + target, "-p", p.port})...)
 		succeeds(t, s)
 		require.Equal(t, g.sum(t, file), p.ours.sum(t, target))
 		return
@@ -81,7 +75,7 @@ func rcopy(t *testing.T, g *guest, p pair, file string, o mpaOptions) {
 	if p.ours.name == "host" { // where there is another of the name, or the one that the guest got
 		source = strings.Replace(file, "/vm", bin, 1)
 	}
-	p.ours.run(t, slices.Concat([]string{"go-rcopy"}, o.flags(), []string{"-c", net.JoinHostPort(p.dial, p.dialPort), "-from", source, "-to", rcopied})...)
+	p.ours.run(t, slices.Concat([]string{"go-rcopy"}, o.flags(), []string{"-c", net.JoinHostPort(p.addr, p.port), "-from", source, "-to", rcopied})...)
 	s.Kill()
 	require.Equal(t, p.ours.sum(t, source), g.sum(t, rcopied))
 }

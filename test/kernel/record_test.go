@@ -151,8 +151,8 @@ libraries of rdma-core on them, all unchanged, in a virtual machine. This file i
     go test ./test/kernel -kernel -full -timeout 60m -interop ../../docs/interop.md
 
 and this is the result of %s of the suite.
-A control is two ends that are both not ours. The sessions of the programs of rdma-core and of the stream are captured on each route, and decoded by
-Wireshark's dissectors; those of the relays, of ends that are killed or cut off, of the volume and of the devices are not. siw's compile-time constants are made parameters of the module for this, with the same defaults.
+A control is two ends that are both not ours. Sessions are captured, and decoded by Wireshark's dissectors, but for those of the volume, of a
+link that is cut for good, of those who break the protocols, of net/http and package iwarp through a device, and of rxe. siw's compile-time constants are made parameters of the module for this, with the same defaults.
 
 `
 
@@ -165,7 +165,7 @@ const interopFaults = `
 | siw 6.1, initiator | fails with EPROTO if a byte follows the MPA reply too closely | a responder sends nothing before the initiator's first FPDU |
 | siw 6.1, responder | sends FPDUs before it has received one | an initiator receives from the reply on |
 | siw 6.1, responder | never asks for CRC, not even with its constant mpa_crc_required | CRC is used when our end asks |
-| siw 6.1 | forgets the first bytes of a CRC that is spread over two TCP segments, and then finds it wrong | FPDUs end with their segment; a network that cuts the stream anew, as QEMU's user network does for the host, breaks streams with CRC |
+| siw 6.1 | forgets the first bytes of a CRC that is spread over two TCP segments, and then finds it wrong | FPDUs end with their segment; a network that cuts the stream anew breaks streams with CRC |
 | siw 6.1 | now and then adds the payload, or what is left of it, to the CRC of an FPDU for a second time, as it waits for room within the FPDU: do_crc and in_syscall share a byte that two CPUs write without a lock | the connection ends with a Terminate that says so; the cell is run again, and the capture has to show it |
 | siw 6.1 | resets its connections when the interface goes down, be it for a moment | nothing can be |
 | siw 6.1 | writes layer and type of a Terminate in the wrong halves of their byte | both readings are told |
@@ -182,7 +182,7 @@ const interopFaults = `
 | siw 6.1, initiator | follows a nil pointer in the kernel (siw_cm_upcall) where something else than an MPA reply answers its request | a Dialer has iWARP in software ask the peer before siw talks to it |
 | siw in rdma-core 44 | takes one of the kernel's places for a queue (0x90000) for a failure, so that a connection fails with EIO now and then | the dial fails with a temporary error and falls back |
 | librdmacm 44 | keeps a device open that is to be removed, which the removal waits for | its descriptors are closed below it once the last connection is gone |
-| rdma_cm | picks ports without a look at sockets | no port is left to it |
+| rdma_cm | picks ports without a look at sockets | no port is left to it; a C client that gets one in use is started again |
 | rsockets | may notice the end of the TCP stream sooner than what came before it, and drops that | the end of the stream is left to it for a second |
 | rstream -T a | two C ends fail now and then: POLLHUP is seen before the last data | our end finishes last, and it works |
 | rstream -T f, -f gid | the one wants a library with support for fork, the other InfiniBand addresses | nothing can be |

@@ -29,9 +29,9 @@ func (d direct) common() []string {
 
 func (d direct) where(p pair, server bool) []string {
 	if server {
-		return []string{"-b", p.listen, "-p", p.port}
+		return []string{"-b", p.addr, "-p", p.port}
 	}
-	return []string{"-s", p.dial, "-p", p.dialPort}
+	return []string{"-s", p.addr, "-p", p.port}
 }
 
 func (d direct) theirs(p pair, server bool) []string {
@@ -52,32 +52,23 @@ func TestRiostream(t *testing.T) {
 	for _, d := range directs {
 		t.Run("control/"+d.String(), func(t *testing.T) {
 			record(t, cell{"riostream (siw)", "control", "eth0", "direct placement"})
-			p := g.inGuest(t, false)
+			p := g.inGuest(false)
 			g.control(t, p, func(server bool) []string { return d.theirs(p, server) })
 		})
 	}
-	pairs(t, someRoutes, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
-		for i, o := range riostreamMPA {
-			if i > 0 && !*fullFlag || i > 1 && r.name != "veth" || r.broken(t, goServes, o, "riostream (siw)", "direct placement, ") {
-				continue
-			}
-			some := directs[4:5]
-			switch {
-			case i == 0 && r.name == "veth":
-				some = directs
-			case i == 0, i == 1 && r.name == "host":
-				some = directs[3:5]
-			}
-			t.Run(o.name(), func(t *testing.T) {
-				o.set(t, g)
-				for _, d := range some {
-					t.Run(d.String(), func(t *testing.T) {
-						c := cell{"riostream (siw)", roleName(goServes), r.name, "direct placement, " + o.String()}
-						record(t, c)
-						g.play(t, c, want, o.stream(goServes), goServes, r,
-							func(p pair, server bool) []string { return d.ours(p, server, o) }, d.theirs)
-					})
-				}
+	wanted := func(m meeting) bool { return m.nth == 0 || *fullFlag && (m.nth == 1 || m.route.name == "veth") }
+	pairs(t, someRoutes, riostreamMPA, wanted, func(t *testing.T, g *guest, m meeting) {
+		some := directs[4:5]
+		switch {
+		case m.nth == 0 && m.route.name == "veth":
+			some = directs
+		case m.nth == 0:
+			some = directs[3:5]
+		}
+		for _, d := range some {
+			t.Run(d.String(), func(t *testing.T) {
+				g.play(t, m, m.cell("riostream (siw)", "direct placement, "),
+					func(p pair, server bool) []string { return d.ours(p, server, m.o) }, d.theirs)
 			})
 		}
 	})

@@ -4,8 +4,7 @@ package kernel
 
 import (
 	"cmp"
-	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,14 +21,10 @@ const (
 	ethAddr6  = "fd00::15"
 	vethAddr  = "10.8.0.1"
 	peerAddr  = "10.8.0.2" // in the namespace
-	vethAddr6 = "fd00:8::1"
-	peerAddr6 = "fd00:8::2"
 	routeInit = "ip addr add " + loAddr + "/32 dev lo; ip -6 addr add " + ethAddr6 + `/64 dev eth0 nodad
 		ip netns add peer
 		ip link add veth0 type veth peer name veth1 netns peer
 		ip addr add ` + vethAddr + "/24 dev veth0; ip -n peer addr add " + peerAddr + `/24 dev veth1
-		ip -6 addr add ` + vethAddr6 + `/64 dev veth0 nodad; ip -n peer -6 addr add ` + peerAddr6 + `/64 dev veth1 nodad
-		echo 1 >/proc/sys/net/ipv6/conf/veth0/keep_addr_on_down
 		ip link set veth0 up; ip -n peer link set veth1 up; ip -n peer link set lo up
 		rdma link add siw2 type siw netdev veth0`
 )
@@ -43,21 +38,24 @@ type route struct {
 	dev  string // of the guest
 }
 
-// routes returns all routes. The emulated network has no IPv6 between the host and the guest, and cuts the stream into
-// segments of its own; between the guest and its namespace what is one segment stays one.
-func routes(t *testing.T, g *guest) []route {
-	t.Helper()
-	host, err := theHost()
-	require.NoError(t, err)
+// routes returns all routes. Those to the host have no place of our end where there is no link.
+func routes(g *guest) []route {
+	host, _ := linkedHost()
 	peer := &place{name: "veth", Client: g.Client, prefix: []string{"ip", "netns", "exec", "peer"}}
 	return []route{
-		{"host", host, guestAddr, hostAddr, "eth0"},
+		{"host", host, linkAddr, ourLinkAddr, "eth1"},
 		{"veth", peer, vethAddr, peerAddr, "veth0"},
 		{"eth0", &g.place, guestAddr, guestAddr, "lo"},
 		{"lo", &g.place, loAddr, loAddr, "lo"},
 		{"eth0-v6", &g.place, ethAddr6, ethAddr6, "lo"},
-		{"veth-v6", peer, vethAddr6, peerAddr6, "veth0"},
+		{"host-v6", host, linkAddr6, ourLinkAddr6, "eth1"},
 	}
+}
+
+// route returns the one of the name.
+func (g *guest) route(name string) route {
+	all := routes(g)
+	return all[slices.IndexFunc(all, func(r route) bool { return r.name == name })]
 }
 
 // everyRoute, someRoutes and onIPv4 tell pairs what to leave out.
@@ -79,15 +77,12 @@ func onIPv4(r route) string {
 
 func (r route) v6() bool { return strings.Contains(r.addr, ":") }
 
-// A pair tells who runs where, and by which addresses one end finds the other. The C program always runs in the guest.
+// A pair tells who runs where, and the server's address and port. The C program always runs in the guest.
 type pair struct {
-	goServes bool
-	ours     *place // where our program runs
-	listen   string // the server's address and port in its own place
-	port     string
-	dial     string // the same as the client sees it
-	dialPort string
-	limit    time.Duration // of both programs; cellLimit if it is 0
+	goServes   bool
+	ours       *place // where our program runs
+	addr, port string
+	limit      time.Duration // of both programs; cellLimit if it is 0
 }
 
 func roleName(goServes bool) string {
@@ -97,45 +92,76 @@ func roleName(goServes bool) string {
 	return "client"
 }
 
-// pairs runs test for each role of our program and each route, with a capture of each. skip tells why a route is left out, if it is.
-func pairs(t *testing.T, skip func(r route) string, test func(t *testing.T, g *guest, goServes bool, r route, want expected)) {
+// A meeting is what pairs has the two ends do.
+type meeting struct {
+	route
+	goServes bool
+	o        mpaOptions
+	nth      int // of the options
+	want     expected
+}
+
+// cell is one of the meeting.
+func (m meeting) cell(peer, what string) cell {
+	return cell{peer, roleName(m.goServes), m.route.name, what + m.o.String()}
+}
+
+// pairs runs test for each route and each of the options that are wanted there, with a capture of each route. Both roles of our program have their
+// turn at the same time.
+func pairs(t *testing.T, skip func(r route) string, options []mpaOptions, wanted func(m meeting) bool, test func(t *testing.T, g *guest, m meeting)) {
 	g := theGuest(t)
-	for _, goServes := range []bool{false, true} {
-		for _, r := range routes(t, g) {
-			t.Run(fmt.Sprintf("go=%s/%s", roleName(goServes), r.name), func(t *testing.T) {
-				if why := skip(r); why != "" {
-					t.Skip(why)
+	for _, r := range routes(g) {
+		t.Run(r.name, func(t *testing.T) {
+			r.needs(t)
+			if why := skip(r); why != "" {
+				t.Skip(why)
+			}
+			g.captured(t, r.dev, func(t *testing.T, want expected) {
+				for i, o := range options {
+					m := meeting{route: r, o: o, nth: i, want: want}
+					if !wanted(m) {
+						continue
+					}
+					t.Run(o.name(), func(t *testing.T) {
+						o.set(t, g)
+						t.Cleanup(func() { g.noTerminate(t) })
+						for _, goServes := range []bool{false, true} {
+							m := m
+							m.goServes = goServes
+							t.Run("go="+roleName(m.goServes), func(t *testing.T) {
+								t.Parallel()
+								test(t, g, m)
+							})
+						}
+					})
 				}
-				g.captured(t, r.dev, func(t *testing.T, want expected) { test(t, g, goServes, r, want) })
 			})
-		}
+		})
 	}
 	awaitDecodings(t)
 }
 
-// newPair returns a pair on ports that were not used for a while.
-func (g *guest) newPair(t *testing.T, goServes bool, r route) pair {
-	if goServes && r.ours.name == "host" {
-		ports, err := freePorts(1)
-		require.NoError(t, err)
-		port := strconv.Itoa(ports[0])
-		return pair{goServes: true, ours: r.ours, listen: "127.0.0.1", port: port, dial: hostAddr, dialPort: port}
+// needs skips the test where there is no such route.
+func (r route) needs(t *testing.T) {
+	t.Helper()
+	if r.ours == nil {
+		_, err := linkedHost()
+		t.Skip(err)
 	}
-	inside, outside := g.port()
-	p := pair{goServes: goServes, ours: r.ours, listen: r.addr, port: strconv.Itoa(inside)}
+}
+
+// newPair returns a pair on a port that was not used for a while.
+func (g *guest) newPair(goServes bool, r route) pair {
+	p := pair{goServes: goServes, ours: r.ours, addr: r.addr, port: g.port()}
 	if goServes {
-		p.listen = r.own
-	}
-	p.dial, p.dialPort = p.listen, p.port
-	if r.ours.name == "host" {
-		p.dial, p.dialPort = "127.0.0.1", strconv.Itoa(outside)
+		p.addr = r.own
 	}
 	return p
 }
 
 // inGuest is a pair whose ends are both in the guest.
-func (g *guest) inGuest(t *testing.T, goServes bool) pair {
-	return g.newPair(t, goServes, route{name: "eth0", ours: &g.place, addr: guestAddr, own: guestAddr})
+func (g *guest) inGuest(goServes bool) pair {
+	return g.newPair(goServes, route{name: "eth0", ours: &g.place, addr: guestAddr, own: guestAddr})
 }
 
 // roles starts the server, waits until it listens, then starts the client. ours and theirs make the arguments.
@@ -145,7 +171,7 @@ func (g *guest) roles(t *testing.T, p pair, ours, theirs func(server bool) []str
 	if p.goServes {
 		goEnd = p.ours.startFor(t, limit, ours(true)...)
 		require.NoError(t, goEnd.WaitOutput("listening on"))
-		return goEnd, g.startFor(t, limit, theirs(false)...)
+		return goEnd, g.startFor(t, limit, again(theirs(false))...)
 	}
 	cEnd = g.startFor(t, limit, theirs(true)...)
 	g.awaitListener(t, cEnd, p)
@@ -158,6 +184,6 @@ func (g *guest) control(t *testing.T, p pair, args func(server bool) []string) (
 	limit := cmp.Or(p.limit, cellLimit)
 	s := g.startFor(t, limit, args(true)...)
 	g.awaitListener(t, s, p)
-	client = succeeds(t, g.startFor(t, limit, args(false)...))
+	client = succeeds(t, g.startFor(t, limit, again(args(false))...))
 	return succeeds(t, s), client
 }

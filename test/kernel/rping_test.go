@@ -17,31 +17,23 @@ const pings = 5
 // The kernel's siw with librdmacm's rping on it, and examples/rping: RDMA Read, RDMA Write and Send, checked byte by byte at the
 // end that pings.
 func TestRping(t *testing.T) {
-	pairs(t, everyRoute, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
-		for _, o := range everyMPA {
-			if !o.wanted(r) {
-				continue
-			}
-			t.Run(o.name(), func(t *testing.T) {
-				o.set(t, g)
-				sizes := []int{26, 64, 1000, 65535}
-				if r.name != "veth" || o != everyMPA[0] && o != everyMPA[1] {
-					sizes = sizes[3:]
+	pairs(t, everyRoute, everyMPA, meeting.covered, func(t *testing.T, g *guest, m meeting) {
+		sizes := []int{26, 64, 1000, 65535}
+		if m.route.name != "veth" || m.nth > 1 {
+			sizes = sizes[3:]
+		}
+		for _, size := range sizes {
+			t.Run(strconv.Itoa(size), func(t *testing.T) {
+				p := g.newPair(m.goServes, m.route)
+				m.want.add(t, p, m.o.session(m.goServes))
+				c := m.cell("rping (siw)", "")
+				if m.o.rev == 1 && !m.goServes {
+					rpingWithoutReads(t, g, p, size, m.o)
+					fault(t, c, readsNeedMPA2)
+					return
 				}
-				for _, size := range sizes {
-					t.Run(strconv.Itoa(size), func(t *testing.T) {
-						p := g.newPair(t, goServes, r)
-						want.add(t, p, o.session(goServes))
-						c := cell{"rping (siw)", roleName(goServes), r.name, o.String()}
-						if o.rev == 1 && !goServes {
-							rpingWithoutReads(t, g, p, size, o)
-							fault(t, c, readsNeedMPA2)
-							return
-						}
-						record(t, c)
-						rping(t, g, p, size, o)
-					})
-				}
+				record(t, c)
+				rping(t, g, p, size, m.o)
 			})
 		}
 	})
@@ -61,7 +53,6 @@ func rping(t *testing.T, g *guest, p pair, size int, o mpaOptions) {
 	last := lastLine(cOut)
 	require.Len(t, last[strings.Index(last, "rdma-ping-"):], size-1)
 	require.Equal(t, strings.TrimPrefix(last, "server "), strings.TrimPrefix(lastLine(goOut), "server "))
-	g.noTerminate(t)
 }
 
 // rpingWithoutReads checks that the C server fails as it does towards a C client, and that our client finds the connection at its end.
@@ -84,9 +75,9 @@ func rpingWithoutReads(t *testing.T, g *guest, p pair, size int, o mpaOptions) {
 // rpingArgs are the arguments that both programs have.
 func rpingArgs(p pair, server bool, size int) []string {
 	if server {
-		return []string{"-s", "-a", p.listen, "-p", p.port, "-S", strconv.Itoa(size)}
+		return []string{"-s", "-a", p.addr, "-p", p.port, "-S", strconv.Itoa(size)}
 	}
-	return []string{"-c", "-a", p.dial, "-p", p.dialPort, "-S", strconv.Itoa(size), "-C", strconv.Itoa(pings), "-V"}
+	return []string{"-c", "-a", p.addr, "-p", p.port, "-S", strconv.Itoa(size), "-C", strconv.Itoa(pings), "-V"}
 }
 
 func lastLine(s string) string {
@@ -97,10 +88,10 @@ func lastLine(s string) string {
 // A persistent server of ours serves several C clients on one port, one after the other.
 func TestRpingPersistent(t *testing.T) {
 	g := theGuest(t)
-	p := g.inGuest(t, true)
+	p := g.inGuest(true)
 	server := g.start(t, append([]string{"go-rping", "-P"}, rpingArgs(p, true, 64)...)...)
 	require.NoError(t, server.WaitOutput("listening on"))
 	for range 3 {
-		g.run(t, append([]string{"rping"}, rpingArgs(p, false, 64)...)...)
+		g.run(t, again(append([]string{"rping"}, rpingArgs(p, false, 64)...))...)
 	}
 }

@@ -50,35 +50,25 @@ func (x xfer) ours(p pair, server bool, o mpaOptions) []string {
 
 func (x xfer) where(p pair, server bool) []string {
 	if server {
-		return []string{"-b", p.listen, "-p", p.port}
+		return []string{"-b", p.addr, "-p", p.port}
 	}
-	return []string{"-s", p.dial, "-p", p.dialPort}
+	return []string{"-s", p.addr, "-p", p.port}
 }
 
 // librdmacm's rsockets on siw and a Conn of ours: both ends count and compare every byte, and the stream ends in order.
 func TestRstream(t *testing.T) {
-	pairs(t, everyRoute, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
-		for _, o := range everyMPA {
-			if !o.wanted(r) {
-				continue
-			}
-			t.Run(o.name(), func(t *testing.T) {
-				o.set(t, g)
-				some := quickXfers[1:2]
-				switch first := o == everyMPA[0] || o == everyMPA[1] && r.name == "veth"; {
-				case first && (r.name == "veth" || r.name == "host" && *fullFlag):
-					some = xfers
-				case first || r.name == "veth" && !*fullFlag:
-					some = quickXfers
-				}
-				for _, x := range some {
-					t.Run(x.String(), func(t *testing.T) {
-						c := cell{"rstream (siw)", roleName(goServes), r.name, o.String()}
-						record(t, c)
-						g.play(t, c, want, o.stream(goServes), goServes, r,
-							func(p pair, server bool) []string { return x.ours(p, server, o) }, x.theirs)
-					})
-				}
+	pairs(t, everyRoute, everyMPA, meeting.covered, func(t *testing.T, g *guest, m meeting) {
+		some := quickXfers[1:2]
+		switch first := m.nth == 0 || m.nth == 1 && m.route.name == "veth"; {
+		case first && (m.route.name == "veth" || m.route.name == "host" && *fullFlag):
+			some = xfers
+		case first || m.route.name == "veth" && !*fullFlag:
+			some = quickXfers
+		}
+		for _, x := range some {
+			t.Run(x.String(), func(t *testing.T) {
+				g.play(t, m, m.cell("rstream (siw)", ""),
+					func(p pair, server bool) []string { return x.ours(p, server, m.o) }, x.theirs)
 			})
 		}
 	})

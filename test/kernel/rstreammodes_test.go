@@ -59,7 +59,7 @@ func TestRstreamModes(t *testing.T) {
 	for _, m := range some {
 		t.Run(m.name+"/control", func(t *testing.T) {
 			for range tries {
-				p := g.inGuest(t, false)
+				p := g.inGuest(false)
 				why := g.swap(t, p, m.theirs(p, true), m.theirs(p, false))
 				outcomeOf(t, cell{"rstream (siw)", "control", "eth0", m.name}, "rstream "+m.name, why)
 				if why == "" {
@@ -72,7 +72,7 @@ func TestRstreamModes(t *testing.T) {
 		for _, m := range some {
 			for _, goServes := range []bool{false, true} {
 				t.Run(m.name+"/go="+roleName(goServes), func(t *testing.T) {
-					p := g.inGuest(t, goServes)
+					p := g.inGuest(goServes)
 					x, o := m.transfer(), mpaOptions{rev: 2, ourCRC: true}
 					var why string
 					if goServes {

@@ -54,9 +54,9 @@ func (f flow) args(p pair, server, their bool) []string {
 	}
 	a := []string{"-s", fmt.Sprint(send), "-r", fmt.Sprint(receive), "-w", strconv.Itoa(f.chunk), "-e", end, "-n", strconv.Itoa(max(f.connections, 1)), "-z", strconv.Itoa(idle)}
 	if server {
-		return append(a, "-l", p.listen, "-p", p.port)
+		return append(a, "-l", p.addr, "-p", p.port)
 	}
-	return append(a, "-c", p.dial, "-p", p.dialPort)
+	return append(a, "-c", p.addr, "-p", p.port)
 }
 
 // goStream and cStream are the command lines of our end and of the one on rsockets.
@@ -85,37 +85,24 @@ func (f flow) onRsockets(p pair) func(server bool) []string {
 	return func(server bool) []string { return append([]string{"c-stream"}, f.args(p, server, server)...) }
 }
 
-// streamMPA are the options of streams, of which the first takes all flows, or the second to the host, which has no CRC.
+// streamMPA are the options of streams, of which the first takes all flows.
 var streamMPA = []mpaOptions{{rev: 2, ourCRC: true}, {rev: 2}, {rev: 2, siwCRC: true}, {rev: 1}, {rev: 1, siwCRC: true, ourCRC: true}}
 
 // librdmacm's rsockets on siw and a Conn of ours with both directions in use at once.
 func TestStream(t *testing.T) {
-	pairs(t, everyRoute, func(t *testing.T, g *guest, goServes bool, r route, want expected) {
-		for i, o := range streamMPA {
-			if r.broken(t, goServes, o, "stream on rsockets (siw)", "all, ") {
-				continue
-			}
-			first := i == 0 || r.name == "host" && i == 1
-			if !first && !*fullFlag {
-				continue
-			}
-			some := flows[:1]
-			switch {
-			case first && (r.name == "veth" || r.name == "host" && *fullFlag):
-				some = flows
-			case r.name == "veth" && i == 1, first && *fullFlag:
-				some = flows[:6]
-			}
-			t.Run(o.name(), func(t *testing.T) {
-				o.set(t, g)
-				for _, f := range some {
-					t.Run(f.name, func(t *testing.T) {
-						c := cell{"stream on rsockets (siw)", roleName(goServes), r.name, f.name + ", " + o.String()}
-						record(t, c)
-						g.play(t, c, want, o.stream(goServes), goServes, r,
-							func(p pair, server bool) []string { return f.goStream(p, server, o) }, f.cStream)
-					})
-				}
+	wanted := func(m meeting) bool { return m.nth == 0 || *fullFlag }
+	pairs(t, everyRoute, streamMPA, wanted, func(t *testing.T, g *guest, m meeting) {
+		some := flows[:1]
+		switch {
+		case m.nth == 0 && (m.route.name == "veth" || m.route.name == "host" && *fullFlag):
+			some = flows
+		case m.nth == 1 && m.route.name == "veth", m.nth == 0 && *fullFlag:
+			some = flows[:6]
+		}
+		for _, f := range some {
+			t.Run(f.name, func(t *testing.T) {
+				g.play(t, m, m.cell("stream on rsockets (siw)", f.name+", "),
+					func(p pair, server bool) []string { return f.goStream(p, server, m.o) }, f.cStream)
 			})
 		}
 	})
@@ -128,7 +115,7 @@ func TestStreamControl(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			c := cell{"stream on rsockets (siw)", "control", "eth0", f.name}
 			g.healthy(t)
-			p := g.inGuest(t, false)
+			p := g.inGuest(false)
 			p.limit = 10 * time.Second
 			args := f.onRsockets(p)
 			why := g.swap(t, p, args(true), args(false))

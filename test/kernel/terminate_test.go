@@ -46,9 +46,9 @@ func TestTerminate(t *testing.T) {
 				who = "rsockets"
 			}
 			record(t, cell{who + " (siw)", "client", "lo", "we break the protocol: " + c.fault})
-			p := g.newPair(t, false, route{ours: &g.place, addr: loAddr, own: loAddr})
+			p := g.newPair(false, route{ours: &g.place, addr: loAddr, own: loAddr})
 			server := g.victim(t, p, c.rsocket)
-			args := []string{"badpeer", "-to", p.dial + ":" + p.dialPort, "-case", c.fault}
+			args := []string{"badpeer", "-to", p.addr + ":" + p.port, "-case", c.fault}
 			if c.rsocket {
 				args = append(args, "-rsocket")
 			}

@@ -13,11 +13,11 @@ var limited = []string{"timeout", "10"}
 func TestToolsControl(t *testing.T) {
 	g := theGuest(t)
 	for _, s := range []swap{
-		{"ucmatose", func(p pair) []string { return words("ucmatose -b %s -p %s", p.listen, p.port) },
-			func(p pair) []string { return words("ucmatose -s %s -p %s", p.dial, p.dialPort) }},
+		{"ucmatose", func(p pair) []string { return words("ucmatose -b %s -p %s", p.addr, p.port) },
+			func(p pair) []string { return words("ucmatose -s %s -p %s", p.addr, p.port) }},
 	} {
 		t.Run(s.name, func(t *testing.T) {
-			p := g.inGuest(t, false)
+			p := g.inGuest(false)
 			why := g.swap(t, p, append(limited, s.server(p)...), append(limited, s.client(p)...))
 			outcomeOf(t, cell{s.name + " (siw)", "control", "eth0", "both ends are C"}, s.name, why)
 		})

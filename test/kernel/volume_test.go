@@ -11,41 +11,53 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
 )
 
-const volumeBytes = 1_300_000_000
-
-// volume is a flow in which every byte is compared, as many each way at once.
-var volume = flow{theirs: volumeBytes, ours: volumeBytes, chunk: 1 << 20, theirEnd: "half", mine: "last"}
-
-// volumePair is a pair on lo with time for that.
-func (g *guest) volumePair(t *testing.T, goServes bool) pair {
-	t.Helper()
-	p := g.newPair(t, goServes, route{name: "lo", ours: &g.place, addr: loAddr, own: loAddr})
+// volumePair is a pair on lo, whose segments are large, with time for that.
+func (g *guest) volumePair(goServes bool) pair {
+	p := g.newPair(goServes, g.route("lo"))
 	p.limit = 5 * time.Minute
 	return p
 }
 
-// Ten gigabytes between a Conn of ours and rsockets, every byte compared: as many each way at once, in both roles, with CRC and without.
+// volume is a flow in which every byte is compared, as many each way at once.
+func volume(bytes int64) flow {
+	return flow{theirs: bytes, ours: bytes, chunk: 1 << 20, theirEnd: "half", mine: "last"}
+}
+
+// Ten gigabytes between a Conn of ours and rsockets, every byte compared: as many each way at once, in both roles, with CRC and the buffers that
+// rsockets have anyway, and without CRC and with large ones, which is faster.
 func TestVolume(t *testing.T) {
 	if !*fullFlag {
 		t.Skip("10 GB: run with -full")
 	}
 	g := theGuest(t)
-	what := func(f flow) string { return fmt.Sprintf("%.2f GB each way", float64(f.ours)/1e9) }
+	type kind struct {
+		o       mpaOptions
+		bytes   int64
+		buffers string // what librdmacm's files say of them
+	}
+	what := func(bytes int64) string { return fmt.Sprintf("%.2f GB each way", float64(bytes)/1e9) }
 	t.Run("control", func(t *testing.T) {
-		f := volume
-		f.theirs, f.ours = f.theirs/10, f.ours/10
-		record(t, cell{"stream on rsockets (siw)", "control", "lo", what(f)})
-		p := g.volumePair(t, false)
-		g.control(t, p, f.onRsockets(p))
+		const bytes = 130_000_000
+		record(t, cell{"stream on rsockets (siw)", "control", "lo", what(bytes)})
+		p := g.volumePair(false)
+		g.control(t, p, volume(bytes).onRsockets(p))
 	})
 	total := 0
-	for _, goServes := range []bool{false, true} {
-		for _, o := range []mpaOptions{{rev: 2, ourCRC: true}, {rev: 2}} {
-			t.Run("go="+roleName(goServes)+"/"+o.name(), func(t *testing.T) {
-				record(t, cell{"stream on rsockets (siw)", roleName(goServes), "lo", what(volume) + ", " + o.String()})
-				goEnd, _ := volume.between(t, g, g.volumePair(t, goServes), o)
+	for _, k := range []kind{{mpaOptions{rev: 2, ourCRC: true}, 300_000_000, ""}, {mpaOptions{rev: 2}, 2_300_000_000, "4194304"}} {
+		for _, goServes := range []bool{false, true} {
+			t.Run("go="+roleName(goServes)+"/"+k.o.name(), func(t *testing.T) {
+				name := what(k.bytes) + ", " + k.o.String()
+				if k.buffers != "" {
+					name += ", buffers of " + k.buffers + " bytes"
+					g.run(t, "sh", "-ec", "mkdir -p /etc/rdma/rsocket; cd /etc/rdma/rsocket; echo "+k.buffers+" | tee mem_default >wmem_default")
+					t.Cleanup(func() { g.run(t, "rm", "-r", "/etc/rdma/rsocket") })
+				}
+				record(t, cell{"stream on rsockets (siw)", roleName(goServes), "lo", name})
+				goEnd, _ := volume(k.bytes).between(t, g, g.volumePair(goServes), k.o)
 				total += bytesMoved(t, goEnd.Stdout())
 			})
 		}
@@ -62,9 +74,9 @@ func TestThreadsControl(t *testing.T) {
 		t.Skip("takes some time: run with -full")
 	}
 	g := theGuest(t)
-	p := g.volumePair(t, false)
+	p := g.volumePair(false)
 	program := func(server bool) []string {
-		return slices.Concat([]string{"timeout", "20", "c-stream", "-j"}, volume.args(p, server, server))
+		return slices.Concat([]string{"timeout", "20", "c-stream", "-j"}, volume(1<<40).args(p, server, server))
 	}
 	why := g.swap(t, p, program(true), program(false))
 	outcomeOf(t, cell{"stream on rsockets (siw)", "control", "lo", "one thread sends while another receives"}, "threads", why)
@@ -88,25 +100,34 @@ func bytesMoved(t *testing.T, said string) int {
 // Connections without end to one rsocket listener: it lives, and the kernel has afterwards what it had before.
 func TestConnects(t *testing.T) {
 	g := theGuest(t)
-	n := 500
+	n, r := 500, g.route("host") // which is no emulation
+	if r.ours == nil {
+		r = g.route("eth0")
+	}
 	if *fullFlag {
 		n = 10_000
 	}
-	record(t, cell{"stream on rsockets (siw)", "client", "eth0", fmt.Sprintf("%d connections to one listener", n)})
-	g.captured(t, "lo", func(t *testing.T, want expected) {
-		p := g.inGuest(t, false)
+	record(t, cell{"stream on rsockets (siw)", "client", r.name, fmt.Sprintf("%d connections to one listener", n)})
+	g.captured(t, r.dev, func(t *testing.T, want expected) {
+		p := g.newPair(false, r)
 		want.add(t, p, session{crc: true, stream: true})
-		const limit = 15 * time.Minute
+		const limit, clients = 15 * time.Minute, 2
 		f := flow{theirs: 10, ours: 10, chunk: 10, theirEnd: "half", mine: "last", connections: n + 1}
 		s := g.startFor(t, limit, append([]string{"c-stream"}, f.args(p, true, true)...)...)
 		g.awaitListener(t, s, p)
 		before := g.rdmaResources(t)
-		f.connections = n
-		t.Log(succeeds(t, g.startFor(t, limit, append([]string{"go-stream", "-d", limit.String()}, f.args(p, false, false)...)...)))
+		f.connections = n / clients
+		var running []*agent.Process
+		for range clients {
+			running = append(running, r.ours.startFor(t, limit, append([]string{"go-stream", "-d", limit.String()}, f.args(p, false, false)...)...))
+		}
+		for _, c := range running {
+			t.Log(succeeds(t, c))
+		}
 		eventually(t, s, func() bool { return g.rdmaResources(t) == before })
 		// One more ends the server, which counts them.
 		f.connections = 1
-		g.run(t, append([]string{"go-stream"}, f.args(p, false, false)...)...)
+		r.ours.run(t, append([]string{"go-stream"}, f.args(p, false, false)...)...)
 		require.Contains(t, succeeds(t, s), fmt.Sprintf("%d connections, ", n+1))
 		g.noTerminate(t)
 	})
