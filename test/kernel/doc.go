@@ -10,7 +10,4 @@
 // 10.6.0.15 and fd00:6::15 on an Ethernet to this host, which is a tap device in a network namespace; where /dev/net/tun is missing, what needs
 // that is skipped. A network namespace in the guest is 10.8.0.2, for the faults that need a network of their own. With -pcap FILE what goes over the
 // Ethernet is captured, with -console the guest's console is shown. Captures that do not pass are kept, and so is the console of a run that fails.
-//
-// Parts of the suite can be run apart, by -run, and make one table: each keeps its results with -save FILE, and the last takes those of the
-// others with -merge FILE,FILE.
 package kernel

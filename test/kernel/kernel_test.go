@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -19,8 +18,6 @@ var (
 	consoleFlag = flag.Bool("console", false, "show the guest's console")
 	fullFlag    = flag.Bool("full", false, "run all, and not only a part that covers each option once")
 	interopFlag = flag.String("interop", "", "`file` for the table of results")
-	saveFlag    = flag.String("save", "", "`file` to keep the results in, for a later run with -merge")
-	mergeFlag   = flag.String("merge", "", "`files` of results of other runs, separated by commas, that go into the table too")
 	pcapFlag    = flag.String("pcap", "", "`file` for a capture of what goes between the guest and the host")
 )
 
@@ -47,20 +44,8 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if *mergeFlag != "" {
-		if err := mergeResults(strings.Split(*mergeFlag, ",")); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-	}
 	status := m.Run()
 	stopGuest(status != 0)
-	if *saveFlag != "" {
-		if err := saveResults(*saveFlag); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-	}
 	if *interopFlag != "" {
 		if err := writeInterop(*interopFlag); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -54,7 +55,7 @@ func TestRstreamModes(t *testing.T) {
 	g := theGuest(t)
 	some, tries := slices.DeleteFunc(slices.Clone(modes), func(m mode) bool { return !m.quick }), 1
 	if *fullFlag {
-		some, tries = modes, 3 // some fail now and then
+		some, tries = modes, 3 // some fail now and then; what stalls does so always
 	}
 	for _, m := range some {
 		t.Run(m.name+"/control", func(t *testing.T) {
@@ -62,7 +63,7 @@ func TestRstreamModes(t *testing.T) {
 				p := g.inGuest(false)
 				why := g.swap(t, p, m.theirs(p, true), m.theirs(p, false))
 				outcomeOf(t, cell{"rstream (siw)", "control", "eth0", m.name}, "rstream "+m.name, why)
-				if why == "" {
+				if !strings.HasSuffix(why, "fails") {
 					break
 				}
 			}
