@@ -47,7 +47,7 @@ func TestVolume(t *testing.T) {
 		g.control(t, p, volume(bytes).onRsockets(p))
 	})
 	total := 0
-	for _, k := range []kind{{mpaOptions{rev: 2, ourCRC: true}, 300_000_000, ""}, {mpaOptions{rev: 2}, 2_300_000_000, "4194304"}} {
+	for _, k := range []kind{{mpaOptions{rev: 2, ourCRC: true}, 150_000_000, ""}, {mpaOptions{rev: 2}, 2_360_000_000, "4194304"}} {
 		for _, goServes := range []bool{false, true} {
 			t.Run("go="+roleName(goServes)+"/"+k.o.name(), func(t *testing.T) {
 				name := what(k.bytes) + ", " + k.o.String()
