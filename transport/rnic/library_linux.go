@@ -4,6 +4,7 @@ package rnic
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -85,6 +86,8 @@ func load() (*library, error) {
 }
 
 func open(verbs, cm string) (*library, error) {
+	runtime.LockOSThread() // dlerror(3) tells a thread of its own errors
+	defer runtime.UnlockOSThread()
 	l := &library{}
 	if err := bind(verbs, l.verbs()); err != nil {
 		return nil, err
