@@ -24,6 +24,7 @@ type half struct {
 	first            *uint32 // sequence number before the first byte
 	segments         []segment
 	reset            bool // by the end that sends
+	begun            bool // before the capture
 }
 
 type segment struct {
@@ -101,8 +102,8 @@ func halves(packets []packet) [][2]*half {
 func (h *half) add(p packet) {
 	if h.first == nil {
 		first := p.seq
-		if p.flags&flagSYN == 0 {
-			first-- // begun before the capture
+		if h.begun = p.flags&flagSYN == 0; h.begun {
+			first--
 		}
 		h.first = &first
 	}
@@ -112,7 +113,8 @@ func (h *half) add(p packet) {
 	}
 }
 
-// realigned writes the connections over MPA of a capture to another. There are to be no others. It numbers them, and tells the port of each server.
+// realigned writes the connections over MPA of a capture to another. There are to be no others, but for what is left of those that had begun before
+// the capture. It numbers them, and tells the port of each server.
 // Left out are FPDUs that siw has hashed twice, which it counts by that port.
 func realigned(pcap string, want expected) (file string, servers []int, twice map[int]int, err error) {
 	packets, err := readPcap(pcap)
@@ -124,6 +126,11 @@ func realigned(pcap string, want expected) (file string, servers []int, twice ma
 	w := newPcapWriter()
 	for i, c := range all {
 		servers = append(servers, c[0].dstPort)
+		_, here := want[c[0].dstPort]
+		_, there := want[c[0].srcPort]
+		if c[0].begun && !here && !there {
+			continue
+		}
 		var frames [2][][]byte
 		for j, h := range c {
 			b, err := h.stream()
