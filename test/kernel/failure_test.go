@@ -125,7 +125,7 @@ func TestFailures(t *testing.T) {
 			})
 			t.Run("link cut", func(t *testing.T) { // which ends a capture as well
 				named(t, "the link is cut for good, and a deadline passes")
-				// What is to be sent would be through by then.
+				// More than is through before the cut.
 				f := flow{theirs: 30 << 20, ours: 30 << 20, chunk: 65536, theirEnd: "last", mine: "half"}
 				goEnd, cEnd := f.underway(t, g, g.newPair(goServes, r), "-d", "5s", "-fails", "timeout")
 				g.link(t, "down")
