@@ -94,7 +94,7 @@ func provoke(ctx context.Context, addr string, request func(target) []transport.
 		return err
 	}
 	var private []byte
-	if rsocket { // told of memory that it has no reason to write to; it may have a word to say
+	if rsocket { // it may have a word to say, and space to tell of
 		words := make([]transport.RecvWR, 8)
 		for i := range words {
 			words[i] = transport.RecvWR{Data: buf, Region: sink}
@@ -102,8 +102,16 @@ func provoke(ctx context.Context, addr string, request func(target) []transport.
 		if _, err := qp.PostRecv(words); err != nil {
 			return err
 		}
+		ring, err := qp.RegisterMemory(make([]byte, 256), transport.LocalWrite|transport.RemoteWrite)
+		if err != nil {
+			return err
+		}
 		private = make([]byte, 40)
 		copy(private, []byte{1, 2, 1, 0x80})
+		for _, at := range []int{8, 24} { // where the peer tells of space, and its stream
+			binary.BigEndian.PutUint64(private[at:], ring.Base())
+			binary.BigEndian.PutUint32(private[at+8:], uint32(ring.STag()))
+		}
 		private[23], private[38] = 2, 1
 	}
 	said, err := c.Connect(ctx, private)
