@@ -48,50 +48,43 @@ func TestFailures(t *testing.T) {
 			}
 			g.captured(t, r.dev, func(t *testing.T, want expected) {
 				o := mpaOptions{rev: 2}
-				// broken is a pair whose session ends within a frame.
-				broken := func(t *testing.T) pair {
-					p, s := g.newPair(goServes, r), o.stream(goServes)
-					s.broken = true
-					want.add(t, p, s)
-					return p
+				// broken is a test of a session that ends within a frame, behind which nothing is left.
+				broken := func(name, what string, test func(t *testing.T, p pair)) {
+					t.Run(name, func(t *testing.T) {
+						named(t, what)
+						before := g.rdmaResources(t)
+						p, s := g.newPair(goServes, r), o.stream(goServes)
+						s.broken = true
+						want.add(t, p, s)
+						test(t, p)
+						g.awaitResources(t, before)
+					})
 				}
-				t.Run("they are killed", func(t *testing.T) {
-					named(t, "the peer is killed")
-					before := g.rdmaResources(t)
-					goEnd, cEnd := endless.underway(t, g, broken(t), "-fails", "eof,reset")
+				broken("they are killed", "the peer is killed", func(t *testing.T, p pair) {
+					goEnd, cEnd := endless.underway(t, g, p, "-fails", "eof,reset")
 					require.NoError(t, cEnd.Signal(sigkill))
 					succeeds(t, goEnd)
-					g.awaitResources(t, before)
 				})
-				t.Run("we are killed", func(t *testing.T) {
-					named(t, "we are killed")
-					before := g.rdmaResources(t)
-					goEnd, cEnd := endless.underway(t, g, broken(t))
+				broken("we are killed", "we are killed", func(t *testing.T, p pair) {
+					goEnd, cEnd := endless.underway(t, g, p)
 					require.NoError(t, goEnd.Signal(sigkill))
 					fails(t, cEnd)
-					g.awaitResources(t, before)
 				})
-				t.Run("they close", func(t *testing.T) {
-					named(t, "the peer closes while we send")
-					before := g.rdmaResources(t)
+				broken("they close", "the peer closes while we send", func(t *testing.T, p pair) {
 					all := flow{chunk: 65536, ours: endless.ours, theirEnd: "close"}
 					some := all
 					some.ours = 1 << 20
-					goEnd, cEnd := all.against(t, g, broken(t), some, "-fails", "eof,reset")
+					goEnd, cEnd := all.against(t, g, p, some, "-fails", "eof,reset")
 					succeeds(t, cEnd)
 					succeeds(t, goEnd)
-					g.awaitResources(t, before)
 				})
-				t.Run("we close", func(t *testing.T) {
-					named(t, "we close while the peer sends")
-					before := g.rdmaResources(t)
+				broken("we close", "we close while the peer sends", func(t *testing.T, p pair) {
 					some := flow{chunk: 65536, theirs: 1 << 20, mine: "close"}
 					all := some
 					all.theirs = endless.theirs
-					goEnd, cEnd := some.against(t, g, broken(t), all)
+					goEnd, cEnd := some.against(t, g, p, all)
 					succeeds(t, goEnd)
 					fails(t, cEnd)
-					g.awaitResources(t, before)
 				})
 				t.Run("link cut for a second", func(t *testing.T) {
 					named(t, "the link is cut for a second")

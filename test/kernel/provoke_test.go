@@ -30,22 +30,10 @@ func TestProvoke(t *testing.T) {
 		{"crc", true, "2/0/0x02"},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
-			who := "rping"
-			if c.rsocket {
-				who = "rsockets"
-			}
-			record(t, cell{who + " (siw)", "client", "lo", "our reading of a Terminate: " + c.fault})
-			p := g.newPair(false, route{ours: &g.place, addr: loAddr, own: loAddr})
-			server := g.victim(t, p, c.rsocket)
-			args := []string{"go-provoke", "-to", p.addr + ":" + p.port, "-case", c.fault}
-			if c.rsocket {
-				args = append(args, "-rsocket")
-			}
-			out := g.run(t, args...)
+			_, out := g.attack(t, "go-provoke", "our reading of a Terminate: ", c.fault, c.rsocket)
 			t.Log(out)
 			require.Contains(t, out, c.want)
 			require.Contains(t, out, "(terminate)")
-			server.Kill() // rsockets may not notice the end
 			g.healthy(t)
 		})
 	}

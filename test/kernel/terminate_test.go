@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
 )
 
 // What siw makes of a peer that breaks the protocols, with CRC. It writes layer and type of a Terminate in the wrong halves of
@@ -41,19 +39,7 @@ func TestTerminate(t *testing.T) {
 		{"split crc", true, "2/0/0x02"},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
-			who := "rping"
-			if c.rsocket {
-				who = "rsockets"
-			}
-			record(t, cell{who + " (siw)", "client", "lo", "we break the protocol: " + c.fault})
-			p := g.newPair(false, route{ours: &g.place, addr: loAddr, own: loAddr})
-			server := g.victim(t, p, c.rsocket)
-			args := []string{"badpeer", "-to", p.addr + ":" + p.port, "-case", c.fault}
-			if c.rsocket {
-				args = append(args, "-rsocket")
-			}
-			out := strings.TrimSpace(g.run(t, args...))
-			server.Kill() // rsockets may not notice the end
+			who, out := g.attack(t, "badpeer", "we break the protocol: ", c.fault, c.rsocket)
 			fmt.Fprintf(&table, "| %s | %s | %s |\n", c.fault, who, out)
 			require.Contains(t, out, c.want)
 			g.healthy(t)
@@ -62,15 +48,22 @@ func TestTerminate(t *testing.T) {
 	section("What siw answers to faults of its peer", "The fault of the first line is none. The last one is siw's own: it forgets the first part of a CRC that is spread over two segments.\n\n"+table.String())
 }
 
-// victim starts a server on siw for a peer that breaks the protocol.
-func (g *guest) victim(t *testing.T, p pair, rsocket bool) *agent.Process {
+// attack has a program of ours make the fault towards a server on siw, and returns who that is and what the program says of it.
+func (g *guest) attack(t *testing.T, program, what, fault string, rsocket bool) (who, out string) {
 	t.Helper()
-	var s *agent.Process
+	p := g.newPair(false, g.route("lo"))
+	args := []string{program, "-to", p.addr + ":" + p.port, "-case", fault}
+	var victim []string
 	if rsocket {
-		s = g.start(t, append([]string{"c-stream"}, flow{ours: 1 << 20, chunk: 1, theirEnd: "half"}.args(p, true, true)...)...)
+		who, args = "rsockets", append(args, "-rsocket")
+		victim = flow{ours: 1 << 20, chunk: 1, theirEnd: "half"}.cStream(p, true)
 	} else {
-		s = g.start(t, append([]string{"rping"}, rpingArgs(p, true, 64)...)...)
+		who = "rping"
+		victim = append([]string{"rping"}, rpingArgs(p, true, 64)...)
 	}
-	g.awaitListener(t, s, p)
-	return s
+	record(t, cell{who + " (siw)", "client", "lo", what + fault})
+	server := g.start(t, victim...)
+	g.awaitListener(t, server, p)
+	defer server.Kill() // rsockets may not notice the end
+	return who, strings.TrimSpace(g.run(t, args...))
 }
