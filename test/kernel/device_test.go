@@ -28,8 +28,8 @@ func hcas(t *testing.T, g *guest) []hca {
 		name: "siw", addr: vethAddr, device: "siw2", netdev: "veth0",
 		unload: "for d in $(rdma link show | grep -o 'siw[0-9]'); do rdma link delete $d; done; rmmod siw",
 		load: `modprobe siw; rdma link add siw0 type siw netdev lo; rdma link add siw1 type siw netdev eth0
-			rdma link add siw2 type siw netdev veth0
-			[ ! -e /sys/class/net/eth1 ] || rdma link add siw3 type siw netdev eth1`,
+			` + vethDevice + `
+			[ ! -e /sys/class/net/eth1 ] || ` + linkDevice,
 		plain: "plain TCP .reason: handshake timed out", // it waits for the rest of the line
 	}
 	rxe := hca{

@@ -117,10 +117,9 @@ func bootGuest() (*guest, error) {
 	if *pcapFlag != "" {
 		args = append(args, "-c", *pcapFlag)
 	}
-	init := routeInit
-	l, err := theLink()
-	if err == nil {
-		args, init = append(args, "-a", "3"), init+"\n"+linkInit
+	init, tap := routeInit, []*os.File(nil)
+	if l, err := theLink(); err == nil {
+		args, init, tap = append(args, "-a", "3"), init+"\n"+linkInit, []*os.File{l.tap}
 	}
 	g := &guest{
 		place:  place{name: "guest", Client: agent.Client{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}},
@@ -130,9 +129,7 @@ func bootGuest() (*guest, error) {
 		disk:   disk,
 	}
 	g.cmd.Stderr = g.stderr
-	if l.tap != nil {
-		g.cmd.ExtraFiles = []*os.File{l.tap}
-	}
+	g.cmd.ExtraFiles = tap
 	// The virtual machine ends with this process, even when that is cut off; the kernel takes the thread that started it for the parent.
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)

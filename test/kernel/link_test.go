@@ -75,10 +75,13 @@ func newLink() (l link, err error) {
 	return l, nil
 }
 
-// linkInit is the guest's side of the link.
-const linkInit = "ip addr add " + linkAddr + "/24 dev eth1; ip -6 addr add " + linkAddr6 + `/64 dev eth1 nodad
-	ip link set eth1 up
-	rdma link add siw3 type siw netdev eth1`
+// linkInit is the guest's side of the link, and linkDevice the device on it.
+const (
+	linkInit = "ip addr add " + linkAddr + "/24 dev eth1; ip -6 addr add " + linkAddr6 + `/64 dev eth1 nodad
+		ip link set eth1 up
+		` + linkDevice
+	linkDevice = "rdma link add siw3 type siw netdev eth1"
+)
 
 // linkedHost is this host at its end of the link.
 func linkedHost() (*place, error) {

@@ -65,7 +65,7 @@ func TestPerftest(t *testing.T) {
 				p := g.inGuest(false)
 				s := g.start(t, m.theirs(p, true)...)
 				g.awaitListener(t, s, p)
-				c := g.start(t, m.theirs(p, false)...)
+				c := g.start(t, again(m.theirs(p, false))...)
 				return ended(t, c) + ended(t, s)
 			})
 		})

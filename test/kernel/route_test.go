@@ -26,7 +26,8 @@ const (
 		ip link add veth0 type veth peer name veth1 netns peer
 		ip addr add ` + vethAddr + "/24 dev veth0; ip -n peer addr add " + peerAddr + `/24 dev veth1
 		ip link set veth0 up; ip -n peer link set veth1 up; ip -n peer link set lo up
-		rdma link add siw2 type siw netdev veth0`
+		` + vethDevice
+	vethDevice = "rdma link add siw2 type siw netdev veth0"
 )
 
 // A route is a place of our end, and the way from there to the peer in the guest.
@@ -161,7 +162,7 @@ func (g *guest) newPair(goServes bool, r route) pair {
 
 // inGuest is a pair whose ends are both in the guest.
 func (g *guest) inGuest(goServes bool) pair {
-	return g.newPair(goServes, route{name: "eth0", ours: &g.place, addr: guestAddr, own: guestAddr})
+	return g.newPair(goServes, g.route("eth0"))
 }
 
 // roles starts the server, waits until it listens, then starts the client. ours and theirs make the arguments.
