@@ -150,8 +150,8 @@ libraries of rdma-core on them, all unchanged, in a virtual machine. This file i
 
 and this is the result of %s of the suite.
 A control is two ends that are both not ours. The sessions of the pairs on each route, of broken networks and ends, of the modes of
-rstream, of the relays, of curl, of the 10,000 connections and of the programs of rdma-core with siw as a device are captured, and decoded by Wireshark's
-dissectors; those of the controls, of socat without a relay, of the volume, of the comparisons of speed, of a link that is cut for good, of those who break the
+rstream, of the relays, of socat and curl, of the 10,000 connections and of the programs of rdma-core with siw as a device are captured, and decoded by Wireshark's
+dissectors; those of the controls, of the volume, of the comparisons of speed, of a link that is cut for good, of those who break the
 protocols, of net/http and package iwarp through a device, and of rxe are not. siw's compile-time constants are made parameters of the module for this, with the same defaults.
 
 `

@@ -11,8 +11,8 @@ import (
 // nuttcpPort is where nuttcp's data goes, whatever its port.
 const nuttcpPort = "5101"
 
-// relaySession is a session of a relay, which has plain TCP to the same port beside it, and may stall.
-var relaySession = session{crc: true, stream: true, broken: true}
+// mayStall is a session with a program that may stall, or that a relay has beside plain TCP to the same port.
+var mayStall = session{crc: true, stream: true, broken: true}
 
 // relayed has a relay of ours between the two ends of a program that knows nothing of RDMA, one of them on rsockets: what that one talks to is
 // a Conn of ours. The relay is in the namespace, and so is a plain client.
@@ -20,7 +20,7 @@ func (s swap) relayed(t *testing.T, g *guest, r route, want expected) {
 	for _, goServes := range []bool{true, false} {
 		t.Run("relay/"+s.name+"/go="+roleName(goServes), func(t *testing.T) {
 			p := g.newPair(goServes, r)
-			want.add(t, p, relaySession)
+			want.add(t, p, mayStall)
 			for _, port := range []string{p.port, nuttcpPort} {
 				listen, to := p.addr+":"+port, vethAddr+":"+port
 				args := words("go-relay -l %s -to %s", listen, to)
