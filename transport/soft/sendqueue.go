@@ -132,7 +132,9 @@ func (q *QueuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 		}
 		e := q.tx.sq.push()
 		e.wr, e.sinkTO = *wr, to
-		drained = drained && wr.Flags&transport.WillDrain != 0
+		will := wr.Flags&transport.WillDrain != 0
+		q.tx.drainers = q.tx.drainers || will
+		drained = drained && will
 		q.tx.queued += len(wr.Data) + fpduOverhead
 	}
 	if err == nil {
@@ -234,7 +236,7 @@ func (q *QueuePair) flushSends() {
 			if e.status == transport.StatusSuccess {
 				e.status = transport.StatusFlushed
 			}
-			q.tx.lost = true
+			q.tx.lost = q.tx.lost || !q.tx.drainers || e.wr.Flags&transport.WillDrain != 0
 		}
 	}
 	q.tx.sq.next = q.tx.sq.len

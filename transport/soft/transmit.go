@@ -42,7 +42,8 @@ type transmitter struct {
 	driven           bool // somebody is blocked until it does
 	drains           bool // who calls Drain, and leaves when the send queue is empty
 	closing          bool // the last bytes are composed
-	lost             bool // requests were flushed
+	drainers         bool // requests with WillDrain were posted, so that Drain is about these
+	lost             bool // requests that Drain is about were flushed
 	refused          bool // a fault was found in what is to be sent
 
 	midSend, midResponse bool // in the middle of a message, which no other may interrupt

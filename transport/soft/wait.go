@@ -36,15 +36,19 @@ func (q *QueuePair) Wait(deadline time.Time) error {
 	return q.waitFor(&q.waiting, q.waiting.begin(), deadline)
 }
 
-// drained reports whether everything on the send queue has been sent, and otherwise why it never will be.
+// drained reports whether everything on the send queue has been sent, and otherwise why it never will be. What the kernel
+// has taken is sent, whatever becomes of the connection after that.
 func (q *QueuePair) drained() (bool, error) {
 	q.tx.mu.Lock()
 	sent, err := q.tx.sq.len == 0 && !q.tx.lost, q.tx.err
 	q.tx.mu.Unlock()
-	if err == nil && !sent {
+	if sent {
+		return true, nil
+	}
+	if err == nil {
 		err = q.Err()
 	}
-	return sent && err == nil, err
+	return false, err
 }
 
 // Drain implements transport.QueuePair.

@@ -167,3 +167,32 @@ func TestFlushedWorkComesBeforeTheError(t *testing.T) {
 	require.ErrorIs(t, <-draining, syscall.ECONNRESET)
 	require.ErrorIs(t, q.Drain(soon()), syscall.ECONNRESET, "not all has left")
 }
+
+// What the kernel has taken is sent: a failure after that belongs to what is posted next.
+func TestDrainOfWhatWasSentBeforeAFailure(t *testing.T) {
+	const drains = transport.Inline | transport.WillDrain
+	sent := transport.SendWR{Opcode: transport.OpSend, Flags: drains, Data: []byte("sent")}
+	stuck := transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: make([]byte, 8<<20)}
+	owed := stuck
+	owed.Flags = drains
+	for _, tt := range []struct {
+		name string
+		wrs  []transport.SendWR
+		want error
+	}{
+		{"all", []transport.SendWR{sent}, nil},
+		{"all but what nobody drains", []transport.SendWR{sent, stuck}, nil},
+		{"not all", []transport.SendWR{sent, owed}, syscall.ECONNRESET},
+		{"what was posted without a word about it", []transport.SendWR{stuck}, syscall.ECONNRESET},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			q, p, _ := role{}.initiator(t)
+			narrow(t, q, p)
+			post(t, q, tt.wrs...)
+			soft.FailSending(q.(*soft.QueuePair), syscall.ECONNRESET)
+			require.ErrorIs(t, q.Drain(soon()), tt.want)
+			_, err := q.PostSend([]transport.SendWR{sent})
+			require.ErrorIs(t, err, syscall.ECONNRESET)
+		})
+	}
+}
