@@ -51,11 +51,15 @@ func within(ctx context.Context, c *net.TCPConn, limit time.Duration, f func() e
 // readFrame reads exactly one start-up frame: a byte more would be part of the FPDU stream.
 func readFrame(c *net.TCPConn, reply bool) (mpa.Frame, error) {
 	buf := make([]byte, mpa.FrameHeaderLen, mpa.FrameHeaderLen+64)
+	isPrefix := mpa.IsRequestPrefix
+	if reply {
+		isPrefix = mpa.IsReplyPrefix
+	}
 	// The key is checked first, so that a peer that talks something else and then waits is found out at once.
 	for n := 0; n < len(buf); {
 		m, err := c.Read(buf[n:])
 		n += m
-		if !reply && !mpa.IsRequestPrefix(buf[:n]) {
+		if !isPrefix(buf[:n]) {
 			return mpa.Frame{}, errNotMPA
 		}
 		if err != nil && n < len(buf) {

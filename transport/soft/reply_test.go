@@ -2,6 +2,7 @@ package soft_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -169,6 +170,25 @@ func TestRepliesRefused(t *testing.T) {
 				require.Equal(t, rdmap.OpTerminate, s.Op)
 				require.Equal(t, tc.tells, s.Payload[:2])
 			}
+		})
+	}
+}
+
+// TestForeignGreetings finds a peer out that says less than an MPA header, and waits.
+func TestForeignGreetings(t *testing.T) {
+	for _, greeting := range []string{"+OK\r\n", "220 mx ESMTP\r\n", "ERROR\r\n", "M", "MPA ID Rep Fram?", "\x15\x03\x01"} {
+		t.Run(greeting, func(t *testing.T) {
+			a, b := tcpPair(t)
+			p := rawConn(t, b)
+			c, err := soft.New(&soft.Config{ReplyTimeout: time.Hour}).Client(a, nil)
+			require.NoError(t, err)
+			p.write([]byte(greeting))
+			if greeting == "M" { // it may still be one
+				require.NoError(t, p.c.CloseWrite())
+			}
+			_, err = c.Connect(testContext(t), nil)
+			require.ErrorIs(t, err, transport.ErrNotIWARP)
+			require.Equal(t, greeting == "M", errors.Is(err, io.ErrUnexpectedEOF))
 		})
 	}
 }

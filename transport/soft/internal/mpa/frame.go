@@ -134,9 +134,14 @@ func parseEnhanced(b []byte) Enhanced {
 // IsRequestPrefix reports whether b, the first bytes of a stream, can be the
 // beginning of a request frame. Only the key decides: a stream that opens with
 // it is MPA, even if ParseHeader refuses the rest. It is true for an empty b.
-func IsRequestPrefix(b []byte) bool {
+func IsRequestPrefix(b []byte) bool { return isPrefix(b, requestKey) }
+
+// IsReplyPrefix is IsRequestPrefix for a reply frame.
+func IsReplyPrefix(b []byte) bool { return isPrefix(b, replyKey) }
+
+func isPrefix(b []byte, key string) bool {
 	n := min(len(b), KeySize)
-	return string(b[:n]) == requestKey[:n]
+	return string(b[:n]) == key[:n]
 }
 
 // ParseHeader checks the FrameHeaderLen bytes at the start of b and returns the

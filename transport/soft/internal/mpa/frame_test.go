@@ -271,18 +271,24 @@ func TestAppendRefuses(t *testing.T) {
 	}
 }
 
-func TestIsRequestPrefix(t *testing.T) {
-	const request = "MPA ID Req Frame"
-	for i := range len(request) {
-		wrong := []byte(request)
-		wrong[i] ^= 0x20
-		require.True(t, mpa.IsRequestPrefix(wrong[:i]))
-		require.False(t, mpa.IsRequestPrefix(wrong[:i+1]))
-		require.False(t, mpa.IsRequestPrefix(wrong))
+func TestIsPrefix(t *testing.T) {
+	for key, isPrefix := range map[string]func([]byte) bool{
+		"MPA ID Req Frame": mpa.IsRequestPrefix,
+		"MPA ID Rep Frame": mpa.IsReplyPrefix,
+	} {
+		for i := range len(key) {
+			wrong := []byte(key)
+			wrong[i] ^= 0x20
+			require.True(t, isPrefix(wrong[:i]))
+			require.False(t, isPrefix(wrong[:i+1]))
+			require.False(t, isPrefix(wrong))
+		}
+		require.True(t, isPrefix([]byte(key+"anything")))
+		require.False(t, isPrefix([]byte("GET / HTTP/1.1\r\n")))
+		require.False(t, isPrefix([]byte{0x16, 0x03, 0x01}))
 	}
-	require.True(t, mpa.IsRequestPrefix([]byte(request+"anything")))
-	require.False(t, mpa.IsRequestPrefix([]byte("GET / HTTP/1.1\r\n")))
-	require.False(t, mpa.IsRequestPrefix([]byte{0x16, 0x03, 0x01}))
+	require.False(t, mpa.IsReplyPrefix([]byte("MPA ID Req Frame")))
+	require.False(t, mpa.IsRequestPrefix([]byte("MPA ID Rep Frame")))
 }
 
 func TestErrorText(t *testing.T) {
