@@ -31,11 +31,10 @@ func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 	case errors.As(err, &refused) && !errors.As(err, &to) && !useful:
 		return nil, Info{}, &OffloadError{ReasonDeclined, errNoPeerDevice}
 	case err != nil:
-		if reason := reasonOf(err); reason == ReasonNotIWARP {
-			peers.learn(peer{software.Name(), d.remote}, whyNot(err), time.Now())
-		}
+		d.learn(peer{software.Name(), d.remote}, err, proves(err), d.began)
 		return nil, Info{}, err
 	case useful:
+		peers.spoke(peer{software.Name(), d.remote}, time.Now())
 		return c, Info{Transport: software.Name(), Device: c.Attributes().Device, Offloaded: software.Offloads()}, nil
 	}
 	_ = c.Close()
@@ -55,7 +54,7 @@ func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, c
 		d.began = time.Now()
 		tcp, err := d.beside(ctx, held.port)
 		if err == nil {
-			return d.upgradeOnce(ctx, software, tcp, conf)
+			return d.upgradeOnce(ctx, software, tcp, time.Since(d.began), conf)
 		}
 		if d.local.Port() != 0 || try == devicePortTries || !taken(err) {
 			return nil, err
@@ -91,9 +90,9 @@ func (d *deviceDial) beside(ctx context.Context, r *Reservation) (*net.TCPConn, 
 }
 
 // upgradeOnce makes an iWARP connection of tcp. What is refused leaves nothing behind, as the device is to have the port next.
-func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, trip time.Duration, conf *rdmanet.Config) (*rdmanet.Conn, error) {
 	d.began = time.Now()
-	hctx, cancel := d.handshake(ctx)
+	hctx, cancel := d.answer(ctx, trip, peers.speaks(peer{software.Name(), d.remote}, d.began))
 	defer cancel()
 	_ = tcp.SetLinger(0)
 	c, err := connect(hctx, conf, func() (transport.Connector, error) { return software.Client(tcp, nil) })

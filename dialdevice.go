@@ -33,9 +33,9 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 		// The kernel path will fail alike, with the error that package net gives.
 		return nil, OffloadError{ReasonFailed, err}, nil
 	}
-	for _, remote := range remotes {
+	for i, remote := range remotes {
 		for _, t := range usable {
-			a.tried = netAddr(remote)
+			a.tried, a.ahead = netAddr(remote), len(remotes)-i-1
 			c, err := a.device(ctx, t, remote)
 			if err == nil {
 				return c, OffloadError{}, nil
@@ -66,9 +66,7 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 	d := &deviceDial{dialing: a, transport: t, device: dev, local: local, remote: remote}
 	c, info, err := d.findPort(ctx, p)
 	if err != nil {
-		if reason := reasonOf(err); reason != ReasonHandshakeTimeout || !a.hasty(d.began) {
-			peers.learn(p, whyNot(err), time.Now())
-		}
+		a.learn(p, err, errors.Is(err, errNoPeerDevice), d.began)
 		return nil, err
 	}
 	setDeviceKeepAlive(c, a.KeepAlive, a.KeepAliveConfig)

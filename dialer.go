@@ -58,15 +58,16 @@ type Dialer struct {
 	PortSpace  *PortSpace            // nil means DefaultPortSpace
 
 	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 or less means 10 s, which is also
-	// the limit of the soft transport itself; where a fallback to plain TCP may follow it means 3 s. The wait then
-	// never takes more than half of the time that is left. Where a server redirects, each request has its own.
+	// the limit of the soft transport itself. Where a fallback to plain TCP may follow it means less: 3 s through a device; in
+	// software, 100 ms and four of the round trips that the TCP connection has just shown, unless the peer has spoken iWARP before.
+	// The wait then leaves as much of the dial's time to what may follow, or to a peer that has spoken
+	// iWARP before all but what a plain connection needs. Where a server redirects, each request has its own.
 	HandshakeTimeout time.Duration
 }
 
 const (
 	defaultDialHandshakeTimeout = 10 * time.Second
-	// Room for a round trip and a lost segment. Servers that take the request for the beginning of their own
-	// protocol and wait for more, as HTTP servers do, cost the first dial that much.
+	// Room for a round trip and a lost segment.
 	defaultFallbackTimeout = 3 * time.Second
 )
 
@@ -78,10 +79,14 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // DialContext connects to the address on the network. The context, which must not be nil, ends the attempt
 // but not the connection. The result is a *net.TCPConn or an *rdmanet.Conn; Describe tells more.
 //
-// A TCP connection that fails is an error of package net, and no fallback is tried, as it would fail alike. That a peer
-// does not speak iWARP is remembered for a minute, for the benefit of later dials with OffloadPrefer; a peer that was given
-// less than 200 ms for its answer, and less than HandshakeTimeout, is asked again. The port that a server with an iWARP device
-// redirects to is remembered as long.
+// A TCP connection that fails is an error of package net, and no fallback is tried, as it would fail alike. Where a name has several
+// addresses, and the one that is connected does not speak iWARP, the others are asked, too; with OffloadPrefer those of which nothing
+// is known only as long as no address has been silent.
+//
+// That a peer does not speak iWARP is remembered for a minute if it has sent something else, for the benefit of later dials with
+// OffloadPrefer. Silence, or a connection that ends without a byte, may be a moment's trouble: it is remembered for a
+// second or ten times the wait that it took, twice as long each time it is confirmed, and a minute at most. For a peer that spoke iWARP within the
+// last hour it counts for nothing, until that has gone on for 10 s. The port that a server with an iWARP device redirects to is remembered for a minute.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx == nil {
 		panic("nil context")
@@ -126,6 +131,7 @@ type dialing struct {
 	network, address string
 	policy           Offload
 	tried            net.Addr        // by a device, the last one
+	ahead            int             // addresses that are still to be tried
 	software         kernelTransport // nil if there is none
 }
 
@@ -140,10 +146,14 @@ func (a *dialing) plain(ctx context.Context, address string, reason Reason, caus
 
 // kernel dials a TCP connection of the kernel.
 func (a *dialing) kernel(ctx context.Context, address string) (*net.TCPConn, error) {
-	if r := a.PortSpace.or().match("", a.LocalAddr, false); r != nil {
-		return r.dial(ctx, a.Dialer, a.network, address)
+	return a.Dialer.kernel(ctx, a.network, address)
+}
+
+func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPConn, error) {
+	if r := d.PortSpace.or().match("", d.LocalAddr, false); r != nil {
+		return r.dial(ctx, d, network, address)
 	}
-	c, err := a.netDialer().DialContext(ctx, a.network, address)
+	c, err := d.netDialer().DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -10,52 +10,151 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// viaKernel dials TCP and makes an iWARP connection of it, or falls back to another TCP connection where the policy allows.
+// viaKernel dials TCP and makes an iWARP connection of it, or of one to another address of the name, or falls back to another TCP
+// connection where the policy allows.
 func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, error) {
-	tcp, err := a.kernel(ctx, a.address)
+	k, err := a.dialKernel(ctx, t, a.address)
 	if err != nil {
 		return nil, err
 	}
-	remote := tcp.RemoteAddr().(*net.TCPAddr)
-	p := peer{t.Name(), remote.AddrPort()}
-	if a.policy == OffloadPrefer {
-		if why, ok := peers.lookup(p, time.Now()); ok {
-			return remember(tcp, plainInfo(why.Reason, why.Err)), nil
+	if why, ok := k.mute(); ok {
+		if c := k.instead(ctx); c != nil {
+			_ = k.tcp.Close()
+			return c, nil
 		}
+		return remember(k.tcp, plainInfo(why.Reason, why.Err)), nil
 	}
-
-	began := time.Now()
-	c, err := a.upgrade(ctx, t, tcp)
+	others := k.others(ctx)
+	a.ahead = len(others)
+	c, err := k.speak(ctx)
 	if err == nil {
-		peers.forget(p)
-		return remember(c, Info{Transport: t.Name(), Device: c.Attributes().Device, Offloaded: t.Offloads()}), nil
+		return c, nil
+	}
+	if c := k.next(ctx, others, err); c != nil {
+		return c, nil
 	}
 	if end := over(ctx); end != nil {
-		return nil, a.fail(remote, ctxError(end))
+		return nil, a.fail(k.remote, ctxError(end))
 	}
-	why := whyNot(err)
 	if a.policy == OffloadRequire {
-		return nil, a.fail(remote, &why)
+		why := whyNot(err)
+		return nil, a.fail(k.remote, &why)
 	}
-	if why.Reason != ReasonHandshakeTimeout || !a.hasty(began) {
-		peers.learn(p, why, time.Now())
-	}
-	return a.plain(ctx, remote.String(), why.Reason, why.Err)
+	return k.fallBack(ctx, err)
 }
 
-// upgrade makes an iWARP connection of tcp. After an error tcp is closed.
-func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPConn) (*rdmanet.Conn, error) {
-	hctx, cancel := a.handshake(ctx)
+// kernelDial is a dial through TCP connections of the kernel to one address.
+type kernelDial struct {
+	*dialing
+	transport kernelTransport
+	tcp       *net.TCPConn
+	trip      time.Duration // a round trip, at most
+	remote    *net.TCPAddr
+	peer      peer
+	spoke     bool // the peer has spoken iWARP before
+}
+
+func (a *dialing) dialKernel(ctx context.Context, t kernelTransport, address string) (*kernelDial, error) {
+	tcp, trip, err := a.timed(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	k := &kernelDial{dialing: a, transport: t}
+	k.use(tcp, trip)
+	k.spoke = peers.speaks(k.peer, time.Now())
+	return k, nil
+}
+
+func (k *kernelDial) use(tcp *net.TCPConn, trip time.Duration) {
+	k.tcp, k.trip, k.remote = tcp, trip, tcp.RemoteAddr().(*net.TCPAddr)
+	k.peer = peer{k.transport.Name(), unmap(k.remote.AddrPort())}
+}
+
+// mute returns why the peer is not asked, if it is known not to speak iWARP.
+func (k *kernelDial) mute() (OffloadError, bool) {
+	if k.policy == OffloadRequire {
+		return OffloadError{}, false
+	}
+	return peers.lookup(k.peer, time.Now())
+}
+
+// speak makes an iWARP connection. Where a peer that has spoken iWARP before hangs up, as one does that starts anew, it is asked once more.
+func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
+	for again := k.spoke && k.policy != OffloadRequire; ; again = false {
+		began := time.Now()
+		c, err := k.upgrade(ctx)
+		if err == nil {
+			peers.spoke(k.peer, time.Now())
+			return remember(c, Info{Transport: k.transport.Name(), Device: c.Attributes().Device, Offloaded: k.transport.Offloads()}), nil
+		}
+		if over(ctx) != nil {
+			return nil, err
+		}
+		if k.policy != OffloadRequire {
+			k.learn(k.peer, err, proves(err), began)
+		}
+		if !again || !errors.Is(err, transport.ErrNotIWARP) || proves(err) {
+			return nil, err
+		}
+		tcp, trip, failed := k.timed(ctx, k.remote.String())
+		if failed != nil {
+			return nil, err
+		}
+		k.use(tcp, trip)
+	}
+}
+
+// learn keeps a failure in mind as far as it may tell about the peer.
+func (a *dialing) learn(p peer, err error, proof bool, began time.Time) {
+	why := whyNot(err)
+	if why.Reason == ReasonHandshakeTimeout && a.hasty(began) {
+		return
+	}
+	peers.learn(p, why, proof, began, time.Now())
+}
+
+// fallBack dials plain TCP, as the iWARP connection has failed with cause.
+func (k *kernelDial) fallBack(ctx context.Context, cause error) (net.Conn, error) {
+	why := whyNot(cause)
+	tcp, err := k.kernel(ctx, k.remote.String())
+	if err != nil {
+		return nil, err
+	}
+	if k.spoke && !proves(cause) && isDead(tcp) {
+		_ = tcp.Close()
+		return nil, k.fail(k.remote, why.Err)
+	}
+	return remember(tcp, plainInfo(why.Reason, why.Err)), nil
+}
+
+// isDead reports whether the peer has closed or reset c already, without a byte.
+func isDead(c *net.TCPConn) bool {
+	rc, err := c.SyscallConn()
+	if err != nil || !canPeek {
+		return err != nil
+	}
+	var p peeker
+	dead := false
+	err = rc.Control(func(fd uintptr) {
+		ended, err := p.peek(fd)
+		dead = err != nil || ended && p.n == 0
+	})
+	return dead || err != nil
+}
+
+// upgrade makes an iWARP connection of the TCP connection, which after an error is closed.
+func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
+	hctx, cancel := k.answer(ctx, k.trip, k.spoke)
 	defer cancel()
-	remote := tcp.RemoteAddr().String()
+	tcp, remote := k.tcp, k.remote.String()
 	// What follows a failure may have to use the same pair of addresses, which TIME_WAIT would forbid.
-	samePorts := hasPort(a.LocalAddr)
+	samePorts := hasPort(k.LocalAddr)
 	if samePorts {
 		_ = tcp.SetLinger(0)
 	}
 	redial := func(ctx context.Context) (*net.TCPConn, error) {
 		_ = tcp.Close()
-		again, err := a.kernel(ctx, remote)
+		again, err := k.kernel(ctx, remote)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +165,7 @@ func (a *dialing) upgrade(ctx context.Context, t kernelTransport, tcp *net.TCPCo
 		return tcp, nil
 	}
 	c, err := connect(hctx, nil, func() (transport.Connector, error) {
-		connector, err := t.Client(tcp, nil)
+		connector, err := k.transport.Client(tcp, nil)
 		if r, ok := connector.(redialer); ok && err == nil {
 			r.SetRedial(redial)
 		}

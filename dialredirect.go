@@ -20,7 +20,7 @@ func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, Info,
 		if over(ctx) != nil || !saysOfPeer(reasonOf(err)) {
 			return nil, Info{}, err
 		}
-		peers.forget(p)
+		peers.forgetRedirect(p)
 	}
 	var c *rdmanet.Conn
 	var err error
@@ -32,7 +32,7 @@ func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, Info,
 	}
 	var to *rdmanet.RedirectError
 	if err == nil {
-		peers.forget(p)
+		peers.spoke(p, time.Now())
 		return c, info, nil
 	}
 	if !errors.As(err, &to) || to.Port == d.remote.Port() {

@@ -1,5 +1,7 @@
 package iwarp
 
+import "time"
+
 // MaxHalfOpen and MaxReady are the bounds of a Listener.
 const (
 	MaxHalfOpen = maxHalfOpen
@@ -13,7 +15,25 @@ func PathCount() int {
 	return n
 }
 
-// ForgetPeers empties the cache of peers that do not speak iWARP.
+// BePatient has dials wait so long for the first answer of a peer, and remember what may pass so long, that no test depends on how busy the
+// machine is.
+func BePatient() { answerSlack, passingTTL = defaultFallbackTimeout, peerTTL }
+
+// SetAnswerSlack sets what a peer of which nothing is known has for its answer, and returns what puts it back.
+func SetAnswerSlack(d time.Duration) (undo func()) {
+	old := answerSlack
+	answerSlack = d
+	return func() { answerSlack = old }
+}
+
+// SetPassingTTL sets for how long what may pass is remembered at first, and returns what puts it back.
+func SetPassingTTL(d time.Duration) (undo func()) {
+	old := passingTTL
+	passingTTL = d
+	return func() { passingTTL = old }
+}
+
+// ForgetPeers empties the cache of what is known of peers.
 func ForgetPeers() {
 	peers.mu.Lock()
 	defer peers.mu.Unlock()

@@ -1,53 +1,127 @@
 package iwarp
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/netip"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
 )
+
+func peerAt(n int) peer {
+	return peer{"soft", netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 1)}
+}
 
 func TestPeerCache(t *testing.T) {
 	var pc peerCache
 	now := time.Unix(1000, 0)
-	at := func(n int) peer {
-		return peer{"soft", netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 1)}
-	}
-	_, ok := pc.lookup(at(1), now)
+	_, ok := pc.lookup(peerAt(1), now)
 	require.False(t, ok)
 
 	for _, r := range []Reason{ReasonDeclined, ReasonLimit, ReasonFailed, ReasonNoDevice} {
-		pc.learn(at(1), OffloadError{Reason: r}, now)
-		_, ok = pc.lookup(at(1), now)
+		pc.learn(peerAt(1), OffloadError{Reason: r}, false, now, now)
+		_, ok = pc.lookup(peerAt(1), now)
 		require.False(t, ok, "%v says nothing about the next time", r)
 	}
 
-	pc.learn(at(1), OffloadError{Reason: ReasonNotIWARP}, now)
-	why, ok := pc.lookup(at(1), now.Add(peerTTL-1))
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, now, now)
+	why, ok := pc.lookup(peerAt(1), now.Add(peerTTL-1))
 	require.True(t, ok)
 	require.Equal(t, ReasonNotIWARP, why.Reason)
-	_, ok = pc.lookup(peer{"other", at(1).addr}, now)
+	_, ok = pc.lookup(peer{"other", peerAt(1).addr}, now)
 	require.False(t, ok, "another transport may fare better")
-	_, ok = pc.lookup(at(1), now.Add(peerTTL))
+	_, ok = pc.lookup(peerAt(1), now.Add(peerTTL))
 	require.False(t, ok)
 	require.Empty(t, pc.m)
 
-	pc.learn(at(1), OffloadError{Reason: ReasonHandshakeTimeout}, now)
-	pc.forget(at(1))
-	_, ok = pc.lookup(at(1), now)
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonHandshakeTimeout}, false, now, now)
+	pc.spoke(peerAt(1), now)
+	_, ok = pc.lookup(peerAt(1), now)
 	require.False(t, ok)
+	require.True(t, pc.speaks(peerAt(1), now.Add(spokeTTL-1)))
+	require.False(t, pc.speaks(peerAt(1), now.Add(spokeTTL)))
+	require.Empty(t, pc.m)
 
 	for n := range 3 * maxPeers {
-		pc.learn(at(n), OffloadError{Reason: ReasonNotIWARP}, now)
+		if n%2 == 0 {
+			pc.spoke(peerAt(n), now)
+		} else {
+			pc.learn(peerAt(n), OffloadError{Reason: ReasonNotIWARP}, true, now, now)
+		}
 		require.LessOrEqual(t, len(pc.m), maxPeers)
-		_, ok = pc.lookup(at(n), now)
-		require.True(t, ok, "the latest is there")
+		_, ok = pc.lookup(peerAt(n), now)
+		require.Equal(t, n%2 != 0, ok, "the latest is there")
 	}
-	pc.learn(at(4*maxPeers), OffloadError{Reason: ReasonNotIWARP}, now.Add(peerTTL))
+	pc.learn(peerAt(4*maxPeers), OffloadError{Reason: ReasonNotIWARP}, true, now.Add(spokeTTL), now.Add(spokeTTL))
 	require.Len(t, pc.m, 1, "what is out of date goes first")
+}
+
+// TestPassingTrouble remembers what may be a moment's trouble for a second, and longer when it is confirmed; where the peer has spoken iWARP, not at all.
+func TestPassingTrouble(t *testing.T) {
+	defer SetPassingTTL(time.Second)()
+	for _, reason := range []Reason{ReasonNotIWARP, ReasonHandshakeTimeout} {
+		var pc peerCache
+		start := time.Unix(1000, 0)
+		fails := func(at, wait time.Duration) {
+			pc.learn(peerAt(1), OffloadError{Reason: reason}, false, start.Add(at), start.Add(at+wait))
+		}
+		known := func(at time.Duration) bool {
+			_, ok := pc.lookup(peerAt(1), start.Add(at))
+			return ok
+		}
+		const ms = time.Millisecond
+		fails(0, ms)
+		require.True(t, known(time.Second))
+		require.False(t, known(time.Second+ms))
+		fails(0, 2*ms) // one that began at the same time confirms nothing
+		require.False(t, known(time.Second+2*ms))
+		fails(time.Second+ms, ms)
+		require.True(t, known(3*time.Second+ms))
+		require.False(t, known(3*time.Second+2*ms))
+
+		at := 3*time.Second + 2*ms
+		for range 20 {
+			fails(at, ms)
+			end := at
+			for end += ms; known(end); end += time.Second {
+			}
+			require.LessOrEqual(t, end-at, peerTTL+time.Second)
+			at = end
+		}
+		at += peerTTL
+		fails(at, 200*ms)
+		require.True(t, known(at+2*time.Second), "ten times what it took")
+		require.False(t, known(at+2200*ms))
+
+		at += time.Hour
+		pc.spoke(peerAt(1), start.Add(at))
+		require.False(t, known(at))
+		fails(at-ms, time.Second) // one that began before
+		require.False(t, known(at))
+		for step := time.Second; step < maxTrouble; step += time.Second {
+			fails(at+step, 0)
+			require.False(t, known(at+step))
+			require.True(t, pc.speaks(peerAt(1), start.Add(at+step)))
+		}
+		at += maxTrouble + time.Second
+		fails(at, 0)
+		require.True(t, known(at), "it may be another one by now")
+		require.False(t, pc.speaks(peerAt(1), start.Add(at)))
+		require.False(t, known(at+time.Second))
+
+		pc.spoke(peerAt(1), start.Add(at))
+		pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, start.Add(at), start.Add(at))
+		require.True(t, known(at), "proof counts at once")
+	}
 }
 
 // TestPeerCacheRedirects remembers where a device listens for a while, until something else is learned.
@@ -63,12 +137,92 @@ func TestPeerCacheRedirects(t *testing.T) {
 	require.False(t, ok, "it does speak iwarp")
 	require.Zero(t, pc.redirect(peer{"other", p.addr}, now))
 	require.Zero(t, pc.redirect(p, now.Add(peerTTL)))
+	require.Zero(t, pc.redirect(p, now.Add(spokeTTL)))
 	require.Empty(t, pc.m)
 
 	pc.learnRedirect(p, to, now)
-	pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, now)
+	pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, true, now, now)
 	require.Zero(t, pc.redirect(p, now))
 	pc.learnRedirect(p, to, now)
-	pc.forget(p)
+	pc.forgetRedirect(p)
 	require.Zero(t, pc.redirect(p, now))
+	pc.learnRedirect(p, to, now)
+	pc.spoke(p, now)
+	require.Zero(t, pc.redirect(p, now))
+}
+
+// TestPeerCacheInstead remembers for which name another address has to do, as long as the first does not.
+func TestPeerCacheInstead(t *testing.T) {
+	var pc peerCache
+	now := time.Unix(1000, 0)
+	pc.learnInstead(peerAt(1), "a", peerAt(2).addr)
+	require.Empty(t, pc.m, "it is not known to be mute")
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, now, now)
+	pc.learnInstead(peerAt(1), "a", peerAt(2).addr)
+	require.Equal(t, peerAt(2).addr, pc.instead(peerAt(1), "a", now))
+	require.Zero(t, pc.instead(peerAt(1), "b", now))
+	require.Zero(t, pc.instead(peerAt(1), "a", now.Add(peerTTL)))
+	pc.spoke(peerAt(1), now)
+	require.Zero(t, pc.instead(peerAt(1), "a", now))
+}
+
+func TestProof(t *testing.T) {
+	wrap := func(err error) error { return fmt.Errorf("%w: %w", transport.ErrNotIWARP, err) }
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{wrap(errors.New("something else than mpa")), true},
+		{wrap(io.EOF), false},
+		{wrap(io.ErrUnexpectedEOF), false},
+		{wrap(&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}), false},
+		{wrap(syscall.EPIPE), false},
+		{transport.ErrHandshakeTimeout, false},
+		{io.EOF, false},
+		{&transport.RejectedError{}, false},
+	} {
+		require.Equal(t, tt.want, proves(tt.err), "%v", tt.err)
+	}
+}
+
+// TestIsDead looks at a connection without taking anything from it.
+func TestIsDead(t *testing.T) {
+	for name, tt := range map[string]struct {
+		say  string
+		end  func(*net.TCPConn) error
+		want bool
+	}{
+		"open":           {say: "x"},
+		"ended":          {end: (*net.TCPConn).CloseWrite, want: true},
+		"said and ended": {say: "x", end: (*net.TCPConn).CloseWrite},
+		"reset":          {end: func(c *net.TCPConn) error { _ = c.SetLinger(0); return c.Close() }, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer l.Close()
+			c, err := net.Dial("tcp", l.Addr().String())
+			require.NoError(t, err)
+			defer c.Close()
+			s, err := l.Accept()
+			require.NoError(t, err)
+			defer s.Close()
+			client := c.(*net.TCPConn)
+			require.False(t, isDead(client))
+			_, err = io.WriteString(s, tt.say)
+			require.NoError(t, err)
+			if tt.end != nil {
+				require.NoError(t, tt.end(s.(*net.TCPConn)))
+			}
+			require.NoError(t, client.SetReadDeadline(time.Now().Add(20*time.Second)))
+			_, _ = sniff(client, true) // until the news has come
+			if canPeek {
+				require.Equal(t, tt.want, isDead(client))
+			}
+			if tt.say != "" {
+				_, err = io.ReadFull(client, make([]byte, 1))
+				require.NoError(t, err)
+			}
+		})
+	}
 }

@@ -1,0 +1,99 @@
+package iwarp
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// others returns the addresses of a name besides the one that is connected, in the order in which they are to be tried. Where plain TCP
+// is allowed, and for a peer that has spoken iWARP before, it is left to next to look.
+func (k *kernelDial) others(ctx context.Context) []netip.AddrPort {
+	if k.policy != OffloadRequire || k.spoke {
+		return nil
+	}
+	return k.lookupOthers(ctx)
+}
+
+func (k *kernelDial) lookupOthers(ctx context.Context) []netip.AddrPort {
+	host, _, err := net.SplitHostPort(k.address)
+	if err != nil || host == "" {
+		return nil
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
+	list, err := lookup(ctx, k.Resolver, k.network, k.address)
+	if err != nil {
+		return nil
+	}
+	// Those before it have failed for package net, so they come last.
+	i := slices.Index(list, k.peer.addr)
+	return slices.DeleteFunc(slices.Concat(list[i+1:], list[:i+1]), func(a netip.AddrPort) bool { return a == k.peer.addr })
+}
+
+// next tries to get an iWARP connection to one of the other addresses of the name, as the first has failed with err. Where plain TCP is
+// allowed it does not wait for those to answer of which nothing is known, if the first has cost such a wait.
+func (k *kernelDial) next(ctx context.Context, others []netip.AddrPort, err error) net.Conn {
+	if over(ctx) != nil {
+		return nil
+	}
+	if others == nil {
+		others = k.lookupOthers(ctx)
+	}
+	waited := k.policy != OffloadRequire && reasonOf(err) == ReasonHandshakeTimeout
+	for i, addr := range others {
+		k.ahead = len(others) - i - 1
+		if waited && !peers.speaks(peer{k.transport.Name(), addr}, time.Now()) {
+			continue
+		}
+		c, err := k.to(ctx, addr)
+		if err == nil {
+			if k.policy != OffloadRequire {
+				peers.learnInstead(k.peer, k.name(), addr)
+			}
+			return c
+		}
+		if over(ctx) != nil {
+			return nil
+		}
+		waited = waited || k.policy != OffloadRequire && reasonOf(err) == ReasonHandshakeTimeout
+	}
+	return nil
+}
+
+// instead dials the address of the name that is known to speak iWARP. Without one it returns nil.
+func (k *kernelDial) instead(ctx context.Context) net.Conn {
+	addr := peers.instead(k.peer, k.name(), time.Now())
+	if !addr.IsValid() {
+		return nil
+	}
+	c, err := k.to(ctx, addr)
+	if err != nil {
+		return nil
+	}
+	return c
+}
+
+func (k *kernelDial) name() string { return k.network + " " + k.address }
+
+// to gets an iWARP connection to another address.
+func (k *kernelDial) to(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	dctx := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		dctx, cancel = context.WithTimeout(ctx, k.share(time.Until(deadline)))
+		defer cancel()
+	}
+	other, err := k.dialKernel(dctx, k.transport, addr.String())
+	if err != nil {
+		return nil, err
+	}
+	if why, ok := other.mute(); ok {
+		_ = other.tcp.Close()
+		return nil, &why
+	}
+	return other.speak(ctx)
+}

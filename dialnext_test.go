@@ -1,0 +1,60 @@
+package iwarp_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp"
+)
+
+// TestNextAddressForIWARP tries further addresses of a name where one does not speak iWARP, as package net does where one does not connect.
+func TestNextAddressForIWARP(t *testing.T) {
+	for _, tt := range legacyAnswers {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newLegacyServer(t, tt.answer)
+			port := s.Addr().(*net.TCPAddr).AddrPort().Port()
+			second := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 9}), port).String()
+			l, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire}).Listen(t.Context(), "tcp", second)
+			require.NoError(t, err)
+			defer l.Close()
+			go echo(l)
+			name := "server.test:" + second[len("127.0.0.9:"):]
+			try := func(policy iwarp.Offload, limit time.Duration, addrs ...[4]byte) (net.Conn, error) {
+				d := iwarp.Dialer{Offload: policy, Resolver: nameServer(addrs...), Timeout: limit, HandshakeTimeout: 200 * time.Millisecond}
+				return d.Dial("tcp", name)
+			}
+			plain, speaks, dead := [4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 9}, [4]byte{127, 0, 0, 8}
+			for _, limit := range []time.Duration{0, patience} {
+				for _, addrs := range [][][4]byte{{plain, speaks}, {speaks, plain}, {plain, dead, speaks}, {dead, plain, speaks}} {
+					c, err := try(iwarp.OffloadRequire, limit, addrs...)
+					require.NoError(t, err, "%v", addrs)
+					require.Equal(t, second, c.RemoteAddr().String())
+					exchangeWithEcho(t, c, "hello")
+					require.NoError(t, c.Close())
+				}
+			}
+			_, err = try(iwarp.OffloadRequire, 0, plain, dead)
+			var why *iwarp.OffloadError
+			require.ErrorAs(t, err, &why)
+			require.Equal(t, tt.reason, why.Reason)
+			require.Equal(t, s.Addr().String(), opError(t, err).Addr.String(), "the first error, as of package net")
+
+			iwarp.ForgetPeers()
+			for range 2 {
+				c, err := try(iwarp.OffloadPrefer, 0, plain, speaks)
+				require.NoError(t, err)
+				if tt.reason == iwarp.ReasonHandshakeTimeout {
+					require.Equal(t, s.Addr().String(), c.RemoteAddr().String(), "one wait is enough")
+				} else {
+					require.Equal(t, second, c.RemoteAddr().String())
+				}
+				exchangeWithEcho(t, c, "hello")
+				require.NoError(t, c.Close())
+			}
+		})
+	}
+}
