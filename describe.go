@@ -1,7 +1,9 @@
 package iwarp
 
 import (
+	"log/slog"
 	"net"
+	"reflect"
 	"runtime"
 	"sync"
 	"weak"
@@ -22,11 +24,32 @@ type Info struct {
 	RedirectPort uint16
 }
 
+// LogValue implements slog.LogValuer: a group of what is known.
+func (i Info) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.String("transport", i.Transport), slog.Bool("offloaded", i.Offloaded)}
+	if i.Device != "" {
+		attrs = append(attrs, slog.String("device", i.Device))
+	}
+	if i.Reason != ReasonNone {
+		attrs = append(attrs, slog.String("reason", i.Reason.String()))
+	}
+	if i.Err != nil {
+		attrs = append(attrs, slog.String("error", i.Err.Error()))
+	}
+	if i.RedirectPort != 0 {
+		attrs = append(attrs, slog.Int("redirect_port", int(i.RedirectPort)))
+	}
+	return slog.GroupValue(attrs...)
+}
+
 // Describe tells which path c took, and why. It knows the connections that a Dialer or Listener of this package has
-// returned, also below a *tls.Conn, and any *rdmanet.Conn; for others it returns false. It may be called
-// at any time, also after Close.
+// returned, and any *rdmanet.Conn; for others it returns false. Below other connections it finds them by a method NetConn, as *tls.Conn has,
+// UnderlyingConn, Raw or Unwrap that returns a net.Conn, or in an embedded net.Conn, as those of golang.org/x/net/netutil and cmux have;
+// in the last resort, which takes longer the more connections there are, by their two addresses. It may be called at
+// any time, also after Close.
 func Describe(c net.Conn) (Info, bool) {
-	for {
+	outer := c
+	for range maxWrappers {
 		switch t := c.(type) {
 		case *net.TCPConn:
 			return recall(t)
@@ -35,16 +58,106 @@ func Describe(c net.Conn) (Info, bool) {
 				return Info{}, false
 			}
 			info, _ := recall(t)
-			if info.Device == "" {
-				info.Device = t.Attributes().Device
-			}
-			return info, true
-		case interface{ NetConn() net.Conn }:
-			c = t.NetConn()
-		default:
-			return Info{}, false
+			return withDevice(t, info), true
+		}
+		if c = inner(c); c == nil {
+			break
 		}
 	}
+	return byAddresses(outer)
+}
+
+// maxWrappers bounds the connections around one, which may be around themselves.
+const maxWrappers = 32
+
+// inner returns what c is made of, or nil.
+func inner(c net.Conn) net.Conn {
+	switch t := c.(type) {
+	case interface{ NetConn() net.Conn }:
+		return t.NetConn()
+	case interface{ UnderlyingConn() net.Conn }:
+		return t.UnderlyingConn()
+	case interface{ Raw() net.Conn }:
+		return t.Raw()
+	case interface{ Unwrap() net.Conn }:
+		return t.Unwrap()
+	}
+	v := reflect.ValueOf(c)
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); !f.Anonymous || !f.IsExported() {
+			continue
+		}
+		if embedded, ok := v.Field(i).Interface().(net.Conn); ok {
+			return embedded
+		}
+	}
+	return nil
+}
+
+func withDevice(c *rdmanet.Conn, info Info) Info {
+	if info.Device == "" {
+		info.Device = c.Attributes().Device
+	}
+	return info
+}
+
+// byAddresses looks for the one connection with the addresses of c.
+func byAddresses(c net.Conn) (found Info, ok bool) {
+	local, remote := addrPair(c)
+	if local == "" || remote == "" {
+		return Info{}, false
+	}
+	n := 0
+	paths.Range(func(key, v any) bool {
+		info := v.(Info)
+		switch k := key.(type) {
+		case weak.Pointer[net.TCPConn]:
+			t := k.Value()
+			if t == nil || !hasAddrs(t, local, remote) {
+				return true
+			}
+		case weak.Pointer[rdmanet.Conn]:
+			t := k.Value()
+			if t == nil || !hasAddrs(t, local, remote) {
+				return true
+			}
+			info = withDevice(t, info)
+		}
+		found = info
+		n++
+		return n < 2
+	})
+	if n != 1 { // another one had the ports before
+		return Info{}, false
+	}
+	return found, true
+}
+
+func hasAddrs(c net.Conn, local, remote string) bool {
+	l, r := addrPair(c)
+	return l == local && r == remote
+}
+
+// addrPair returns the addresses of c in the form of package net, empty for one that is not there.
+func addrPair(c net.Conn) (local, remote string) {
+	defer func() { _ = recover() }() // c may be made of nothing
+	if v := reflect.ValueOf(c); c == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+		return "", ""
+	}
+	text := func(a net.Addr) string {
+		t, ok := a.(*net.TCPAddr)
+		if !ok || t == nil {
+			return ""
+		}
+		return t.String()
+	}
+	return text(c.LocalAddr()), text(c.RemoteAddr())
 }
 
 // paths remembers the Info of connections without keeping them: by weak pointer, until the connection is garbage.

@@ -126,7 +126,7 @@ func TestDeviceFallback(t *testing.T) {
 	}{
 		{name: "absent", nic: func(n *nic) { n.absent = true }, reason: iwarp.ReasonNoDevice},
 		{name: "no route", nic: func(n *nic) { n.unroutable = true }, reason: iwarp.ReasonNoRoute},
-		{name: "no answer", nic: func(n *nic) { clear(n.ports) }, reason: iwarp.ReasonDeclined, dials: 1},
+		{name: "no answer", nic: func(n *nic) { clear(n.ports) }, reason: iwarp.ReasonFailed, dials: 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			iwarp.ForgetPeers()

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -25,17 +28,36 @@ const (
 	ReasonSilent                         // the client sent nothing within FirstByteTimeout, as clients do whose server speaks first
 	ReasonPortConflict                   // the port is taken in the port space of the device
 	ReasonLimit                          // a limit was reached: queue pairs, memory that may be locked (RLIMIT_MEMLOCK), descriptors, half-open connections
-	ReasonFailed                         // the set-up failed in another way
+	ReasonFailed                         // the set-up failed in another way, for example as nobody listens there for a device
 )
+
+var reasonNames = [...]string{"none", "policy", "no rdma device", "no route through an rdma device", "peer does not speak iwarp",
+	"peer declined", "handshake timed out", "client was silent", "port conflict", "limit reached", "set-up failed"}
 
 // String returns the reason in words.
 func (r Reason) String() string {
-	names := [...]string{"none", "policy", "no rdma device", "no route through an rdma device", "peer does not speak iwarp",
-		"peer declined", "handshake timed out", "client was silent", "port conflict", "limit reached", "set-up failed"}
-	if int(r) < len(names) {
-		return names[r]
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
 	}
 	return "unknown reason"
+}
+
+// MarshalText returns what String does, for encoders.
+func (r Reason) MarshalText() ([]byte, error) {
+	if int(r) >= len(reasonNames) {
+		return nil, fmt.Errorf("unknown reason %d", uint8(r))
+	}
+	return []byte(reasonNames[r]), nil
+}
+
+// UnmarshalText sets the reason from what MarshalText has returned.
+func (r *Reason) UnmarshalText(text []byte) error {
+	i := slices.Index(reasonNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("unknown reason %q", text)
+	}
+	*r = Reason(i)
+	return nil
 }
 
 // An OffloadError says why OffloadRequire could not be met. It is found in the *net.OpError of a dial by errors.As.
@@ -45,10 +67,39 @@ type OffloadError struct {
 }
 
 func (e *OffloadError) Error() string {
+	return "offload required: " + e.text()
+}
+
+// text is the reason and what happened, without what the two have in common.
+func (e *OffloadError) text() string {
 	if e.Err == nil {
-		return fmt.Sprintf("offload required: %v", e.Reason)
+		return e.Reason.String()
 	}
-	return fmt.Sprintf("offload required: %v: %v", e.Reason, e.Err)
+	what := e.Err.Error()
+	for _, known := range saidBy(e.Reason, e.Err) {
+		if rest, ok := strings.CutPrefix(what, known); ok {
+			what = strings.TrimLeft(rest, ": ")
+		}
+	}
+	if what == "" {
+		return e.Reason.String()
+	}
+	return e.Reason.String() + ": " + what
+}
+
+// saidBy returns how the text of an error with that reason begins if that is no more than the reason says.
+func saidBy(r Reason, err error) []string {
+	said := []string{r.String()}
+	var rejected *transport.RejectedError
+	switch {
+	case r == ReasonNoRoute:
+		said = append(said, transport.ErrNoRoute.Error())
+	case r == ReasonHandshakeTimeout:
+		said = append(said, transport.ErrHandshakeTimeout.Error())
+	case r == ReasonDeclined && errors.As(err, &rejected):
+		said = append(said, rejected.Error())
+	}
+	return said
 }
 
 // Unwrap returns Err.
@@ -72,12 +123,13 @@ func reasonOf(err error) Reason {
 	}
 	var known *OffloadError
 	var rejected *transport.RejectedError
+	var redirected *rdmanet.RedirectError
 	switch {
 	case err == nil:
 		return ReasonNone
 	case errors.As(err, &known):
 		return known.Reason
-	case errors.As(err, &rejected):
+	case errors.As(err, &rejected), errors.As(err, &redirected):
 		return ReasonDeclined
 	case is(transport.ErrNoDevice):
 		return ReasonNoDevice
@@ -87,8 +139,6 @@ func reasonOf(err error) Reason {
 		return ReasonHandshakeTimeout
 	case is(transport.ErrNotIWARP, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE):
 		return ReasonNotIWARP
-	case is(syscall.ECONNREFUSED):
-		return ReasonDeclined
 	case is(syscall.EADDRINUSE):
 		return ReasonPortConflict
 	case is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, transport.ErrQueueFull):

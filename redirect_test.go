@@ -255,7 +255,7 @@ func TestRedirectInVain(t *testing.T) {
 		{name: "refuses", reason: iwarp.ReasonDeclined, dials: 1, remote: func(t testing.TB) netip.AddrPort {
 			return rejecting(t, func(uint16) []byte { return nil })
 		}},
-		{name: "to a closed port", reason: iwarp.ReasonDeclined, dials: 2, remote: func(t testing.TB) netip.AddrPort {
+		{name: "to a closed port", reason: iwarp.ReasonFailed, dials: 2, remote: func(t testing.TB) netip.AddrPort {
 			closed := netip.MustParseAddrPort(closedPort(t))
 			return rejecting(t, func(uint16) []byte { return redirectTo(closed.Port()) })
 		}},

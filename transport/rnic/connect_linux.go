@@ -101,6 +101,16 @@ const (
 	rejectConsumer       = 28
 )
 
+// A rejection is the peer's connection manager's, for a reason of enum ib_cm_rej_reason.
+type rejection int32
+
+func (r rejection) Error() string {
+	return fmt.Sprintf("connection request rejected for reason %d of InfiniBand", int32(r))
+}
+
+// Unwrap returns a *transport.RejectedError without private data.
+func (rejection) Unwrap() error { return &transport.RejectedError{} }
+
 // answer is what the event that ends a connection request means.
 //
 // An MPA reply that rejects is ECONNRESET with siw, and ECONNREFUSED with the drivers of hardware, which say the same where nobody listens: what
@@ -115,7 +125,7 @@ func (q *QueuePair) answer(ev *cmEvent) error {
 		case !q.dev.IWARP && ev.status == rejectInvalidService, errors.Is(cause, syscall.ECONNREFUSED) && q.dev.IWARP && len(ev.private) == 0:
 			return os.NewSyscallError("rdma_connect", syscall.ECONNREFUSED)
 		case !q.dev.IWARP && ev.status != rejectConsumer:
-			return fmt.Errorf("connection request rejected for reason %d of InfiniBand: %w", ev.status, syscall.ECONNREFUSED)
+			return rejection(ev.status)
 		case q.dev.IWARP && len(ev.private) == 0:
 			return &notIWARPError{errHungUp}
 		}
