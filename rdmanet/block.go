@@ -89,14 +89,18 @@ func (l *blockList) front() []byte {
 func (l *blockList) drop(n int) {
 	b := l.head
 	b.r += n
-	if b.r < b.w {
-		return
+	if b.r == b.w {
+		l.pop()
+		putBlock(b)
 	}
-	l.head = b.next
+}
+
+// pop removes the first block.
+func (l *blockList) pop() {
+	l.head = l.head.next
 	if l.head == nil {
 		l.tail = nil
 	}
-	putBlock(b)
 }
 
 // clear removes everything.

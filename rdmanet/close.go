@@ -1,8 +1,10 @@
 package rdmanet
 
 import (
+	"errors"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -10,31 +12,59 @@ import (
 )
 
 // Close tells the peer that the connection is at its end and closes it. It does not wait for the peer; what was written still
-// goes out. Calls under way return with net.ErrClosed, as does a second Close. After SetLinger(0) the connection is
-// reset instead; after a positive value Close waits that long for the peer's host to have everything.
+// goes out. Calls under way return with net.ErrClosed before Close does; a second Close fails with it. After SetLinger(0) the
+// connection is reset instead; after a positive value Close waits that long for the peer's host to have everything, and returns
+// an error that matches os.ErrDeadlineExceeded if it has not.
 //
 // A process that is to exit right behind Close should set that: its end cuts off what has not arrived yet. A process
 // that exits without Close breaks the connection: the peer reads what has arrived and then io.ErrUnexpectedEOF, not io.EOF.
+// A connection that is garbage is closed.
 func (c *Conn) Close() error {
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
+	linger, ok := c.endCalls()
+	if !ok {
 		return c.opError("close", net.ErrClosed)
 	}
-	c.closed = true
-	linger := c.linger
-	c.rd.rouse()
-	c.wr.rouse()
-	c.mu.Unlock()
+	runtime.SetFinalizer(c, nil)
+	var err error
 	if linger == 0 {
 		c.qp.Abort()
 	} else {
 		c.sendEnd(true)
-		c.closeOrderly(time.Duration(linger) * time.Second)
+		err = c.closeOrderly(time.Duration(linger) * time.Second)
 	}
-	c.closing.Store(true)
 	c.release()
+	if err != nil {
+		return c.opError("close", err)
+	}
 	return nil
+}
+
+// endCalls marks the connection closed, and returns when no call is under way any more. It returns
+// false if the connection is closed already.
+func (c *Conn) endCalls() (linger int, ok bool) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return 0, false
+	}
+	c.closed = true
+	c.calls.forbid()
+	linger = c.linger
+	read, write := c.interrupts(&c.rd), c.interrupts(&c.wr)
+	c.mu.Unlock()
+	if read || write {
+		c.qp.Interrupt()
+	}
+	c.calls.await()
+	return linger, true
+}
+
+// finalize closes a connection that is garbage, as package net does. It must not wait.
+func (c *Conn) finalize() {
+	if c.linger > 0 {
+		c.linger = -1
+	}
+	go c.Close()
 }
 
 // A lingerer is a queue pair that knows when the peer's host has acknowledged what was sent before Close.
@@ -48,14 +78,13 @@ type endLeaver interface {
 }
 
 // closeOrderly closes the queue pair behind what was sent, and waits for up to d until the peer's host has that, or where the transport
-// cannot tell, until it has left this host.
-func (c *Conn) closeOrderly(d time.Duration) {
+// cannot tell, until it has left this host. It returns why that did not come to pass.
+func (c *Conn) closeOrderly(d time.Duration) (err error) {
 	deadline := time.Now().Add(d)
 	l, tells := transport.As[lingerer](c.qp)
 	if d > 0 && !tells {
-		c.qp.Interrupt()
-		for !passed(deadline) {
-			if err := c.qp.Drain(deadline); err == nil || fatal(err) {
+		for {
+			if err = c.qp.Drain(deadline); !errors.Is(err, transport.ErrInterrupted) {
 				break
 			}
 		}
@@ -66,12 +95,20 @@ func (c *Conn) closeOrderly(d time.Duration) {
 	// It is an error only if the connection is at its end already.
 	c.qp.Close()
 	if d > 0 && tells {
-		l.AwaitClosed(deadline)
+		err = l.AwaitClosed(deadline)
 	}
+	if err == nil || errors.Is(err, net.ErrClosed) {
+		return nil // the peer had closed before
+	}
+	return cause("close", err)
 }
 
 // CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF behind what was. Reading goes on.
 func (c *Conn) CloseWrite() error {
+	if !c.calls.begin() {
+		return c.opError("close", net.ErrClosed)
+	}
+	defer c.calls.end()
 	c.mu.Lock()
 	switch {
 	case c.closed:
@@ -95,6 +132,10 @@ func (c *Conn) CloseWrite() error {
 
 // CloseRead makes this and later calls of Read return io.EOF. The peer is not told, unless writing is at its end too.
 func (c *Conn) CloseRead() error {
+	if !c.calls.begin() {
+		return c.opError("close", net.ErrClosed)
+	}
+	defer c.calls.end()
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()

@@ -140,6 +140,9 @@ func TestCloseLosesNothing(t *testing.T) {
 		}
 		wait()
 		require.True(t, bytes.Equal(want, got))
+		n, err := y.Write([]byte("too late"))
+		require.Equal(t, 8, n, "the first Write is taken, as a socket takes it")
+		require.NoError(t, err)
 		_, err = y.Write([]byte("too late"))
 		requireOpError(t, y, err, "write", syscall.EPIPE)
 		require.NoError(t, y.Close())
@@ -371,7 +374,7 @@ func TestLinger(t *testing.T) {
 		require.NoError(t, e.a.SetLinger(1))
 		fill(t, e.a)
 		start := time.Now()
-		require.NoError(t, e.a.Close())
+		requireOpError(t, e.a, e.a.Close(), "close", os.ErrDeadlineExceeded)
 		require.GreaterOrEqual(t, time.Since(start), time.Second/2, "nobody reads")
 	})
 }

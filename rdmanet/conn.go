@@ -22,14 +22,16 @@ type Conn struct {
 	peerIomap     int       // entries behind it, for memory that is exposed here
 	ownOrder      byteOrder // of entries that the peer writes here
 	extended      bool
-	immediate     bool   // words go as immediate data
-	stage         *stage // nil if the transport takes all data inline
+	immediate     bool // words go as immediate data
+	stage         *stage
 
 	slots slots // belongs to the driver
 
-	closing atomic.Bool // Close is nearly done; memory is to be released
+	calls calls
 
 	behind bool // belongs to the holder of the write side: what was posted before may not all have been taken by the host
+
+	peerGone atomic.Bool // peerDisconnected, for those who look often
 
 	// Locks are taken in this order: the side's, sendMu, mu. The queue pair is never used with mu held, as it may
 	// place bytes during any call.
@@ -48,6 +50,7 @@ type Conn struct {
 	driver                         *side // whose call has the right to wait for the queue pair, and to poll it
 	closed, readClosed             bool
 	writeClosed                    bool  // SHUTDOWN or DISCONNECT is sent, or about to be
+	refused                        bool  // a Write was told that the peer has closed, or was taken in vain
 	disconnected                   bool  // DISCONNECT is sent, or about to be
 	peerFinished, peerDisconnected bool  // SHUTDOWN or DISCONNECT, resp. DISCONNECT, has arrived
 	err                            error // why the queue pair ended; all that came before is in the ring
@@ -55,10 +58,10 @@ type Conn struct {
 	linger                         int   // seconds, as SetLinger has it
 	noKeepAlive                    bool
 
-	maps     *mappings // what the peer has exposed; nil while that is nothing
-	confirm  uint32    // entries of maps that were revoked and are to be confirmed, by bits
-	regions  []*Region // what is exposed here, by index
-	revoking *Region   // that the peer is to confirm
+	maps     *mappings   // what the peer has exposed; nil while that is nothing
+	confirm  uint32      // entries of maps that were revoked and are to be confirmed, by bits
+	regions  []*exposure // by index
+	revoking *exposure   // that the peer is to confirm
 }
 
 var _ net.Conn = (*Conn)(nil)

@@ -1,43 +1,66 @@
 package rdmanet
 
-import "io"
+import (
+	"io"
+	"net"
+)
 
 var (
 	_ io.ReaderFrom = (*Conn)(nil)
 	_ io.WriterTo   = (*Conn)(nil)
 )
 
-// WriteTo writes what is read to w, until io.EOF, without copying it to a buffer in between.
+// WriteTo writes what is read to w, until io.EOF. While w has its turn the connection is free for other
+// calls, also of w itself: bytes are taken off the connection before w gets them. So those that w does
+// not take, as its error or n say, are lost to later calls of Read, as with io.Copy from a net.TCPConn.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
-	c.rd.lock.Lock()
-	defer c.doneReading()
 	for {
-		c.mu.Lock()
-		err := c.awaitData(nil, false)
-		p := c.ring.front()
-		c.consumed(0)
+		b, err := c.takeBlock()
 		if err == io.EOF {
 			return n, nil
 		} else if err != nil {
 			return n, c.opError("writeto", err)
 		}
-		k, err := w.Write(p)
-		if k < 0 || k > len(p) {
+		k, err := w.Write(b.buf[b.r:b.w])
+		size := b.w - b.r
+		putBlock(b)
+		if k < 0 || k > size {
 			k, err = 0, io.ErrShortWrite
 		}
-		if k > 0 {
-			c.mu.Lock()
-			c.ring.drop(k)
-			c.consumed(k)
-			n += int64(k)
-		}
-		if err == nil && k < len(p) {
+		n += int64(k)
+		if err == nil && k < size {
 			err = io.ErrShortWrite
 		}
 		if err != nil {
 			return n, c.opError("writeto", err)
 		}
 	}
+}
+
+// takeBlock waits for bytes and takes some off the ring, in a block that is the caller's.
+func (c *Conn) takeBlock() (*block, error) {
+	if !c.calls.begin() {
+		return nil, net.ErrClosed
+	}
+	defer c.calls.end()
+	c.rd.lock.Lock()
+	defer c.rd.lock.Unlock()
+	c.mu.Lock()
+	if err := c.awaitData(nil, false); err != nil {
+		c.consumed(0)
+		return nil, err
+	}
+	b := c.ring.takeBlock()
+	if b == nil {
+		p := c.ring.front()
+		b = getBlock(len(p))
+		c.mu.Unlock()
+		b.w = copy(b.buf, p)
+		c.mu.Lock()
+		c.ring.drop(b.w)
+	}
+	c.consumed(b.w - b.r)
+	return b, nil
 }
 
 // ReadFrom writes what is read from r, until io.EOF.

@@ -19,9 +19,16 @@ var (
 	errExposeNone    = errors.New("peer cannot write to exposed memory; an rsocket needs RDMA_IOMAPSIZE for that")
 )
 
-// A Region is memory that the peer can write to.
+// A Region is memory that the peer can write to. Its methods may be called by several goroutines at
+// once. As long as it is kept, its connection is.
 type Region struct {
-	c      *Conn
+	c *Conn
+	e *exposure
+}
+
+// An exposure is what the connection knows of a Region. It does not lead back to the connection, which
+// could not be collected otherwise.
+type exposure struct {
 	offset uint64
 	memory memory
 	index  uint32 // in the peer's table
@@ -30,13 +37,20 @@ type Region struct {
 	closed, revoked bool
 }
 
-// Bytes returns the memory. The peer may change it at any time, in any order of bytes; what it wrote before a message of the stream is
-// there when that message is read, and only then is it safe to look, unless by atomic operations. The memory stays there until Close,
-// as long as the Region is kept.
-func (r *Region) Bytes() []byte { return r.memory.b }
+// Bytes returns the memory, or nil after Close. The peer may change it at any time, in any order of
+// bytes; what it wrote before a message of the stream is there when that message is read, and only then
+// is it safe to look, unless by atomic operations.
+func (r *Region) Bytes() []byte {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	if r.e.closed {
+		return nil
+	}
+	return r.e.memory.b
+}
 
 // Offset returns where the region begins, as the peer knows it.
-func (r *Region) Offset() int64 { return int64(r.offset) }
+func (r *Region) Offset() int64 { return int64(r.e.offset) }
 
 // Expose lets the peer write to n bytes of new memory, all zero, with WriteAt, or riowrite of rsockets, at the offsets from off on. The peer knows
 // before it reads what is written to the stream next. Its writes are taken whether or not a call is under way here, in software
@@ -56,14 +70,18 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 	if off < 0 || n <= 0 || n > math.MaxInt32 || off > math.MaxInt64-int64(n) {
 		return nil, errExposeRange
 	}
+	if !c.calls.begin() {
+		return nil, net.ErrClosed
+	}
+	defer c.calls.end()
 	c.wr.lock.Lock()
 	defer c.wr.lock.Unlock()
 	index, err := c.freeIndex(uint64(off), uint64(n))
 	if err != nil {
 		return nil, err
 	}
-	r := &Region{c: c, offset: uint64(off), index: index}
-	if r.memory, err = allocate(c.qp, n, transport.RemoteWrite); err != nil {
+	e := &exposure{offset: uint64(off), index: index}
+	if e.memory, err = allocate(c.qp, n, transport.RemoteWrite); err != nil {
 		return nil, cause("expose", err)
 	}
 	c.sendMu.Lock()
@@ -75,21 +93,21 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 	if err != nil {
 		c.mu.Unlock()
 		c.sendMu.Unlock()
-		r.memory.free()
+		e.memory.free()
 		return nil, err
 	}
-	c.regions[index] = r
-	m := r.memory.region
+	c.regions[index] = e
+	m := e.memory.region
 	b := batches.Get().(*batch)
 	c.out.mapped(c.extended)
-	c.addMessage(b, c.iomapWrite(b, index, iomapEntry{r.offset, sge{m.Base(), m.STag(), uint32(n)}}), makeWord(opIomap, index), 0)
+	c.addMessage(b, c.iomapWrite(b, index, iomapEntry{e.offset, sge{m.Base(), m.STag(), uint32(n)}}), makeWord(opIomap, index), 0)
 	c.mu.Unlock()
 	err = c.postAndRelease(b)
 	if err != nil {
-		r.memory.free()
+		e.memory.free()
 		return nil, writeError(err)
 	}
-	return r, nil
+	return &Region{c, e}, nil
 }
 
 // freeIndex finds an entry of the peer's table for n bytes at off. The caller holds the lock of the side that writes.
@@ -100,14 +118,14 @@ func (c *Conn) freeIndex(off, n uint64) (uint32, error) {
 		return 0, err
 	}
 	if c.regions == nil {
-		c.regions = make([]*Region, min(c.peerIomap, 1<<10))
+		c.regions = make([]*exposure, min(c.peerIomap, 1<<10))
 	}
 	free := -1
-	for i, r := range c.regions {
+	for i, e := range c.regions {
 		switch {
-		case r == nil && free < 0:
+		case e == nil && free < 0:
 			free = i
-		case r != nil && off < r.offset+uint64(len(r.memory.b)) && r.offset < off+n:
+		case e != nil && off < e.offset+uint64(len(e.memory.b)) && e.offset < off+n:
 			return 0, errExposeOverlap
 		}
 	}
@@ -136,18 +154,21 @@ func (c *Conn) iomapWrite(b *batch, index uint32, e iomapEntry) transport.SendWR
 // there is nothing to wait for. A second Close returns net.ErrClosed.
 func (r *Region) Close() error {
 	c := r.c
+	if c.calls.begin() {
+		defer c.calls.end()
+	} // else there is nothing to wait for
 	c.wr.lock.Lock()
 	defer c.wr.lock.Unlock()
-	if err := r.revoke(); err != nil {
+	if err := c.revoke(r.e); err != nil {
 		return c.opError("revoke", err)
 	}
-	r.memory.free()
+	r.e.memory.free()
 	return nil
 }
 
-// revoke tells the peer to write no more, and waits until it does not.
-func (r *Region) revoke() error {
-	c := r.c
+// revoke tells the peer to write to e no more, and waits until it does not. The caller holds the lock
+// of the side that writes.
+func (c *Conn) revoke(e *exposure) error {
 	c.sendMu.Lock()
 	c.mu.Lock()
 	defer func() {
@@ -158,10 +179,10 @@ func (r *Region) revoke() error {
 			c.give()
 		}
 	}()
-	if r.closed {
+	if e.closed {
 		return net.ErrClosed
 	}
-	for !r.revoked && !c.over() {
+	for !e.revoked && !c.over() {
 		switch {
 		case passed(c.wr.deadline):
 			return os.ErrDeadlineExceeded
@@ -169,13 +190,13 @@ func (r *Region) revoke() error {
 			// One at a time, so that the peer's receives and ours suffice for the confirmations.
 			b := batches.Get().(*batch)
 			if c.extended {
-				c.revoking = r
+				c.revoking = e
 				c.out.mapped(true)
-				c.addWord(b, makeWord(opIomap, iomapRevoked|r.index), 0)
+				c.addWord(b, makeWord(opIomap, iomapRevoked|e.index), 0)
 			} else {
 				// An rsocket finds nothing in an empty entry. It needs no word for that.
-				r.revoked, c.regions[r.index] = true, nil
-				wr := c.iomapWrite(b, r.index, iomapEntry{})
+				e.revoked, c.regions[e.index] = true, nil
+				wr := c.iomapWrite(b, e.index, iomapEntry{})
 				id, signal := c.stage.posted(1, 0)
 				wr.ID = id
 				wr.Flags |= signal
@@ -189,7 +210,7 @@ func (r *Region) revoke() error {
 			c.awaitSending()
 		}
 	}
-	r.closed = true
+	e.closed = true
 	return nil
 }
 
@@ -202,6 +223,10 @@ func (c *Conn) over() bool {
 // knows that p is there once it reads what is written to the stream afterwards. WriteAt waits, fails and counts as Write does; where the
 // peer has exposed less than all of it, n is what there was and the error matches ErrNotExposed.
 func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
+	if !c.calls.begin() {
+		return 0, c.opError("writeat", net.ErrClosed)
+	}
+	defer c.calls.end()
 	c.wr.lock.Lock()
 	defer c.wr.lock.Unlock()
 	if off < 0 {

@@ -134,6 +134,9 @@ func (c *Conn) iomap(value uint32) error {
 	return c.maps.update(index, c.ownOrder)
 }
 
+// confirmDue reports whether the peer can be told that what it revoked is confirmed. The caller holds mu.
+func (c *Conn) confirmDue() bool { return c.confirm != 0 && c.stage.controlReady() && !c.over() }
+
 // addConfirmations adds words that confirm what the peer has revoked. The caller holds sendMu, so that no request to the memory
 // follows, and mu.
 func (c *Conn) addConfirmations(b *batch) {

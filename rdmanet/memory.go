@@ -29,12 +29,8 @@ func (m memory) free() {
 	}
 }
 
-// release gives all memory back once the connection is closed. While a call uses the ring nothing happens; it calls release
-// when it is done.
+// release gives all memory back once the connection is closed and no call is left.
 func (c *Conn) release() {
-	if !c.rd.lock.TryLock() {
-		return
-	}
 	c.sendMu.Lock() // no request is on its way to the send queue
 	c.mu.Lock()
 	c.ring.release()
@@ -43,15 +39,6 @@ func (c *Conn) release() {
 	c.released = true
 	c.mu.Unlock()
 	c.sendMu.Unlock()
-	c.rd.lock.Unlock()
 	remote.free()
 	local.free()
-}
-
-// doneReading lets go of the side that reads.
-func (c *Conn) doneReading() {
-	c.rd.lock.Unlock()
-	if c.closing.Load() {
-		c.release()
-	}
 }

@@ -3,6 +3,7 @@ package rdmanet
 import (
 	"sync"
 	"time"
+	"weak"
 
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -184,7 +185,7 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 	for i := range wc {
 		w := &wc[i]
 		if !isReceive(w) {
-			if c.stage != nil && w.Status == transport.StatusSuccess {
+			if w.Status == transport.StatusSuccess {
 				c.stage.sent(w.ID)
 				c.wr.rouse()
 			}
@@ -208,10 +209,15 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 	o.disconnected = c.peerDisconnected
 	if !c.extended && !c.immediate && !c.in.asked && c.in.mayKeep() {
 		c.in.asked = true
-		time.AfterFunc(keepTime, c.seeWhetherKept)
+		w := weak.Make(c)
+		time.AfterFunc(keepTime, func() {
+			if c := w.Value(); c != nil {
+				c.seeWhetherKept()
+			}
+		})
 	}
 	o.small = c.in.creditsDue(2)
-	o.due = c.grantDue(2) || c.confirm != 0
+	o.due = c.grantDue(2) || c.confirmDue()
 	c.mu.Unlock()
 	for i := 0; done > 0; i++ {
 		if isReceive(&wc[i]) {
@@ -246,6 +252,8 @@ func isReceive(w *transport.Completion) bool {
 // received returns the word that came with a receive. The caller holds mu.
 func (c *Conn) received(w *transport.Completion) (word, error) {
 	switch {
+	case w.Status != transport.StatusSuccess && w.Status != transport.StatusLocalLength:
+		return 0, &protocolError{"message failed: " + w.Status.String()}
 	case w.Status != transport.StatusSuccess:
 		return 0, &protocolError{"message is not one word of 4 bytes"}
 	case c.immediate != (w.Opcode == transport.OpRecvImmediate):
@@ -284,6 +292,7 @@ func (c *Conn) message(w word) error {
 		switch w.value() {
 		case ctrlDisconnect:
 			c.peerFinished, c.peerDisconnected = true, true
+			c.peerGone.Store(true)
 			c.rd.rouse()
 			c.wr.rouse()
 		case ctrlShutdown:

@@ -185,6 +185,8 @@ func TestWorkedExample(t *testing.T) {
 	require.Zero(t, n)
 	require.Equal(t, io.EOF, err)
 	_, err = s.Write(b)
+	require.NoError(t, err, "the first Write is taken, as a socket takes it")
+	_, err = s.Write(b)
 	requireOpError(t, s, err, "write", syscall.EPIPE)
 	require.NoError(t, s.Close())
 	_, err = p.next(limit)

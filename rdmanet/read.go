@@ -11,8 +11,12 @@ import (
 // itself once the peer has finished and all is read, else a *net.OpError. With an empty b it returns at once, with an error only if
 // the connection is closed.
 func (c *Conn) Read(b []byte) (int, error) {
+	if !c.calls.begin() {
+		return 0, c.opError("read", net.ErrClosed)
+	}
+	defer c.calls.end()
 	c.rd.lock.Lock()
-	defer c.doneReading()
+	defer c.rd.lock.Unlock()
 	n, err := c.read(b)
 	if err != nil && err != io.EOF {
 		err = c.opError("read", err)

@@ -77,6 +77,18 @@ func (r *ring) front() []byte {
 	return p[:min(n, uint64(len(p)))]
 }
 
+// takeBlock takes the block with the first readable bytes off the ring. It returns nil if not all of it
+// can be read, or if the ring is memory, which the peer can still write to.
+func (r *ring) takeBlock() *block {
+	b := r.stored.head
+	if b == nil || uint64(b.w-b.r) > r.available() {
+		return nil
+	}
+	r.stored.pop()
+	r.read += uint64(b.w - b.r)
+	return b
+}
+
 // drop takes the first n readable bytes off the ring.
 func (r *ring) drop(n int) {
 	if r.mem == nil {

@@ -136,8 +136,6 @@ func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 func (c *Conn) sendable(p []byte) (data []byte, staged bool) {
 	p = p[:min(len(p), maxChunk)]
 	switch {
-	case c.stage == nil:
-		return p, false
 	case !c.stage.ready(len(p)):
 		return nil, false
 	case len(p) > c.stage.inline:
@@ -176,18 +174,16 @@ func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 	return n
 }
 
-// post posts b. The caller holds sendMu.
+// post posts b. It never waits: the stage sees to it that there is room. The caller holds sendMu.
 func (c *Conn) post(b *batch) error {
 	wrs := b.wrs[:b.n]
-	n, err := c.qp.PostSend(wrs)
-	for errors.Is(err, transport.ErrQueueFull) {
-		// More is outstanding than this package ever posts, unless the queue is very short.
-		wrs = wrs[n:]
-		if err = c.qp.Drain(time.Time{}); err == nil || errors.Is(err, transport.ErrInterrupted) {
-			n, err = c.qp.PostSend(wrs)
+	for {
+		n, err := c.qp.PostSend(wrs)
+		if n == 0 || !errors.Is(err, transport.ErrQueueFull) {
+			return err
 		}
+		wrs = wrs[n:] // the queue takes some at a time
 	}
-	return err
 }
 
 // give tells the peer of space and credits, if that is worth a message. If somebody else sends at the moment, that one does so
@@ -202,7 +198,7 @@ func (c *Conn) give() {
 		var b *batch
 		c.mu.Lock()
 		due := c.grantDue(2)
-		if due || c.confirm != 0 && !c.over() {
+		if due || c.confirmDue() {
 			b = batches.Get().(*batch)
 		}
 		if due {

@@ -3,6 +3,8 @@ package rdmanet
 import (
 	"context"
 	"net"
+	"runtime"
+	"weak"
 
 	"github.com/pkg/errors"
 
@@ -41,6 +43,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	c.start(peer, own)
 	c.connected(conf, peer)
 	c.open()
+	runtime.SetFinalizer(c, (*Conn).finalize)
 	return c, nil
 }
 
@@ -92,6 +95,7 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 		return nil, err
 	}
 	c.connected(conf, peer)
+	runtime.SetFinalizer(c, (*Conn).finalize)
 	return c, nil
 }
 
@@ -135,11 +139,11 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 // registerPlacers makes the ring and the table reachable where a transport places by software.
 func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 	c.out.table, c.out.placed = make([]byte, tableLen), true
-	ring, err := qp.RegisterPlacer(c.ring.size, (*ringPlacer)(c))
+	ring, err := qp.RegisterPlacer(c.ring.size, ringPlacer{weak.Make(c)})
 	if err != nil {
 		return errors.Wrap(err, "register the ring")
 	}
-	table, err := qp.RegisterPlacer(tableLen+iomapTableLen, (*tablePlacer)(c))
+	table, err := qp.RegisterPlacer(tableLen+iomapTableLen, tablePlacer{weak.Make(c)})
 	if err != nil {
 		return errors.Wrap(err, "register the table")
 	}
@@ -161,7 +165,7 @@ func (c *Conn) allocateBuffers() (err error) {
 	c.out.own = sge{addr: c.in.ring.addr + uint64(size), key: c.in.ring.key, length: tableEntries}
 	n := c.slots.size()
 	total := n
-	if c.stage != nil {
+	if !c.stage.bare {
 		total += stageSize
 	}
 	if total == 0 {
@@ -172,7 +176,7 @@ func (c *Conn) allocateBuffers() (err error) {
 		return errors.Wrap(err, "register receive slots and send buffer")
 	}
 	c.slots.use(c.localMem.part(0, n))
-	if c.stage != nil {
+	if !c.stage.bare {
 		c.stage.memory = c.localMem.part(n, total)
 	}
 	return nil
@@ -211,23 +215,31 @@ func (c *Conn) connected(conf *Config, peer *connData) {
 	c.remote = net.TCPAddrFromAddrPort(c.qp.RemoteAddr())
 }
 
-// ringPlacer is the Conn as the Placer of its ring.
-type ringPlacer Conn
+// ringPlacer is the Placer of a Conn's ring. The queue pair, which may outlive the Conn's users by what
+// serves it in the background, must not keep the Conn: one that nobody has closed is closed once it is
+// garbage.
+type ringPlacer struct{ c weak.Pointer[Conn] }
 
-// Place takes a piece of the stream.
-func (p *ringPlacer) Place(off uint64, b []byte) error {
-	c := (*Conn)(p)
+// Place takes a piece of the stream, and drops it if the Conn is garbage.
+func (p ringPlacer) Place(off uint64, b []byte) error {
+	c := p.c.Value()
+	if c == nil {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ring.place(off, b)
 }
 
-// tablePlacer is the Conn as the Placer of its table.
-type tablePlacer Conn
+// tablePlacer is the Placer of a Conn's table, as ringPlacer is of its ring.
+type tablePlacer struct{ c weak.Pointer[Conn] }
 
 // Place takes what the peer writes into the table.
-func (t *tablePlacer) Place(off uint64, p []byte) error {
-	c := (*Conn)(t)
+func (t tablePlacer) Place(off uint64, p []byte) error {
+	c := t.c.Value()
+	if c == nil {
+		return nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if off < tableLen {

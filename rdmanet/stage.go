@@ -1,26 +1,30 @@
 package rdmanet
 
 import (
+	"math"
+
 	"github.com/pkg/errors"
 
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A stage is registered memory from which data is sent, for a transport that takes only little of it inline, and the account of
-// its send queue. Writes return when their data is there, as they do with a socket's buffer. It is guarded by Conn.mu.
+// A stage is the account of the send queue, and registered memory from which data is sent where the
+// transport takes only little of it inline. Writes return when their data is there, as they do with a
+// socket's buffer. It is guarded by Conn.mu.
 //
-// Completions cost time, so only one is asked for with each quarter of the bytes or of the entries. Its ID tells what it sets free:
-// its own request, and those before it that were not signaled.
+// The account sees to it that a request never finds the queue full, which could last as long as the
+// peer likes. Completions cost time, so only one is asked for with each quarter of the bytes or of the
+// entries. Its ID tells what it sets free: its own request and all before it.
 type stage struct {
 	memory
-	inline int // bytes that a message can have without a place in the memory
+	bare   bool // the transport takes whole messages inline: there is no memory, and Writes drain
+	inline int  // bytes that a message can have without a place in the memory
 
-	head, tail uint64 // bytes added and sent since the start
-	depth      int    // of the send queue
-	entries    int    // of the send queue, free
-
-	owedEntries int // of requests since the last one that was signaled
-	owedBytes   uint64
+	head, tail  uint64 // bytes added and sent since the start
+	depth       uint64 // of the send queue
+	used, freed uint64 // entries of the send queue taken and set free since the start
+	asked       uint64 // used when a completion was last asked for
+	owedBytes   uint64 // taken since
 }
 
 const (
@@ -31,19 +35,22 @@ const (
 	minInline      = iomapEntryLen
 )
 
-// newStage returns nil if the transport takes whole messages inline. The memory is left to be set.
+// newStage leaves the memory to be set, unless the stage is bare.
 func newStage(a transport.Attributes) (*stage, error) {
 	if a.SendDepth < minSendDepth {
 		return nil, errors.Errorf("send queue of %d is too short for a stream; use %d or more", a.SendDepth, minSendDepth)
 	}
 	if a.MaxInline >= maxChunk {
-		return nil, nil
+		return &stage{bare: true, inline: math.MaxInt, depth: uint64(a.SendDepth)}, nil
 	}
 	if a.MaxInline < minInline {
 		return nil, errors.Errorf("transport takes %d bytes inline; a stream needs %d", a.MaxInline, minInline)
 	}
-	return &stage{inline: a.MaxInline, depth: a.SendDepth, entries: a.SendDepth}, nil
+	return &stage{inline: a.MaxInline, depth: uint64(a.SendDepth)}, nil
 }
+
+// entries returns how many entries of the send queue are free.
+func (s *stage) entries() uint64 { return s.depth - min(s.used-s.freed, s.depth) }
 
 // room returns how many bytes the next message can have, if it is not sent inline.
 func (s *stage) room() int {
@@ -53,11 +60,11 @@ func (s *stage) room() int {
 
 // ready reports whether a message with some of n bytes can be added.
 func (s *stage) ready(n int) bool {
-	return s.entries >= controlEntries+2 && (n <= s.inline || s.room() > 0)
+	return s.entries() >= controlEntries+2 && (n <= s.inline || s.room() > 0)
 }
 
 // controlReady reports whether a grant, or another word, may be sent. A few entries are kept for the words that end a stream.
-func (s *stage) controlReady() bool { return s == nil || s.entries >= 6 }
+func (s *stage) controlReady() bool { return s == nil || s.entries() >= 6 }
 
 // take takes n bytes, which must not be more than room.
 func (s *stage) take(n int) []byte {
@@ -66,25 +73,33 @@ func (s *stage) take(n int) []byte {
 	return p
 }
 
-// posted takes note of requests, and of the bytes that were taken for them. It returns ID and flags of the last one. A nil stage
-// counts nothing.
+// posted takes note of requests, and of the bytes that were taken for them. It returns ID and flags of
+// the last one. A nil stage counts nothing.
 func (s *stage) posted(entries, bytes int) (id uint64, flags transport.Flags) {
 	if s == nil {
 		return 0, 0
 	}
-	s.entries -= entries
-	s.owedEntries += entries
+	s.used += uint64(entries)
 	s.owedBytes += uint64(bytes)
-	if 4*s.owedEntries < s.depth && 4*s.owedBytes < stageSize {
+	if 4*(s.used-max(s.asked, s.freed)) < s.depth && 4*s.owedBytes < stageSize {
 		return 0, 0
 	}
-	id = uint64(s.owedEntries)<<32 | s.owedBytes
-	s.owedEntries, s.owedBytes = 0, 0
-	return id, transport.Signaled
+	s.asked, s.owedBytes = s.used, 0
+	return s.used<<32 | s.head&math.MaxUint32, transport.Signaled
 }
 
-// sent sets free what the completion with id stands for.
+// sent sets free what the completion with id stands for, unless that has been done.
 func (s *stage) sent(id uint64) {
-	s.tail += id & (1<<32 - 1)
-	s.entries += int(id >> 32)
+	advance(&s.freed, uint32(id>>32))
+	advance(&s.tail, uint32(id))
 }
+
+// advance moves n forward to the number whose lower half is to.
+func advance(n *uint64, to uint32) {
+	if step := to - uint32(*n); step <= math.MaxInt32 {
+		*n += uint64(step)
+	}
+}
+
+// drained sets free the first entries that were posted.
+func (s *stage) drained(entries uint64) { s.freed = max(s.freed, entries) }

@@ -18,8 +18,13 @@ const settleTime = time.Second
 //
 // The room is counted in bytes and in messages, of which a Write is at least one; see Config. A peer that calls neither Read nor
 // another method that waits gives none back. That the peer has closed is noticed by Read, or by a Write that has to wait: a
-// few Writes before that succeed in vain.
+// few Writes before that succeed in vain, and so does the first one after, as with a socket. The next fails with
+// syscall.EPIPE.
 func (c *Conn) Write(b []byte) (int, error) {
+	if !c.calls.begin() {
+		return 0, c.opError("write", net.ErrClosed)
+	}
+	defer c.calls.end()
 	c.wr.lock.Lock()
 	defer c.wr.lock.Unlock()
 	n, err := c.write(b, destination{})
@@ -37,18 +42,21 @@ type destination struct {
 
 // write does the work of Write and of WriteAt. The caller holds the side's lock.
 func (c *Conn) write(b []byte, to destination) (n int, err error) {
+	if c.peerGone.Load() && !to.direct && len(b) > 0 && c.writesInVain() {
+		return len(b), nil
+	}
 	if c.behind && len(b) > 0 {
 		// What an earlier call left when its deadline passed comes first, as it takes memory.
-		if err := c.drain(c.drainDeadline()); err != nil {
+		if err := c.drain(c.all()); err != nil {
 			return 0, err
 		}
 	}
 	most := batchBytes
-	if c.stage != nil {
+	if !c.stage.bare {
 		most = stagedBytes
 	}
 	for {
-		batch, deadline, err := c.prepare(b[n:min(len(b), n+most)], to)
+		batch, d, err := c.prepare(b[n:min(len(b), n+most)], to)
 		if batch == nil {
 			return n, err
 		}
@@ -57,30 +65,42 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 			c.wr.draining.Store(false)
 			return n, c.settle()
 		}
-		n += data
-		to.offset += uint64(data)
 		if c.giveWanted.Load() {
 			c.give()
 		}
-		if c.stage == nil {
-			err = c.drain(deadline)
+		if c.stage.bare {
+			err = c.drain(d)
 		}
-		if err == nil {
-			if n == len(b) {
-				return n, nil
-			}
-			continue
+		if err != nil && c.broken() {
+			return n, err // the host has not taken all of this batch
 		}
-		if n == len(b) && !c.broken() {
-			err = nil // all of it is on its way; the next call says what is wrong
+		n += data
+		to.offset += uint64(data)
+		if n == len(b) {
+			return n, nil // all of it is on its way; the next call says what is wrong
 		}
-		return n, err
+		if err != nil {
+			return n, err
+		}
 	}
 }
 
-// prepare waits until some of p can be sent, and returns a batch with it, with sendMu held and the deadline to wait until for
-// this host to take it. The batch is nil with an error, and when p is empty.
-func (c *Conn) prepare(p []byte, to destination) (*batch, time.Time, error) {
+// writesInVain reports whether a Write is to be taken although the peer has closed, and its bytes will
+// be lost. One is, as with a socket: what is written right after the peer's end, such as the farewell
+// of a protocol above, is no error, but the second Write is.
+func (c *Conn) writesInVain() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refused || c.closed || c.writeClosed || c.sendErr != nil || passed(c.wr.deadline) {
+		return false
+	}
+	c.refused = true
+	return true
+}
+
+// prepare waits until some of p can be sent, and returns a batch with it, with sendMu held and what drain is to wait for.
+// The batch is nil with an error, and when p is empty.
+func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	c.sendMu.Lock()
 	c.mu.Lock()
 	for {
@@ -95,16 +115,16 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, time.Time, error) {
 			if c.giveWanted.Load() {
 				c.give()
 			}
-			return nil, time.Time{}, err
+			return nil, draining{}, err
 		}
-		if (to.direct || c.out.ready()) && (c.stage == nil || c.stage.ready(len(p))) {
+		if (to.direct || c.out.ready()) && c.stage.ready(len(p)) {
 			break
 		}
 		c.awaitSending()
 	}
 	c.leave(&c.wr)
 	var flags transport.Flags
-	if c.stage == nil {
+	if c.stage.bare {
 		flags = transport.WillDrain
 	}
 	part := uint64(2)
@@ -121,11 +141,11 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, time.Time, error) {
 	} else {
 		b.data = c.addData(b, p, flags)
 	}
-	c.wr.draining.Store(c.stage == nil)
-	deadline := c.wr.deadline
+	c.wr.draining.Store(c.stage.bare)
+	d := draining{c.wr.deadline, c.stage.used}
 	c.mu.Unlock()
 	b.fill()
-	return b, deadline, nil
+	return b, d, nil
 }
 
 // awaitSending lets some time pass in which something may change for one who wants to send. The caller holds the lock of the side that writes,
@@ -151,7 +171,10 @@ func (c *Conn) writable() error {
 		return net.ErrClosed
 	case passed(c.wr.deadline):
 		return os.ErrDeadlineExceeded
-	case c.writeClosed, c.peerDisconnected:
+	case c.writeClosed:
+		return brokenPipe()
+	case c.peerDisconnected:
+		c.refused = true
 		return brokenPipe()
 	case c.err != nil:
 		return writeError(c.err)
@@ -161,36 +184,53 @@ func (c *Conn) writable() error {
 	return nil
 }
 
+// A draining is what drain waits for: that the first entries of the send queue are free, and until when.
+type draining struct {
+	deadline time.Time
+	entries  uint64
+}
+
 // drain waits until the host has taken what was posted. It returns what Write is to say if that does not come to pass.
-func (c *Conn) drain(deadline time.Time) error {
+func (c *Conn) drain(d draining) error {
 	defer c.wr.draining.Store(false)
 	for {
-		err := c.qp.Drain(deadline)
-		if err == nil {
-			c.behind = false
-			return nil
-		}
+		err := c.qp.Drain(d.deadline)
 		if fatal(err) {
 			c.sendFailed(err)
 			return c.settle()
 		}
-		c.behind = true
-		c.mu.Lock()
-		c.wr.draining.Store(true)
-		err, deadline = c.writable(), c.wr.deadline
-		c.mu.Unlock()
+		var why error
 		if err != nil {
-			return err
+			c.behind = true
+			c.mu.Lock()
+			c.wr.draining.Store(true)
+			why, d.deadline = c.writable(), c.wr.deadline
+			c.mu.Unlock()
+			if why != nil {
+				err = c.qp.Drain(time.Unix(1, 0)) // only a look: what was taken meanwhile counts
+			}
+		}
+		switch {
+		case err == nil:
+			c.behind = false
+			c.mu.Lock()
+			c.stage.drained(d.entries)
+			c.mu.Unlock()
+			return nil
+		case why != nil:
+			return why
 		}
 	}
 }
 
-// drainDeadline readies the side for drain.
-func (c *Conn) drainDeadline() time.Time {
+// all readies the side for drain of everything that was posted.
+func (c *Conn) all() draining {
+	c.sendMu.Lock()
+	defer c.sendMu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wr.draining.Store(true)
-	return c.wr.deadline
+	return draining{c.wr.deadline, c.stage.used}
 }
 
 // broken reports whether what was posted is likely to be lost.
@@ -206,8 +246,12 @@ func (c *Conn) settle() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.leave(&c.wr)
-	for !c.closed && !c.peerDisconnected && c.err == nil && !passed(end) {
-		c.await(&c.wr, end)
+	for !c.closed && !c.peerDisconnected && c.err == nil && !passed(end) && !passed(c.wr.deadline) {
+		until := end
+		if d := c.wr.deadline; !d.IsZero() && d.Before(end) {
+			until = d
+		}
+		c.await(&c.wr, until)
 	}
 	err := c.writable()
 	if errors.Is(err, os.ErrDeadlineExceeded) {

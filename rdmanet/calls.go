@@ -1,0 +1,48 @@
+package rdmanet
+
+import (
+	"math"
+	"sync/atomic"
+)
+
+// A calls counts the calls under way, so that Close returns only after those that it ends. Code of the
+// user's, such as the Writer of WriteTo, runs outside of any call that is counted: it may call Close
+// itself.
+type calls struct {
+	n    atomic.Int64  // less than 0 once no call may begin
+	left chan struct{} // told when the last one has ended after that; made by forbid
+}
+
+// begin counts a call, which must call end then. It returns false after forbid.
+func (c *calls) begin() bool {
+	if c.n.Load() < 0 {
+		return false
+	}
+	if c.n.Add(1) < 0 {
+		c.end()
+		return false
+	}
+	return true
+}
+
+func (c *calls) end() {
+	if c.n.Add(-1) == math.MinInt64 {
+		select {
+		case c.left <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// forbid lets no more calls begin. It is called once.
+func (c *calls) forbid() {
+	c.left = make(chan struct{}, 1)
+	c.n.Add(math.MinInt64)
+}
+
+// await waits after forbid until no call is left.
+func (c *calls) await() {
+	for c.n.Load() != math.MinInt64 {
+		<-c.left
+	}
+}
