@@ -69,6 +69,7 @@ func (c *Conn) finalize() {
 
 // A lingerer is a queue pair that knows when the peer's host has acknowledged what was sent before Close.
 type lingerer interface {
+	WillAwaitClosed()
 	AwaitClosed(deadline time.Time) error
 }
 
@@ -88,6 +89,9 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 				break
 			}
 		}
+	}
+	if d > 0 && tells {
+		l.WillAwaitClosed()
 	}
 	if t, ok := transport.As[endLeaver](c.qp); ok && !c.extended {
 		t.LeaveEndToPeer()

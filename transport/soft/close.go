@@ -2,16 +2,20 @@ package soft
 
 import (
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// Close implements transport.QueuePair. The TCP connection is closed when the peer has closed too or has
-// acknowledged everything; closed any earlier, a kernel answers what is still on its way with a reset, and with that a
-// peer may lose what it had not read yet.
-func (q *QueuePair) Close() error {
+// Close implements transport.QueuePair. What was posted goes on to the peer as it does behind the Close of a socket, for as
+// long as the peer's host answers. The TCP connection is closed as soon as the kernel can do the rest alone, see parting.
+func (q *QueuePair) Close() error { return q.close(false) }
+
+// CloseLast is Close for an end that knows that the peer will send nothing that matters before it has taken everything, so
+// that the kernel need not be kept from answering that with a reset.
+func (q *QueuePair) CloseLast() error { return q.close(true) }
+
+func (q *QueuePair) close(last bool) error {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
@@ -26,6 +30,7 @@ func (q *QueuePair) Close() error {
 	q.mu.Unlock()
 	if inOrder {
 		q.tx.mu.Lock()
+		q.tx.parting = true
 		q.dropReads()
 		q.keepAll()
 		q.tx.mu.Unlock()
@@ -37,20 +42,17 @@ func (q *QueuePair) Close() error {
 		q.sock.kick()
 	case inOrder:
 		q.sock.kick()
-		q.seeOff()
+		q.part(&parting{q: q, last: last, farewell: q.farewell.Load()})
 	default:
 		q.sock.close()
-		q.over()
+		q.over(nil)
 	}
 	q.serveExposed()
 	return nil
 }
 
-// farewellLimit is how long the end of the stream is left to the peer.
-const farewellLimit = time.Second
-
-// LeaveEndToPeer has Close leave it to the peer to end the stream, for a moment, once everything is sent. It is for peers that know that
-// it is over: an rsocket may notice the end of the stream sooner than what came before it, and then drops that.
+// LeaveEndToPeer has Close leave it to the peer to end the stream, for up to a second, once everything is sent. It is for peers
+// that know that it is over: an rsocket may notice the end of the stream sooner than what came before it, and then drops that.
 func (q *QueuePair) LeaveEndToPeer() { q.farewell.Store(true) }
 
 // Abort implements transport.QueuePair.
@@ -68,13 +70,13 @@ func (q *QueuePair) Abort() error {
 	q.mu.Unlock()
 	q.regions.clear()
 	q.sock.abort()
-	q.over()
+	q.over(nil)
 	q.serveExposed()
 	return nil
 }
 
-// over ends what Close has left to be sent.
-func (q *QueuePair) over() {
+// over ends what Close has left to be done. With err something of it was lost.
+func (q *QueuePair) over(err error) {
 	q.tx.mu.Lock()
 	q.tx.out.reset()
 	q.tx.closing = true
@@ -85,6 +87,9 @@ func (q *QueuePair) over() {
 	q.tx.mu.Unlock()
 	q.mu.Lock()
 	q.leaving = false
+	if q.closeErr == nil {
+		q.closeErr = err
+	}
 	if q.state == transport.StateClosing {
 		q.state = transport.StateError
 	}
@@ -92,13 +97,18 @@ func (q *QueuePair) over() {
 	q.mu.Unlock()
 }
 
-// AwaitClosed waits until what Close has begun is over: the peer's host has acknowledged everything, or the connection is given up.
-// It returns os.ErrDeadlineExceeded if that is not so by the deadline.
+// WillAwaitClosed has Close keep the connection until the peer's host has acknowledged everything, also where the kernel could
+// do the rest alone. It is for callers of AwaitClosed.
+func (q *QueuePair) WillAwaitClosed() { q.awaited.Store(true) }
+
+// AwaitClosed waits until what Close has begun is over: the peer's host has acknowledged everything (nil), or something was lost,
+// which the error tells. It returns os.ErrDeadlineExceeded if that is not so by the deadline. WillAwaitClosed must be called
+// before Close.
 func (q *QueuePair) AwaitClosed(deadline time.Time) error {
 	for {
 		wake := q.join()
 		q.mu.Lock()
-		leaving := q.leaving
+		leaving, err := q.leaving, q.closeErr
 		q.mu.Unlock()
 		if leaving && !expired(deadline) {
 			await(nil, wake, deadline)
@@ -106,73 +116,11 @@ func (q *QueuePair) AwaitClosed(deadline time.Time) error {
 		q.followers.Add(-1)
 		switch {
 		case !leaving:
-			return nil
+			return err
 		case expired(deadline):
 			return os.ErrDeadlineExceeded
 		}
 	}
-}
-
-// seeOff sends what is left, ends the stream and discards what comes until the peer ends it too. It is done at once where
-// nothing has to be waited for.
-func (q *QueuePair) seeOff() {
-	farewell := q.farewell.Load() && q.State() == transport.StateClosing
-	if !farewell && !q.gateHolds() && q.sendRest(0, false) && q.discard(0, nil) {
-		q.sock.close()
-		q.over()
-		return
-	}
-	go func() {
-		patience := q.cfg.linger
-		if q.State() == transport.StateTerminate {
-			patience = terminateLimit
-		}
-		q.waitGate(time.Now().Add(q.cfg.RequestTimeout))
-		if q.sendRest(0, farewell) || q.sendWhileReading(time.Now().Add(patience)) {
-			q.awaitEnd(patience)
-		}
-		q.sock.close()
-		q.over()
-	}()
-}
-
-// awaitEnd discards what comes until the peer has ended the stream or has acknowledged everything, as long as it gets on
-// with that.
-func (q *QueuePair) awaitEnd(patience time.Duration) {
-	most := time.Now().Add(lingerMost)
-	end := time.Now().Add(patience)
-	step := lingerFirst
-	for before := q.sock.unacknowledged(); !expired(end) && !expired(most); {
-		if q.discard(min(time.Until(end), step), nil) {
-			return
-		}
-		step = min(2*step, lingerProgress)
-		left := q.sock.unacknowledged()
-		if left == 0 {
-			return
-		}
-		if left < before && q.State() != transport.StateTerminate {
-			end = time.Now().Add(patience)
-		}
-		before = left
-	}
-}
-
-// sendWhileReading is sendRest up to a deadline, for a peer that may be blocked in sending itself, and so reads nothing unless
-// somebody reads here.
-func (q *QueuePair) sendWhileReading(until time.Time) bool {
-	var enough atomic.Bool
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		for left := time.Until(until); left > 0 && !enough.Load() && !q.discard(left, &enough); left = time.Until(until) {
-		}
-	}()
-	sent := q.sendRest(time.Until(until), false)
-	enough.Store(true)
-	q.sock.kickReader()
-	<-read
-	return sent
 }
 
 // gateHolds reports whether something is left to be sent that has to wait for the peer's first FPDU.
@@ -180,97 +128,6 @@ func (q *QueuePair) gateHolds() bool {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	return !q.tx.gateOpen && q.tx.sq.len > 0 && q.tx.err == nil
-}
-
-// waitGate receives until the gate opens.
-func (q *QueuePair) waitGate(deadline time.Time) {
-	for q.gateHolds() && !expired(deadline) {
-		<-q.rxTok
-		q.sock.setReadDeadline(deadline)
-		err := q.receive(nil)
-		q.rxTok <- struct{}{}
-		if err != nil && !isTimeout(err) {
-			return
-		}
-	}
-}
-
-// sendRest sends what is left and ends the stream in this direction, after the peer if farewell leaves it the time. It reports
-// whether that is done.
-func (q *QueuePair) sendRest(patience time.Duration, farewell bool) bool {
-	end := time.Now().Add(patience)
-	for {
-		q.tx.mu.Lock()
-		if q.tx.err == nil {
-			q.sock.tryWrite()
-		}
-		done := q.tx.err != nil || !q.tx.blocked
-		q.tx.mu.Unlock()
-		if done {
-			if farewell {
-				q.discard(farewellLimit, nil)
-			}
-			q.sock.c.CloseWrite()
-			return true
-		}
-		if !time.Now().Before(end) {
-			return false
-		}
-		<-q.txTok
-		q.sock.setWriteDeadline(end)
-		err := q.sock.blockingWrite(&q.tx.mu)
-		q.txTok <- struct{}{}
-		if err != nil && !isTimeout(err) {
-			return false
-		}
-	}
-}
-
-// discard reads and forgets until the peer has ended the stream, which it reports, or patience is at its end, or, after a
-// kick, enough is true.
-func (q *QueuePair) discard(patience time.Duration, enough *atomic.Bool) bool {
-	if patience == 0 {
-		select {
-		case <-q.rxTok:
-		default:
-			return false
-		}
-	} else {
-		<-q.rxTok
-	}
-	defer func() { q.rxTok <- struct{}{} }()
-	rx := &q.rx
-	if rx.buf != nil {
-		rx.r, rx.w = 0, 0
-	}
-	end := time.Now().Add(patience)
-	for reads := 1; ; reads++ {
-		rx.n, rx.err = 0, nil
-		var err error
-		if patience == 0 {
-			if !q.sock.tryRead() {
-				return false
-			}
-		} else {
-			q.sock.setReadDeadline(end)
-			if enough != nil && enough.Load() {
-				return false
-			}
-			err = q.sock.blockingRead()
-			if isTimeout(err) && time.Now().Before(end) {
-				continue // a kick of before
-			}
-		}
-		done := err == nil && (rx.err != nil || rx.n == 0) || err != nil && !isTimeout(err)
-		rx.release()
-		if done {
-			return true
-		}
-		// One who has no patience does not listen to a peer that has no end either.
-		if err != nil || !time.Now().Before(end) && (patience > 0 || reads == 16) {
-			return false
-		}
-	}
 }
 
 // dropReads gives up RDMA Reads in both directions: after Close there is no memory for their data. The caller holds tx.mu.
@@ -293,4 +150,7 @@ func (q *QueuePair) keepAll() {
 		q.tx.sq.at(i).wr.Flags |= transport.Inline
 	}
 	q.trySend(true)
+	for i := range q.tx.sq.len {
+		q.tx.sq.at(i).wr.Region = nil
+	}
 }

@@ -239,7 +239,7 @@ func TestRegionRevokedWhileItIsRead(t *testing.T) {
 // with a reset if the connection was closed too soon.
 func TestCloseWaitsForASlowReader(t *testing.T) {
 	const patience = 500 * time.Millisecond
-	q, p, _ := role{cfg: soft.Impatient(patience)}.initiator(t)
+	q, p, _ := role{}.initiator(t)
 	require.NoError(t, p.c.SetReadBuffer(16<<10))
 	require.NoError(t, q.SetMaxSegment(2<<10))
 	data := random(400_000)

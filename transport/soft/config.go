@@ -24,8 +24,6 @@ type Config struct {
 	MaxHalfOpen int
 	// NoCRC makes every connection behave as with transport.Options.NoCRC.
 	NoCRC bool
-
-	linger time.Duration // lingerLimit, unless a test is in a hurry
 }
 
 const (
@@ -34,11 +32,6 @@ const (
 	// maxReads is how far IRD is raised when a peer asks for more reads than we offered; siw stops there too.
 	maxReads uint16 = 128
 
-	lingerFirst    = 5 * time.Millisecond // until the first look at what is acknowledged
-	lingerProgress = time.Second          // between two later ones
-	lingerLimit    = 30 * time.Second     // for a peer that acknowledges nothing
-	lingerMost     = 10 * time.Minute     // for one that does so little by little
-	terminateLimit = 5 * time.Second      // for one that has broken the protocol
 	// stallDelay is how long Drain is blocked before it takes care that somebody reads.
 	stallDelay = 2 * time.Millisecond
 )
@@ -58,9 +51,6 @@ func (c *Config) withDefaults() Config {
 		if *f.v == 0 {
 			*f.v = f.d
 		}
-	}
-	if d.linger == 0 {
-		d.linger = lingerLimit
 	}
 	if d.MaxHalfOpen <= 0 {
 		d.MaxHalfOpen = 256

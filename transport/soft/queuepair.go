@@ -40,6 +40,7 @@ type QueuePair struct {
 	arrived    atomic.Uint32 // FPDUs
 	background background
 	farewell   atomic.Bool // LeaveEndToPeer was called
+	awaited    atomic.Bool // WillAwaitClosed was called
 
 	mu        sync.Mutex
 	state     transport.State
@@ -51,7 +52,8 @@ type QueuePair struct {
 	crc       bool
 	connected bool // RTS was reached
 	closed    bool // Close or Abort was called
-	leaving   bool // the connection is being seen off; the send queue is not flushed meanwhile
+	leaving   bool // there is a parting; the send queue is not flushed meanwhile
+	closeErr  error
 }
 
 var (

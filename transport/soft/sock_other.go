@@ -4,6 +4,7 @@ package soft
 
 import (
 	"errors"
+	"math"
 	"os"
 	"sync"
 	"syscall"
@@ -20,7 +21,20 @@ func (s *sock) blockingRead() error {
 	return nil
 }
 
-func (s *sock) tryRead() bool { return false }
+// moment is how long a try takes where a socket cannot be tried without blocking.
+const moment = time.Millisecond
+
+// tryRead calls onReadable once and returns whether it got an answer.
+func (s *sock) tryRead() bool {
+	s.c.SetReadDeadline(time.Now().Add(moment))
+	return s.onReadable(0)
+}
+
+// writeSome calls onWritable once. The caller holds its lock.
+func (s *sock) writeSome() {
+	s.c.SetWriteDeadline(time.Now().Add(moment))
+	s.onWritable(0)
+}
 
 func (s *sock) tryWrite() { s.onWritable(-1) }
 
@@ -70,6 +84,14 @@ func isPlatformReset(err error) bool {
 	return errors.As(err, &errno) && (errno == 10053 || errno == 10054)
 }
 
-func (s *sock) mss() int            { return defaultMSS }
-func (s *sock) extra() bool         { return false }
-func (s *sock) unacknowledged() int { return 1 }
+func (s *sock) mss() int    { return defaultMSS }
+func (s *sock) extra() bool { return false }
+
+// unacknowledged is not known here.
+func (s *sock) unacknowledged() (int, bool) { return 0, false }
+
+// failure is found by reading and writing here.
+func (s *sock) failure() error { return nil }
+
+// openFiles returns how many descriptors the process may have.
+func openFiles() uint64 { return math.MaxUint64 }

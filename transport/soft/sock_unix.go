@@ -3,6 +3,7 @@
 package soft
 
 import (
+	"math"
 	"os"
 	"sync"
 
@@ -36,6 +37,9 @@ func (s *sock) tryRead() bool { return s.rc.Control(s.platform.try) != nil || s.
 
 // tryWrite calls onWritable once. The caller holds its lock.
 func (s *sock) tryWrite() { s.rc.Control(s.platform.tryW) }
+
+// writeSome is tryWrite for one who can wait a moment where a socket cannot be tried.
+func (s *sock) writeSome() { s.tryWrite() }
 
 // blockingWrite calls onWritable, under mu, until nothing is left or the write deadline passes.
 func (s *sock) blockingWrite(mu *sync.Mutex) error {
@@ -110,4 +114,23 @@ func (s *sock) extra() bool {
 		found = err == nil && n > 0
 	})
 	return found
+}
+
+// failure returns why the connection has failed, if so. The kernel tells it once.
+func (s *sock) failure() error {
+	n := 0
+	s.rc.Control(func(fd uintptr) { n, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR) })
+	if n == 0 {
+		return nil
+	}
+	return unix.Errno(n)
+}
+
+// openFiles returns how many descriptors the process may have.
+func openFiles() uint64 {
+	var r unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &r) != nil {
+		return math.MaxUint64
+	}
+	return uint64(r.Cur)
 }

@@ -2,6 +2,7 @@ package soft
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
@@ -28,11 +29,11 @@ func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	q.tx.out.keep()
 	q.tx.control = appendTerminate(q.tx.control[:0], e, ulpdu, q.tx.crc)
 	q.flushSends()
-	q.tx.closing = true
+	q.tx.closing, q.tx.parting = true, true
 	q.sock.tryWrite()
 	q.tx.mu.Unlock()
 	q.fail(transport.StateTerminate, err)
-	q.seeOff()
+	q.part(&parting{q: q, until: time.Now().Add(terminateLimit)})
 }
 
 // Terminate ends the connection for a fault of the peer's that the user of the queue pair has found, above RDMAP. The peer is told of an

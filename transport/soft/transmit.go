@@ -34,17 +34,19 @@ type transmitter struct {
 	maxULPDU         int
 	large            bool // FPDUs need not fit, nor start, a TCP segment
 	crc              bool
-	gateOpen         bool // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
-	awaiting         bool // a goroutine reads to see what the requests that cannot be sent yet wait for
-	heard            bool // an FPDU of the peer has arrived
-	unseen           bool // the last FPDU was composed before that
-	blocked          bool // the kernel did not take all at the last try
-	driven           bool // somebody is blocked until it does
-	drains           bool // who calls Drain, and leaves when the send queue is empty
-	closing          bool // the last bytes are composed
-	drainers         bool // requests with WillDrain were posted, so that Drain is about these
-	lost             bool // requests that Drain is about were flushed
-	refused          bool // a fault was found in what is to be sent
+	gateOpen         bool   // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
+	awaiting         bool   // a goroutine reads to see what the requests that cannot be sent yet wait for
+	heard            bool   // an FPDU of the peer has arrived
+	unseen           bool   // the last FPDU was composed before that
+	blocked          bool   // the kernel did not take all at the last try
+	driven           bool   // somebody is blocked until it does
+	drains           bool   // who calls Drain, and leaves when the send queue is empty
+	closing          bool   // the last bytes are composed
+	parting          bool   // Close was called: what is left is sent by a parting
+	drainers         bool   // requests with WillDrain were posted, so that Drain is about these
+	taken            uint64 // bytes that the kernel has taken
+	lost             bool   // requests that Drain is about were flushed
+	refused          bool   // a fault was found in what is to be sent
 
 	midSend, midResponse bool // in the middle of a message, which no other may interrupt
 	responded            bool // the last message was a response
@@ -286,6 +288,7 @@ func (q *QueuePair) transmitOn(fd int) (wait bool) {
 			q.sendFailed(err)
 			break
 		}
+		t.taken += uint64(n)
 		if !t.out.sent(n) {
 			if n == 0 {
 				t.blocked = true
@@ -336,7 +339,7 @@ func (q *QueuePair) trySend(willDrain bool) {
 	if t.blocked || t.sq.next < t.sq.len {
 		q.keepInline()
 	}
-	if willDrain {
+	if willDrain || t.parting {
 		return
 	}
 	q.leaveToBackground()

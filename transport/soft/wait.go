@@ -232,6 +232,8 @@ func (q *QueuePair) writeUntil(deadline time.Time, drains bool, seen uint32) err
 // leaveOutput sees to it that output goes on when nobody drives it any more.
 func (q *QueuePair) leaveOutput() {
 	q.tx.mu.Lock()
-	q.leaveToBackground()
+	if !q.tx.parting {
+		q.leaveToBackground()
+	}
 	q.tx.mu.Unlock()
 }

@@ -6,9 +6,13 @@ const eor = unix.MSG_EOR
 
 func writev(fd int, pieces [][]byte) (int, error) { return unix.Writev(fd, pieces) }
 
-// unacknowledged returns how many bytes the peer's kernel has not acknowledged yet.
-func (s *sock) unacknowledged() int {
-	n := 0
-	s.rc.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
-	return n
+// unacknowledged returns how many bytes the peer's kernel has not acknowledged yet, the end of the stream being one of them, and
+// whether that is known.
+func (s *sock) unacknowledged() (n int, known bool) {
+	err := s.rc.Control(func(fd uintptr) {
+		var err error
+		n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+		known = err == nil
+	})
+	return n, known && err == nil
 }

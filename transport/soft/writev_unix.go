@@ -8,5 +8,5 @@ const eor = 0
 
 func writev(fd int, pieces [][]byte) (int, error) { return unix.Write(fd, pieces[0]) }
 
-// unacknowledged is not known here; a connection is then seen off for as long as the limit allows.
-func (s *sock) unacknowledged() int { return 1 }
+// unacknowledged is not known here.
+func (s *sock) unacknowledged() (int, bool) { return 0, false }
