@@ -47,7 +47,11 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 	}
 	if c.behind && len(b) > 0 {
 		// What an earlier call left when its deadline passed comes first, as it takes memory.
-		if err := c.drain(c.all()); err != nil {
+		d, err := c.all()
+		if err == nil {
+			err = c.drain(d)
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -223,14 +227,18 @@ func (c *Conn) drain(d draining) error {
 	}
 }
 
-// all readies the side for drain of everything that was posted.
-func (c *Conn) all() draining {
+// all readies the side for drain of everything that was posted, unless nothing can be written. Close may have
+// looked for calls to interrupt before this one could be seen.
+func (c *Conn) all() (draining, error) {
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.writable(); err != nil {
+		return draining{}, err
+	}
 	c.wr.draining.Store(true)
-	return draining{c.wr.deadline, c.stage.used}
+	return draining{c.wr.deadline, c.stage.used}, nil
 }
 
 // broken reports whether what was posted is likely to be lost.

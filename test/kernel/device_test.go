@@ -20,6 +20,7 @@ type hca struct {
 	addr, device, netdev string
 	unload, load         string // take the driver's module away, and bring it and its devices back
 	plain                string // what a client says whose peer turns out to be plain TCP
+	software             string // and one whose peer has iWARP in software only
 }
 
 // hcas returns the devices: siw, which is iWARP on sockets of the kernel, and rxe, which is RoCE and has a port space of its own, as hardware has.
@@ -30,12 +31,14 @@ func hcas(t *testing.T, g *guest) []hca {
 		load: `modprobe siw; rdma link add siw0 type siw netdev lo; rdma link add siw1 type siw netdev eth0
 			` + vethDevice + `
 			[ ! -e /sys/class/net/eth1 ] || ` + linkDevice,
-		plain: "plain TCP .reason: handshake timed out", // it waits for the rest of the line
+		plain:    "plain TCP .reason: handshake timed out", // it waits for the rest of the line
+		software: "plain TCP .reason: peer declined",
 	}
 	rxe := hca{
 		name: "rxe", addr: rxeAddr, device: "rxe0", netdev: "dummy0",
 		unload: "rdma link delete rxe0; rmmod rdma_rxe", load: "modprobe rdma_rxe; rdma link add rxe0 type rxe netdev dummy0",
-		plain: "plain TCP .reason: peer declined",
+		// Nobody listens there for the device.
+		plain: "plain TCP .reason: set-up failed", software: "plain TCP .reason: set-up failed",
 	}
 	g.run(t, "sh", "-ec", `
 		rdma link show rxe0/1 >/dev/null 2>&1 && exit

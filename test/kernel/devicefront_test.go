@@ -102,7 +102,7 @@ func TestDeviceFallback(t *testing.T) {
 			{name: "module unloaded", before: h.unload, after: h.load, path: none},
 			{name: "link down", before: "ip link set " + h.netdev + " down", after: "ip link set " + h.netdev + " up", path: none},
 			{name: "peer is plain TCP", server: plain, path: h.plain},
-			{name: "peer has software only", server: func(p pair) []string { return p.fileserver("fileserver-soft") }, path: "plain TCP .reason: peer declined"},
+			{name: "peer has software only", server: func(p pair) []string { return p.fileserver("fileserver-soft") }, path: h.software},
 		} {
 			t.Run(h.name+"/"+f.name, func(t *testing.T) {
 				record(t, cell{"package iwarp", "both ends", h.name, "auto: " + f.name})
