@@ -6,3 +6,21 @@ func FailSending(q *QueuePair, err error) {
 	defer q.tx.mu.Unlock()
 	q.sendFailed(err)
 }
+
+// BoundPartings has the process keep no more than n partings, until the function that it returns is called.
+func BoundPartings(n int) (restore func()) {
+	set := func(least int, most func() int) {
+		partings.mu.Lock()
+		defer partings.mu.Unlock()
+		partings.least, partings.most = least, most
+	}
+	set(0, func() int { return n })
+	return func() { set(partingsLeast, maxPartings) }
+}
+
+// Partings returns how many there are, how many may be, and how many gave way plainly and by a reset.
+func Partings() (n, most, plain, reset int) {
+	partings.mu.Lock()
+	defer partings.mu.Unlock()
+	return partings.oldest.Len(), partings.most(), partings.plain, partings.reset
+}

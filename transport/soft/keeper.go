@@ -12,9 +12,11 @@ type keeper struct {
 	oldest list.List // of *parting
 	plain  int       // closed for want of room after everything was handed to the kernel
 	reset  int       // reset for want of room
+	least  int       // that are kept, whatever most says
+	most   func() int
 }
 
-var partings keeper
+var partings = keeper{least: partingsLeast, most: maxPartings}
 
 const (
 	partingsLeast = 16
@@ -32,7 +34,7 @@ func (k *keeper) add(p *parting) {
 	k.mu.Lock()
 	p.place = k.oldest.PushBack(p)
 	var victim *parting
-	if n := k.oldest.Len(); n > partingsLeast && n > maxPartings() {
+	if n := k.oldest.Len(); n > k.least && n > k.most() {
 		victim = k.victim()
 		k.oldest.Remove(victim.place)
 	}

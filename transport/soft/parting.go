@@ -14,6 +14,7 @@ import (
 const (
 	partingFirst = time.Millisecond // between two steps, doubled while nothing gets on
 	partingMost  = time.Second
+	partingRest  = 100 * time.Millisecond // at most, while the kernel has not taken all
 
 	farewellLimit  = time.Second      // for which the end of the stream is left to the peer
 	terminateLimit = 5 * time.Second  // for a peer that has broken the protocol
@@ -105,7 +106,11 @@ func (p *parting) advance() (done bool) {
 	if p.moved {
 		p.wait, p.quiet = partingFirst, time.Now()
 	} else {
-		p.wait = min(2*p.wait, partingMost)
+		most := partingRest
+		if p.handed.Load() {
+			most = partingMost
+		}
+		p.wait = min(2*p.wait, most)
 	}
 	return false
 }
