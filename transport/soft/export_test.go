@@ -24,3 +24,11 @@ func Partings() (n, most, plain, reset int) {
 	defer partings.mu.Unlock()
 	return partings.oldest.Len(), partings.most(), partings.plain, partings.reset
 }
+
+// SendNothing has q send a Write of nothing, as a nudge does that has begun before Close.
+func SendNothing(q *QueuePair) {
+	q.queueRTR(false)
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	q.trySend(false)
+}

@@ -131,9 +131,7 @@ func (p *parting) step() (done bool, err error) {
 		return true, err
 	}
 	if p.sent && !p.handed.Load() && !p.leavesEnd() {
-		q.sock.c.CloseWrite()
-		p.handed.Store(true)
-		p.moved = true
+		p.endStream()
 	}
 	if !p.handed.Load() || !p.looked {
 		return false, nil
@@ -209,6 +207,21 @@ func (p *parting) send() error {
 		p.taken, p.moved, p.heard = t.taken, true, 0
 	}
 	return nil
+}
+
+// endStream ends the stream, unless somebody has added to what is to be sent meanwhile.
+func (p *parting) endStream() {
+	t := &p.q.tx
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.blocked || !t.out.empty() {
+		p.sent = false
+		return
+	}
+	t.ended = true
+	p.q.sock.c.CloseWrite()
+	p.handed.Store(true)
+	p.moved = true
 }
 
 // hear reads what has come and forgets it, unless it may open the gate. Whoever else reads at the moment leaves soon.

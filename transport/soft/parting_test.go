@@ -178,3 +178,16 @@ func TestCloseLast(t *testing.T) {
 	partings(t, 0)
 	p.takes(data)
 }
+
+// Nothing is sent behind the end of the stream: that would fail, and end what is still on its way.
+func TestNothingIsSentBehindTheEnd(t *testing.T) {
+	q, p, data := handed(t)
+	closer := q.(*soft.QueuePair)
+	closer.WillAwaitClosed()
+	require.NoError(t, q.Close())
+	partings(t, 1)
+	soft.SendNothing(closer)
+	p.takes(data)
+	require.NoError(t, closer.AwaitClosed(soon()))
+	partings(t, 0)
+}

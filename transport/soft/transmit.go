@@ -43,6 +43,7 @@ type transmitter struct {
 	drains           bool   // who calls Drain, and leaves when the send queue is empty
 	closing          bool   // the last bytes are composed
 	parting          bool   // Close was called: what is left is sent by a parting
+	ended            bool   // the stream is ended: a write would fail, and seem to have lost what is on its way
 	drainers         bool   // requests with WillDrain were posted, so that Drain is about these
 	taken            uint64 // bytes that the kernel has taken
 	lost             bool   // requests that Drain is about were flushed
@@ -76,7 +77,7 @@ func (t *transmitter) limit() int {
 // compose fills the empty batch and reports whether there is something in it.
 func (q *QueuePair) compose() bool {
 	t := &q.tx
-	if len(t.control) == 0 && t.sq.next == t.sq.len && t.responses.len() == 0 {
+	if t.ended || len(t.control) == 0 && t.sq.next == t.sq.len && t.responses.len() == 0 {
 		return false
 	}
 	if len(t.control) > 0 {
