@@ -8,7 +8,7 @@ import (
 
 // receiving is a Conn whose peer was granted the whole of a ring of 4096 bytes and 64 messages.
 func receiving(t *testing.T, extended bool) *Conn {
-	c := &Conn{extended: extended}
+	c := &Conn{extended: extended, stage: newTestStage(t, 512)}
 	c.ring.size = 4096
 	c.in.start(sge{length: 4096}, 64, 2, extended)
 	c.ring.grant(c.in.granted)

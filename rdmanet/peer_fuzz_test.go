@@ -25,7 +25,7 @@ func FuzzPeer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = b[:min(len(b), 1000)]
 		const size = 1024
-		c := &Conn{extended: true}
+		c := &Conn{extended: true, stage: newTestStage(t, 512)}
 		c.ring.size, c.ring.granted = size, size
 		c.in.start(sge{length: size}, 16, 2, true)
 		c.out.placed, c.out.table = true, make([]byte, tableLen)

@@ -64,7 +64,7 @@ func (s *stage) ready(n int) bool {
 }
 
 // controlReady reports whether a grant, or another word, may be sent. A few entries are kept for the words that end a stream.
-func (s *stage) controlReady() bool { return s == nil || s.entries() >= 6 }
+func (s *stage) controlReady() bool { return s.entries() >= 6 }
 
 // take takes n bytes, which must not be more than room.
 func (s *stage) take(n int) []byte {
@@ -74,11 +74,8 @@ func (s *stage) take(n int) []byte {
 }
 
 // posted takes note of requests, and of the bytes that were taken for them. It returns ID and flags of
-// the last one. A nil stage counts nothing.
+// the last one.
 func (s *stage) posted(entries, bytes int) (id uint64, flags transport.Flags) {
-	if s == nil {
-		return 0, 0
-	}
 	s.used += uint64(entries)
 	s.owedBytes += uint64(bytes)
 	if 4*(s.used-max(s.asked, s.freed)) < s.depth && 4*s.owedBytes < stageSize {
