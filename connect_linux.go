@@ -42,6 +42,10 @@ func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*
 		err = s.wait(ctx, rc)
 	}
 	var c net.Conn
+	var had net.KeepAliveConfig
+	if err == nil {
+		had, err = socketKeepAlive(rc)
+	}
 	if err == nil {
 		c, err = net.FileConn(s.f)
 	}
@@ -50,6 +54,7 @@ func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*
 		return nil, err
 	}
 	_ = s.f.Close()
+	setDialedKeepAlive(c.(*net.TCPConn), had, d.KeepAlive, d.KeepAliveConfig)
 	return c.(*net.TCPConn), nil
 }
 

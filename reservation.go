@@ -204,7 +204,6 @@ func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address stri
 		raddr := netAddr(remote)
 		conn, cerr := s.connect(ctx, raddr, d)
 		if cerr == nil {
-			setKeepAlive(conn, d.KeepAlive, d.KeepAliveConfig)
 			return conn, nil
 		}
 		if !tried {
