@@ -8,7 +8,7 @@ type Config struct {
 	// is rounded up to a multiple of 16. 0 means 4 MiB, or 256 KiB with a transport that needs memory for it from the
 	// start; else it must be from 4 KiB to 512 MiB.
 	RingSize int
-	// Credits is how many messages the peer may send while no call that waits is under way here; a Write of the peer is at least
+	// Credits is how many messages the peer may send, where it has to tell of its data in words, while no call that waits is under way here; a Write of the peer is at least
 	// one, and blocks beyond that. 0 means 128, and 384 once a connection has turned out to carry many small messages; else it must be
 	// from 16 to 32767. The depth of the transport's receive queue limits it too.
 	Credits int

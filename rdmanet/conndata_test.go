@@ -136,6 +136,7 @@ func TestExtension(t *testing.T) {
 		{"redirectable", "69574152 01 02", extension{redirectable: true}},
 		{"only asks", "69574152 01 06", extension{redirectable: true, onlyAsks: true}},
 		{"all of a request", "69574152 01 03 01 04 00010000", extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16}},
+		{"wordless", "69574152 01 09 01 04 00010000", extension{wholeRing: true, wordless: true, maxSegment: 1 << 16}},
 		{"redirect", "69574152 01 00 02 02 1f90", extension{redirect: 8080}},
 		{"redirect from a service", "69574152 01 00 02 02 1f90 03 02 0050", extension{redirect: 8080, service: 80}},
 		{"service", "69574152 01 01 01 04 00010000 03 02 1f90", extension{wholeRing: true, maxSegment: 1 << 16, service: 8080}},
@@ -149,7 +150,7 @@ func TestExtension(t *testing.T) {
 			require.Equal(t, wire, d.append(nil))
 		})
 	}
-	e, err := parseExtension(unhex(t, "69574152 01 f8 7f 03 010203 01 04 00008000 80 00"))
+	e, err := parseExtension(unhex(t, "69574152 01 f0 7f 03 010203 01 04 00008000 80 00"))
 	require.NoError(t, err)
 	require.Equal(t, &extension{maxSegment: 1 << 15}, e, "unknown flags and fields must be skipped")
 }
@@ -185,6 +186,7 @@ func FuzzConnData(f *testing.F) {
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x01\x05\x00"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x03\x01\x04\x00\x01\x00\x00\x00\x00\x00\x00"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x03\x02\x1f\x90"...))
+	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x09\x01\x04\x00\x01\x00\x00"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x02\x02\x02\x1f\x90\x00"...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := parseConnData(b)

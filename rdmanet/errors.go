@@ -19,6 +19,8 @@ type protocolError struct{ what string }
 func (e *protocolError) Error() string   { return ErrProtocol.Error() + ": " + e.what }
 func (e *protocolError) Unwrap() []error { return []error{ErrProtocol, syscall.ECONNRESET} }
 
+var errDataAfterEnd = &protocolError{"data after the end of the stream"}
+
 // cause finds what goes into an OpError for an error of the queue pair during op.
 func cause(op string, err error) error {
 	var outer *net.OpError

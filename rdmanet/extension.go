@@ -15,6 +15,8 @@ import (
 //	5   1  flags: bit 0, the whole ring is granted at the start
 //	              bit 1, in a request: the sender can be redirected
 //	              bit 2, in a request with bit 1: it wants nothing else
+//	              bit 3: bytes written to the sender's ring count as received when they are placed, in the order
+//	              of the stream; no word is to follow them, and they take no credit
 //	6      fields: 1, 4 bytes: the largest FPDU that the sender takes
 //	               2, 2 bytes, in a refusal: the port to connect to in place of this one, at the same address
 //	               3, 2 bytes, in a refusal with field 2: the port of the service, as the server sees it
@@ -22,10 +24,14 @@ import (
 //
 // It is in the answer only if it was in the request. A refusal of such a request is an extension alone: one without private data looks to a
 // client on siw as if the peer had hung up.
+//
+// Bit 3 is for an end that places by software. One that does not know the bit does not state it either, and may send words all the same:
+// from such a peer they are taken, although they tell nothing.
 type extension struct {
 	wholeRing    bool   // a second space as long as the first follows it, and is granted too
 	redirectable bool   // the sender of the request connects again where it is told to
 	onlyAsks     bool   // and it wants to be told that, or be refused
+	wordless     bool   // bytes written to the sender's ring need no word
 	maxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
 	redirect     uint16 // port that the peer is to connect to; 0 means none
 	service      uint16 // port of the service that the client is redirected from; 0 means no statement
@@ -39,6 +45,7 @@ const (
 	extWholeRing    = 1 << 0
 	extRedirectable = 1 << 1
 	extOnlyAsks     = 1 << 2
+	extWordless     = 1 << 3
 
 	extEnd        = 0
 	extMaxSegment = 1
@@ -56,6 +63,9 @@ func (e *extension) append(b []byte) []byte {
 	}
 	if e.onlyAsks {
 		flags |= extOnlyAsks
+	}
+	if e.wordless {
+		flags |= extWordless
 	}
 	b = append(b, extMagic...)
 	b = append(b, extVersion, flags)
@@ -81,7 +91,12 @@ func parseExtension(b []byte) (*extension, error) {
 		return nil, nil
 	}
 	flags := b[len(extMagic)+1]
-	e := &extension{wholeRing: flags&extWholeRing != 0, redirectable: flags&extRedirectable != 0, onlyAsks: flags&extOnlyAsks != 0}
+	e := &extension{
+		wholeRing:    flags&extWholeRing != 0,
+		redirectable: flags&extRedirectable != 0,
+		onlyAsks:     flags&extOnlyAsks != 0,
+		wordless:     flags&extWordless != 0,
+	}
 	for b = b[extHeaderLen:]; len(b) > 0 && b[0] != extEnd; {
 		if len(b) < 2 || len(b)-2 < int(b[1]) {
 			return nil, errors.New("a field of the connection data's extension is cut short")

@@ -161,11 +161,8 @@ func (c *Conn) addDirect(b *batch, p []byte, off uint64, flags transport.Flags) 
 		into := at - e.offset
 		data = data[:min(uint64(len(data)), uint64(e.length)-into)]
 		wr, taken := c.payload(b, data, staged, flags)
-		wr.Opcode, wr.RemoteSTag, wr.RemoteOffset = transport.OpWrite, e.key, e.addr+into
-		id, signal := c.stage.posted(1, taken)
-		wr.ID = id
-		wr.Flags |= signal
-		b.add(wr)
+		wr.RemoteSTag, wr.RemoteOffset = e.key, e.addr+into
+		c.addWrite(b, wr, taken)
 		n += len(data)
 	}
 	return n

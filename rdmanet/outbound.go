@@ -5,6 +5,7 @@ package rdmanet
 type outbound struct {
 	limit, sent uint16 // messages that may be sent, and that were, in all; both wrap
 	credits     uint16 // first limit, for a plain rsocket also the number of its receives
+	wordless    bool   // data is followed by no word, and takes no message
 	maps        uint16 // words about exposed memory since the last limit word
 	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
 
@@ -40,17 +41,18 @@ func (o *outbound) start(peer *connData, order byteOrder, extended, immediate bo
 		second.addr += uint64(second.length)
 		o.target[1], o.next = second, 0
 	}
+	o.wordless = extended && peer.ext.wordless
 }
 
 // reserve is how many of a plain rsocket's credits stay unused.
 func reserve(credits uint16) uint16 { return min(max(8, credits/8), credits/2) }
 
-// ready reports whether a message may be sent.
+// ready reports whether data may be sent.
 func (o *outbound) ready() bool {
-	return o.limit-o.sent > o.reserve && o.target[o.cur].length != 0
+	return (o.wordless || o.limit-o.sent > o.reserve) && o.target[o.cur].length != 0
 }
 
-// take takes space for one message of up to n bytes. The result has length 0 if none may be sent.
+// take takes space for up to n bytes that are sent in one piece. The result has length 0 if none may be sent.
 func (o *outbound) take(n int) sge {
 	if n <= 0 || !o.ready() {
 		return sge{}
@@ -66,7 +68,9 @@ func (o *outbound) take(n int) sge {
 	if t.length == 0 {
 		o.cur = (o.cur + 1) % tableEntries
 	}
-	o.sent++
+	if !o.wordless {
+		o.sent++
+	}
 	return space
 }
 

@@ -45,6 +45,7 @@ type setting struct {
 	shallow        bool // its send queue takes few requests at a time
 	device         bool // it is a restricted transport that brings the memory
 	immediate      bool // it is a device, with RDMA Write with Immediate
+	onlyServer     bool // only the server's transport is of that kind
 	revision       int  // of MPA
 
 	wrap func(transport.QueuePair) transport.QueuePair // both queue pairs, if not nil
@@ -62,6 +63,7 @@ var settings = []setting{
 	{name: "shallow", restricted: true, shallow: true},
 	{name: "restricted plain", restricted: true, client: rdmanet.Config{Plain: true}},
 	{name: "device", device: true},
+	{name: "device server", device: true, onlyServer: true},
 	{name: "immediate", immediate: true},
 	{name: "immediate plain", immediate: true, server: rdmanet.Config{Plain: true}},
 }
@@ -149,7 +151,10 @@ func prepare(t testing.TB, s setting, o *transport.Options) below {
 		}
 		return otherRequest{r, s.over(r.QueuePair())}, nil
 	}
-	n.k = otherConnector{k, s.over(k.QueuePair())}
+	n.k = k
+	if !s.onlyServer {
+		n.k = otherConnector{k, s.over(k.QueuePair())}
+	}
 	return n
 }
 

@@ -65,7 +65,7 @@ func FuzzPeer(f *testing.F) {
 				} else {
 					p := next(int(at%iomapEntryLen) + 1)
 					off := uint64(next(1)[0]) % (iomapTableLen - iomapEntryLen)
-					if err = (tablePlacer{weak.Make(c)}).Place(tableLen+off, p); err != nil {
+					if _, err = (tablePlacer{weak.Make(c)}).Place(tableLen+off, p); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -119,6 +119,9 @@ func (c *Conn) poll() {
 	var o outcome
 	for more := true; more; {
 		n := c.qp.Poll(wc[:])
+		if n == 0 {
+			break // bytes were placed
+		}
 		o = c.take(wc[:n])
 		more = n == len(wc) && o.err == nil && !o.lost
 	}
@@ -275,7 +278,13 @@ func (c *Conn) message(w word) error {
 			return err
 		}
 		if c.peerFinished {
-			return &protocolError{"data after the end of the stream"}
+			return errDataAfterEnd
+		}
+		if c.ring.wordless {
+			if c.out.wordless {
+				return &protocolError{"word about data that needs none"}
+			}
+			return nil // the peer does not know that
 		}
 		if err := c.ring.announce(uint64(w.value())); err != nil {
 			return err

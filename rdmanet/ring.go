@@ -1,6 +1,7 @@
 package rdmanet
 
-// A ring is where the peer places bytes of stream. They count as received once a word has announced them.
+// A ring is where the peer places bytes of stream. They count as received once a word has announced them, or, with a peer that
+// was told so, once they are placed.
 //
 // With a transport that places by software the ring is virtual: it has a length, but what is placed goes straight to the
 // buffer of the Read that waits, or else to blocks from a pool. Otherwise it is memory, which the transport fills on its own.
@@ -9,6 +10,8 @@ package rdmanet
 type ring struct {
 	size uint64
 	mem  []byte // nil if virtual
+
+	wordless bool // what is placed counts as announced
 
 	// Bytes of stream since the start, in falling order. In a memory ring placed is not known.
 	granted, placed, announced, read uint64
@@ -30,6 +33,9 @@ func (r *ring) place(off uint64, p []byte) error {
 		return r.fault
 	}
 	r.placed += uint64(len(p))
+	if r.wordless {
+		r.announced = r.placed
+	}
 	if r.filled < len(r.direct) { // nothing is stored before it is full
 		n := copy(r.direct[r.filled:], p)
 		r.filled += n

@@ -157,6 +157,15 @@ func (c *Conn) payload(b *batch, data []byte, staged bool, flags transport.Flags
 	return transport.SendWR{Flags: flags, Data: to, Region: c.stage.region}, len(data)
 }
 
+// addWrite adds an RDMA Write that no word follows. Staged is how many bytes of the stage it takes. The caller holds sendMu and mu.
+func (c *Conn) addWrite(b *batch, wr transport.SendWR, staged int) {
+	wr.Opcode = transport.OpWrite
+	id, signal := c.stage.posted(1, staged)
+	wr.ID = id
+	wr.Flags |= signal
+	b.add(wr)
+}
+
 // addData adds messages with the first bytes of p, as many as the peer and the batch have room for, and returns the number of
 // bytes. The caller holds sendMu and mu.
 func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
@@ -168,7 +177,11 @@ func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 		}
 		wr, taken := c.payload(b, data[:to.length], staged, flags)
 		wr.RemoteSTag, wr.RemoteOffset = to.key, to.addr
-		c.addMessage(b, wr, makeWord(opData, to.length), taken)
+		if c.out.wordless {
+			c.addWrite(b, wr, taken)
+		} else {
+			c.addMessage(b, wr, makeWord(opData, to.length), taken)
+		}
 		n += int(to.length)
 	}
 	return n

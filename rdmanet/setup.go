@@ -187,7 +187,11 @@ func (c *Conn) connData(order byteOrder, extend bool) *connData {
 	d := &connData{order: order, credits: uint16(c.slots.window), table: c.out.own, ring: c.in.ring, iomap: iomapEntries}
 	d.ring.length /= 2
 	if extend {
-		d.ext = &extension{wholeRing: true, maxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0))}
+		d.ext = &extension{
+			wholeRing:  true,
+			wordless:   c.ring.mem == nil,
+			maxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0)),
+		}
 	}
 	return d
 }
@@ -200,6 +204,7 @@ func (c *Conn) start(peer, own *connData) {
 	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.order, own.order, peer.table, peer.iomap
 	if c.extended {
 		c.ring.grant(c.ring.size / 2)
+		c.ring.wordless = own.ext.wordless
 	}
 	c.in.start(c.in.ring, c.slots.window, peer.table.length, c.extended)
 	c.out.start(peer, own.order, c.extended, c.immediate)
@@ -220,25 +225,34 @@ func (c *Conn) connected(conf *Config, peer *connData) {
 // garbage.
 type ringPlacer struct{ c weak.Pointer[Conn] }
 
-// Place takes a piece of the stream, and drops it if the Conn is garbage.
-func (p ringPlacer) Place(off uint64, b []byte) error {
+// Place takes a piece of the stream, and drops it if the Conn is garbage. It is news for a Read that waits
+// for the queue pair, if no word follows it.
+func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
 	c := p.c.Value()
 	if c == nil {
-		return nil
+		return false, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.ring.place(off, b)
+	if c.ring.wordless && c.peerFinished && len(b) > 0 {
+		c.ring.fault = errDataAfterEnd
+		return false, c.ring.fault
+	}
+	if err := c.ring.place(off, b); err != nil || !c.ring.wordless {
+		return false, err
+	}
+	c.rd.rouse()
+	return c.driver == &c.rd, nil
 }
 
 // tablePlacer is the Placer of a Conn's table, as ringPlacer is of its ring.
 type tablePlacer struct{ c weak.Pointer[Conn] }
 
 // Place takes what the peer writes into the table.
-func (t tablePlacer) Place(off uint64, p []byte) error {
+func (t tablePlacer) Place(off uint64, p []byte) (news bool, err error) {
 	c := t.c.Value()
 	if c == nil {
-		return nil
+		return false, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -248,11 +262,11 @@ func (t tablePlacer) Place(off uint64, p []byte) error {
 		off, p = off+n, p[n:]
 	}
 	if len(p) == 0 {
-		return nil
+		return false, nil
 	}
 	if c.maps == nil {
 		c.maps = &mappings{table: make([]byte, iomapTableLen), placed: true}
 	}
 	c.maps.place(off-tableLen, p)
-	return nil
+	return false, nil
 }

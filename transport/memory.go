@@ -41,9 +41,10 @@ type MemoryRegion interface {
 // a copy this way.
 type Placer interface {
 	// Place is called with verified payload that begins off bytes into the region, in the order of the wire, by one
-	// goroutine at a time. It must not block, nor call the queue pair, nor keep p. An error ends the connection
-	// with a base and bounds error.
-	Place(off uint64, p []byte) error
+	// goroutine at a time. It must not block, nor call the queue pair, nor keep p. With news a call of
+	// Wait that is under way, or else the next one, returns nil, though Poll may have nothing: whoever
+	// waits is to look at what was placed. An error ends the connection with a base and bounds error.
+	Place(off uint64, p []byte) (news bool, err error)
 }
 
 // A PlacerRegistrar is a QueuePair that can place through a Placer.

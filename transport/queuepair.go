@@ -21,7 +21,7 @@ type QueuePair interface {
 	// Poll moves completions to wc, oldest first, and returns their number. It never blocks.
 	Poll(wc []Completion) int
 
-	// Wait blocks until Poll would return something, or the queue pair has failed (nil, as flushed work is then there to
+	// Wait blocks until Poll would return something, or a Placer had news, or the queue pair has failed (nil, as flushed work is then there to
 	// poll, or the error of Err once all is polled), or the deadline passes (os.ErrDeadlineExceeded),
 	// or Interrupt was called (ErrInterrupted). The zero deadline means none.
 	// When several goroutines wait, one of them drives and hands on when it leaves.

@@ -14,9 +14,9 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-type placerFunc func(off uint64, p []byte) error
+type placerFunc func(off uint64, p []byte) (news bool, err error)
 
-func (f placerFunc) Place(off uint64, p []byte) error { return f(off, p) }
+func (f placerFunc) Place(off uint64, p []byte) (bool, error) { return f(off, p) }
 
 // A target is a queue pair with everything that a peer can aim at.
 type target struct {
@@ -43,11 +43,11 @@ func (x *target) prepare(t testing.TB) func(q transport.QueuePair) {
 		x.readable = register(x.source, transport.RemoteRead).STag()
 		x.writable = register(make([]byte, 64), transport.RemoteWrite).STag()
 		x.local = register(make([]byte, 64), transport.LocalWrite).STag()
-		placer, err := q.(transport.PlacerRegistrar).RegisterPlacer(64, placerFunc(func(off uint64, _ []byte) error {
+		placer, err := q.(transport.PlacerRegistrar).RegisterPlacer(64, placerFunc(func(off uint64, _ []byte) (bool, error) {
 			if off > 0 {
-				return errPlace
+				return false, errPlace
 			}
-			return nil
+			return false, nil
 		}))
 		require.NoError(t, err)
 		x.placer = placer.STag()

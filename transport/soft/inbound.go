@@ -26,13 +26,31 @@ func (q *QueuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 		return rdmap.ErrBaseBounds
 	}
 	if r.placer != nil {
-		if r.placer.Place(seg.T.TO, seg.Payload) != nil {
+		news, err := r.placer.Place(seg.T.TO, seg.Payload)
+		if err != nil {
 			return rdmap.ErrBaseBounds
+		}
+		if news {
+			q.tellPlaced()
 		}
 		return nil
 	}
 	copy(r.mem[seg.T.TO:], seg.Payload)
 	return nil
+}
+
+// tellPlaced has a call of Wait return for what was placed. The one who places reads the socket, so only followers have to be woken.
+func (q *QueuePair) tellPlaced() {
+	if q.placed.Load() {
+		return
+	}
+	q.placed.Store(true)
+	// A follower that is not counted yet finds the mark before it sleeps.
+	if q.followers.Load() > 0 {
+		q.mu.Lock()
+		q.broadcast()
+		q.mu.Unlock()
+	}
 }
 
 // handleSend places a segment of a Send in the oldest receive and completes it with the last one.

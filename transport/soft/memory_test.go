@@ -2,7 +2,9 @@ package soft_test
 
 import (
 	"bytes"
+	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -214,9 +216,9 @@ func TestPlacer(t *testing.T) {
 	q, p, _ := role{prepare: func(q transport.QueuePair) {
 		receives(t, q, 1, 4)
 		var err error
-		placer, err = q.(transport.PlacerRegistrar).RegisterPlacer(1<<40, placerFunc(func(off uint64, p []byte) error {
+		placer, err = q.(transport.PlacerRegistrar).RegisterPlacer(1<<40, placerFunc(func(off uint64, p []byte) (bool, error) {
 			got, offsets = append(got, p...), append(offsets, off)
-			return nil
+			return false, nil
 		}))
 		require.NoError(t, err)
 	}}.responder(t)
@@ -225,4 +227,53 @@ func TestPlacer(t *testing.T) {
 	require.Equal(t, transport.OpRecv, next(t, q).Opcode)
 	require.Equal(t, "one two", string(got))
 	require.Equal(t, []uint64{1 << 39, 1<<39 + 4}, offsets)
+}
+
+// What a Placer calls news ends a Wait, once.
+func TestPlacerNews(t *testing.T) {
+	for name, second := range map[string]func(q transport.QueuePair) (stop func()){
+		"driver": func(transport.QueuePair) func() { return func() {} },
+		// Drain reads the socket because its RDMA Read is not answered, so Wait follows.
+		"follower": func(q transport.QueuePair) func() {
+			mem := make([]byte, 8)
+			r := register(t, q, mem, transport.LocalWrite)
+			post(t, q, transport.SendWR{Opcode: transport.OpRead, Data: mem, Region: r, RemoteSTag: 7})
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for q.Err() == nil {
+					q.Drain(noDeadline)
+				}
+			}()
+			return func() { q.Abort(); <-done }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var placer transport.MemoryRegion
+			quiet := make(chan struct{}, 1)
+			q, p, _ := role{prepare: func(q transport.QueuePair) {
+				var err error
+				placer, err = q.(transport.PlacerRegistrar).RegisterPlacer(64, placerFunc(func(off uint64, p []byte) (bool, error) {
+					if off > 0 {
+						quiet <- struct{}{}
+					}
+					return off == 0, nil
+				}))
+				require.NoError(t, err)
+			}}.initiator(t)
+			defer second(q)()
+			for range 3 {
+				waiting := make(chan error, 1)
+				go func() { waiting <- q.Wait(soon()) }()
+				time.Sleep(time.Millisecond) // not needed for the result: it makes a Wait that is blocked the usual case
+				p.write(write(placer.STag(), 0, []byte("news")))
+				require.NoError(t, <-waiting)
+				require.Zero(t, q.Poll(make([]transport.Completion, 1)))
+				require.ErrorIs(t, q.Wait(time.Now()), os.ErrDeadlineExceeded, "it was told before")
+			}
+			go func() { <-quiet; q.Interrupt() }()
+			p.write(write(placer.STag(), 1, []byte("no news")))
+			require.ErrorIs(t, q.Wait(soon()), transport.ErrInterrupted)
+		})
+	}
 }

@@ -36,6 +36,7 @@ type QueuePair struct {
 	// Summaries of what mu guards, for those who look often. They change with it held.
 	healthy    atomic.Bool   // in StateRTS
 	news       atomic.Bool   // cq is not empty
+	placed     atomic.Bool   // a Placer had news that no call of Wait has returned for
 	followers  atomic.Int32  // calls that wait for wake
 	arrived    atomic.Uint32 // FPDUs
 	background background
@@ -220,9 +221,9 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 	return n
 }
 
-// pollable reports whether Poll would return something, and otherwise why it never will again.
+// pollable reports whether Poll would return something, or a Placer had news, and otherwise why that will never be again.
 func (q *QueuePair) pollable() (bool, error) {
-	if q.news.Load() {
+	if q.news.Load() || q.placed.Load() {
 		return true, nil
 	}
 	if q.healthy.Load() {

@@ -33,7 +33,11 @@ func (c *condition) take() error {
 
 // Wait implements transport.QueuePair.
 func (q *QueuePair) Wait(deadline time.Time) error {
-	return q.waitFor(&q.waiting, q.waiting.begin(), deadline)
+	err := q.waitFor(&q.waiting, q.waiting.begin(), deadline)
+	if err == nil && q.placed.Load() {
+		q.placed.Store(false) // what is placed from now on is news again
+	}
+	return err
 }
 
 // drained reports whether everything on the send queue has been sent, and otherwise why it never will be. What the kernel
