@@ -32,3 +32,9 @@ func SendNothing(q *QueuePair) {
 	defer q.tx.mu.Unlock()
 	q.trySend(false)
 }
+
+// BytesWait has q look whether bytes can be read from its socket.
+func BytesWait(q *QueuePair) bool { return q.sock.extra() }
+
+// LookAtMSS has q ask the kernel for the MSS.
+func LookAtMSS(q *QueuePair) { q.sock.mss() }

@@ -102,8 +102,8 @@ func (q *QueuePair) receive(c *condition) error {
 			q.fail(transport.StateError, os.NewSyscallError("read", syscall.ETIMEDOUT))
 		}
 		return err
-	case errors.Is(err, io.EOF) && q.sawReset() != nil:
-		err = q.sawReset()
+	case errors.Is(err, io.EOF) && q.brokenBy() != nil:
+		err = q.brokenBy()
 	case errors.Is(err, io.EOF) && rx.midMessage():
 		err = io.ErrUnexpectedEOF
 	case errors.Is(err, io.EOF):
@@ -117,12 +117,14 @@ func (q *QueuePair) receive(c *condition) error {
 	return err
 }
 
-// sawReset returns the reset that a write has run into. The kernel reports it once, after that reads find the end of the
-// stream. Behind the peer's orderly end a write fails in another way.
-func (q *QueuePair) sawReset() error {
+// brokenBy returns the failure of the connection, such as a reset, that a write has run into. The
+// kernel tells it once; after that reads find the end of the stream. A broken pipe is none: it only
+// says that the peer had ended the stream in order before.
+func (q *QueuePair) brokenBy() error {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	if errors.Is(q.tx.err, syscall.ECONNRESET) {
+	var errno syscall.Errno
+	if errors.As(q.tx.err, &errno) && errno != syscall.EPIPE {
 		return q.tx.err
 	}
 	return nil

@@ -105,15 +105,11 @@ func (s *sock) mss() int {
 	return mss
 }
 
-// extra reports whether bytes can be read now.
+// extra reports whether bytes can be read now. It leaves an error of the connection to whoever reads.
 func (s *sock) extra() bool {
-	found := false
-	var b [1]byte
-	s.rc.Control(func(fd uintptr) {
-		n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		found = err == nil && n > 0
-	})
-	return found
+	n := 0
+	s.rc.Control(func(fd uintptr) { n = readable(int(fd)) })
+	return n > 0
 }
 
 // failure returns why the connection has failed, if so. The kernel tells it once.

@@ -16,3 +16,9 @@ func (s *sock) unacknowledged() (n int, known bool) {
 	})
 	return n, known && err == nil
 }
+
+// readable returns how many bytes can be read.
+func readable(fd int) int {
+	n, _ := unix.IoctlGetInt(fd, unix.SIOCINQ)
+	return n
+}

@@ -10,3 +10,13 @@ func writev(fd int, pieces [][]byte) (int, error) { return unix.Write(fd, pieces
 
 // unacknowledged is not known here.
 func (s *sock) unacknowledged() (int, bool) { return 0, false }
+
+// readable returns 1 if something can be read. A look does not take an error off the socket here.
+func readable(fd int) int {
+	var b [1]byte
+	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if err != nil {
+		return 0
+	}
+	return n
+}
