@@ -93,3 +93,35 @@ func BenchmarkOneWay(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkBuffers writes 100 small slices in one call, and in one for each.
+func BenchmarkBuffers(b *testing.B) {
+	ways := append(bufferWays[1:], bufferWay{"WriteTo", func(c net.Conn, v *net.Buffers) (int64, error) { return v.WriteTo(c) }})
+	for _, way := range ways {
+		for _, tw := range twins {
+			b.Run(fmt.Sprintf("by=%s/conn=%s", way.name, tw.name), func(b *testing.B) {
+				x, y := tw.connect(b)
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					_, _ = io.Copy(io.Discard, y)
+				}()
+				p, v := make([]byte, 16), make(net.Buffers, 100)
+				b.ReportAllocs()
+				b.SetBytes(int64(len(p) * len(v)))
+				for b.Loop() {
+					for i := range v {
+						v[i] = p
+					}
+					w := v
+					if _, err := way.write(x, &w); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.StopTimer()
+				x.Close()
+				<-done
+			})
+		}
+	}
+}

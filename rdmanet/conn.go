@@ -10,7 +10,8 @@ import (
 )
 
 // A Conn is a stream connection over a queue pair. Its methods may be called by several goroutines at once, and behave
-// as those of net.TCPConn; Reads, and Writes, are done one after another.
+// as those of net.TCPConn; Reads, and Writes, are done one after another. One thing of package net's is closed to it:
+// net.Buffers.WriteTo is not one Write here; see WriteBuffers.
 //
 // Read returns io.EOF only after the peer has finished writing, or has closed, in words. A connection that ends without
 // fails with an error that matches io.ErrUnexpectedEOF, or syscall.ECONNRESET where it was reset.

@@ -63,8 +63,14 @@ func (c *Conn) takeBlock() (*block, error) {
 	return b, nil
 }
 
-// ReadFrom writes what is read from r, until io.EOF.
+// ReadFrom writes what is read from r, until io.EOF. A *net.Buffers is written as by WriteBuffers.
 func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
+	if v, ok := r.(*net.Buffers); ok {
+		if n, err = c.WriteBuffers(v); err != nil {
+			err = c.opError("readfrom", err)
+		}
+		return n, err
+	}
 	b := largeBlocks.Get().(*block)
 	defer putBlock(b)
 	for {
