@@ -27,11 +27,13 @@ func Partings() (n, most, plain, reset int) {
 
 // SendNothing has q send a Write of nothing, as a nudge does that has begun before Close.
 func SendNothing(q *QueuePair) {
-	q.queueRTR(false)
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	q.trySend(false)
+	q.sendNothing()
 }
+
+// NudgeSuspended reports whether q waits for a reader before it sends a nudge, without a timer.
+func NudgeSuspended(q *QueuePair) bool { return q.tx.nudger.suspended.Load() }
 
 // BytesWait has q look whether bytes can be read from its socket.
 func BytesWait(q *QueuePair) bool { return q.sock.extra() }

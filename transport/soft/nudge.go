@@ -1,65 +1,108 @@
 package soft
 
 import (
+	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// nudges are the waits between the Writes of nothing that an initiator sends to a responder that it has heard nothing
-// from. Linux's siw sends its MPA reply before it takes over the events of its socket. An FPDU that arrives in
-// between lies there unseen until another one follows, which may be never where the peer's turn is next.
+// nudges are the waits between the Writes of nothing that an initiator sends to a responder that it
+// has heard nothing from. Linux's siw sends its MPA reply before it takes over the events of its
+// socket. An FPDU that arrives in between lies there unseen until another one follows, which may be
+// never where the peer's turn is next.
 //
-// A responder that speaks has taken over, so what is sent from then on is seen. But what was sent before may lie there still, so one that falls
-// silent is sent one more.
+// A responder that speaks has taken over, so what is sent from then on is seen. But what was sent
+// before may lie there still, so one that falls silent is sent one more.
 var nudges = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
-// startNudges begins with the first wait.
-func (q *QueuePair) startNudges() { q.nudgeAfter(nudges[:], q.arrived.Load()) }
+// A nudger sends the nudges of a queue pair. Its timer only runs while one may be due soon, and does
+// not keep the queue pair.
+type nudger struct {
+	// Guarded by tx.mu.
+	step int    // of the waits
+	sent int    // nudges
+	seen uint32 // FPDUs that had arrived when the wait began
 
-func (q *QueuePair) nudgeAfter(waits []time.Duration, before uint32) {
-	time.AfterFunc(waits[0], func() {
-		now, unread := q.arrived.Load(), q.sock.extra()
-		if !q.nudge(now == before, unread) {
-			return
-		}
-		if now == before && (!unread || len(waits) > 1) {
-			waits = waits[1:]
-		}
-		if len(waits) > 0 {
-			q.nudgeAfter(waits, now)
+	// suspended is true while a nudge has to wait until somebody reads, and no timer runs.
+	suspended atomic.Bool
+}
+
+// startNudges begins with the first wait.
+func (q *QueuePair) startNudges() {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	q.awaitNudge()
+}
+
+// awaitNudge begins the next wait. The caller holds tx.mu.
+func (q *QueuePair) awaitNudge() {
+	n := &q.tx.nudger
+	n.seen = q.arrived.Load()
+	wait := nudges[n.step]
+	n.step = min(n.step+1, len(nudges)-1)
+	w := weak.Make(q)
+	time.AfterFunc(wait, func() {
+		if q := w.Value(); q != nil {
+			q.tx.mu.Lock()
+			defer q.tx.mu.Unlock()
+			q.nudge()
 		}
 	})
 }
 
-// nudge sends a Write of nothing, which no responder takes notice of, and reports whether it may take another one. Silent tells that the
-// responder has said nothing since the last time, unread that it has, but nobody has looked yet.
+// nudge sends a nudge, which no responder takes notice of, or sees to it that this is done later. The
+// caller holds tx.mu.
 //
-// What comes to a responder that has said all and is gone, as an rsocket may be, is answered by its kernel with a reset, which overtakes
-// the rest. So nothing is sent to one that has spoken, unless something is to be seen there.
-func (q *QueuePair) nudge(silent, unread bool) bool {
-	if q.State() != transport.StateRTS {
-		return false
+// What comes to a responder that has said all and is gone, as an rsocket may be, is answered by its
+// kernel with a reset, which overtakes the rest. So nothing is sent to one that has spoken, unless
+// something is to be seen there, nor before all that it has said is read.
+func (q *QueuePair) nudge() {
+	t, n := &q.tx, &q.tx.nudger
+	if q.State() != transport.StateRTS || t.err != nil || t.closing || t.heard && !t.unseen {
+		return
 	}
-	t := &q.tx
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.err != nil || t.closing || (t.heard || unread) && !t.unseen {
-		return false
+	if q.sock.extra() {
+		if !t.unseen {
+			return
+		}
+		n.suspended.Store(true)
+		// Whoever has read it just before could not know.
+		if q.sock.extra() || !n.suspended.CompareAndSwap(true, false) {
+			return
+		}
 	}
-	if t.heard && !silent || unread {
-		return true
+	if t.heard && q.arrived.Load() != n.seen {
+		q.awaitNudge() // it goes on to speak
+		return
 	}
 	if t.out.empty() && len(t.control) == 0 && !t.midSend {
-		t.out.begin(smallBuf)
-		q.composeEmptyWrite()
-		t.control = append(t.control, (*t.out.buf)[:t.out.used]...)
-		t.out.reset()
-		unseen := t.unseen
-		q.trySend(false)
-		t.unseen = unseen // nobody misses a Write of nothing
+		q.sendNothing()
 	}
-	return true
+	if n.sent++; n.sent < len(nudges) && !t.heard {
+		q.awaitNudge()
+	}
+}
+
+// resumeNudges has a nudge sent that was suspended until something is read.
+func (q *QueuePair) resumeNudges() {
+	if n := &q.tx.nudger; n.suspended.Load() && n.suspended.CompareAndSwap(true, false) {
+		q.startNudges()
+	}
+}
+
+// sendNothing sends a Write of nothing, which does not count as something that the peer may have
+// missed. The caller holds tx.mu.
+func (q *QueuePair) sendNothing() {
+	t := &q.tx
+	t.out.begin(smallBuf)
+	q.composeEmptyWrite()
+	t.control = append(t.control, (*t.out.buf)[:t.out.used]...)
+	t.out.reset()
+	unseen := t.unseen
+	q.trySend(false)
+	t.unseen = unseen
 }
 
 // PeerMaySend reports whether a responder will be free to send without an FPDU of the user's: the RTR frame, or else the

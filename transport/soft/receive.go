@@ -178,6 +178,7 @@ func (q *QueuePair) parse(c *condition) {
 		q.trySend(false)
 		q.tx.mu.Unlock()
 	}
+	q.resumeNudges()
 }
 
 // handle checks one FPDU in the order that makes the Terminate code the one that peers expect, and passes it on.

@@ -27,6 +27,7 @@ type transmitter struct {
 	responses queue[readResponse]    // requested by the peer, in order
 	control   []byte                 // FPDUs that go before all others: RTR, Terminate
 	out       batch
+	nudger    nudger
 	err       error // sending has failed
 
 	sendMSN, readMSN uint32
