@@ -220,6 +220,9 @@ func lookupLocal(ctx context.Context, network, address string) (*net.TCPAddr, er
 	if host, _, _ := net.SplitHostPort(address); host == "" {
 		return &net.TCPAddr{Port: int(list[0].Port())}, nil
 	}
+	if first := list[0].Addr(); first.Is6() && first.IsUnspecified() {
+		return netAddr(list[0]), nil // which is both families; the next is IPv4's alone
+	}
 	for _, a := range list {
 		if a.Addr().Is4() {
 			return netAddr(a), nil

@@ -28,15 +28,18 @@ func lookup(ctx context.Context, r *net.Resolver, network, address string) ([]ne
 	}
 	var addrs []netip.Addr
 	if literal, err := netip.ParseAddr(host); err == nil {
-		if literal = literal.Unmap(); network == "tcp" || literal.Is4() == (network == "tcp4") {
-			addrs = append(addrs, literal) // with its zone, which LookupNetIP would drop
-		}
+		addrs = []netip.Addr{literal} // with its zone, which LookupNetIP would drop
 	} else if addrs, err = r.LookupNetIP(ctx, "ip"+network[len("tcp"):], host); err != nil {
 		return nil, err
 	}
+	if len(addrs) == 1 && addrs[0].WithZone("") == netip.IPv6Unspecified() {
+		addrs = append(addrs, netip.IPv4Unspecified()) // as package net does
+	}
 	list := make([]netip.AddrPort, 0, len(addrs))
 	for _, addr := range addrs {
-		list = append(list, netip.AddrPortFrom(addr.Unmap(), uint16(port)))
+		if addr = addr.Unmap(); network == "tcp" || addr.Is4() == (network == "tcp4") {
+			list = append(list, netip.AddrPortFrom(addr, uint16(port)))
+		}
 	}
 	if len(list) == 0 {
 		return nil, &net.AddrError{Err: "no suitable address found", Addr: host}

@@ -52,10 +52,10 @@ func (s *sock) addrs() (local, remote netip.AddrPort) {
 	return s.local, s.remote
 }
 
+// addrPort keeps the form that the socket's family gives an address: IPv4 is mapped to IPv6 on a socket of both.
 func addrPort(a net.Addr) netip.AddrPort {
 	t, _ := a.(*net.TCPAddr)
-	ap := t.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	return t.AddrPort()
 }
 
 // past is a deadline that makes a blocked call return.
