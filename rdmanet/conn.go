@@ -13,6 +13,10 @@ import (
 // as those of net.TCPConn; Reads, and Writes, are done one after another. One thing of package net's is closed to it:
 // net.Buffers.WriteTo is not one Write here; see WriteBuffers.
 //
+// It is no syscall.Conn: what is on the socket below is not the stream. To find out whether the peer has closed a connection that
+// is idle, as pools do, set a read deadline a millisecond ahead and Read one byte: an error that matches os.ErrDeadlineExceeded
+// means that it has not, and leaves the connection as it was.
+//
 // Read returns io.EOF only after the peer has finished writing, or has closed, in words. A connection that ends without
 // fails with an error that matches io.ErrUnexpectedEOF, or syscall.ECONNRESET where it was reset.
 type Conn struct {
