@@ -2,10 +2,8 @@ package rdmanet
 
 import "sync"
 
-const (
-	smallBlock = 4 << 10
-	largeBlock = 64 << 10
-)
+// blockSizes are those that blocks come in.
+var blockSizes = [...]int{512, 4 << 10, 16 << 10, 64 << 10}
 
 // A block holds bytes of stream between their arrival and their reading.
 type block struct {
@@ -14,26 +12,30 @@ type block struct {
 	next *block
 }
 
-var (
-	smallBlocks = sync.Pool{New: func() any { return &block{buf: make([]byte, smallBlock)} }}
-	largeBlocks = sync.Pool{New: func() any { return &block{buf: make([]byte, largeBlock)} }}
-)
+var blockPools [len(blockSizes)]sync.Pool
 
-// getBlock returns an empty block, a large one if more than n small bytes are expected.
-func getBlock(n int) *block {
-	if n <= smallBlock {
-		return smallBlocks.Get().(*block)
+// sizeClass returns the index of the smallest size that takes n bytes, or of the largest.
+func sizeClass(n int) int {
+	for i, size := range blockSizes {
+		if n <= size {
+			return i
+		}
 	}
-	return largeBlocks.Get().(*block)
+	return len(blockSizes) - 1
+}
+
+// getBlock returns an empty block for n bytes, or for some of them.
+func getBlock(n int) *block {
+	i := sizeClass(n)
+	if b, ok := blockPools[i].Get().(*block); ok {
+		return b
+	}
+	return &block{buf: make([]byte, blockSizes[i])}
 }
 
 func putBlock(b *block) {
 	b.r, b.w, b.next = 0, 0, nil
-	if len(b.buf) == smallBlock {
-		smallBlocks.Put(b)
-		return
-	}
-	largeBlocks.Put(b)
+	blockPools[sizeClass(len(b.buf))].Put(b)
 }
 
 // A blockList is a queue of bytes in blocks from the pools. It holds none while it is empty.
@@ -41,13 +43,14 @@ type blockList struct {
 	head, tail *block
 }
 
-// append adds p at the end.
+// append adds p at the end. What waits in full blocks promises that as much may follow, so that a stream
+// fills large ones, and no list takes much more than twice the bytes in it.
 func (l *blockList) append(p []byte) {
 	for len(p) > 0 {
 		if l.tail == nil || l.tail.w == len(l.tail.buf) {
 			n := len(p)
 			if l.tail != nil {
-				n = largeBlock // more than one block's worth waits: a stream
+				n = max(n, 2*len(l.tail.buf))
 			}
 			b := getBlock(n)
 			if l.tail == nil {

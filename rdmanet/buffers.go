@@ -25,7 +25,7 @@ func (c *Conn) WriteBuffers(v *net.Buffers) (n int64, err error) {
 
 // writeBuffers does the work of WriteBuffers. The caller holds the side's lock.
 func (c *Conn) writeBuffers(v *net.Buffers) (n int64, err error) {
-	b := getBlock(sizeUpTo(*v, largeBlock))
+	b := getBlock(sizeUpTo(*v, maxChunk))
 	defer putBlock(b)
 	for {
 		k, err := c.write(gather(b.buf, *v), destination{})
@@ -51,7 +51,7 @@ func sizeUpTo(v net.Buffers, most int) (n int) {
 func gather(buf []byte, v net.Buffers) []byte {
 	n := 0
 	for i, p := range v {
-		if n == 0 && (i == len(v)-1 || len(p) >= largeBlock/2) {
+		if n == 0 && (i == len(v)-1 || len(p) >= maxChunk/2) {
 			return p
 		}
 		if n += copy(buf[n:], p); n == len(buf) {

@@ -4,10 +4,13 @@ import "github.com/pkg/errors"
 
 // Config tunes connections. The zero value means the defaults.
 type Config struct {
-	// RingSize is the size in bytes of the receive ring: how much the peer may send ahead of the calls of Read. It
+	// RingSize is the size in bytes of the receive ring: how much the peer may send ahead of the calls of Read, at most. It
 	// is rounded up to a multiple of 16. 0 means 4 MiB, or 256 KiB with a transport that needs memory for it from the
 	// start; else it must be from 4 KiB to 512 MiB.
 	RingSize int
+	// Budget is what the connection shares with others; see there how much of the ring it uses. nil means
+	// one for the process: a quarter of the memory that it may have, by GOMEMLIMIT, its cgroup or the machine.
+	Budget *Budget
 	// Credits is how many messages the peer may send, where it has to tell of its data in words, while no call that waits is under way here; a Write of the peer is at least
 	// one, and blocks beyond that. 0 means 128, and 384 once a connection has turned out to carry many small messages; else it must be
 	// from 16 to 32767. The depth of the transport's receive queue limits it too.
@@ -55,6 +58,9 @@ func (c *Config) withDefaults(virtual bool) (Config, error) {
 		return d, errors.Errorf("ring size %d is out of range; use %d to %d bytes", d.RingSize, minRing, maxRing)
 	}
 	d.RingSize = (d.RingSize + 15) &^ 15
+	if d.Budget == nil {
+		d.Budget = processBudget()
+	}
 	if d.Credits == 0 {
 		d.Credits = defaultCredits
 	}

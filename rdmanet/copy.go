@@ -71,7 +71,7 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 		}
 		return n, err
 	}
-	b := largeBlocks.Get().(*block)
+	b := getBlock(maxChunk)
 	defer putBlock(b)
 	for {
 		k, rerr := r.Read(b.buf)

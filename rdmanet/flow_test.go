@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -150,7 +151,7 @@ func TestInboundGrants(t *testing.T) {
 	ring := sge{addr: 0x7f0000100000, key: 0x1400, length: 131072}
 	in.start(ring, 384, 2, false)
 	require.True(t, in.spaceDue(), "the second half is granted first of all")
-	require.Equal(t, grant{space: sge{0x7f0000110000, 0x1400, 65536}, entry: 16, limit: 384}, in.grant())
+	require.Equal(t, grant{space: sge{0x7f0000110000, 0x1400, 65536}, entry: 16, limit: 384}, in.grant(time.Now()))
 	require.False(t, in.spaceDue())
 	require.False(t, in.creditsDue(2))
 	for range 7 {
@@ -160,10 +161,10 @@ func TestInboundGrants(t *testing.T) {
 	require.False(t, in.spaceDue())
 	in.read = 102400
 	require.True(t, in.spaceDue())
-	require.Equal(t, grant{space: sge{0x7f0000100000, 0x1400, 65536}, entry: 0, limit: 391}, in.grant())
+	require.Equal(t, grant{space: sge{0x7f0000100000, 0x1400, 65536}, entry: 0, limit: 391}, in.grant(time.Now()))
 	require.False(t, in.spaceDue())
 	in.read += 65536
-	require.Equal(t, grant{space: sge{0x7f0000110000, 0x1400, 65536}, entry: 16, limit: 391}, in.grant())
+	require.Equal(t, grant{space: sge{0x7f0000110000, 0x1400, 65536}, entry: 16, limit: 391}, in.grant(time.Now()))
 }
 
 func TestInboundCredits(t *testing.T) {
@@ -176,13 +177,13 @@ func TestInboundCredits(t *testing.T) {
 		require.NoError(t, in.message())
 	}
 	require.ErrorIs(t, in.message(), ErrProtocol, "the seventeenth of 16 messages")
-	require.Equal(t, grant{limit: 32}, in.grant())
+	require.Equal(t, grant{limit: 32}, in.grant(time.Now()))
 	in.arrived, in.limit = 1<<16-4, 1<<16-4
-	require.Equal(t, grant{limit: 12}, in.grant(), "the limit wraps")
+	require.Equal(t, grant{limit: 12}, in.grant(time.Now()), "the limit wraps")
 
 	in.read = 1 << 19
 	for _, entry := range []uint64{0, 16, 32, 0} {
-		require.Equal(t, entry, in.grant().entry, "the entries of the peer's table take turns")
+		require.Equal(t, entry, in.grant(time.Now()).entry, "the entries of the peer's table take turns")
 		in.read += 1 << 19
 	}
 }
@@ -220,7 +221,7 @@ func (r *rsocketReader) update(o *outbound) error {
 		return nil
 	}
 	r.cmp = r.seq + uint16(r.size/2)
-	g := r.in.grant()
+	g := r.in.grant(time.Now())
 	if g.space.length > 0 {
 		writeEntry(o, int(g.entry/sgeLen), g.space)
 	}
@@ -276,22 +277,29 @@ func TestNeverOverrunsRsocket(t *testing.T) {
 	}
 }
 
-// TestFlowModel has the two halves of this package talk to each other, in all ways of cutting the stream.
+// TestFlowModel has the two halves of this package talk to each other, in all ways of cutting the stream. The space for it
+// changes all the time in half of the cases.
 func TestFlowModel(t *testing.T) {
-	for _, whole := range []bool{false, true} {
+	const size, least = 4096, 256
+	for i := range 4 {
+		whole, varies := i%2 == 1, i/2 == 1
 		for _, window := range []uint64{1, 16, 300, maxCredits} {
-			t.Run(fmt.Sprintf("whole=%v/window=%d", whole, window), func(t *testing.T) {
+			t.Run(fmt.Sprintf("whole=%v/varies=%v/window=%d", whole, varies, window), func(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(2, window))
 				var in inbound
-				r := ring{size: 4096, granted: 2048}
-				in.start(sge{addr: 0, length: 4096}, window, 2, whole)
-				if whole {
-					r.grant(2048)
+				r := ring{size: size}
+				if varies {
+					in.space.bytes = least
 				}
-				o := newOutbound(uint16(window), sge{addr: 0, length: 2048}, true, whole)
+				in.start(sge{addr: 0, length: size}, window, 2, whole)
+				r.grant(in.granted)
+				o := newOutbound(uint16(window), sge{addr: 0, length: uint32(in.half())}, true, whole)
 				give := func() {
+					if varies && in.spaceDue() {
+						in.space.bytes = max(least, min(size, in.space.bytes*uint64(1+rnd.IntN(4))/2))
+					}
 					if in.spaceDue() || in.creditsDue(2) {
-						g := in.grant()
+						g := in.grant(time.Now())
 						if g.space.length > 0 {
 							r.grant(uint64(g.space.length))
 							writeEntry(o, int(g.entry/sgeLen), g.space)
@@ -300,7 +308,7 @@ func TestFlowModel(t *testing.T) {
 					}
 				}
 				give()
-				wrote, read, buf := byte(0), byte(0), make([]byte, 4096)
+				wrote, read, buf := byte(0), byte(0), make([]byte, size)
 				for messages := 0; messages < 70000; {
 					for o.ready() && rnd.IntN(8) > 0 {
 						to := o.take(1 + rnd.IntN(64))
@@ -324,6 +332,7 @@ func TestFlowModel(t *testing.T) {
 					}
 					give()
 					require.True(t, o.ready() || r.available() > 0, "stalled")
+					require.LessOrEqual(t, in.granted-in.read, uint64(size))
 				}
 			})
 		}

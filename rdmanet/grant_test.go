@@ -2,6 +2,7 @@ package rdmanet
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -14,7 +15,7 @@ func receiving(t *testing.T, extended bool) *Conn {
 	c.ring.grant(c.in.granted)
 	if !extended {
 		require.True(t, c.grantDue(2), "the peer may wait for the first grant")
-		c.ring.grant(uint64(c.in.grant().space.length))
+		c.ring.grant(uint64(c.in.grant(time.Now()).space.length))
 	}
 	require.EqualValues(t, 4096, c.ring.granted)
 	return c
@@ -62,7 +63,7 @@ func TestPlainPeerOfOursKeepsCredits(t *testing.T) {
 	require.False(t, c.grantDue(2), "an rsocket may be about to close")
 	c.in.keeps = true
 	require.True(t, c.grantDue(2))
-	c.in.grant()
+	c.in.grant(time.Now())
 	arrive(t, c, window-kept-1, 1)
 	require.False(t, c.grantDue(2))
 	arrive(t, c, 1, 1)
@@ -76,7 +77,7 @@ func TestPlainPeerOfOursKeepsCredits(t *testing.T) {
 	require.False(t, c.grantDue(2))
 	arrive(t, c, kept-1, 1)
 	require.True(t, c.grantDue(2))
-	c.in.grant()
+	c.in.grant(time.Now())
 	arrive(t, c, 6*window-kept, 1)
 	require.False(t, c.in.mayKeep())
 	require.False(t, c.grantDue(2))

@@ -1,5 +1,7 @@
 package rdmanet
 
+import "time"
+
 // Inbound is what we let the peer send, and have told it. It is not safe for concurrent use.
 type inbound struct {
 	arrived uint64 // messages that need a credit, in all
@@ -10,27 +12,40 @@ type inbound struct {
 	asked   bool   // whether it is one will show soon
 
 	ring    sge    // length is the whole ring's
+	space   space  // how much of it may be unread
 	granted uint64 // bytes of stream that the peer was given space for
+	older   uint64 // as far as it was given in the piece before the last
 	read    uint64 // bytes of stream that no longer take space
 
 	index   uint32 // entry of the peer's table that is written next
 	entries uint32 // of that table
 }
 
-// start sets what was told when the connection was made: window messages and the first half of the ring, or all of it.
-func (i *inbound) start(ring sge, window uint64, entries uint32, wholeRing bool) {
+// start sets what was told when the connection was made: window messages and the first half of the space, or all of it.
+func (i *inbound) start(ring sge, window uint64, entries uint32, wholeSpace bool) {
 	i.ring, i.window, i.limit, i.entries = ring, window, window, entries
 	i.kept = uint64(reserve(uint16(window))) // of what the peer is told first, however much it is told later
-	i.granted, i.index = uint64(ring.length)/2, 1
-	if wholeRing {
-		i.granted, i.index = uint64(ring.length), 0
+	if i.space.bytes == 0 {
+		i.space.bytes = uint64(ring.length)
+	}
+	i.granted, i.index = i.half(), 1
+	if wholeSpace {
+		i.granted, i.older, i.index = i.space.bytes, i.half(), 0
 	}
 }
 
-func (i *inbound) half() uint64 { return uint64(i.ring.length) / 2 }
+func (i *inbound) half() uint64 { return i.space.bytes / 2 }
 
-// spaceDue reports whether half the ring can be given to the peer.
-func (i *inbound) spaceDue() bool { return uint64(i.ring.length)-(i.granted-i.read) >= i.half() }
+// spaceDue reports whether half the space can be given to the peer. It has no more than two pieces at a time, as its
+// table has room for no more.
+func (i *inbound) spaceDue() bool {
+	return i.read >= i.older && i.granted-i.read+i.piece() <= i.space.bytes
+}
+
+// piece returns the length of the next piece of space, which does not reach beyond the end of the ring.
+func (i *inbound) piece() uint64 {
+	return min(i.half(), uint64(i.ring.length)-i.granted%uint64(i.ring.length))
+}
 
 // creditsDue reports whether one part in so many of the window can be given to the peer.
 func (i *inbound) creditsDue(part uint64) bool {
@@ -67,18 +82,24 @@ type grant struct {
 	limit uint16
 }
 
-// grant takes what can be given to the peer, by halves of the ring.
-func (i *inbound) grant() grant {
+// grant takes what can be given to the peer, by halves of the space.
+func (i *inbound) grant(now time.Time) grant {
 	i.limit = i.arrived + i.window
 	g := grant{limit: uint16(i.limit)}
 	if !i.spaceDue() {
 		return g
 	}
-	g.space = i.ring
-	g.space.length /= 2
-	g.space.addr += i.granted % uint64(i.ring.length)
+	if i.older > 0 { // and read
+		i.space.adapt(now)
+	}
+	if !i.spaceDue() {
+		return g // there is less of it
+	}
+	n := i.piece()
+	g.space = sge{addr: i.ring.addr + i.granted%uint64(i.ring.length), key: i.ring.key, length: uint32(n)}
 	g.entry = sgeLen * uint64(i.index)
-	i.granted += i.half()
+	i.older = i.granted
+	i.granted += n
 	i.index = (i.index + 1) % i.entries
 	return g
 }

@@ -34,6 +34,7 @@ func (c *Conn) release() {
 	c.sendMu.Lock() // no request is on its way to the send queue
 	c.mu.Lock()
 	c.ring.release()
+	c.in.space.close()
 	remote, local := c.remoteMem, c.localMem
 	c.remoteMem, c.localMem = memory{}, memory{}
 	c.released = true

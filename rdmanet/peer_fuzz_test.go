@@ -6,6 +6,7 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"time"
 	"weak"
 )
 
@@ -101,7 +102,7 @@ func FuzzPeer(f *testing.F) {
 				}
 			}
 			if c.grantDue(2) {
-				c.ring.grant(uint64(c.in.grant().space.length))
+				c.ring.grant(uint64(c.in.grant(time.Now()).space.length))
 			}
 			switch {
 			case announced > len(placed):

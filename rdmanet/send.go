@@ -121,7 +121,7 @@ func (c *Conn) lookUntil() time.Time {
 
 // addGrant adds what tells the peer of space and credits. The caller holds sendMu and mu.
 func (c *Conn) addGrant(b *batch, flags transport.Flags) {
-	g := c.in.grant()
+	g := c.in.grant(time.Now())
 	wr := transport.SendWR{Flags: flags}
 	if g.space.length > 0 {
 		c.ring.grant(uint64(g.space.length))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"runtime"
+	"time"
 	"weak"
 
 	"github.com/pkg/errors"
@@ -120,12 +121,14 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 		return nil, nil, err
 	}
 	c.ring.size = uint64(conf.RingSize)
-	c.ring.granted = c.ring.size / 2
 	if virtual {
+		c.in.space.open(conf.Budget, c.ring.size, time.Now())
 		err = c.registerPlacers(placers)
 	} else {
+		c.in.space.bytes = c.ring.size
 		err = c.allocateBuffers()
 	}
+	c.ring.grant(c.in.half())
 	if err == nil {
 		err = c.slots.open(qp)
 	}
@@ -185,7 +188,7 @@ func (c *Conn) allocateBuffers() (err error) {
 // connData returns what the peer is told of this end.
 func (c *Conn) connData(order byteOrder, extend bool) *connData {
 	d := &connData{order: order, credits: uint16(c.slots.window), table: c.out.own, ring: c.in.ring, iomap: iomapEntries}
-	d.ring.length /= 2
+	d.ring.length = uint32(c.in.half())
 	if extend {
 		d.ext = &extension{
 			wholeRing:  true,
@@ -203,7 +206,7 @@ func (c *Conn) start(peer, own *connData) {
 	c.extended = peer.ext != nil && own.ext != nil
 	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.order, own.order, peer.table, peer.iomap
 	if c.extended {
-		c.ring.grant(c.ring.size / 2)
+		c.ring.grant(c.in.half())
 		c.ring.wordless = own.ext.wordless
 	}
 	c.in.start(c.in.ring, c.slots.window, peer.table.length, c.extended)

@@ -1,0 +1,29 @@
+// Package memlimit tells how much memory the process may have.
+package memlimit
+
+import (
+	"math"
+	"runtime/metrics"
+)
+
+// fallback is assumed where the system does not tell.
+const fallback = 4 << 30
+
+// Bytes returns the least of GOMEMLIMIT, the limits of the process's cgroup and the machine's memory.
+func Bytes() uint64 {
+	n := min(system(), goLimit())
+	if n == math.MaxUint64 {
+		return fallback
+	}
+	return n
+}
+
+// goLimit returns what debug.SetMemoryLimit has set.
+func goLimit() uint64 {
+	s := []metrics.Sample{{Name: "/gc/gomemlimit:bytes"}}
+	metrics.Read(s)
+	if s[0].Value.Kind() != metrics.KindUint64 || s[0].Value.Uint64() >= math.MaxInt64 {
+		return math.MaxUint64
+	}
+	return s[0].Value.Uint64()
+}

@@ -1,0 +1,65 @@
+package rdmanet
+
+import "time"
+
+const (
+	firstSpace = 512 << 10 // bytes that a connection begins with; half of them are there for the peer at any time
+	leastSpace = 16 << 10  // and goes down to
+
+	quickReader = 500 * time.Millisecond // for half the space: it grows
+	slowReader  = 5 * time.Second        // it falls back
+)
+
+// space is how much of a ring the peer may have been given while it is not read. It follows the pace of the reader, within a budget.
+type space struct {
+	budget      *Budget // nil if all of the ring is memory anyway
+	bytes, most uint64
+	since       time.Time // when half of it was given last
+}
+
+// open sets what a connection begins with: up to most bytes.
+func (s *space) open(b *Budget, most uint64, now time.Time) {
+	s.budget, s.most, s.since = b, most, now
+	least := min(most, leastSpace)
+	for s.bytes = min(most, firstSpace); !b.take(s.bytes); s.bytes = max(s.bytes/2, least) {
+		if s.bytes == least {
+			b.held.Add(least)
+			return
+		}
+	}
+}
+
+// adapt follows the reader, who has read half of the space by now.
+func (s *space) adapt(now time.Time) {
+	if s.budget == nil {
+		return
+	}
+	took := now.Sub(s.since)
+	s.since = now
+	switch {
+	case s.budget.over():
+		s.shrink(leastSpace)
+	case took < quickReader && s.bytes < s.most:
+		if more := min(s.bytes, s.most-s.bytes); s.budget.take(more) {
+			s.bytes += more
+		}
+	case took > slowReader:
+		s.shrink(firstSpace)
+	}
+}
+
+// shrink halves the space, down to least.
+func (s *space) shrink(least uint64) {
+	if less := min(s.bytes/2, s.bytes-min(s.bytes, least)); less > 0 {
+		s.budget.give(less)
+		s.bytes -= less
+	}
+}
+
+// close gives everything back.
+func (s *space) close() {
+	if s.budget != nil {
+		s.budget.give(s.bytes)
+		s.budget, s.bytes = nil, 0
+	}
+}
