@@ -151,7 +151,7 @@ func (d *deviceDial) stream(ctx context.Context, q *deviceQP, to netip.AddrPort,
 	if q.port != nil {
 		local = q.port.port.addrPort()
 	}
-	return connect(ctx, conf, func() (transport.Connector, error) {
+	return d.setUp(ctx, conf, func() (transport.Connector, error) {
 		k, err := d.transport.Dial(ctx, local, to, nil)
 		if err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -63,6 +64,14 @@ type Dialer struct {
 	// The wait then leaves as much of the dial's time to what may follow, or to a peer that has spoken
 	// iWARP before all but what a plain connection needs. Where a server redirects, each request has its own.
 	HandshakeTimeout time.Duration
+
+	// ReadBuffer is how many bytes the peer of an iWARP connection may send ahead of the calls of Read, at most; a
+	// connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a device; other values
+	// are brought into the range from 4 KiB to 512 MiB.
+	ReadBuffer int
+	// ReadBudget bounds that for all connections that share it, except through devices. nil means the budget of the
+	// process: a quarter of the memory that it may have, by GOMEMLIMIT, its cgroup or the machine.
+	ReadBudget *rdmanet.Budget
 }
 
 const (

@@ -164,7 +164,7 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 		}
 		return tcp, nil
 	}
-	c, err := connect(hctx, nil, func() (transport.Connector, error) {
+	c, err := k.setUp(hctx, nil, func() (transport.Connector, error) {
 		connector, err := k.transport.Client(tcp, nil)
 		if r, ok := connector.(redialer); ok && err == nil {
 			r.SetRedial(redial)
@@ -184,13 +184,16 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	return c, nil
 }
 
-// connect sets up the stream over a connection in the making.
-func connect(ctx context.Context, conf *rdmanet.Config, open func() (transport.Connector, error)) (*rdmanet.Conn, error) {
+// setUp sets up the stream over a connection in the making. A nil conf has nothing to say.
+func (d *Dialer) setUp(ctx context.Context, conf *rdmanet.Config, open func() (transport.Connector, error)) (*rdmanet.Conn, error) {
 	connector, err := open()
 	if err != nil {
 		return nil, err
 	}
-	c, err := rdmanet.Client(ctx, connector, conf)
+	if conf == nil {
+		conf = &rdmanet.Config{}
+	}
+	c, err := rdmanet.Client(ctx, connector, buffered(*conf, d.ReadBuffer, d.ReadBudget))
 	if err != nil {
 		_ = connector.Close()
 		return nil, err

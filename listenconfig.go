@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
@@ -39,6 +40,14 @@ type ListenConfig struct {
 	// FirstByteTimeout is how long a client may be silent, or send less than tells plain TCP from iWARP, until it is taken
 	// for plain TCP. A server that speaks first answers plain TCP clients with that delay. 0 means 1 s.
 	FirstByteTimeout time.Duration
+
+	// ReadBuffer is how many bytes the client of an iWARP connection may send ahead of the calls of Read, at most; a
+	// connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a device; other values
+	// are brought into the range from 4 KiB to 512 MiB.
+	ReadBuffer int
+	// ReadBudget bounds that for all connections that share it, except through devices. nil means the budget of the
+	// process: a quarter of the memory that it may have, by GOMEMLIMIT, its cgroup or the machine.
+	ReadBudget *rdmanet.Budget
 }
 
 const (

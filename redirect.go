@@ -33,7 +33,7 @@ func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.
 			return nil, errNoSoftware
 		}
 	}
-	return rdmanet.Server(ctx, r, &rdmanet.Config{Service: service})
+	return rdmanet.Server(ctx, r, buffered(rdmanet.Config{Service: service}, l.config.ReadBuffer, l.config.ReadBudget))
 }
 
 // redirectPort returns the port where an iWARP device that has the address now listens, or 0, and counts the client that is sent there.
