@@ -77,6 +77,19 @@ func (q *QueuePair) Abort() error {
 	return nil
 }
 
+// discard is Abort for a queue pair that nobody has used, which has no call to wait for.
+func (q *QueuePair) discard() {
+	q.mu.Lock()
+	closed := q.closed
+	if !closed {
+		q.shut(transport.StateError)
+	}
+	q.mu.Unlock()
+	if !closed {
+		q.teardown()
+	}
+}
+
 // seeOff ends the connection behind what was posted.
 func (q *QueuePair) seeOff(farewell bool) {
 	q.markEnd()

@@ -83,7 +83,7 @@ func (id *cmID) destroy() {
 	})
 }
 
-// refuse ends a connection request that nobody takes.
+// refuse ends a connection request that nobody takes. It waits for nobody, so the goroutine of the event channel may call it.
 func (id *cmID) refuse() {
 	id.ch.lib.call("rdma_reject", id.ch.lib.rdmaReject, id.ptr, 0, 0)
 	id.destroy()

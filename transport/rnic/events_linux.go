@@ -130,7 +130,7 @@ func (ch *eventChannel) dispatch(p uintptr) {
 	case id != nil:
 		id.deliver(ev)
 	case ev.id != nil:
-		go ev.id.refuse()
+		ev.id.refuse()
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 const (
 	// maxPending bounds the connection requests that wait for Accept. Those beyond it are rejected.
 	maxPending = 128
+	// pendingLimit is how long they wait. By then a peer has given up, as Dialers of this module and siw have after 10 s.
+	pendingLimit = 10 * time.Second
 	// listenBacklog is for the kernel's own queue, which it cuts to net.rdma_ucm.max_backlog.
 	listenBacklog = 1024
 	// listenAttempts bounds the ports that are tried until one is free at all addresses.
@@ -51,7 +53,8 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 }
 
 func (t *Transport) listenOn(addrs []netip.AddrPort, o *transport.Options) (*listener, error) {
-	l := &listener{t: t, o: o, pending: make(chan pending, maxPending), started: make(chan struct{}), done: make(chan struct{})}
+	l := &listener{t: t, o: o, started: make(chan struct{}), done: make(chan struct{})}
+	l.pending = newPendings(maxPending, pendingLimit, (*cmID).refuse)
 	defer close(l.started)
 	var unusable error
 	for i, a := range addrs {
@@ -93,7 +96,7 @@ type listener struct {
 	t       *Transport
 	o       *transport.Options
 	addr    netip.AddrPort
-	pending chan pending
+	pending *pendings
 	started chan struct{} // closed when Listen returns
 
 	mu     sync.Mutex
@@ -101,13 +104,6 @@ type listener struct {
 	closed bool
 	done   chan struct{}
 	err    error // why it is closed
-}
-
-// pending is a connection request that nobody has looked at yet.
-type pending struct {
-	id      *cmID
-	private []byte
-	reads   readLimits
 }
 
 func (l *listener) listen(local netip.AddrPort) (err error) {
@@ -151,16 +147,7 @@ func (l *listener) event(id *cmID, ev cmEvent) {
 		}
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.closed {
-		select {
-		case l.pending <- pending{ev.id, ev.private, ev.reads}:
-			return
-		default:
-		}
-	}
-	go ev.id.refuse()
+	l.pending.add(pending{id: ev.id, private: ev.private, reads: ev.reads})
 }
 
 // lose gives up an address whose device was removed. With the last one the listener is at its end. One for all devices has no
@@ -193,18 +180,17 @@ func (l *listener) Accept(ctx context.Context) (transport.Request, error) {
 }
 
 func (l *listener) next(ctx context.Context) (*pending, error) {
-	select {
-	case p := <-l.pending:
-		return &p, nil
-	default:
-	}
-	select {
-	case p := <-l.pending:
-		return &p, nil
-	case <-l.done:
-		return nil, l.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	for {
+		if p, ok := l.pending.take(); ok {
+			return &p, nil
+		}
+		select {
+		case <-l.pending.ready:
+		case <-l.done:
+			return nil, l.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 }
 
@@ -244,14 +230,8 @@ func (l *listener) end(err error) error {
 	for _, id := range ids {
 		id.destroy()
 	}
-	for {
-		select {
-		case p := <-l.pending:
-			p.id.refuse()
-		default:
-			return nil
-		}
-	}
+	l.pending.close()
+	return nil
 }
 
 type request struct {
@@ -304,24 +284,28 @@ func (r *request) accept(ctx context.Context, private []byte) error {
 	return q.established()
 }
 
-// Reject implements transport.Request.
+// Reject implements transport.Request. Nobody else uses the queue pair yet, so it is given back at once.
 func (r *request) Reject(private []byte) error {
-	err := checkPrivate(private)
-	if err == nil {
-		err = r.q.hold()
-	}
-	if err == nil {
-		defer r.q.busy.Done()
-		s := getScratch()
-		p := uintptr(0)
-		if n := copy(s.private[:], private); n > 0 {
-			p = ptr(&s.private[0])
-		}
-		err = r.q.lib.call("rdma_reject", r.q.lib.rdmaReject, r.q.id.ptr, p, uintptr(len(private)))
-		s.release()
-	}
-	_ = r.q.Abort()
+	err := r.reject(private)
+	r.q.discard()
 	return err
+}
+
+func (r *request) reject(private []byte) error {
+	if err := checkPrivate(private); err != nil {
+		return err
+	}
+	if err := r.q.hold(); err != nil {
+		return err
+	}
+	defer r.q.busy.Done()
+	s := getScratch()
+	defer s.release()
+	p := uintptr(0)
+	if n := copy(s.private[:], private); n > 0 {
+		p = ptr(&s.private[0])
+	}
+	return r.q.lib.call("rdma_reject", r.q.lib.rdmaReject, r.q.id.ptr, p, uintptr(len(private)))
 }
 
 // listenAddrs returns the addresses to listen on: local, or those of the devices that the options name.
