@@ -39,7 +39,8 @@ type exposure struct {
 
 // Bytes returns the memory, or nil after Close. The peer may change it at any time, in any order of
 // bytes; what it wrote before a message of the stream is there when that message is read, and only then
-// is it safe to look, unless by atomic operations.
+// is it safe to look, unless by atomic operations. Bytes got before Close may be touched after it for
+// as long as the Region is kept, but mean nothing.
 func (r *Region) Bytes() []byte {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()

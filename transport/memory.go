@@ -56,8 +56,8 @@ type PlacerRegistrar interface {
 // A MemoryAllocator is a QueuePair that brings the memory of its regions itself, as a device needs memory that stays where it is and
 // is not shared with a child process. Such a queue pair refuses memory that is not its own in RegisterMemory.
 type MemoryAllocator interface {
-	// AllocateMemory registers n bytes of new memory, all zero, with the rights of access. The memory stays mapped until the region's
-	// Deregister, which may also be called after the queue pair's Close, or until the region is garbage; the caller must
-	// not touch it after that. What the queue pair still has to send is not lost by either.
+	// AllocateMemory registers n bytes of new memory, all zero, with the rights of access. What is in it lasts until the region's
+	// Deregister, which may also be called after the queue pair's Close; the bytes may be touched, though
+	// they hold nothing any more, for as long as the region is not garbage. What the queue pair still has to send is not lost by either.
 	AllocateMemory(n int, access Access) ([]byte, MemoryRegion, error)
 }

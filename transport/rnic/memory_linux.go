@@ -39,12 +39,12 @@ func (r *region) Base() uint64         { return r.base }
 func (r *region) Len() uint64          { return uint64(r.n) }
 
 // A mapping is memory outside of Go's heap.
-type mapping struct {
-	b    []byte
-	once sync.Once
-}
+type mapping struct{ b []byte }
 
-func (m *mapping) unmap() { m.once.Do(func() { _ = unix.Munmap(m.b) }) }
+func (m *mapping) unmap() { _ = unix.Munmap(m.b) }
+
+// empty gives the pages back. The addresses stay, or whoever still looks at the bytes would bring the process down.
+func (m *mapping) empty() { _ = unix.Madvise(m.b, unix.MADV_DONTNEED) }
 
 // AllocateMemory implements transport.MemoryAllocator.
 func (q *QueuePair) AllocateMemory(n int, access transport.Access) ([]byte, transport.MemoryRegion, error) {
@@ -82,7 +82,7 @@ func (q *QueuePair) register(m *mapping, n int, access transport.Access) (*regio
 		key: at[abi.MR](mr).Lkey, stag: transport.STag(at[abi.MR](mr).Rkey),
 	}
 	q.regions[r] = struct{}{}
-	// Whoever forgets to deregister a region has it until it is garbage, which it is not before the queue pair has let go of it.
+	// A region that nobody deregisters is not garbage before the queue pair has let go of it.
 	runtime.AddCleanup(r, func(m *mapping) { m.unmap() }, m)
 	return r, nil
 }
@@ -113,7 +113,7 @@ func (r *region) Deregister() error {
 		return transport.ErrClosed
 	}
 	if gone {
-		r.mem.unmap()
+		r.mem.empty()
 		return nil
 	}
 	if r.q.keepsRegions() {
@@ -133,7 +133,7 @@ func (r *region) revoke() {
 		r.mr = 0
 	}
 	if r.over {
-		r.mem.unmap()
+		r.mem.empty()
 	}
 }
 
