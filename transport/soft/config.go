@@ -16,8 +16,9 @@ type Config struct {
 	RequestTimeout time.Duration
 	// ReplyTimeout bounds the wait for the MPA reply. 0 means 10 s.
 	ReplyTimeout time.Duration
-	// StallTimeout ends a connection whose peer stops in the middle of an FPDU for that long while somebody waits for it.
-	// 0 means 2 minutes, negative means never.
+	// StallTimeout ends a connection with syscall.ETIMEDOUT whose peer stops in the middle of an FPDU for that long while
+	// somebody waits for it. 0, as a negative value, means never, which is what TCP does: a peer may be suspended and go on
+	// later, and keepalives of the kernel find out about a host that is gone.
 	StallTimeout time.Duration
 	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come, or waits for Accept;
 	// further ones are closed at once. 0 means 256.
@@ -47,7 +48,7 @@ func (c *Config) withDefaults() Config {
 	for _, f := range []struct {
 		v *time.Duration
 		d time.Duration
-	}{{&d.RequestTimeout, 5 * time.Second}, {&d.ReplyTimeout, 10 * time.Second}, {&d.StallTimeout, 2 * time.Minute}} {
+	}{{&d.RequestTimeout, 5 * time.Second}, {&d.ReplyTimeout, 10 * time.Second}} {
 		if *f.v == 0 {
 			*f.v = f.d
 		}

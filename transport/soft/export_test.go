@@ -1,5 +1,7 @@
 package soft
 
+import "time"
+
 // FailSending has q find that sending has failed.
 func FailSending(q *QueuePair, err error) {
 	q.tx.mu.Lock()
@@ -40,3 +42,12 @@ func BytesWait(q *QueuePair) bool { return q.sock.extra() }
 
 // LookAtMSS has q ask the kernel for the MSS.
 func LookAtMSS(q *QueuePair) { q.sock.mss() }
+
+// AgeFPDU makes the wait for the rest of an FPDU longer by d than it was, if q measures it.
+func AgeFPDU(q *QueuePair, d time.Duration) {
+	<-q.rxTok
+	if rx := &q.rx; !rx.stalled.IsZero() {
+		rx.stalled = rx.stalled.Add(-d)
+	}
+	q.rxTok <- struct{}{}
+}

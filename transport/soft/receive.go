@@ -23,7 +23,7 @@ type receiver struct {
 	crc     bool
 	ird     int
 	first   bool      // an FPDU has arrived
-	stalled time.Time // since when the FPDU at r is incomplete
+	stalled time.Time // since when the FPDU at r is incomplete, if that matters
 
 	sendMSN, readMSN uint32
 	moff             uint32 // bytes placed of the Send under way
@@ -98,7 +98,7 @@ func (q *QueuePair) receive(c *condition) error {
 		q.parse(c)
 		return nil
 	case isTimeout(err):
-		if !rx.stalled.IsZero() && q.cfg.StallTimeout > 0 && time.Since(rx.stalled) >= q.cfg.StallTimeout {
+		if !rx.stalled.IsZero() && time.Since(rx.stalled) >= q.cfg.StallTimeout {
 			q.fail(transport.StateError, os.NewSyscallError("read", syscall.ETIMEDOUT))
 		}
 		return err
@@ -132,7 +132,7 @@ func (q *QueuePair) brokenBy() error {
 
 // stallDeadline is the earlier one of the caller's deadline and the end of the patience with an incomplete FPDU.
 func (rx *receiver) stallDeadline(q *QueuePair, deadline time.Time) time.Time {
-	if rx.stalled.IsZero() || q.cfg.StallTimeout < 0 {
+	if rx.stalled.IsZero() {
 		return deadline
 	}
 	if end := rx.stalled.Add(q.cfg.StallTimeout); deadline.IsZero() || end.Before(deadline) {
@@ -169,7 +169,7 @@ func (q *QueuePair) parse(c *condition) {
 		rx.stalled = time.Time{}
 	}
 	rx.release()
-	if rx.buf != nil && rx.stalled.IsZero() && !left {
+	if q.cfg.StallTimeout > 0 && rx.buf != nil && rx.stalled.IsZero() && !left {
 		rx.stalled = time.Now()
 	}
 	if rx.output {

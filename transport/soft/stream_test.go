@@ -197,13 +197,21 @@ func TestStallByDribbling(t *testing.T) {
 	<-over
 }
 
+// By default a peer may be suspended in the middle of an FPDU for as long as it likes.
 func TestNoStallTimeout(t *testing.T) {
-	q, p, _ := role{cfg: &soft.Config{StallTimeout: -1}, prepare: func(q transport.QueuePair) { receives(t, q, 1, 4) }}.responder(t)
-	b := send(1, nil)
-	p.write(b[:9])
-	require.Equal(t, os.ErrDeadlineExceeded, q.Wait(time.Now().Add(5*time.Millisecond)))
-	p.write(b[9:])
-	require.Equal(t, transport.StatusSuccess, next(t, q).Status)
+	for name, cfg := range map[string]*soft.Config{"default": nil, "zero": {}, "negative": {StallTimeout: -1}} {
+		t.Run(name, func(t *testing.T) {
+			q, p, _ := role{cfg: cfg, prepare: func(q transport.QueuePair) { receives(t, q, 1, 4) }}.responder(t)
+			b := send(1, nil)
+			p.write(b[:9])
+			for range 2 {
+				require.Equal(t, os.ErrDeadlineExceeded, q.Wait(time.Now().Add(5*time.Millisecond)))
+				soft.AgeFPDU(q.(*soft.QueuePair), 24*time.Hour)
+			}
+			p.write(b[9:])
+			require.Equal(t, transport.StatusSuccess, next(t, q).Status)
+		})
+	}
 }
 
 func TestTerminateReceived(t *testing.T) {
