@@ -20,8 +20,9 @@ type Config struct {
 	// somebody waits for it. 0, as a negative value, means never, which is what TCP does: a peer may be suspended and go on
 	// later, and keepalives of the kernel find out about a host that is gone.
 	StallTimeout time.Duration
-	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come, or waits for Accept;
-	// further ones are closed at once. 0 means 256.
+	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come, or waits for Accept. One
+	// more makes the oldest whose request is still to come give way, by a reset; where all wait for Accept, further ones
+	// stay with the kernel. 0 means 256.
 	MaxHalfOpen int
 	// NoCRC makes every connection behave as with transport.Options.NoCRC.
 	NoCRC bool

@@ -51,3 +51,11 @@ func AgeFPDU(q *QueuePair, d time.Duration) {
 	}
 	q.rxTok <- struct{}{}
 }
+
+// SetRequestGrace sets the age at which a connection whose request is still to come may have to give way, until the function
+// that it returns is called.
+func SetRequestGrace(d time.Duration) (restore func()) {
+	before := requestGrace
+	requestGrace = d
+	return func() { requestGrace = before }
+}

@@ -109,7 +109,7 @@ type listener struct {
 func (l *listener) serve() {
 	defer l.wg.Done()
 	defer close(l.done)
-	halfOpen := make(chan struct{}, l.t.cfg.MaxHalfOpen)
+	waiting := newHalfOpen(l.t.cfg.MaxHalfOpen)
 	for {
 		c, err := l.ln.AcceptTCP()
 		if err != nil {
@@ -123,26 +123,38 @@ func (l *listener) serve() {
 			l.err = err
 			return
 		}
-		select {
-		case halfOpen <- struct{}{}:
-		default:
+		ctx, cancel := context.WithCancel(l.ctx)
+		a := &arrival{c: c, cancel: cancel}
+		if waiting.enter(ctx, a) != nil {
+			cancel()
 			c.Close()
-			continue
+			continue // the listener is closed
 		}
 		l.wg.Add(1)
 		go func() {
 			defer l.wg.Done()
-			defer func() { <-halfOpen }()
-			req, err := l.t.Server(l.ctx, c, l.o)
-			if err != nil {
-				return
-			}
-			select {
-			case l.requests <- req.(*request):
-			case <-l.ctx.Done():
-				req.Reject(nil)
-			}
+			defer cancel()
+			defer waiting.leave(a)
+			l.attend(ctx, waiting, a)
 		}()
+	}
+}
+
+// attend reads the request of a and hands it to Accept.
+func (l *listener) attend(ctx context.Context, waiting *halfOpen, a *arrival) {
+	req, err := l.t.Server(ctx, a.c, l.o)
+	if err != nil {
+		return
+	}
+	r := req.(*request)
+	if !waiting.spoken(a) {
+		_ = r.q.Abort()
+		return
+	}
+	select {
+	case l.requests <- r:
+	case <-l.ctx.Done():
+		_ = r.Reject(nil)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
 func listen(t testing.TB, cfg *soft.Config) transport.Listener {
@@ -64,25 +65,38 @@ func TestAcceptReturnsNoPeersFailure(t *testing.T) {
 	require.NoError(t, req.QueuePair().Close())
 }
 
-func TestListenerBoundsWhatIsHalfOpen(t *testing.T) {
-	ln := listen(t, &soft.Config{MaxHalfOpen: 2, RequestTimeout: 100 * time.Millisecond})
-	first, second := knock(t, ln, nil), knock(t, ln, nil)
-	knock(t, ln, start(requestKey, 0x40, 1, nil)).closed()
-	first.closed()
-	second.closed()
-	// Their time is over, so there is room again.
-	require.Eventually(t, func() bool {
+// However many silent clients there are, one that speaks is served. The oldest gives way to it by a reset, not for its age.
+func TestSilentClientsGiveWay(t *testing.T) {
+	ln := listen(t, &soft.Config{MaxHalfOpen: 2, RequestTimeout: time.Hour})
+	silent := []*rawPeer{knock(t, ln, nil), knock(t, ln, []byte("MPA ID Req"))}
+	for range 3 {
 		p := knock(t, ln, start(requestKey, 0x40, 1, nil))
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-		defer cancel()
-		req, err := ln.Accept(ctx)
-		if err != nil {
-			return false
-		}
+		_, err := silent[0].c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+		req, err := ln.Accept(testContext(t))
+		require.NoError(t, err)
 		require.NoError(t, req.Reject(nil))
-		p.frame(true)
-		return true
-	}, limit, time.Millisecond)
+		require.NotZero(t, p.frame(true).Flags&mpa.FlagReject)
+		silent = append(silent[1:], knock(t, ln, nil))
+	}
+}
+
+// Requests that wait for Accept are served in the order in which they came, however many more come.
+func TestRequestsDoNotGiveWay(t *testing.T) {
+	defer soft.SetRequestGrace(time.Hour)() // the listener gets to them sooner or later
+	ln := listen(t, &soft.Config{MaxHalfOpen: 2, RequestTimeout: time.Hour})
+	const clients = 6
+	for i := range clients {
+		knock(t, ln, start(requestKey, 0x40, 1, []byte{byte(i)}))
+	}
+	var seen []byte
+	for range clients {
+		req, err := ln.Accept(testContext(t))
+		require.NoError(t, err)
+		seen = append(seen, req.PrivateData()...)
+		require.NoError(t, req.Reject(nil))
+	}
+	require.ElementsMatch(t, []byte{0, 1, 2, 3, 4, 5}, seen)
 }
 
 func TestListenerClose(t *testing.T) {
