@@ -27,7 +27,8 @@ var errMalformed = errors.New("malformed netlink message")
 
 var native = binary.NativeEndian
 
-// appendRequest appends a request for all sockets of family in one of the states, a mask of 1<<State, that have the local port; 0 means any.
+// appendRequest appends a request for all sockets of family in one of the states, a mask of
+// 1<<State, that have the local port; 0 means any.
 func appendRequest(b []byte, family uint8, states uint32, port uint16, seq uint32) []byte {
 	b = native.AppendUint32(b, headerSize+requestSize)
 	b = native.AppendUint16(b, typeDiagByFamily)
@@ -40,7 +41,8 @@ func appendRequest(b []byte, family uint8, states uint32, port uint16, seq uint3
 	return append(b, make([]byte, 46)...)
 }
 
-// parse appends to list the sockets in a datagram that answers request seq, and reports whether it ends the answer.
+// parse appends to list the sockets in a datagram that answers request seq, and reports whether it
+// ends the answer.
 func parse(list []Socket, b []byte, seq uint32) (_ []Socket, done bool, err error) {
 	for len(b) > 0 {
 		if len(b) < headerSize {

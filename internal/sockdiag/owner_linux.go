@@ -7,10 +7,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// Owners looks in /proc for the processes that have the sockets with these inodes open. It reports whether it could
-// look into all that it saw: if so, an inode without a process belongs to the kernel itself, or to another PID namespace.
+// Owners looks in /proc for the processes that have the sockets with these inodes open. It reports
+// whether it could look into all processes of the host: if so, an inode without a process belongs
+// to the kernel itself.
 func Owners(inodes ...uint32) (owners map[uint32]Process, complete bool) {
 	wanted := make(map[string]uint32, len(inodes))
 	for _, i := range inodes {
@@ -20,7 +23,7 @@ func Owners(inodes ...uint32) (owners map[uint32]Process, complete bool) {
 	}
 	owners = make(map[uint32]Process)
 	pids, err := names("/proc")
-	complete = err == nil
+	complete = err == nil && !processesHidden()
 	for _, name := range pids {
 		if len(owners) == len(wanted) {
 			break
@@ -31,7 +34,7 @@ func Owners(inodes ...uint32) (owners map[uint32]Process, complete bool) {
 		}
 		dir := "/proc/" + name + "/fd/"
 		fds, err := names(dir)
-		if errors.Is(err, fs.ErrPermission) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) { // it has not ended
 			complete = false
 		}
 		for _, fd := range fds {
@@ -44,10 +47,46 @@ func Owners(inodes ...uint32) (owners map[uint32]Process, complete bool) {
 				continue
 			}
 			comm, _ := os.ReadFile("/proc/" + name + "/comm")
-			owners[inode] = Process{PID: pid, Name: string(bytes.TrimSpace(comm))}
+			owners[inode] = Process{PID: pid, Name: string(bytes.TrimSuffix(comm, []byte("\n")))}
 		}
 	}
 	return owners, complete
+}
+
+// initialPIDNamespace is the inode of the PID namespace that has all processes of the host
+// (PROC_PID_INIT_INO).
+const initialPIDNamespace = 0xeffffffc
+
+// processesHidden reports whether /proc may lack processes: those outside of the PID namespace, or,
+// where it is mounted with the option hidepid, those of other users.
+func processesHidden() bool {
+	var st unix.Stat_t
+	if unix.Stat("/proc/self/ns/pid", &st) != nil || st.Ino != initialPIDNamespace {
+		return true
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return true
+	}
+	hides := false
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 5 && f[4] == "/proc" { // the last one is on top
+			hides = strings.Contains(line, "hidepid=") && !strings.Contains(line, "hidepid=0") && !strings.Contains(line, "hidepid=off")
+		}
+	}
+	return hides && !mayTrace()
+}
+
+// mayTrace reports whether the process has CAP_SYS_PTRACE, to which hidepid does not apply.
+func mayTrace() bool {
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			caps, _ := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			return caps>>unix.CAP_SYS_PTRACE&1 != 0
+		}
+	}
+	return false
 }
 
 func names(dir string) ([]string, error) {

@@ -4,10 +4,11 @@ import (
 	"errors"
 	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/probe"
 )
 
 // patience is how long the kernel may take for one datagram of an answer.
@@ -15,12 +16,13 @@ var patience = unix.Timeval{Sec: 2}
 
 var sequence atomic.Uint32
 
-// Query lists the TCP sockets of the calling thread's network namespace that have the local port, or all for 0. Sockets that are
-// only bound are among them where BoundVisible says so. A socket may be listed although it is gone meanwhile.
+// Query lists the TCP sockets of the calling thread's network namespace that have the local port,
+// or all for 0. Sockets that are only bound are among them where BoundVisible says so. A socket may
+// be listed although it is gone meanwhile.
 func Query(port uint16) ([]Socket, error) { return list(port, 1<<(boundInactive+1)-1) }
 
-// QueryUnconnected is Query for those sockets that listen or are only bound, and faster, as the kernel need not go through the
-// table of its connections.
+// QueryUnconnected is Query for those sockets that listen or are only bound, and faster, as the
+// kernel need not go through the table of its connections.
 func QueryUnconnected(port uint16) ([]Socket, error) {
 	return list(port, 1<<Listening|1<<boundInactive)
 }
@@ -75,25 +77,33 @@ func query(fd int, list []Socket, family uint8, states uint32, port uint16) ([]S
 	}
 }
 
-// BoundVisible reports whether the kernel lists sockets that are bound and nothing else. It has a look once, at one of its own.
-var BoundVisible = sync.OnceValue(func() bool {
+// Available returns nil if the kernel answers, and else why it does not, as where a sandbox forbids
+// netlink sockets.
+func Available() error {
+	_, err := QueryListening(1)
+	return err
+}
+
+// BoundVisible reports whether the kernel lists sockets that are bound and nothing else. It has a
+// look at one of its own.
+var BoundVisible = probe.Once(func() (bool, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer unix.Close(fd)
-	if unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}) != nil {
-		return false
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return false, err
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
-		return false
+		return false, err
 	}
-	list, err := Query(uint16(sa.(*unix.SockaddrInet4).Port))
+	list, err := QueryUnconnected(uint16(sa.(*unix.SockaddrInet4).Port))
 	for _, s := range list {
 		if s.State == Closed && s.Local.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
-			return err == nil
+			return true, err
 		}
 	}
-	return false
+	return false, err
 })

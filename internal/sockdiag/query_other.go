@@ -10,6 +10,9 @@ func Query(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
 // QueryUnconnected is there on Linux only.
 func QueryUnconnected(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
 
+// Available is never nil.
+func Available() error { return errors.ErrUnsupported }
+
 // BoundVisible is false where there is no Query.
 func BoundVisible() bool { return false }
 

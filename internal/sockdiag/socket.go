@@ -15,7 +15,8 @@ const (
 	boundInactive State = 13 // only in requests, since Linux 6.8
 )
 
-// String returns the name that ss(8) has for the state; bound for Closed, as no other closed socket has a port.
+// String returns the name that ss(8) has for the state; bound for Closed, as no other closed socket
+// has a port.
 func (s State) String() string {
 	names := [...]string{"unknown", "established", "syn-sent", "syn-recv", "fin-wait-1", "fin-wait-2", "time-wait",
 		"bound", "close-wait", "last-ack", "listening", "closing", "new-syn-recv", "bound"}
@@ -27,7 +28,7 @@ func (s State) String() string {
 
 // A Socket is a TCP socket of the network namespace.
 type Socket struct {
-	Local, Remote netip.AddrPort // Remote has the address zero where there is no peer
+	Local, Remote netip.AddrPort // without zones; Remote has the address zero where there is no peer
 	State         State
 	V6Only        bool   // an IPv6 socket that leaves IPv4 alone
 	Interface     uint32 // index of the interface that it is bound to, or 0
@@ -35,8 +36,8 @@ type Socket struct {
 	Inode         uint32 // of the socket's file, 0 if it has none: TIME_WAIT, or closed by its process
 }
 
-// Covers reports whether the socket's local address stands in the way of a bind to a: it is the same address, or one of
-// the two is a wildcard that includes the other.
+// Covers reports whether the socket's local address stands in the way of a bind to a: it is the
+// same address, or one of the two is a wildcard that includes the other.
 func (s Socket) Covers(a netip.Addr, v6only bool) bool {
 	own := s.Local.Addr()
 	if own.IsUnspecified() && (own.Is6() && !s.V6Only || own.Is4() == a.Unmap().Is4()) {
@@ -46,4 +47,10 @@ func (s Socket) Covers(a netip.Addr, v6only bool) bool {
 		return true
 	}
 	return own.Unmap().WithZone("") == a.Unmap().WithZone("")
+}
+
+// Meets reports whether the socket and one that is bound to the interface, or to none for 0, can be
+// in each other's way: two that are bound to different interfaces never are.
+func (s Socket) Meets(device uint32) bool {
+	return s.Interface == 0 || device == 0 || s.Interface == device
 }
