@@ -14,10 +14,11 @@ import (
 // conflictInterval is how often Follow tries again to get a port that somebody else has.
 const conflictInterval = time.Second
 
-// Follow keeps a set of all the host's addresses up to date until ctx ends or the set is released: it takes the
-// port on addresses that come, releases it on those that went, and where it is in use notes that in Conflicts and tries again every
-// second. It returns nil, or what ended it early. The error matches errors.ErrUnsupported on systems other than Linux, and for a set that
-// was made of a list of addresses.
+// Follow keeps a set of all the host's addresses up to date until ctx ends or the set is released:
+// it takes the port on addresses that come, releases it on those that went, and where it is in use
+// notes that in Conflicts and tries again every second. It returns nil, or what ended it early. The
+// error matches errors.ErrUnsupported on systems other than Linux, and for a set that was made of a
+// list of addresses.
 func (s *PortSet) Follow(ctx context.Context) error {
 	if !s.all {
 		return &net.OpError{Op: "follow", Net: "tcp", Err: errors.ErrUnsupported}
@@ -79,7 +80,8 @@ func (s *PortSet) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// hostAddrs returns the unicast addresses of the interfaces that are up, link-local ones with their zone.
+// hostAddrs returns the unicast addresses of the interfaces that are up, link-local ones with their
+// zone.
 func hostAddrs() ([]netip.Addr, error) {
 	ifis, err := net.Interfaces()
 	if err != nil {

@@ -34,12 +34,12 @@ type PortInfo struct {
 	Err        error  // who has the port, for PortConflict
 }
 
-// Limits tells in sentences which properties of docs/portspace.md the running system does not have, as found out by trying. It is empty where
-// all is as described.
+// Limits tells in sentences which properties of docs/portspace.md the running system does not have,
+// as found out by trying. It is empty where all is as described.
 func (ps *PortSpace) Limits() []string { return portLimits() }
 
-// Reservations lists the ports that are held now, by address. Ports of connections for which the kernel chose, and needs
-// no help to hold, are not among them; Holders lists those too.
+// Reservations lists the ports that are held now, by address. Ports of connections for which the
+// kernel chose, and needs no help to hold, are not among them; Holders lists those too.
 func (ps *PortSpace) Reservations() []PortInfo {
 	ps = ps.or()
 	ps.mu.Lock()
@@ -92,7 +92,8 @@ func (r *Reservation) info() (PortInfo, bool) {
 	return info, true
 }
 
-// gone reports whether what the socket became is closed. It does not wait for a reservation that is in use.
+// gone reports whether what the socket became is closed. It does not wait for a reservation that is
+// in use.
 func (r *Reservation) gone() bool {
 	if !r.mu.TryLock() {
 		return false

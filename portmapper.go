@@ -9,13 +9,15 @@ import (
 	"github.com/rdmanet/iwarp/internal/portmap"
 )
 
-// ServePortMapper answers the queries that kernels with the port mapper daemon iwpmd send before they connect through
-// an RNIC, so that they need not wait 10 s for an answer: yes for a port that listens in the PortSpace, which stands for itself, and no for others, which makes
-// them connect to the port they wanted all the same. The address is where to wait for the queries; "" means UDP port 3935 of all
-// addresses, which a daemon of the host may have already (syscall.EADDRINUSE).
+// ServePortMapper answers the queries that kernels with the port mapper daemon iwpmd send before
+// they connect through an RNIC, so that they need not wait 10 s for an answer: yes for a port that
+// listens in the PortSpace, which stands for itself, and no for others, which makes them connect to
+// the port they wanted all the same. The address is where to wait for the queries; "" means UDP
+// port 3935 of all addresses, which a daemon of the host may have already (syscall.EADDRINUSE).
 //
 // It runs until the context ends, and then returns nil. Nothing calls it unless you do. Anybody who
-// can send datagrams to the port learns from the answers which ports listen, as from a TCP connection; an answer is never longer than its query.
+// can send datagrams to the port learns from the answers which ports listen, as from a TCP
+// connection; an answer is never longer than its query.
 func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error {
 	if address == "" {
 		address = net.JoinHostPort("", "3935")

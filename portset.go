@@ -11,8 +11,9 @@ import (
 	"syscall"
 )
 
-// A PortSet is one port that is held on several addresses of the host by a Reservation each, where a wildcard
-// would take too much: for devices that have some of the addresses only. The methods may be called from several goroutines at once.
+// A PortSet is one port that is held on several addresses of the host by a Reservation each, where
+// a wildcard would take too much: for devices that have some of the addresses only. The methods may
+// be called from several goroutines at once.
 type PortSet struct {
 	space *PortSpace
 	port  uint16
@@ -28,13 +29,14 @@ type PortSet struct {
 // setTries bounds the search for a port that is free on all addresses.
 const setTries = 16
 
-// ReserveEach takes the port on each of the addresses, by a socket for each, or on none. Without addresses it takes it on
-// all that the host's interfaces have now. Port 0 is any port that is free on all of them: it is
-// chosen on the first address and tried on the others, and after a conflict another one is, up to 16 times. The error
-// holds a *ConflictError with the address that refused last and the number of tries.
+// ReserveEach takes the port on each of the addresses, by a socket for each, or on none. Without
+// addresses it takes it on all that the host's interfaces have now. Port 0 is any port that is free
+// on all of them: it is chosen on the first address and tried on the others, and after a conflict
+// another one is, up to 16 times. The error holds a *ConflictError with the address that refused
+// last and the number of tries.
 //
-// One reservation of a wildcard address, as by Reserve(ctx, "tcp", ":0"), does more in one step: it holds for the addresses that the
-// host will have as well.
+// One reservation of a wildcard address, as by Reserve(ctx, "tcp", ":0"), does more in one step: it
+// holds for the addresses that the host will have as well.
 func (ps *PortSpace) ReserveEach(ctx context.Context, port uint16, addrs ...netip.Addr) (*PortSet, error) {
 	ps = ps.or()
 	s := &PortSet{space: ps, all: len(addrs) == 0, done: make(chan struct{})}
@@ -117,15 +119,17 @@ func (s *PortSet) forget(r *Reservation) {
 // Port returns the port.
 func (s *PortSet) Port() uint16 { return s.port }
 
-// Members returns the reservations, in the order in which the addresses were taken. A member can be listened on, dialed from and
-// released as any Reservation; it leaves the set when its port is given back.
+// Members returns the reservations, in the order in which the addresses were taken. A member can be
+// listened on, dialed from and released as any Reservation; it leaves the set when its port is
+// given back.
 func (s *PortSet) Members() []*Reservation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.members)
 }
 
-// Conflicts returns the addresses that the set should have and somebody else has, with errors that hold a *ConflictError.
+// Conflicts returns the addresses that the set should have and somebody else has, with errors that
+// hold a *ConflictError.
 func (s *PortSet) Conflicts() map[netip.Addr]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,8 +140,9 @@ func (s *PortSet) Conflicts() map[netip.Addr]error {
 	return list
 }
 
-// Extend takes the port on another address. If it is in use there, the error holds a *ConflictError and the address is noted in
-// Conflicts. An address that the set has is no error: its member is returned.
+// Extend takes the port on another address. If it is in use there, the error holds a *ConflictError
+// and the address is noted in Conflicts. An address that the set has is no error: its member is
+// returned.
 func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: ctxError(err)}
@@ -180,7 +185,8 @@ func (s *PortSet) isReleased() bool {
 	return s.released
 }
 
-// Release gives back what the members hold. Members that listen or are connected are their users' business. A second call returns net.ErrClosed.
+// Release gives back what the members hold. Members that listen or are connected are their users'
+// business. A second call returns net.ErrClosed.
 func (s *PortSet) Release() error {
 	s.mu.Lock()
 	if s.released {

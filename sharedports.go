@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// sharedPorts chooses the local ports of a device's connections on one local address. Connections to different remotes
-// share a port, so that the number of sockets that hold ports is the largest number of connections
-// that go to any one remote address and port, not the number of connections.
+// sharedPorts chooses the local ports of a device's connections on one local address. Connections
+// to different remotes share a port, so that the number of sockets that hold ports is the largest
+// number of connections that go to any one remote address and port, not the number of connections.
 type sharedPorts struct {
 	space *PortSpace
 	local netip.Addr
@@ -20,7 +20,8 @@ type sharedPorts struct {
 	remotes map[netip.AddrPort]*places // by destination
 }
 
-// places are the slots that the connections to one remote have: all below next but for those in free.
+// places are the slots that the connections to one remote have: all below next but for those in
+// free.
 type places struct {
 	next int
 	free intHeap
