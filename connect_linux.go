@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -13,18 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reaches reports whether the socket's family can address a.
-func (s *socket) reaches(a netip.Addr) bool {
-	if isWildcard(s.local.IP) {
-		return a.Is4() && !s.only6 || a.Is6() && s.v6
-	}
-	return a.Is4() == (s.local.IP.To4() != nil)
-}
-
-// connect connects the socket, and gives up the attempt when ctx ends. After an error the socket is bound as before.
+// connect connects the socket, and gives up the attempt when ctx ends. After an error the socket is
+// bound as before.
 func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*net.TCPConn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, ctxError(err)
+	}
+	if s.listens() {
+		return nil, os.NewSyscallError("connect", syscall.EINVAL)
 	}
 	sa, err := s.sockaddr(remote)
 	if err != nil {
@@ -88,7 +83,8 @@ func (s *socket) wait(ctx context.Context, rc syscall.RawConn) error {
 	return failure
 }
 
-// disconnect ends a connection or the attempt at one; a socket that was bound explicitly stays so (connect(2)).
+// disconnect ends a connection or the attempt at one; a socket that was bound explicitly stays so
+// (connect(2)).
 func disconnect(fd int) error {
 	sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}
 	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa)); errno != 0 {

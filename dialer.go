@@ -159,7 +159,7 @@ func (a *dialing) kernel(ctx context.Context, address string) (*net.TCPConn, err
 }
 
 func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPConn, error) {
-	if r := d.PortSpace.or().match("", d.LocalAddr, false); r != nil {
+	if r := d.PortSpace.or().match(familyOf(network, address), d.LocalAddr, false); r != nil {
 		return r.dial(ctx, d, network, address)
 	}
 	c, err := d.netDialer().DialContext(ctx, network, address)

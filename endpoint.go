@@ -1,11 +1,13 @@
 package iwarp
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
 	"syscall"
+	"time"
 	"weak"
 )
 
@@ -18,8 +20,9 @@ type endpoint struct {
 	once   sync.Once
 }
 
-// join takes a share in the port for a connection to remote, an invalid one for a connection that came in. A port cannot serve two
-// connections to the same remote, as TCP could not tell them apart.
+// join takes a share in the port for a connection to remote, an invalid one for a connection that
+// came in. A port cannot serve two connections to the same remote, as TCP could not tell them
+// apart.
 func (r *Reservation) join(remote netip.AddrPort) (*endpoint, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,20 +85,57 @@ func (r *Reservation) part(remote netip.AddrPort) {
 	_ = r.settle()
 }
 
-// unlisten closes l, which was made of the reservation's socket. While there are endpoints the port is held by a socket that does
-// not listen; handed says that another process listens on the socket, and so holds the port.
+// closePatience bounds the wait for the end of an Accept on a socket that another process has made
+// to block. It ends with the next client.
+const closePatience = 100 * time.Millisecond
+
+// unlisten closes l, which was made of the reservation's socket. While there are endpoints the port
+// is held on: by a socket that does not listen, or, where other processes may have the socket as
+// well, by that socket as it is. It is handed if there is a File of the listener.
 func (r *Reservation) unlisten(l *net.TCPListener, handed bool) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.spent = true
-	if r.endpoints > 0 && !handed {
-		if s, err := mute(l); err == nil {
-			r.socket = s
+	shared, err := r.retire(l, handed)
+	if !shared {
+		err = errors.Join(err, l.Close())
+	} else {
+		_ = unblock(l) // or else it may take a client more to close
+		closed := make(chan error, 1)
+		go func() { closed <- l.Close() }()
+		wait := time.NewTimer(closePatience)
+		defer wait.Stop()
+		select {
+		case cerr := <-closed:
+			err = errors.Join(err, cerr)
+		case <-wait.C:
 		}
 	}
-	err := l.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	_ = r.settle()
 	return err
+}
+
+// retire takes the port from l, which is to be closed next.
+func (r *Reservation) retire(l *net.TCPListener, handed bool) (shared bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spent, r.lives = true, nil
+	r.shared = r.shared || handed
+	if r.endpoints == 0 {
+		return r.shared, nil
+	}
+	hold := mute
+	if r.shared {
+		hold = heldOf
+	}
+	s, err := hold(l)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return r.shared, nil // as Limits says
+	}
+	if err != nil {
+		return r.shared, err
+	}
+	r.socket, r.listens = s, r.shared
+	return r.shared, nil
 }
 
 // openness returns a function that tells whether c is still open, and does not keep it.

@@ -39,3 +39,13 @@ func ForgetPeers() {
 	defer peers.mu.Unlock()
 	clear(peers.m)
 }
+
+// AdmitAndLook opens the port to a device's socket, closes it again, and looks who else listens.
+func AdmitAndLook(r *Reservation) error {
+	shut, err := r.admit()
+	if err != nil {
+		return err
+	}
+	shut()
+	return r.stolen()
+}

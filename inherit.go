@@ -2,10 +2,12 @@ package iwarp
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 var (
@@ -14,56 +16,133 @@ var (
 	errConnected = errors.New("socket is connected")
 )
 
-// Adopt makes a Reservation of a TCP socket that is bound, or listens, and was got from another process, such as by os/exec's ExtraFiles from
-// Reservation.File or Listener.File there. The Reservation has a copy of the descriptor; f is still to be closed.
-// Its Owner is f's name. Adopted sockets that listen take clients from the start; Listen returns what accepts them, and they
-// cannot dial. On Windows the error matches errors.ErrUnsupported, on other systems than Linux the socket must listen.
+// Adopt makes a Reservation of a TCP socket that is bound, or listens, and was got from another
+// process, such as by os/exec's ExtraFiles from Reservation.File or Listener.File there. The
+// Reservation has a copy of the descriptor; f is still to be closed. Its Owner is f's name. Adopted
+// sockets that listen take clients from the start; Listen returns what accepts them, and they
+// cannot dial. On Windows the error matches errors.ErrUnsupported, on other systems than Linux the
+// socket must listen.
 func (ps *PortSpace) Adopt(f *os.File) (*Reservation, error) {
 	s, listens, err := adoptSocket(f)
 	if err != nil {
 		return nil, &net.OpError{Op: "adopt", Net: "tcp", Err: err}
 	}
-	// The network is left open: a wildcard of IPv4 may be wanted by either name.
-	r := &Reservation{addr: *s.addr(), owner: f.Name(), socket: s, listens: listens}
-	return ps.or().add(r), nil
+	return ps.or().adopted(s, listens, f.Name()), nil
+}
+
+// adopted makes a Reservation of a socket that came from elsewhere.
+func (ps *PortSpace) adopted(s *socket, listens bool, owner string) *Reservation {
+	return ps.add(&Reservation{addr: *s.addr(), at: s.at, owner: owner, socket: s, listens: listens, shared: true})
 }
 
 // firstInherited is SD_LISTEN_FDS_START of sd_listen_fds(3).
 const firstInherited = 3
 
-// Inherit adopts the TCP sockets that systemd, or who starts the process in its way, has opened for it (sd_listen_fds(3): LISTEN_FDS,
-// LISTEN_PID and LISTEN_FDNAMES). Sockets of other kinds are left alone. A port's Owner is its name in LISTEN_FDNAMES. The
-// variables are unset, so that a second call returns nothing. No sockets is no error.
+// inheritVariables are what systemd, or whoever starts the process in its way, says about the
+// sockets.
+var inheritVariables = []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID"}
+
+// inherited is a descriptor that came with the process.
+type inherited struct {
+	fd   int
+	name string
+}
+
+// Inherit adopts the TCP sockets that systemd, or whoever starts the process in its way, has opened
+// for it (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES): all, or after an error
+// none, so that the call can be made again. A port's Owner is its name in LISTEN_FDNAMES. What else
+// came, such as sockets of other kinds and TCP connections, is left alone, for InheritedFiles. All
+// is closed on exec from then on, and the variables are unset, so that a second call returns
+// nothing. No sockets is no error. On systems other than Linux the error matches
+// errors.ErrUnsupported if there are any.
 func (ps *PortSpace) Inherit() ([]*Reservation, error) {
-	fds, pid, named := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDNAMES")
-	if pid != strconv.Itoa(os.Getpid()) {
+	ps = ps.or()
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return nil, nil // nothing, or meant for another process
 	}
-	for _, v := range []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"} {
-		_ = os.Unsetenv(v)
+	all, err := inheritance()
+	if err == nil {
+		err = closeOnExec(all)
+	}
+	var ports, rest []inherited
+	for i := 0; i < len(all) && err == nil; i++ {
+		var is bool
+		if is, err = isPort(all[i].fd); is {
+			ports = append(ports, all[i])
+		} else {
+			rest = append(rest, all[i])
+		}
+	}
+	if err != nil {
+		return nil, &net.OpError{Op: "inherit", Net: "tcp", Err: err}
+	}
+	for _, v := range inheritVariables {
+		_ = os.Unsetenv(v) // which fails for no name that is one
+	}
+	var list []*Reservation
+	var failures []error
+	for _, p := range ports {
+		s, err := adoptFD(p.fd, p.name)
+		if err != nil { // nothing that is known of can make it fail
+			failures = append(failures, fmt.Errorf("%s: %w", p.name, err))
+			continue
+		}
+		list = append(list, ps.adopted(s, s.listens(), p.name))
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.rest = append(ps.rest, rest...)
+	if len(failures) > 0 {
+		return list, &net.OpError{Op: "inherit", Net: "tcp", Err: errors.Join(failures...)}
+	}
+	return list, nil
+}
+
+// InheritedFiles returns what came with the process and Inherit did not adopt: sockets of other
+// kinds, and TCP connections. The name of each is that in LISTEN_FDNAMES. They are the caller's; a
+// second call returns nothing.
+func (ps *PortSpace) InheritedFiles() []*os.File {
+	ps = ps.or()
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	var files []*os.File
+	for _, r := range ps.rest {
+		files = append(files, os.NewFile(uintptr(r.fd), r.name))
+	}
+	ps.rest = nil
+	return files
+}
+
+// inheritance reads the variables.
+func inheritance() ([]inherited, error) {
+	fds := os.Getenv("LISTEN_FDS")
+	if fds == "" {
+		return nil, nil
 	}
 	n, err := strconv.Atoi(fds)
 	if err != nil || n < 0 || n > 1<<16 {
-		return nil, &net.OpError{Op: "inherit", Net: "tcp", Err: errors.New("environment variable LISTEN_FDS is not a number of descriptors: " + strconv.Quote(fds))}
+		return nil, errors.New("environment variable LISTEN_FDS is not a number of descriptors: " + strconv.Quote(fds))
 	}
-	names := strings.Split(named, ":")
-	var list []*Reservation
-	for i := range n {
-		name := "LISTEN_FD_" + strconv.Itoa(firstInherited+i)
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	list := make([]inherited, n)
+	for i := range list {
+		list[i] = inherited{firstInherited + i, "LISTEN_FD_" + strconv.Itoa(firstInherited+i)}
 		if i < len(names) && names[i] != "" {
-			name = names[i]
+			list[i].name = names[i]
 		}
-		f, err := copyOf(firstInherited+i, name)
-		if err != nil {
-			continue
-		}
-		r, err := ps.Adopt(f)
-		_ = f.Close()
-		if err != nil {
-			continue
-		}
-		closeFD(firstInherited + i)
-		list = append(list, r)
 	}
 	return list, nil
+}
+
+// isPort reports whether the descriptor is a socket that can be adopted. An error means that it is
+// not known.
+func isPort(fd int) (bool, error) {
+	err := adoptable(fd)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, errNotTCP), errors.Is(err, errNotBound), errors.Is(err, errConnected), errors.Is(err, syscall.ENOTSOCK):
+		return false, nil
+	}
+	return false, err
 }

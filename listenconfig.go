@@ -141,9 +141,13 @@ func (lc *ListenConfig) listenKernel(ctx context.Context, network, address strin
 	if err != nil {
 		return nil, nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}
-	if r := lc.PortSpace.or().match(network, local, true); r != nil {
+	r, err := lc.PortSpace.or().toListen(network, local, lc.Control)
+	if err != nil {
+		return nil, nil, &net.OpError{Op: "listen", Net: network, Addr: local, Err: err}
+	}
+	if r != nil {
 		l, err := r.listen(lc.Control, true)
-		return l, r, err
+		return l, r, quiet(err)
 	}
 	return lc.listenHeld(ctx, network, local)
 }
@@ -154,32 +158,25 @@ const listenerOwner = "listener"
 func (lc *ListenConfig) listenHeld(ctx context.Context, network string, local *net.TCPAddr) (*net.TCPListener, *Reservation, error) {
 	r, err := lc.PortSpace.or().bind(ctx, local, lc.Control, &Reservation{network: network, owner: listenerOwner})
 	if err != nil {
-		err = conflictOf(network, err)
+		err = quiet(err)
 		err.(*net.OpError).Op = "listen"
 		return nil, nil, err
 	}
 	l, err := r.listen(nil, false)
 	if err != nil {
 		_ = r.Release()
-		return nil, nil, conflictOf(network, err)
+		return nil, nil, quiet(err)
 	}
 	return l, r, nil
 }
 
-// conflictOf has an error of Listen tell who has the port, in the words of package net.
-func conflictOf(network string, err error) error {
-	op, ok := err.(*net.OpError)
-	if !ok {
-		return err
-	}
-	addr, _ := op.Addr.(*net.TCPAddr)
-	wrapped := *op
-	wrapped.Err = conflict(network, addr, op.Err)
+// quiet has an error of Listen tell who has the port, but in the words of package net.
+func quiet(err error) error {
 	var c *ConflictError
-	if errors.As(wrapped.Err, &c) {
+	if errors.As(err, &c) {
 		c.quiet = true
 	}
-	return &wrapped
+	return err
 }
 
 // anyPort reports whether the kernel is to choose the port of address.

@@ -13,7 +13,7 @@ func (l *Listener) File() (*os.File, error) {
 	if !l.ok() {
 		return nil, syscall.EINVAL
 	}
-	f, err := l.tcp.File()
+	f, err := listenerFile(l.tcp)
 	if err != nil {
 		return nil, l.fail("file", bare(err))
 	}

@@ -1,15 +1,13 @@
 package iwarp
 
-import (
-	"os"
-	"syscall"
-)
+import "fmt"
 
-// admit lets a device's own socket, which sets SO_REUSEADDR, bind to the port beside the socket that holds it. The last of the calls of
-// shut that belong to those of admit has the port closed again.
+// admit lets a device's own socket, which sets SO_REUSEADDR, bind to the port beside the socket
+// that holds it. The last of the calls of shut that belong to those of admit has the port closed
+// again.
 //
-// Somebody else with SO_REUSEADDR can get in meanwhile. Where he listens the device fails, or finds out by stolen; where he does not,
-// he cannot listen any more once the port is shut.
+// Somebody else with SO_REUSEADDR can get in meanwhile. Where he listens the device fails, or finds
+// out by stolen; where he does not, he cannot listen any more once the port is shut.
 func (r *Reservation) admit() (shut func(), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -27,22 +25,31 @@ func (r *Reservation) admit() (shut func(), err error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.admitted--; r.admitted == 0 && r.socket == s {
-			_ = s.admit(false)
+			if s.admit(false) != nil {
+				r.lost = true // others can come in
+			}
 		}
 	}, nil
 }
 
-// stolen returns an error if somebody listens on the port, who has come in while it was open to a device. Then no more connections
-// are made from it.
+// stolen returns an error if somebody listens on the port, who has come in while it was open to a
+// device, or if that cannot be found out. Then no more connections are made from it.
 func (r *Reservation) stolen() error {
 	r.mu.Lock()
 	s := r.socket
 	r.mu.Unlock()
-	if s == nil || !s.listenedOn() {
+	if s == nil {
+		return nil
+	}
+	yes, err := s.listenedOn()
+	if !yes && err == nil {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lost = true
-	return os.NewSyscallError("bind", syscall.EADDRINUSE)
+	if !yes {
+		return fmt.Errorf("%w: who else listens on the port cannot be looked up: %w", errTaken, err)
+	}
+	return errTaken
 }

@@ -14,14 +14,16 @@ import (
 // searchTries bounds the search for a port that has only what remains of connections.
 const searchTries = 64
 
-// search claims a port of the range that the kernel chooses from, which finds none that nothing has: some may have no more than remains of
-// earlier connections. The administrator's reserved ports are left out, as the kernel leaves them out.
+// search claims a port of the range that the kernel chooses from, which finds none that nothing
+// has: some may have no more than remains of earlier connections. The administrator's reserved
+// ports are left out, as the kernel leaves them out.
 func (s *socket) search(ctx context.Context, addr *net.TCPAddr, control control) error {
 	err := os.NewSyscallError("bind", syscall.EADDRINUSE)
 	var low, high int
 	if _, scanned := fmt.Sscan(ipSysctl("ip_local_port_range"), &low, &high); scanned != nil || low < 1 || high < low || high > 1<<16-1 {
 		return err
 	}
+	low, high = s.narrow(low, high)
 	reserved := parsePorts(ipSysctl("ip_local_reserved_ports"))
 	n := high - low + 1
 	start := rand.IntN(n)
@@ -37,6 +39,19 @@ func (s *socket) search(ctx context.Context, addr *net.TCPAddr, control control)
 		}
 	}
 	return err
+}
+
+// narrow cuts the range to that of the socket (IP_LOCAL_PORT_RANGE), by the rules of the kernel: an
+// end that lies outside does not count.
+func (s *socket) narrow(low, high int) (int, int) {
+	first, last := low, high
+	if low <= s.ports[0] && s.ports[0] <= high {
+		first = s.ports[0]
+	}
+	if low <= s.ports[1] && s.ports[1] <= high {
+		last = s.ports[1]
+	}
+	return first, max(first, last)
 }
 
 // ipSysctl returns a setting of the network namespace, "" if there is none.

@@ -6,30 +6,41 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A PortSpace holds TCP ports of the host, each by a socket of the kernel, so that they are taken for
-// everybody: for sockets, and for devices that have ports of their own. The zero value is ready for use.
+// A PortSpace holds TCP ports of the host, each by a socket of the kernel, so that they are taken
+// for everybody: for sockets, and for devices that have ports of their own. The zero value is ready
+// for use.
 //
 // A nil *PortSpace stands for DefaultPortSpace.
 //
-// Listen, and a Dialer with such a LocalAddr, take over a reservation of their PortSpace where it has exactly the address asked for.
-// All else is bound by the kernel socket that listens or connects.
+// Listen, and a Dialer with such a LocalAddr, take over a reservation of their PortSpace where it
+// has exactly the address asked for: in the network namespace of the caller, with the interface
+// that Control binds to, and for the families that are wanted. All else is bound by the kernel
+// socket that listens or connects.
 type PortSpace struct {
-	// Control, if not nil, is called on each reserving socket before it is bound, with "tcp4" or "tcp6". One
-	// reservation may take several sockets to make.
+	// Control, if not nil, is called on each reserving socket before it is bound, with "tcp4" or
+	// "tcp6". One reservation may take several sockets to make.
 	Control func(network, address string, c syscall.RawConn) error
 
 	holding sync.Mutex // by hold for a port that it was told; Control may be called with it
 
 	mu     sync.Mutex
-	held   map[int][]*Reservation      // all that have a port, by its number
-	shared map[netip.Addr]*sharedPorts // ports of devices' connections, by local address
+	held   map[int][]*Reservation     // all that have a port, by its number
+	shared map[sharedKey]*sharedPorts // ports of devices' connections
 	sets   []*PortSet
+	rest   []inherited // what Inherit left
+}
+
+// sharedKey is where devices' connections share ports.
+type sharedKey struct {
+	local netip.Addr
+	netns uint64
 }
 
 // DefaultPortSpace is the PortSpace of Dialers and ListenConfigs that name none.
@@ -42,14 +53,15 @@ func (ps *PortSpace) or() *PortSpace {
 	return ps
 }
 
-// Reserve takes the port of address for the process. The network is "tcp", "tcp4" or "tcp6", and the address has the form
-// that Listen takes: an empty host is every address of the host, for "tcp" of both families; port 0 is any free
-// port, which Addr tells. A port that is in use is an error that matches syscall.EADDRINUSE, a foreign address
-// syscall.EADDRNOTAVAIL, a port that needs a privilege syscall.EACCES.
+// Reserve takes the port of address for the process. The network is "tcp", "tcp4" or "tcp6", and
+// the address has the form that Listen takes: an empty host is every address of the host, for "tcp"
+// of both families; port 0 is any free port, which Addr tells. A port that is in use is an error
+// that matches syscall.EADDRINUSE, a foreign address syscall.EADDRNOTAVAIL, a port that needs a
+// privilege syscall.EACCES.
 //
-// On Linux nobody can connect to the port until Listen, nor take it, not even with SO_REUSEADDR, and connections of an earlier
-// listener in TIME_WAIT are not in the way. Elsewhere the reserving socket listens from the start, and
-// clients wait in its backlog.
+// On Linux nobody can connect to the port until Listen, nor take it, not even with SO_REUSEADDR,
+// and connections of an earlier listener in TIME_WAIT are not in the way. Elsewhere the reserving
+// socket listens from the start, and clients wait in its backlog.
 func (ps *PortSpace) Reserve(ctx context.Context, network, address string) (*Reservation, error) {
 	if !isTCP(network) {
 		return nil, &net.OpError{Op: "reserve", Net: network, Err: net.UnknownNetworkError(network)}
@@ -70,19 +82,21 @@ func (ps *PortSpace) reserve(ctx context.Context, network string, local *net.TCP
 
 // bind gives r a socket that has the port of local.
 func (ps *PortSpace) bind(ctx context.Context, local *net.TCPAddr, control control, r *Reservation) (*Reservation, error) {
-	s, err := bindSocket(ctx, r.network, local, control)
+	s, err := bindSocket(ctx, r.network, local, control, r.owner == listenerOwner)
 	if err != nil {
-		return nil, &net.OpError{Op: "reserve", Net: r.network, Addr: local, Err: conflict(r.network, local, err)}
+		at := netip.AddrPortFrom(s.at.addr, uint16(local.Port))
+		return nil, &net.OpError{Op: "reserve", Net: r.network, Addr: local, Err: conflict(at, s.at, err)}
 	}
-	r.socket, r.addr = s, *s.addr()
+	r.socket, r.addr, r.at = s, *s.addr(), s.at
 	return ps.add(r), nil
 }
 
 // control is the type of Control fields.
 type control = func(network, address string, c syscall.RawConn) error
 
-// hold takes a share in a local port for a connection to remote from a device that serves addrs. Without a local port any will
-// do, or if fresh is set any that nobody has; with one, connections to different remotes share it.
+// hold takes a share in a local port for a connection to remote from a device that serves addrs.
+// Without a local port any will do, or if fresh is set any that nobody has; with one, connections
+// to different remotes share it.
 func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, dev transport.Device, fresh bool) (*endpoint, error) {
 	addr := local.Addr()
 	for _, own := range dev.Addrs {
@@ -102,7 +116,7 @@ func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, dev
 	}
 	ps.holding.Lock() // or two that want the same port would each bind
 	defer ps.holding.Unlock()
-	for _, r := range ps.matching("", laddr) {
+	for _, r := range ps.matching(laddr) {
 		switch e, err := r.join(remote); {
 		case err == nil:
 			return e, nil
@@ -118,17 +132,18 @@ func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, dev
 }
 
 func (ps *PortSpace) sharedPorts(local netip.Addr, remote netip.AddrPort) *sharedPorts {
-	key := local
-	if !key.IsValid() {
-		key = netip.IPv6Unspecified()
+	key := sharedKey{local: local}
+	if !local.IsValid() {
+		key.local = netip.IPv6Unspecified()
 		if remote.Addr().Is4() {
-			key = netip.IPv4Unspecified()
+			key.local = netip.IPv4Unspecified()
 		}
 	}
+	key.netns, _ = currentNetns() // what cannot be found out shows when the port is bound
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.shared == nil {
-		ps.shared = make(map[netip.Addr]*sharedPorts)
+		ps.shared = make(map[sharedKey]*sharedPorts)
 	}
 	if ps.shared[key] == nil {
 		ps.shared[key] = &sharedPorts{space: ps, local: local}
@@ -164,46 +179,103 @@ func (ps *PortSpace) remove(r *Reservation) {
 	ps.held[r.addr.Port] = list
 }
 
-// matching returns the reservations of a, whatever their state.
-func (ps *PortSpace) matching(network string, a net.Addr) []*Reservation {
+// matching returns the reservations of a in the caller's network namespace, whatever their state
+// and interface.
+func (ps *PortSpace) matching(a net.Addr) []*Reservation {
+	return ps.find(a, func(b binding, t *net.TCPAddr) int {
+		if isWildcard(t.IP) && b.addr.IsUnspecified() {
+			return 1
+		}
+		own, _ := netip.AddrFromSlice(t.IP)
+		return score(b.addr == own.Unmap(), 1)
+	})
+}
+
+// find returns the reservations of the port of a that fit, those that do best first.
+func (ps *PortSpace) find(a net.Addr, fits func(binding, *net.TCPAddr) int) []*Reservation {
 	t, ok := a.(*net.TCPAddr)
 	if !ok || t == nil || t.Port == 0 {
 		return nil
 	}
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	var list []*Reservation
-	for _, r := range ps.held[t.Port] {
-		if sameHost(&r.addr, t) && (network == "" || r.serves(network)) {
-			list = append(list, r)
-		}
+	list := slices.Clone(ps.held[t.Port])
+	ps.mu.Unlock()
+	if len(list) == 0 {
+		return nil
 	}
+	netns, err := currentNetns()
+	zone := zoneIndex(t.Zone)
+	how := make(map[*Reservation]int)
+	list = slices.DeleteFunc(list, func(r *Reservation) bool {
+		how[r] = fits(r.at, t)
+		return err != nil || r.at.netns != netns || how[r] == 0 || zone != 0 && r.at.device != zone
+	})
+	slices.SortStableFunc(list, func(a, b *Reservation) int { return how[b] - how[a] })
 	return list
 }
 
-// serves reports whether the address is what network makes of it.
-func (r *Reservation) serves(network string) bool {
-	if network == r.network || isWildcard(r.addr.IP) && r.network != "" {
-		return network == r.network
-	}
-	return network == "tcp" || (network == "tcp4") == (r.addr.IP.To4() != nil)
-}
-
-// match returns the reservation of a whose socket can be used, if there is one; with listen that of a closed listener is one, too.
+// match returns the reservation of a from which a connection can be made, or, with listen, one that
+// network would listen on, which that of a closed listener is, too.
 func (ps *PortSpace) match(network string, a net.Addr, listen bool) *Reservation {
-	for _, r := range ps.matching(network, a) {
-		if r.usable(listen) {
+	if listen {
+		r, _ := ps.toListen(network, a, nil)
+		return r
+	}
+	for _, r := range ps.matching(a) {
+		if r.usable(false) && r.suits(network) {
 			return r
 		}
 	}
 	return nil
 }
 
-func sameHost(a, b *net.TCPAddr) bool {
-	if isWildcard(a.IP) || isWildcard(b.IP) {
-		return isWildcard(a.IP) && isWildcard(b.IP)
+// suits reports whether connections of the network can be made.
+func (r *Reservation) suits(network string) bool {
+	switch network {
+	case "tcp4":
+		return r.at.reaches(netip.IPv4Unspecified())
+	case "tcp6":
+		return r.at.reaches(netip.IPv6Unspecified())
 	}
-	return a.IP.Equal(b.IP) && a.Zone == b.Zone
+	return true
+}
+
+// toListen returns the reservation that a listener of the network and address is to be made of, if
+// there is one. A reservation on an interface is only for those whose control function binds to
+// that.
+func (ps *PortSpace) toListen(network string, a net.Addr, control control) (*Reservation, error) {
+	list := ps.find(a, func(b binding, t *net.TCPAddr) int { return b.fits(network, t.IP, oneFamily) })
+	list = slices.DeleteFunc(list, func(r *Reservation) bool { return !r.usable(true) })
+	onDevice := func(r *Reservation) bool { return r.at.device != 0 && !r.at.addr.IsLinkLocalUnicast() }
+	var device uint32
+	if control != nil && slices.ContainsFunc(list, onDevice) {
+		family := "tcp6"
+		if list[0].at.addr.Is4() {
+			family = "tcp4"
+		}
+		var err error
+		if device, err = deviceOf(family, a.String(), control); err != nil {
+			return nil, err
+		}
+	}
+	for _, r := range list {
+		if !onDevice(r) && device == 0 || onDevice(r) && r.at.device == device {
+			return r, nil
+		}
+	}
+	return nil, nil
+}
+
+// zoneIndex returns the interface of a zone, by its name or number, or 0.
+func zoneIndex(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if ifi, err := net.InterfaceByName(zone); err == nil {
+		return uint32(ifi.Index)
+	}
+	n, _ := strconv.ParseUint(zone, 10, 32)
+	return uint32(n)
 }
 
 func isWildcard(ip net.IP) bool { return len(ip) == 0 || ip.IsUnspecified() }

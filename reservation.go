@@ -2,26 +2,31 @@ package iwarp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 )
 
-// A Reservation holds a port until it is released, or until its socket becomes a listener or a connection, to
-// which the port then belongs. Connections of devices with ports of their own share a reservation: the
-// port is given back with the last of them. The methods may be called from several goroutines at once.
+// A Reservation holds a port until it is released, or until its socket becomes a listener or a
+// connection, to which the port then belongs. Connections of devices with ports of their own share
+// a reservation: the port is given back with the last of them. The methods may be called from
+// several goroutines at once.
 type Reservation struct {
 	space   *PortSpace
 	network string
 	addr    net.TCPAddr
 	owner   string   // for Reservations
 	set     *PortSet // that it is a member of, or nil
-	listens bool     // the socket was adopted, and listens already
+	at      binding
 
 	mu       sync.Mutex
 	socket   *socket            // nil while lent, and once it is a listener or a connection
+	listens  bool               // the socket listens already, as one that was adopted may
+	shared   bool               // another process may have the socket as well
 	cancel   context.CancelFunc // ends the dial that the socket is lent to
 	released bool               // by Release
 	spent    bool               // the port goes with the last endpoint
@@ -35,7 +40,8 @@ type Reservation struct {
 	device    bool                        // a device listens on the port
 }
 
-// Addr returns the address reserved, with the port that was chosen for port 0. It is a *net.TCPAddr.
+// Addr returns the address reserved, with the port that was chosen for port 0. It is a
+// *net.TCPAddr.
 func (r *Reservation) Addr() net.Addr {
 	a := r.addr
 	return &a
@@ -43,8 +49,9 @@ func (r *Reservation) Addr() net.Addr {
 
 func (r *Reservation) addrPort() netip.AddrPort { return unmap(r.addr.AddrPort()) }
 
-// Listen makes a listener of the very socket that holds the port. After an error the port is still held. A
-// reservation that was used up or released gives net.ErrClosed.
+// Listen makes a listener of the very socket that holds the port. After an error the port is still
+// held, unless the error says that somebody else listens on it (syscall.EADDRINUSE). A reservation
+// that was used up or released gives net.ErrClosed.
 func (r *Reservation) Listen() (*net.TCPListener, error) { return r.listen(nil, false) }
 
 func (r *Reservation) listen(control control, again bool) (l *net.TCPListener, err error) {
@@ -52,17 +59,35 @@ func (r *Reservation) listen(control control, again bool) (l *net.TCPListener, e
 	if err != nil {
 		return nil, r.fail("listen", err)
 	}
-	defer func() { r.put(s, l != nil, PortListening, func() func() bool { return openness(l) }) }()
+	defer func() {
+		var lost lostError
+		if errors.As(err, &lost) {
+			r.forfeit()
+		}
+		r.put(s, l != nil, PortListening, func() func() bool { return openness(l) })
+	}()
 	l, err = s.listen(control)
 	if err != nil {
-		return nil, r.fail("listen", err)
+		return nil, r.fail("listen", conflict(r.addrPort(), r.at, err))
 	}
 	return l, nil
 }
 
-// DialContext connects the very socket that holds the port, with the errors that a net.Dialer with this LocalAddr
-// gives. After an error the port is still held. On systems other than Linux the error matches
-// errors.ErrUnsupported. A nil context panics.
+// lostError says that somebody else has the port of a socket that held it.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
+// forfeit has a socket that is lent given up when it comes back.
+func (r *Reservation) forfeit() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.released = true
+}
+
+// DialContext connects the very socket that holds the port, with the errors that a net.Dialer with
+// this LocalAddr gives. After an error the port is still held. On systems other than Linux the
+// error matches errors.ErrUnsupported. A nil context panics.
 func (r *Reservation) DialContext(ctx context.Context, network, address string) (*net.TCPConn, error) {
 	if ctx == nil {
 		panic("nil context")
@@ -73,9 +98,9 @@ func (r *Reservation) DialContext(ctx context.Context, network, address string) 
 	return r.dial(ctx, &Dialer{LocalAddr: r.Addr()}, network, address)
 }
 
-// File returns a copy of the socket that holds the port, for another process: it keeps the port, also after Release,
-// until it is closed, and Adopt makes a Reservation of it there. Once the socket listens or is connected, the error is net.ErrClosed: then
-// the listener has a File.
+// File returns a copy of the socket that holds the port, for another process: it keeps the port,
+// also after Release, until it is closed, and Adopt makes a Reservation of it there. Once the
+// socket listens or is connected, the error is net.ErrClosed: then the listener has a File.
 func (r *Reservation) File() (*os.File, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,11 +111,12 @@ func (r *Reservation) File() (*os.File, error) {
 	if err != nil {
 		return nil, r.fail("file", bare(err))
 	}
+	r.shared, r.socket.shared = true, true
 	return f, nil
 }
 
-// Release gives the port back, also from under a dial under way. It returns net.ErrClosed if the reservation
-// was released before, or used up.
+// Release gives the port back, also from under a dial under way. It returns net.ErrClosed if the
+// reservation was released before, or used up.
 func (r *Reservation) Release() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,7 +159,8 @@ func (r *Reservation) settle() error {
 	return s.Close()
 }
 
-// take lends the socket to one user, whom cancel makes give it back early. Again says that the user may listen on a port that is spent.
+// take lends the socket to one user, whom cancel makes give it back early. Again says that the user
+// may listen on a port that is spent.
 func (r *Reservation) take(cancel context.CancelFunc, again bool) (*socket, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -151,7 +178,8 @@ func (r *Reservation) take(cancel context.CancelFunc, again bool) (*socket, erro
 	return s, nil
 }
 
-// put ends what take began. After a success the socket belongs to somebody else, whom lives watches without keeping.
+// put ends what take began. After a success the socket belongs to somebody else, whom lives watches
+// without keeping.
 func (r *Reservation) put(s *socket, used bool, became PortState, lives func() func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -160,12 +188,12 @@ func (r *Reservation) put(s *socket, used bool, became PortState, lives func() f
 		r.became, r.lives = became, lives()
 		return
 	}
-	r.socket = s
+	r.socket, r.listens = s, s.listens()
 	_ = r.settle()
 }
 
-// usable reports whether the socket is there to be made something of. A port that a listener has left to the connections of
-// devices can be listened on again.
+// usable reports whether the socket is there to be made something of. A port that a listener has
+// left to the connections of devices can be listened on again.
 func (r *Reservation) usable(listen bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,28 +214,21 @@ func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address stri
 	if err != nil {
 		return fail(nil, nil, err)
 	}
-	if r.listens {
-		return fail(d.LocalAddr, nil, os.NewSyscallError("connect", syscall.EINVAL))
-	}
 	s, err := r.take(cancel, false)
 	if err != nil {
 		return fail(d.LocalAddr, nil, err)
 	}
 	defer func() { r.put(s, c != nil, PortConnected, func() func() bool { return openness(c) }) }()
 
+	remotes = slices.DeleteFunc(remotes, func(a netip.AddrPort) bool { return !r.at.reaches(a.Addr()) })
 	err = &net.OpError{Op: "dial", Net: network, Err: &net.AddrError{Err: "no suitable address found", Addr: r.addr.String()}}
-	tried := false
-	for _, remote := range remotes {
-		if !s.reaches(remote.Addr()) {
-			continue
-		}
+	for i, remote := range remotes {
 		raddr := netAddr(remote)
 		conn, cerr := s.connect(ctx, raddr, d)
 		if cerr == nil {
 			return conn, nil
 		}
-		if !tried {
-			tried = true
+		if i == 0 {
 			_, err = fail(d.LocalAddr, raddr, cerr)
 		}
 		if ctx.Err() != nil {

@@ -57,3 +57,15 @@ func netAddr(a netip.AddrPort) *net.TCPAddr {
 func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
+
+// familyOf narrows the network to the family of the address, if that tells it.
+func familyOf(network, address string) string {
+	a, err := netip.ParseAddrPort(address)
+	switch {
+	case err != nil:
+		return network
+	case a.Addr().Unmap().Is4():
+		return "tcp4"
+	}
+	return "tcp6"
+}

@@ -20,17 +20,27 @@ type socket struct {
 	v6    bool
 	only6 bool
 	local *net.TCPAddr
+	at    binding // also of one that could not be bound, as far as it got
+
+	shared    bool   // another process may have it as well
+	listener  bool   // is to listen at once, with what its Control function made of it
+	shares    bool   // has SO_REUSEPORT, which lets others of the user listen as well
+	shareNext bool   // is to get it when it listens
+	ports     [2]int // that IP_LOCAL_PORT_RANGE leaves to choose from, if not zero
 }
 
 // bindTries bounds the search for a port that can be bound by number.
 const bindTries = 16
 
-// bindSocket binds so that nobody else gets in, and remains of earlier connections are not in the way.
+// bindSocket binds so that nobody else gets in, and remains of earlier connections are not in the
+// way.
 //
-// A socket keeps its port when a connect fails only if it was bound to the port by its number. So for
-// port 0 a first socket finds the port, and a second one is bound to it.
-func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control control) (*socket, error) {
-	s := &socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6"}
+// A socket keeps its port when a connect fails only if it was bound to the port by its number. So
+// for port 0 a first socket finds the port, and a second one is bound to it.
+//
+// After an error the socket is closed, and tells where it was to be. A listener listens at once.
+func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control control, listener bool) (*socket, error) {
+	s := &socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6", listener: listener}
 	dual := network == "tcp" && isWildcard(addr.IP)
 	if dual {
 		s.v6 = true
@@ -54,37 +64,7 @@ func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control 
 	if addr.Port == 0 && errors.Is(err, syscall.EADDRINUSE) {
 		err = s.search(ctx, addr, control)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// claim binds without SO_REUSEADDR, which no two sockets can do. Where connections in TIME_WAIT or of an earlier listener forbid that, it
-// binds with the option, and clears it at once. Then two could get in at the same time: so
-// those that do it this way take turns, and look afterwards whether somebody else has got in.
-func (s *socket) claim(ctx context.Context, addr *net.TCPAddr, control control) error {
-	err := s.open(addr, control, false)
-	if !errors.Is(err, syscall.EADDRINUSE) || addr.Port == 0 {
-		return err
-	}
-	err = func() error {
-		defer turn(ctx, addr.Port)()
-		if err := s.open(addr, control, true); err != nil {
-			return err
-		}
-		if err := s.reuse(false); err != nil {
-			_ = s.Close()
-			return err
-		}
-		s.makeKnown()
-		return nil
-	}()
-	if err == nil && s.rivaled() {
-		_ = s.Close()
-		err = os.NewSyscallError("bind", syscall.EADDRINUSE)
-	}
-	return err
+	return s, err
 }
 
 // reuse sets or clears SO_REUSEADDR.
@@ -146,14 +126,8 @@ func (s *socket) bind(addr *net.TCPAddr, control control, reuse bool) error {
 	if err != nil {
 		return err
 	}
-	if s.v6 {
-		only := 0
-		if s.only6 {
-			only = 1
-		}
-		if err := s.set(rc, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
-			return err
-		}
+	if err := s.families(rc); err != nil {
+		return err
 	}
 	if err := s.reuse(reuse); err != nil {
 		return err
@@ -162,17 +136,109 @@ func (s *socket) bind(addr *net.TCPAddr, control control, reuse bool) error {
 		if err := control(s.network(), addr.String(), rc); err != nil {
 			return err
 		}
+		if err := s.restrain(rc, reuse); err != nil {
+			return err
+		}
 	}
+	s.locate(rc, addr)
 	if err := do(rc, "bind", func(fd int) error { return unix.Bind(fd, sa) }); err != nil {
 		return err
 	}
-	return do(rc, "getsockname", func(fd int) error {
+	if err := do(rc, "getsockname", func(fd int) error {
 		sa, err := unix.Getsockname(fd)
 		if err == nil {
 			s.local = tcpAddr(sa)
 		}
 		return err
+	}); err != nil {
+		return err
+	}
+	s.locate(rc, s.local)
+	return nil
+}
+
+// families has an IPv6 socket leave IPv4 alone or not. Like package net it goes on where that
+// cannot be set, with what the system has.
+func (s *socket) families(rc syscall.RawConn) error {
+	if !s.v6 {
+		return nil
+	}
+	only := 0
+	if s.only6 {
+		only = 1
+	}
+	if s.set(rc, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only) == nil {
+		return nil
+	}
+	return do(rc, "getsockopt", func(fd int) error {
+		v, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+		s.only6 = v != 0
+		return err
 	})
+}
+
+// restrain takes back what a Control function may have set that lets others have the port, or lets
+// the socket have none, and notes what it has set that matters later.
+func (s *socket) restrain(rc syscall.RawConn, reuse bool) error {
+	if err := s.reuse(reuse); err != nil {
+		return err
+	}
+	var late, shares, ports int
+	if cerr := rc.Control(func(fd uintptr) {
+		// A kernel that lacks an option has it off.
+		late, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT)
+		shares, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT)
+		ports, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_LOCAL_PORT_RANGE)
+	}); cerr != nil {
+		return cerr
+	}
+	s.ports = [2]int{ports & 0xffff, ports >> 16 & 0xffff}
+	s.shares, s.shareNext = shares != 0 && s.listener, shares != 0 && !s.listener
+	if s.shareNext {
+		if err := s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEPORT, 0); err != nil {
+			return err
+		}
+	}
+	if late != 0 {
+		return s.set(rc, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 0)
+	}
+	return nil
+}
+
+// locate notes the place of the socket, which is bound to addr or is to be.
+func (s *socket) locate(rc syscall.RawConn, addr *net.TCPAddr) {
+	s.at = bindingOf(addr, s.v6, s.only6)
+	_ = rc.Control(func(fd uintptr) {
+		s.at.netns = netnsOf(int(fd))
+		if v, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX); err == nil {
+			s.at.device = uint32(v)
+		}
+	})
+}
+
+// deviceOf returns the interface that a Control function binds sockets to, by trying it on one that
+// is not bound to a port.
+func deviceOf(network, address string, control control) (uint32, error) {
+	s := &socket{v6: network == "tcp6"}
+	family := unix.AF_INET
+	if s.v6 {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	s.f = os.NewFile(uintptr(fd), "tcp:"+address)
+	defer s.f.Close()
+	rc, err := s.f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	if err := control(network, address, rc); err != nil {
+		return 0, err
+	}
+	s.locate(rc, &net.TCPAddr{})
+	return s.at.device, nil
 }
 
 // network is the name that package net gives Control functions.
@@ -192,36 +258,62 @@ func (s *socket) listen(control control) (*net.TCPListener, error) {
 	if err != nil {
 		return nil, err
 	}
+	before := s.listens()
 	if control != nil {
 		if err := control(s.network(), s.local.String(), rc); err != nil {
 			return nil, err
 		}
 	}
-	listen := func(fd int) error { return unix.Listen(fd, maxBacklog) }
-	err = do(rc, "listen", listen)
+	if s.shareNext {
+		if err := s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return nil, err
+		}
+	}
+	if control != nil && !before {
+		if err := s.reuse(false); err != nil { // which it may have set
+			return nil, err
+		}
+	}
+	err = do(rc, "listen", func(fd int) error { return unix.Listen(fd, maxBacklog) })
 	if errors.Is(err, syscall.EADDRINUSE) {
-		// Connections in TIME_WAIT let only a socket listen that has the option already. A thief may
-		// come in between, but then only one of the two can listen.
-		err = func() error {
-			defer turn(context.Background(), s.local.Port)()
-			if err := s.reuse(true); err != nil {
-				return err
-			}
-			return do(rc, "listen", listen)
-		}()
+		err = s.listenOverRemains(rc)
 	} else if err == nil {
 		err = s.reuse(true)
 	}
 	if err != nil {
-		_ = s.reuse(false)
 		return nil, err
 	}
 	l, err := net.FileListener(s.f)
 	if err != nil {
-		return nil, err
+		if !before && !s.shared {
+			err = errors.Join(err, s.unlisten(rc))
+		}
+		return nil, bare(err)
 	}
 	_ = s.f.Close() // l has a descriptor of its own
 	return l.(*net.TCPListener), nil
+}
+
+// listens reports whether the socket takes clients, as one may that another process has made.
+func (s *socket) listens() bool {
+	rc, err := s.f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	v := 0
+	err = do(rc, "getsockopt", func(fd int) (err error) {
+		v, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		return err
+	})
+	return err == nil && v != 0
+}
+
+// unlisten makes a socket that listens one that is bound only. Clients in its backlog are reset.
+func (s *socket) unlisten(rc syscall.RawConn) error {
+	if err := s.reuse(false); err != nil { // first, so that nobody gets in
+		return err
+	}
+	return do(rc, "shutdown", func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
 }
 
 func (s *socket) set(rc syscall.RawConn, level, option, value int) error {
@@ -251,13 +343,7 @@ func (s *socket) sockaddr(a *net.TCPAddr) (unix.Sockaddr, error) {
 	if len(a.IP) != 0 && !a.IP.IsUnspecified() {
 		copy(sa.Addr[:], a.IP.To16())
 	}
-	if a.Zone != "" {
-		if ifi, err := net.InterfaceByName(a.Zone); err == nil {
-			sa.ZoneId = uint32(ifi.Index)
-		} else if n, err := strconv.ParseUint(a.Zone, 10, 32); err == nil {
-			sa.ZoneId = uint32(n)
-		}
-	}
+	sa.ZoneId = zoneIndex(a.Zone)
 	return sa, nil
 }
 

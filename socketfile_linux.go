@@ -1,116 +1,189 @@
 package iwarp
 
 import (
+	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // file returns a copy of the socket's descriptor.
-func (s *socket) file() (*os.File, error) { return dup(s.f) }
+func (s *socket) file() (*os.File, error) { return copyFile(s.f, s.f.Name()) }
 
-func dup(f *os.File) (*os.File, error) {
-	rc, err := f.SyscallConn()
+// listenerFile returns a copy of the listener's descriptor. Unlike what its File method returns it
+// goes on not to block: that is a trait of the socket, which the copy shares, and without it a
+// Close waits for the Accept under way.
+func listenerFile(l *net.TCPListener) (*os.File, error) {
+	return copyFile(l, "tcp:"+l.Addr().String()+"->")
+}
+
+// copyFile returns a copy of the descriptor of c.
+func copyFile(c syscall.Conn, name string) (*os.File, error) {
+	fd, err := dup(c)
 	if err != nil {
 		return nil, err
 	}
-	var fd int
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func dup(c syscall.Conn) (fd int, err error) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
 	err = do(rc, "fcntl", func(old int) (err error) {
 		fd, err = unix.FcntlInt(uintptr(old), unix.F_DUPFD_CLOEXEC, 0)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), f.Name()), nil
+	return fd, err
 }
 
 // adoptSocket makes a socket of a copy of f, and reports whether it listens already.
 func adoptSocket(f *os.File) (_ *socket, listening bool, err error) {
-	s := &socket{}
-	copied, err := dup(f)
+	fd, err := dup(f)
 	if err != nil {
 		return nil, false, err
 	}
-	rc, err := copied.SyscallConn()
-	if err == nil {
-		if cerr := rc.Control(func(fd uintptr) { listening, err = s.adopt(int(fd)) }); cerr != nil {
-			err = cerr
-		}
+	if err := adoptable(fd); err != nil {
+		_ = unix.Close(fd)
+		return nil, false, err
 	}
-	// Only a descriptor that does not block waits with Go's poller, so it has to be set before the os.File is made.
-	if err == nil {
-		s.f, err = dup(copied)
-	}
-	_ = copied.Close()
-	if err == nil && !listening {
-		if err = s.reuse(false); err != nil {
-			_ = s.f.Close()
-		}
-	}
+	s, err := adoptFD(fd, f.Name())
 	if err != nil {
 		return nil, false, err
 	}
-	return s, listening, nil
+	return s, s.listens(), nil
 }
 
-// adopt finds out what kind of a socket fd is.
-func (s *socket) adopt(fd int) (listening bool, err error) {
+// adoptable returns an error if fd is not a TCP socket that has a port and no peer. It alters
+// nothing.
+func adoptable(fd int) error {
 	switch v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); {
 	case err != nil:
-		return false, os.NewSyscallError("getsockopt", err)
+		return os.NewSyscallError("getsockopt", err)
 	case v != unix.IPPROTO_TCP && v != unix.IPPROTO_MPTCP: // as package net makes them
-		return false, errNotTCP
+		return errNotTCP
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
-		return false, os.NewSyscallError("getsockname", err)
+		return os.NewSyscallError("getsockname", err)
 	}
-	if s.local = tcpAddr(sa); s.local.Port == 0 {
-		return false, errNotBound
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		err = errIf(sa.Port == 0, errNotBound)
+	case *unix.SockaddrInet6:
+		err = errIf(sa.Port == 0, errNotBound)
+	default:
+		err = errNotTCP
 	}
-	if _, err := unix.Getpeername(fd); err == nil {
-		return false, errConnected
+	if err != nil {
+		return err
 	}
+	_, err = unix.Getpeername(fd)
+	return errIf(err == nil, errConnected)
+}
+
+func errIf(cond bool, err error) error {
+	if cond {
+		return err
+	}
+	return nil
+}
+
+// adoptFD makes a socket of fd itself, which is adoptable, and closes it after an error.
+func adoptFD(fd int, name string) (s *socket, err error) {
+	s = &socket{shared: true}
+	// Only a descriptor that does not block waits with Go's poller, so it has to be set before the
+	// os.File is made.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	s.f = os.NewFile(uintptr(fd), name)
+	defer func() {
+		if err != nil {
+			_ = s.f.Close()
+		}
+	}()
+	rc, err := s.f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if err := do(rc, "getsockopt", s.examine); err != nil {
+		return nil, err
+	}
+	s.locate(rc, s.local)
+	if !s.listens() {
+		err = s.reuse(false)
+	}
+	return s, err
+}
+
+// closeOnExec keeps the descriptors from programs that the process starts.
+func closeOnExec(list []inherited) error {
+	for _, d := range list {
+		if _, err := unix.FcntlInt(uintptr(d.fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+			return fmt.Errorf("descriptor %d of LISTEN_FDS: %w", d.fd, os.NewSyscallError("fcntl", err))
+		}
+	}
+	return nil
+}
+
+// examine finds out what a socket from elsewhere is bound to.
+func (s *socket) examine(fd int) error {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	s.local = tcpAddr(sa)
 	if _, s.v6 = sa.(*unix.SockaddrInet6); s.v6 {
 		only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
 		if err != nil {
-			return false, os.NewSyscallError("getsockopt", err)
+			return err
 		}
 		s.only6 = only != 0
 	}
-	v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	if err != nil {
-		return false, os.NewSyscallError("getsockopt", err)
-	}
-	return v != 0, unix.SetNonblock(fd, true)
+	return nil
 }
 
-// mute makes l's socket one that is bound and does not listen. Clients in its backlog are reset, as by Close, which is still to be called.
-func mute(l *net.TCPListener) (_ *socket, err error) {
-	f, err := l.File()
+// heldOf makes a socket of a copy of l's, which goes on to listen. It is for one that other
+// processes may have as well.
+func heldOf(l *net.TCPListener) (*socket, error) {
+	fd, err := dup(l)
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{f: f}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-		}
-	}()
-	rc, err := f.SyscallConn()
+	return adoptFD(fd, l.Addr().String())
+}
+
+// mute makes l's socket one that is bound and does not listen. Clients in its backlog are reset, as
+// by Close, which is still to be called. It must not be used for a socket that other processes may
+// have as well.
+func mute(l *net.TCPListener) (*socket, error) {
+	s, err := heldOf(l)
 	if err != nil {
 		return nil, err
 	}
-	if cerr := rc.Control(func(fd uintptr) { _, err = s.adopt(int(fd)) }); cerr != nil {
-		err = cerr
-	}
+	s.shared = false
+	rc, err := s.f.SyscallConn()
 	if err == nil {
-		err = s.reuse(false) // first, so that nobody gets in
+		err = s.unlisten(rc)
 	}
-	if err == nil {
-		err = do(rc, "shutdown", func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
+	if err != nil {
+		_ = s.f.Close()
+		return nil, err
 	}
-	return s, err
+	return s, nil
+}
+
+// unblock has calls on the descriptor of l, which somebody who shares it may have made to block,
+// wait with Go's poller again. A call that blocks already goes on to do so.
+func unblock(l *net.TCPListener) error {
+	rc, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return do(rc, "fcntl", func(fd int) error { return unix.SetNonblock(fd, true) })
 }

@@ -1,0 +1,142 @@
+package iwarp
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/probe"
+	"github.com/rdmanet/iwarp/internal/sockdiag"
+)
+
+var errElsewhere = errors.New("sockets of another network namespace cannot be looked at")
+
+// listenedOn reports whether another socket than s listens in its place. An error means that it is
+// not known.
+func (s *socket) listenedOn() (bool, error) {
+	list, err := s.others(sockdiag.QueryListening)
+	return len(list) > 0, err
+}
+
+// others returns the sockets other than s that are in its place, of those that query lists.
+func (s *socket) others(query func(port uint16) ([]sockdiag.Socket, error)) ([]sockdiag.Socket,
+	error) {
+	rc, err := s.f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := do(rc, "fstat", func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
+		return nil, err
+	}
+	switch ns, err := currentNetns(); {
+	case err != nil:
+		return nil, err
+	case ns != s.at.netns:
+		return nil, errElsewhere
+	}
+	list, err := query(uint16(s.local.Port))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list, func(o sockdiag.Socket) bool {
+		return uint64(o.Inode) == st.Ino || !inTheWay(o, s.at)
+	}), nil
+}
+
+// currentNetns identifies the network namespace of the calling thread.
+func currentNetns() (uint64, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	}
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	return netnsOf(fd), nil
+}
+
+// netnsOf is 0 before Linux 5.14.
+func netnsOf(fd int) uint64 {
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return 0
+	}
+	return cookie
+}
+
+// oneFamily reports whether no socket can have both families, so that a wildcard has one only.
+func oneFamily() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return errors.Is(err, unix.EAFNOSUPPORT)
+	}
+	defer unix.Close(fd)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+	mapped := netip.MustParseAddr("::ffff:127.0.0.1")
+	return errors.Is(unix.Bind(fd, &unix.SockaddrInet6{Addr: mapped.As16()}), unix.EADDRNOTAVAIL)
+}
+
+// clearingCounts reports whether the kernel refuses to bind with SO_REUSEADDR to the port of a
+// socket that has cleared the option since it was bound: Linux 6.18 does, 6.1 does not until it
+// listens.
+var clearingCounts = probe.Once(func() (counts bool, err error) {
+	var fds [2]int
+	sa := unix.Sockaddr(&unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	for i := range fds {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return false, err
+		}
+		defer unix.Close(fd)
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return false, err
+		}
+		err = unix.Bind(fd, sa)
+		if i == 1 {
+			counts = errors.Is(err, unix.EADDRINUSE)
+			if counts {
+				err = nil
+			}
+			return counts, err
+		}
+		if err != nil {
+			return false, err
+		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0); err != nil {
+			return false, err
+		}
+		if sa, err = unix.Getsockname(fd); err != nil {
+			return false, err
+		}
+	}
+	return counts, nil
+})
+
+// makeKnown has the kernel look at the sockets of the port again before it lets another with
+// SO_REUSEADDR in. An older kernel remembers for each port whether all its sockets had the option
+// when they were bound, and forgets that when one without it is bound to the port on any address.
+// There is no such address beside a wildcard of both families.
+func (s *socket) makeKnown() {
+	if clearingCounts() {
+		return
+	}
+	v4 := s.at.addr.Is4()
+	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: s.local.Port, Addr: [4]byte{127, 255, 255, 253}})
+	if v4 && s.at.addr.IsUnspecified() {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: s.local.Port, Addr: netip.IPv6Loopback().As16()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if family == unix.AF_INET6 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	_ = unix.Bind(fd, sa)
+}

@@ -1,0 +1,160 @@
+package iwarp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/sockdiag"
+)
+
+const (
+	// claimTries is how often one that contends for a port begins anew after it has met others.
+	claimTries = 4
+	// claimPatience is how long it waits for others to give way. It is shorter than listenPatience.
+	claimPatience = 10 * time.Millisecond
+	claimPoll     = 100 * time.Microsecond
+	// courtesy is how long it leaves to a holder that cannot be seen to get from the option to
+	// listening, which takes microseconds.
+	courtesy = 2 * time.Millisecond
+	// listenPatience is how long a holder tries to listen while one that contends is in the way.
+	listenPatience = 100 * time.Millisecond
+)
+
+// claim binds without SO_REUSEADDR, which no two sockets can do. Where connections in TIME_WAIT or
+// of an earlier listener forbid that, it binds with the option. Then two could get in at the same
+// time, and the kernel is made to decide between them: see contend.
+func (s *socket) claim(ctx context.Context, addr *net.TCPAddr, control control) error {
+	err := s.open(addr, control, false)
+	if !errors.Is(err, syscall.EADDRINUSE) || addr.Port == 0 {
+		return err
+	}
+	for range claimTries {
+		if err := s.open(addr, control, true); err != nil || s.shares {
+			return err
+		}
+		if err = s.contend(ctx); err == nil {
+			s.makeKnown()
+			return nil
+		}
+		_ = s.Close()
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+		if werr := pause(ctx, rand.N(claimPoll)); werr != nil {
+			return werr
+		}
+	}
+	return err
+}
+
+// contend makes the socket, which is bound with SO_REUSEADDR, the only one of its port, or fails
+// with EADDRINUSE. Of several sockets that are bound so the kernel lets one listen, whoever made
+// them; the others go. Once it is alone the option is cleared, and from then on nobody else can
+// bind; then it stops listening. A holder that has the option for a moment, since it is about to
+// listen, stays: then this socket goes. Where it cannot be seen it has had the time to listen.
+// After an error the socket is to be closed.
+func (s *socket) contend(ctx context.Context) error {
+	rc, err := s.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	seen := sockdiag.BoundVisible()
+	if !seen {
+		if err := pause(ctx, courtesy); err != nil {
+			return err
+		}
+	}
+	hear := s.deafen(rc)
+	if err := do(rc, "listen", func(fd int) error { return unix.Listen(fd, 0) }); err != nil {
+		return err
+	}
+	if seen {
+		if err := s.awaitAlone(ctx); err != nil {
+			return err
+		}
+	}
+	err = s.unlisten(rc)
+	hear()
+	return err
+}
+
+// awaitAlone waits until no other socket is seen in the place of this one.
+func (s *socket) awaitAlone(ctx context.Context) error {
+	for limit := time.Now().Add(claimPatience); ; {
+		others, err := s.others(sockdiag.QueryUnconnected)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: who else has the port cannot be looked up: %w", errTaken, err)
+		case len(others) == 0:
+			return nil
+		case time.Now().After(limit):
+			return errTaken
+		}
+		if err := pause(ctx, claimPoll); err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctxError(ctx.Err())
+	}
+}
+
+// deafen has the kernel drop what comes to the socket until hear is called, so that no client gets
+// as far as to be reset. A socket that has a filter of its user's is left as it is.
+func (s *socket) deafen(rc syscall.RawConn) (hear func()) {
+	done := false
+	_ = rc.Control(func(fd uintptr) {
+		// SO_GET_FILTER has the number of SO_ATTACH_FILTER.
+		if n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER); err != nil || n != 0 {
+			return
+		}
+		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0}
+		done = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop}) == nil
+	})
+	return func() {
+		if done {
+			_ = s.set(rc, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+		}
+	}
+}
+
+// listenOverRemains makes the socket listen although connections in TIME_WAIT have the port, which
+// let only a socket listen that has the option already. One that contends for the port may get in
+// between and listen before it sees that the port is held. It gives way; if somebody else listens,
+// the port is lost.
+func (s *socket) listenOverRemains(rc syscall.RawConn) error {
+	for limit := time.Now().Add(listenPatience); ; {
+		if err := s.reuse(true); err != nil {
+			return err
+		}
+		err := do(rc, "listen", func(fd int) error { return unix.Listen(fd, maxBacklog) })
+		if err == nil {
+			return nil
+		}
+		if cerr := s.reuse(false); cerr != nil {
+			return lostError{cerr}
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+		if time.Now().After(limit) {
+			return lostError{err}
+		}
+		_ = pause(context.Background(), claimPoll)
+	}
+}

@@ -1,0 +1,212 @@
+package iwarp_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp"
+)
+
+// otherSide is what another process has of a socket.
+type otherSide struct{ l net.Listener }
+
+func takeOver(t testing.TB, f *os.File) *otherSide {
+	t.Helper()
+	l, err := net.FileListener(f)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	t.Cleanup(func() { _ = l.Close() })
+	return &otherSide{l}
+}
+
+// serves has it accept a client that comes now.
+func (o *otherSide) serves(t testing.TB) {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", o.l.Addr().String(), patience)
+	require.NoError(t, err)
+	require.NoError(t, c.(*net.TCPConn).SetLinger(0))
+	defer c.Close()
+	for {
+		require.NoError(t, o.l.(*net.TCPListener).SetDeadline(time.Now().Add(patience)))
+		s, err := o.l.Accept()
+		require.NoError(t, err)
+		_ = s.Close()
+		if s.RemoteAddr().String() == c.LocalAddr().String() {
+			return
+		}
+	}
+}
+
+// listeners are the ways to a listener whose socket another process has as well.
+var listeners = map[string]func(*testing.T, *iwarp.ListenConfig) (*iwarp.Listener, *otherSide){
+	"adopted": func(t *testing.T, lc *iwarp.ListenConfig) (*iwarp.Listener, *otherSide) {
+		manager, err := net.Listen("tcp4", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = manager.Close() })
+		f, err := manager.(*net.TCPListener).File()
+		require.NoError(t, err)
+		defer f.Close()
+		_, err = lc.PortSpace.Adopt(f)
+		require.NoError(t, err)
+		l, err := lc.Listen(t.Context(), "tcp", manager.Addr().String())
+		require.NoError(t, err)
+		return l.(*iwarp.Listener), &otherSide{manager}
+	},
+	"file of the reservation": func(t *testing.T, lc *iwarp.ListenConfig) (*iwarp.Listener, *otherSide) {
+		r := reserve(t, lc.PortSpace, "tcp", "127.0.0.1:0")
+		f, err := r.File()
+		require.NoError(t, err)
+		l, err := lc.Listen(t.Context(), "tcp", r.Addr().String())
+		require.NoError(t, err)
+		return l.(*iwarp.Listener), takeOver(t, f)
+	},
+	"file of the listener": func(t *testing.T, lc *iwarp.ListenConfig) (*iwarp.Listener, *otherSide) {
+		l := listen(t, *lc)
+		f, err := l.File()
+		require.NoError(t, err)
+		return l, takeOver(t, f)
+	},
+}
+
+// TestSharedSocketGoesOn ends a listener while a device's connection needs the port. A socket that
+// another process has as well listens on.
+func TestSharedSocketGoesOn(t *testing.T) {
+	ends := map[string]func(*iwarp.Listener) error{
+		"close": (*iwarp.Listener).Close,
+		"drain": func(l *iwarp.Listener) error { return l.Drain(context.Background()) },
+	}
+	for how, make := range listeners {
+		for with, end := range ends {
+			for _, device := range []bool{false, true} {
+				name := how + "/" + with
+				if device {
+					name += " under a device's connection"
+				}
+				t.Run(name, func(t *testing.T) {
+					iwarp.ForgetPeers()
+					n := newNIC()
+					lc := &iwarp.ListenConfig{Transports: n.transports(), PortSpace: &iwarp.PortSpace{}}
+					l, other := make(t, lc)
+					if device {
+						d := iwarp.Dialer{Transports: n.transports(), Timeout: patience, PortSpace: &iwarp.PortSpace{}}
+						c, err := d.Dial("tcp", l.Addr().String())
+						require.NoError(t, err)
+						defer c.Close()
+						s := accept(t, l)
+						require.Equal(t, "nic", describe(t, s).Transport)
+						defer s.Close()
+					}
+					require.NoError(t, end(l))
+					other.serves(t)
+					_ = l.Close()
+					other.serves(t)
+				})
+			}
+		}
+	}
+}
+
+// TestFailedHandOver has a device's connection keep its port when the process that got a File of the
+// listener has gone without listening.
+func TestFailedHandOver(t *testing.T) {
+	iwarp.ForgetPeers()
+	n := newNIC()
+	lc := iwarp.ListenConfig{Transports: n.transports(), PortSpace: &iwarp.PortSpace{}}
+	l := listen(t, lc)
+	d := iwarp.Dialer{Transports: n.transports(), Timeout: patience, PortSpace: &iwarp.PortSpace{}}
+	c, err := d.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	s := accept(t, l)
+	defer s.Close()
+	f, err := l.File()
+	require.NoError(t, err)
+	require.NoError(t, f.Close()) // all that became of the other process
+	require.NoError(t, l.Close())
+	_, err = net.Listen("tcp", l.Addr().String())
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	clear(n.ports)
+	again, err := lc.Listen(t.Context(), "tcp", l.Addr().String())
+	require.NoError(t, err, "it can be listened on again")
+	require.NoError(t, again.Close())
+	require.NoError(t, s.Close())
+	require.NoError(t, reserve(t, nil, "tcp", l.Addr().String()).Release(), "the port goes with the connection")
+}
+
+// TestFileDoesNotBlock looks at the flag that copies of a descriptor share: without it Accept and
+// Close would hang.
+func TestFileDoesNotBlock(t *testing.T) {
+	l, r := listen(t, iwarp.ListenConfig{}), reserve(t, nil, "tcp", "127.0.0.1:0")
+	for name, s := range map[string]interface{ File() (*os.File, error) }{"listener": l, "reservation": r} {
+		f, err := s.File()
+		require.NoError(t, err)
+		defer f.Close()
+		flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0) // as os/exec does
+		require.NoError(t, err)
+		require.NotZero(t, flags&unix.O_NONBLOCK, name)
+	}
+}
+
+// TestOtherSideBlocks ends a listener while an Accept stands in the kernel, since another process has
+// the shared socket block.
+func TestOtherSideBlocks(t *testing.T) {
+	for name, end := range map[string]func(*iwarp.Listener) error{
+		"close": (*iwarp.Listener).Close,
+		"drain": func(l *iwarp.Listener) error { return l.Drain(context.Background()) },
+		"drain for a time": func(l *iwarp.Listener) error {
+			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+			defer cancel()
+			return l.Drain(ctx)
+		},
+	} {
+		for _, policy := range []iwarp.Offload{iwarp.OffloadNever} {
+			t.Run(name+"/"+policy.String(), func(t *testing.T) {
+				l := listen(t, iwarp.ListenConfig{Offload: policy})
+				f, err := l.File()
+				require.NoError(t, err)
+				defer f.Close()
+				require.NoError(t, unix.SetNonblock(int(f.Fd()), false))
+				var accepting sync.WaitGroup
+				defer accepting.Wait()
+				accepting.Go(func() {
+					for {
+						c, err := l.Accept()
+						if err != nil {
+							return
+						}
+						_ = c.Close()
+					}
+				})
+				// The next accept(2) blocks, and an Accept that has taken a client goes on to it.
+				client := dialTCP(t, l)
+				if policy != iwarp.OffloadRequire {
+					_, _ = client.Write([]byte("hello"))
+				}
+				_, _ = client.Read(make([]byte, 1))
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					_ = end(l)
+				}()
+				select {
+				case <-done:
+				case <-time.After(patience / 4):
+					t.Error("hangs")
+				}
+				if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
+					_ = c.Close() // lets the call in the kernel end
+				}
+				<-done
+				_ = l.Close()
+			})
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package iwarp_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/sockdiag"
+)
+
+const (
+	sandboxVariable = "IWARP_TEST_SANDBOX"
+	insideVariable  = "IWARP_TEST_INSIDE"
+)
+
+func init() {
+	processes["sandbox"] = runSandbox
+	processes["contender"] = runContender
+	processes["limits"] = func() int {
+		fmt.Println(strings.Join((&iwarp.PortSpace{}).Limits(), "\n"))
+		return 0
+	}
+	processes["stolen"] = func() int {
+		r, err := (&iwarp.PortSpace{}).Reserve(contextOfProcess, "tcp", "127.0.0.1:0")
+		if err == nil {
+			err = iwarp.AdmitAndLook(r)
+		}
+		fmt.Println(err)
+		return 0
+	}
+}
+
+// sandboxed prepares a process that cannot have sockets of the address families, as systemd's
+// RestrictAddressFamilies= makes them, nor, with "v6only", the option of that name.
+func sandboxed(t testing.TB, box, name string, env ...string) *exec.Cmd {
+	t.Helper()
+	require.Contains(t, processes, name)
+	return command(t, "sandbox", append(env, sandboxVariable+"="+box, insideVariable+"="+name)...)
+}
+
+// runSandbox has a filter of system calls for the program that it turns into.
+func runSandbox() int {
+	runtime.LockOSThread()
+	load := func(offset uint32) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
+	}
+	unless := func(k uint32, skip uint8) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: skip, K: k}
+	}
+	end := func(k uint32) unix.SockFilter { return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: k} }
+	const allow, fail = 0x7fff0000, 0x00050000 // SECCOMP_RET_ALLOW and SECCOMP_RET_ERRNO
+	const number, argument0, argument1, argument2 = 0, 16, 24, 32
+	var program []unix.SockFilter
+	for _, f := range strings.FieldsFunc(os.Getenv(sandboxVariable), func(r rune) bool { return r == ',' }) {
+		if f == "v6only" {
+			program = append(program,
+				load(number), unless(unix.SYS_SETSOCKOPT, 5), load(argument1), unless(unix.IPPROTO_IPV6, 3),
+				load(argument2), unless(unix.IPV6_V6ONLY, 1), end(fail|uint32(unix.ENOPROTOOPT)))
+			continue
+		}
+		family, _ := strconv.Atoi(f)
+		program = append(program,
+			load(number), unless(unix.SYS_SOCKET, 3), load(argument0), unless(uint32(family), 1), end(fail|uint32(unix.EAFNOSUPPORT)))
+	}
+	program = append(program, end(allow))
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+	if err == nil {
+		err = unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&filter)), 0, 0)
+	}
+	if err != nil {
+		fmt.Println(noSandbox, err)
+		return 0
+	}
+	_ = os.Setenv(processVariable, os.Getenv(insideVariable))
+	err = unix.Exec("/proc/self/exe", os.Args, os.Environ())
+	fmt.Println(noSandbox, err)
+	return 0
+}
+
+const noSandbox = "no sandbox:"
+
+// outputOf runs a sandboxed process, or skips the test.
+func outputOf(t testing.TB, box, name string, env ...string) string {
+	t.Helper()
+	out, err := sandboxed(t, box, name, env...).Output()
+	require.NoError(t, err)
+	if strings.HasPrefix(string(out), noSandbox) {
+		skipUnprivileged(t, string(out))
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// runContender says how often the process had the port, and how often so had another one.
+func runContender() int {
+	f := os.NewFile(3, "holder")
+	holders, err := holdersOf(f)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	holder := &holders[0]
+	length, _ := time.ParseDuration(os.Getenv("IWARP_TEST_STORM"))
+	had, twice, me := 0, 0, uint32(os.Getpid())
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		r, err := (&iwarp.PortSpace{}).Reserve(contextOfProcess, "tcp", os.Getenv("IWARP_TEST_ADDRESS"))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		if holder.CompareAndSwap(0, me) {
+			had++
+			time.Sleep(200 * time.Microsecond) // for others to see it
+			holder.Store(0)
+		} else {
+			twice++
+		}
+		_ = r.Release()
+	}
+	fmt.Println(had, twice)
+	return 0
+}
+
+// TestContendInSandbox has several processes want a port with connections in TIME_WAIT, where they cannot
+// look for each other: the kernel itself has to let one have it.
+func TestContendInSandbox(t *testing.T) {
+	for name, box := range map[string]string{"no sandbox": "", "no unix": "1", "no netlink": "16", "neither": "1,16"} {
+		t.Run(name, func(t *testing.T) {
+			port := timeWait(t, "")
+			f, err := os.CreateTemp(t.TempDir(), "holder")
+			require.NoError(t, err)
+			defer f.Close()
+			require.NoError(t, f.Truncate(4*stormPorts))
+			var wait []func() string
+			for range 4 {
+				c := sandboxed(t, box, "contender", "IWARP_TEST_STORM=400ms", fmt.Sprintf("IWARP_TEST_ADDRESS=127.0.0.1:%d", port))
+				c.ExtraFiles = []*os.File{f}
+				var out strings.Builder
+				c.Stdout = &out
+				require.NoError(t, c.Start())
+				wait = append(wait, func() string {
+					require.NoError(t, c.Wait())
+					return out.String()
+				})
+			}
+			total := 0
+			for _, w := range wait {
+				out := w()
+				if strings.HasPrefix(out, noSandbox) {
+					skipUnprivileged(t, out)
+				}
+				var had, twice int
+				_, err := fmt.Sscan(out, &had, &twice)
+				require.NoError(t, err, out)
+				require.Zero(t, twice, "a port that two had at once")
+				total += had
+			}
+			require.NotZero(t, total)
+			t.Logf("had %d times", total)
+		})
+	}
+}
+
+// TestContendWithHolder leaves the port to a socket that has SO_REUSEADDR and does not listen, as one
+// has it for a moment that is about to.
+func TestContendWithHolder(t *testing.T) {
+	if !sockdiag.BoundVisible() {
+		t.Skip("this kernel does not list sockets that are only bound")
+	}
+	port := timeWait(t, "")
+	other := startAgent(t, 0)
+	_, err := other.do(order{Addr: "127.0.0.1", Port: port, ReuseAddr: true})
+	require.NoError(t, err)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	_, err = (&iwarp.PortSpace{}).Reserve(t.Context(), "tcp", address)
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+	require.ErrorContains(t, err, fmt.Sprintf("(pid %d)", other.pid))
+	other.forget()
+	require.NoError(t, reserve(t, nil, "tcp", address).Release())
+}
+
+// TestSandboxIsNamed tells what is lost without netlink sockets, and does not take "could not look"
+// for "nobody".
+func TestSandboxIsNamed(t *testing.T) {
+	require.NotContains(t, outputOf(t, "", "limits"), "netlink")
+	require.Contains(t, outputOf(t, "16", "limits"), "netlink sockets are not to be had, as in a sandbox without AF_NETLINK")
+	require.Equal(t, "<nil>", outputOf(t, "", "stolen"))
+	require.Contains(t, outputOf(t, "16", "stolen"), "address already in use: who else listens on the port cannot be looked up: ")
+	l := listen(t, iwarp.ListenConfig{})
+	require.Contains(t, outputOf(t, "16", "reserve", "IWARP_TEST_ADDRESS="+l.Addr().String()),
+		"address already in use (by whom cannot be looked up: ")
+}
+
+// TestNoV6Only listens where IPV6_V6ONLY cannot be set, as package net does.
+func TestNoV6Only(t *testing.T) {
+	for _, network := range []string{"tcp", "tcp4", "tcp6"} {
+		require.Equal(t, "<nil>", outputOf(t, "v6only", "listens", "IWARP_TEST_NETWORK="+network), network)
+	}
+}
+
+func init() {
+	processes["listens"] = func() int {
+		network := os.Getenv("IWARP_TEST_NETWORK")
+		r, err := (&iwarp.PortSpace{}).Reserve(contextOfProcess, network, ":0")
+		if err == nil {
+			_, err = r.Listen()
+		}
+		for _, policy := range policies {
+			if err == nil {
+				_, err = (&iwarp.ListenConfig{Offload: policy}).Listen(contextOfProcess, network, ":0")
+			}
+		}
+		fmt.Println(err)
+		return 0
+	}
+}
