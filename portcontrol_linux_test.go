@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -189,6 +191,53 @@ func TestReusePort(t *testing.T) {
 				plain, err := (&net.ListenConfig{Control: c}).Listen(t.Context(), "tcp4", address)
 				require.NoError(t, err)
 				require.NoError(t, plain.Close())
+			})
+		}
+	}
+}
+
+// TestReservedDialSharesTime looks how much time each address of a name has, by the deadline that its
+// ControlContext is given. Package net says what is right.
+func TestReservedDialSharesTime(t *testing.T) {
+	resolver := nameServer([4]byte{127, 0, 0, 7}, [4]byte{127, 0, 0, 8}, [4]byte{127, 0, 0, 9})
+	free := reserve(t, nil, "tcp4", "127.0.0.1:0") // nobody listens there
+	target := fmt.Sprintf("service.example.:%d", free.Addr().(*net.TCPAddr).Port)
+	type dial = func(ctx context.Context, limit time.Duration, control func(context.Context, string, string, syscall.RawConn) error) error
+	dials := map[string]dial{
+		"package net": func(ctx context.Context, limit time.Duration, c func(context.Context, string, string, syscall.RawConn) error) error {
+			_, err := (&net.Dialer{Timeout: limit, Resolver: resolver, ControlContext: c}).DialContext(ctx, "tcp4", target)
+			return err
+		},
+	}
+	for _, policy := range policies {
+		dials[policy.String()] = func(ctx context.Context, limit time.Duration, c func(context.Context, string, string, syscall.RawConn) error) error {
+			r := reserve(t, nil, "tcp4", "127.0.0.1:0")
+			d := iwarp.Dialer{Timeout: limit, Resolver: resolver, ControlContext: c, LocalAddr: r.Addr(), Offload: policy}
+			_, err := d.DialContext(ctx, "tcp4", target)
+			return err
+		}
+	}
+	for how, dial := range dials {
+		for limit, want := range map[time.Duration][]int{
+			60 * time.Second: {20, 30, 60},
+			3 * time.Second:  {2, 2, 3},
+			1 * time.Second:  {1, 1, 1},
+			0:                {0, 0, 0},
+		} {
+			t.Run(how+"/"+limit.String(), func(t *testing.T) {
+				var shares []int
+				err := dial(t.Context(), limit, func(ctx context.Context, _, address string, _ syscall.RawConn) error {
+					share := 0
+					if at, ok := ctx.Deadline(); ok {
+						share = int(time.Until(at).Round(time.Second).Seconds())
+					}
+					if strings.HasPrefix(address, "127.0.0.") && len(shares) < 3 {
+						shares = append(shares, share)
+					}
+					return nil
+				})
+				require.ErrorIs(t, err, syscall.ECONNREFUSED)
+				require.Equal(t, want, shares)
 			})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A Reservation holds a port until it is released, or until its socket becomes a listener or a
@@ -224,7 +225,7 @@ func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address stri
 	err = &net.OpError{Op: "dial", Net: network, Err: &net.AddrError{Err: "no suitable address found", Addr: r.addr.String()}}
 	for i, remote := range remotes {
 		raddr := netAddr(remote)
-		conn, cerr := s.connect(ctx, raddr, d)
+		conn, cerr := connectWithin(ctx, s, raddr, d, len(remotes)-i)
 		if cerr == nil {
 			return conn, nil
 		}
@@ -236,4 +237,19 @@ func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address stri
 		}
 	}
 	return nil, err
+}
+
+// minShare is the least time that one of several addresses has, as for package net.
+const minShare = 2 * time.Second
+
+// connectWithin connects s to the first of the addresses that are left, and leaves the others their
+// share of the time.
+func connectWithin(ctx context.Context, s *socket, remote *net.TCPAddr, d *Dialer, left int) (*net.TCPConn, error) {
+	if deadline, ok := ctx.Deadline(); ok && left > 1 {
+		remaining := time.Until(deadline)
+		share, cancel := context.WithTimeout(ctx, max(remaining/time.Duration(left), min(remaining, minShare)))
+		defer cancel()
+		ctx = share
+	}
+	return s.connect(ctx, remote, d)
 }
