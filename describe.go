@@ -82,7 +82,11 @@ func inner(c net.Conn) net.Conn {
 	case interface{ Unwrap() net.Conn }:
 		return t.Unwrap()
 	}
-	v := reflect.ValueOf(c)
+	return embeddedIn(reflect.ValueOf(c))
+}
+
+// embeddedIn returns the connection that is embedded in a struct, or in a struct that is embedded there, or nil.
+func embeddedIn(v reflect.Value) net.Conn {
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}
@@ -90,11 +94,17 @@ func inner(c net.Conn) net.Conn {
 		return nil
 	}
 	for i := range v.NumField() {
-		if f := v.Type().Field(i); !f.Anonymous || !f.IsExported() {
-			continue
-		}
-		if embedded, ok := v.Field(i).Interface().(net.Conn); ok {
-			return embedded
+		f := v.Type().Field(i)
+		switch {
+		case !f.Anonymous:
+		case f.IsExported():
+			if c, ok := v.Field(i).Interface().(net.Conn); ok {
+				return c
+			}
+		case f.Type.Kind() != reflect.Pointer: // or it could go round in circles
+			if c := embeddedIn(v.Field(i)); c != nil {
+				return c
+			}
 		}
 	}
 	return nil
