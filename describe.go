@@ -24,7 +24,7 @@ type Info struct {
 	RedirectPort uint16
 }
 
-// LogValue implements slog.LogValuer: a group of what is known.
+// LogValue implements slog.LogValuer: a group of what is known. Of Err it has what Reason does not say.
 func (i Info) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("transport", i.Transport), slog.Bool("offloaded", i.Offloaded)}
 	if i.Device != "" {
@@ -33,8 +33,8 @@ func (i Info) LogValue() slog.Value {
 	if i.Reason != ReasonNone {
 		attrs = append(attrs, slog.String("reason", i.Reason.String()))
 	}
-	if i.Err != nil {
-		attrs = append(attrs, slog.String("error", i.Err.Error()))
+	if what := i.Reason.beyond(i.Err); what != "" {
+		attrs = append(attrs, slog.String("error", what))
 	}
 	if i.RedirectPort != 0 {
 		attrs = append(attrs, slog.Int("redirect_port", int(i.RedirectPort)))

@@ -72,19 +72,24 @@ func (e *OffloadError) Error() string {
 
 // text is the reason and what happened, without what the two have in common.
 func (e *OffloadError) text() string {
-	if e.Err == nil {
-		return e.Reason.String()
+	if what := e.Reason.beyond(e.Err); what != "" {
+		return e.Reason.String() + ": " + what
 	}
-	what := e.Err.Error()
-	for _, known := range saidBy(e.Reason, e.Err) {
+	return e.Reason.String()
+}
+
+// beyond is what err says that the reason does not.
+func (r Reason) beyond(err error) string {
+	if err == nil {
+		return ""
+	}
+	what := err.Error()
+	for _, known := range saidBy(r, err) {
 		if rest, ok := strings.CutPrefix(what, known); ok {
 			what = strings.TrimLeft(rest, ": ")
 		}
 	}
-	if what == "" {
-		return e.Reason.String()
-	}
-	return e.Reason.String() + ": " + what
+	return what
 }
 
 // saidBy returns how the text of an error with that reason begins if that is no more than the reason says.

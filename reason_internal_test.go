@@ -45,9 +45,16 @@ func TestReasonText(t *testing.T) {
 	_, err := Reason(200).MarshalText()
 	require.Error(t, err)
 	require.Error(t, new(Reason).UnmarshalText([]byte("weather")))
-	v := plainInfo(ReasonNotIWARP, io.EOF).LogValue()
-	require.Equal(t, slog.KindGroup, v.Kind())
-	require.Equal(t, "[transport=tcp offloaded=false reason=peer does not speak iwarp error=EOF]", v.String())
+	for want, info := range map[string]Info{
+		"reason=peer does not speak iwarp error=EOF": plainInfo(ReasonNotIWARP, io.EOF),
+		"reason=peer does not speak iwarp error=eof": plainInfo(ReasonNotIWARP, joined{transport.ErrNotIWARP, errors.New("eof")}),
+		"reason=handshake timed out":                 plainInfo(ReasonHandshakeTimeout, transport.ErrHandshakeTimeout),
+		"reason=peer declined":                       plainInfo(ReasonDeclined, &transport.RejectedError{}),
+	} {
+		v := info.LogValue()
+		require.Equal(t, slog.KindGroup, v.Kind())
+		require.Equal(t, "[transport=tcp offloaded=false "+want+"]", v.String())
+	}
 }
 
 type embeds struct{ net.Conn }
