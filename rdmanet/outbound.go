@@ -1,5 +1,7 @@
 package rdmanet
 
+import "time"
+
 // Outbound is what the peer lets us send: two windows, the space of its ring and the number of messages. It is not safe
 // for concurrent use.
 type outbound struct {
@@ -12,6 +14,8 @@ type outbound struct {
 	target [tableEntries]sge // space that may be filled, strictly in turn
 	cur    int               // the one to fill now
 	next   int               // the entry that the peer writes next
+
+	pace pace
 
 	own sge // table as the peer is told of it
 
@@ -65,6 +69,7 @@ func (o *outbound) take(n int) sge {
 	space.length = min(space.length, maxValue)
 	t.addr += uint64(space.length)
 	t.length -= space.length
+	o.pace.sent += uint64(space.length)
 	if t.length == 0 {
 		o.cur = (o.cur + 1) % tableEntries
 	}
@@ -109,6 +114,7 @@ func (o *outbound) update(limit uint16) error {
 		return &protocolError{"limit moves backwards"}
 	}
 	o.limit, o.maps = limit, 0
+	space := uint64(0)
 	for o.target[o.next].length == 0 && (!o.placed || o.filled[o.next] == allFilled) {
 		entry := o.table[sgeLen*o.next:][:sgeLen]
 		s := o.order.sge(entry)
@@ -119,9 +125,13 @@ func (o *outbound) update(limit uint16) error {
 			return &protocolError{"space reaches beyond 64 bits of address"}
 		}
 		o.target[o.next] = s
+		space += uint64(s.length)
 		clear(entry)
 		o.filled[o.next] = 0
 		o.next = (o.next + 1) % tableEntries
+	}
+	if space > 0 {
+		o.pace.told(space, time.Now())
 	}
 	return nil
 }

@@ -126,6 +126,9 @@ func (c *Conn) poll() {
 		more = n == len(wc) && o.err == nil && !o.lost
 	}
 	completionPool.Put(wc)
+	if o.segment > 0 {
+		c.qp.SetMaxSegment(o.segment)
+	}
 	switch {
 	case o.err != nil:
 		c.reject()
@@ -179,6 +182,7 @@ type outcome struct {
 	disconnected bool  // the peer has closed
 	due          bool  // the peer is to be told of space or credits
 	small        bool  // many messages are under way, so they are small
+	segment      int   // size of the largest FPDU from now on, if it is another one
 }
 
 // take acts on completions.
@@ -210,6 +214,9 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 		c.fail(o.err)
 	}
 	o.disconnected = c.peerDisconnected
+	if c.out.wordless && c.out.pace.news {
+		c.out.pace.news, o.segment = false, c.out.pace.piece
+	}
 	if !c.extended && !c.immediate && !c.in.asked && c.in.mayKeep() {
 		c.in.asked = true
 		w := weak.Make(c)

@@ -169,9 +169,9 @@ func TestWorkedExample(t *testing.T) {
 			t.Errorf("Write: %d, %v", n, err)
 		}
 	})
-	p.expect(65536)
+	p.expectData(65536, 65536)
 	p.grant(1, 65536, 65536, 384)
-	p.expect(36864)
+	p.expectData(36864, 65536)
 	wait()
 	require.True(t, bytes.Equal(want, p.ring[:len(want)]))
 	p.grant(0, 0, 65536, 387)

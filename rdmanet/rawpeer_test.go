@@ -238,6 +238,17 @@ func (p *rawPeer) expect(words ...uint32) {
 	}
 }
 
+// expectData waits for messages of n bytes of data in all, each of up to most.
+func (p *rawPeer) expectData(n, most int) {
+	p.t.Helper()
+	for n > 0 {
+		got, err := p.next(limit)
+		require.NoError(p.t, err)
+		require.LessOrEqual(p.t, got, uint32(min(n, most)))
+		n -= int(got)
+	}
+}
+
 // entry returns an entry of the table, and empties it.
 func (p *rawPeer) entry(index int) (addr uint64, key transport.STag, n uint32) {
 	b := p.table[16*index:][:16]

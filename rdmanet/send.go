@@ -132,9 +132,17 @@ func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 	c.addMessage(b, wr, makeWord(opLimit, uint32(g.limit)), 0)
 }
 
+// chunk returns how many bytes one request may carry. Where a word follows, they can be read only with it. The caller holds mu.
+func (c *Conn) chunk() int {
+	if c.out.wordless || c.out.pace.most == 0 {
+		return maxChunk
+	}
+	return c.out.pace.piece
+}
+
 // sendable returns as much of p as one request can carry, which may be nothing, and whether it goes by way of the stage. The caller holds mu.
 func (c *Conn) sendable(p []byte) (data []byte, staged bool) {
-	p = p[:min(len(p), maxChunk)]
+	p = p[:min(len(p), c.chunk())]
 	switch {
 	case !c.stage.ready(len(p)):
 		return nil, false

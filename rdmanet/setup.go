@@ -215,12 +215,30 @@ func (c *Conn) start(peer, own *connData) {
 
 // connected completes the connection once the queue pair is in operation.
 func (c *Conn) connected(conf *Config, peer *connData) {
-	if c.extended && peer.ext.maxSegment > 0 {
+	if segment := c.setPieces(conf, peer); segment > 0 {
 		// A transport that cannot stays with what it has.
-		c.qp.SetMaxSegment(min(int(peer.ext.maxSegment), conf.MaxSegment))
+		c.qp.SetMaxSegment(segment)
 	}
 	c.local = net.TCPAddrFromAddrPort(c.qp.LocalAddr())
 	c.remote = net.TCPAddrFromAddrPort(c.qp.RemoteAddr())
+}
+
+// setPieces settles in what pieces data is sent, and returns the size of the largest segment, or 0 if that is up to the transport.
+func (c *Conn) setPieces(conf *Config, peer *connData) (segment int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.extended && peer.ext.maxSegment > 0 {
+		segment = min(int(peer.ext.maxSegment), conf.MaxSegment)
+	}
+	switch {
+	case !c.stage.bare: // a device is not for slow paths
+	case !c.out.wordless:
+		c.out.pace.start(maxChunk, time.Now())
+	case segment > 0:
+		c.out.pace.start(segment, time.Now())
+		segment = c.out.pace.piece
+	}
+	return segment
 }
 
 // ringPlacer is the Placer of a Conn's ring. The queue pair, which may outlive the Conn's users by what

@@ -1,0 +1,48 @@
+package rdmanet
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestPieces(t *testing.T) {
+	type told struct {
+		sent, space uint64
+		after       time.Duration
+		piece       int
+		news        bool
+	}
+	for name, s := range map[string]struct {
+		most  int
+		first int
+		told  []told
+	}{
+		"fast":             {most: 32 << 10, first: 4 << 10, told: []told{{256 << 10, 256 << 10, time.Millisecond, 32 << 10, true}, {256 << 10, 512 << 10, time.Millisecond, 32 << 10, false}}},
+		"no time":          {most: 32 << 10, first: 4 << 10, told: []told{{256 << 10, 256 << 10, 0, 32 << 10, true}}},
+		"slow":             {most: 32 << 10, first: 4 << 10, told: []told{{256 << 10, 256 << 10, 10 * time.Second, 2 << 10, true}}},
+		"very slow":        {most: 32 << 10, first: 4 << 10, told: []told{{256 << 10, 256 << 10, 100 * time.Hour, 2 << 10, true}}},
+		"between":          {most: 32 << 10, first: 4 << 10, told: []told{{256 << 10, 256 << 10, 600 * time.Millisecond, 8 << 10, true}}},
+		"slower, faster":   {most: 64 << 10, first: 4 << 10, told: []told{{256 << 10, 256 << 10, 10 * time.Second, 2 << 10, true}, {256 << 10, 256 << 10, time.Millisecond, 64 << 10, true}}},
+		"space beforehand": {most: 64 << 10, first: 4 << 10, told: []told{{100, 64 << 10, time.Minute, 4 << 10, false}, {64 << 10, 64 << 10, time.Minute, 2 << 10, true}}},
+		"small":            {most: 1 << 10, first: 1 << 10, told: []told{{256 << 10, 256 << 10, time.Hour, 1 << 10, false}, {256 << 10, 256 << 10, 0, 1 << 10, false}}},
+		"no power of 2":    {most: 3000, first: 3000, told: []told{{256 << 10, 256 << 10, time.Hour, 2 << 10, true}, {256 << 10, 256 << 10, 0, 3000, true}}},
+		"not ours":         {most: 0, first: 0, told: []told{{256 << 10, 256 << 10, time.Hour, 0, false}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p pace
+			now := time.Now()
+			p.start(s.most, now)
+			require.Equal(t, s.first, p.piece)
+			for i, w := range s.told {
+				p.sent += w.sent
+				now = now.Add(w.after)
+				p.news = false
+				p.told(w.space, now)
+				require.Equal(t, w.piece, p.piece, "word %d", i)
+				require.Equal(t, w.news, p.news, "word %d", i)
+			}
+		})
+	}
+}
