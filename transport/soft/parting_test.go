@@ -164,7 +164,9 @@ func TestCloseBehindThePeersEnd(t *testing.T) {
 			closer.WillAwaitClosed()
 		}
 		require.NoError(t, q.Close())
-		require.ErrorIs(t, closer.AwaitClosed(time.Now()), os.ErrDeadlineExceeded)
+		if awaited { // else the kernel may have been given everything
+			require.ErrorIs(t, closer.AwaitClosed(time.Now()), os.ErrDeadlineExceeded)
+		}
 		p.takes(data)
 		require.NoError(t, closer.AwaitClosed(soon()))
 		partings(t, 0)
