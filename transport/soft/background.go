@@ -57,6 +57,7 @@ func (q *QueuePair) read(quit chan struct{}) {
 			q.receive(nil)
 		}
 		b.setReading(false)
+		turn := q.rx.turn.end()
 		q.rxTok <- struct{}{}
 		if end {
 			b.mu.Lock()
@@ -65,6 +66,9 @@ func (q *QueuePair) read(quit chan struct{}) {
 			}
 			b.mu.Unlock()
 			return
+		}
+		if turn.over() {
+			turn.pause(quit, time.Time{})
 		}
 	}
 }

@@ -59,3 +59,6 @@ func SetRequestGrace(d time.Duration) (restore func()) {
 	requestGrace = d
 	return func() { requestGrace = before }
 }
+
+// Arrived returns how many FPDUs q has handled.
+func Arrived(q *QueuePair) int { return int(q.arrived.Load()) }

@@ -10,6 +10,7 @@ import (
 // handleWrite places a segment of an RDMA Write (RFC 5040 §5.2, RFC 5041 §5).
 func (q *QueuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 	if len(seg.Payload) == 0 {
+		q.rx.turn.idle++
 		return nil // keepalive, RTR: nothing is placed, so nothing is checked
 	}
 	q.regions.mu.RLock()
@@ -164,6 +165,8 @@ func (q *QueuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error
 		}
 		resp.srcTO = req.SrcTO
 		rtr = false
+	} else {
+		rx.turn.idle++
 	}
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()

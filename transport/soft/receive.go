@@ -29,7 +29,8 @@ type receiver struct {
 	moff             uint32 // bytes placed of the Send under way
 	untagged, tagged bool   // a message of the kind is under way
 	over             bool   // the peer has sent a Terminate
-	output           bool   // something became due to be sent
+	turn             turn
+	output           bool // something became due to be sent
 }
 
 func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
@@ -145,11 +146,16 @@ func (rx *receiver) stallDeadline(q *QueuePair, deadline time.Time) time.Time {
 // a better place for the next ones then.
 const enough = 48 << 10
 
-// parse handles the complete FPDUs in staging: all of them, or in a large number as many as it takes to make c hold.
+// parse handles the complete FPDUs in staging: all of them, or in a large number as many as it takes to make c hold or as
+// one turn has.
 func (q *QueuePair) parse(c *condition) {
 	rx := &q.rx
 	before, left := rx.r, false
 	for fpdu := rx.next(); fpdu != nil; fpdu = rx.next() {
+		if rx.turn.over() {
+			left = true
+			break
+		}
 		if c != nil && rx.r-before >= enough {
 			if left, _ = c.holds(); left {
 				break
@@ -201,6 +207,7 @@ func (q *QueuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 		return e, ulpdu
 	}
 	q.arrived.Add(1)
+	rx.turn.fpdus++
 	first := !rx.first
 	if first {
 		rx.first = true

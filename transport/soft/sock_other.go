@@ -60,7 +60,11 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 
 func (q *QueuePair) fillStaging(int) bool {
 	rx := &q.rx
-	rx.n, rx.err = q.sock.c.Read(rx.space())
+	space := rx.space()
+	rx.n, rx.err = q.sock.c.Read(space)
+	if rx.n < len(space) {
+		rx.turn = turn{} // that was all there is
+	}
 	if rx.err != nil {
 		rx.release()
 	}

@@ -60,6 +60,7 @@ func (q *QueuePair) fillStaging(fd int) bool {
 			continue
 		case unix.EAGAIN:
 			rx.release()
+			rx.turn = turn{}
 			return false
 		default:
 			rx.err = os.NewSyscallError("read", err)

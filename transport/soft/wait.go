@@ -103,9 +103,13 @@ func (q *QueuePair) waitFor(c *condition, seen uint32, deadline time.Time) error
 			}
 		}
 		err := q.drive(c, seen, deadline)
+		turn := q.rx.turn.end()
 		q.rxTok <- struct{}{}
 		if err != errAgain {
 			return err
+		}
+		if turn.over() {
+			q.giveWay(&turn, c, seen, deadline)
 		}
 	}
 }
