@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/rdmanet/iwarp/internal/portmap"
 )
@@ -19,6 +20,7 @@ import (
 // can send datagrams to the port learns from the answers which ports listen, as from a TCP
 // connection; an answer is never longer than its query.
 func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error {
+	ps = ps.or()
 	if address == "" {
 		address = net.JoinHostPort("", "3935")
 	}
@@ -27,6 +29,10 @@ func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error 
 		return err
 	}
 	defer c.Close()
+	netns, err := currentNetns()
+	if err != nil {
+		return err
+	}
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	u := c.(*net.UDPConn)
@@ -44,7 +50,7 @@ func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error 
 			continue
 		}
 		failures = 0
-		if answer, ok := ps.answer(in[:n]); ok {
+		if answer, ok := ps.answer(in[:n], netns); ok {
 			_, _ = u.WriteToUDPAddrPort(answer.Append(out[:0]), from)
 		}
 	}
@@ -54,26 +60,28 @@ func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error 
 const maxFailures = 100
 
 // answer returns what to say to a datagram, if anything.
-func (ps *PortSpace) answer(b []byte) (portmap.Message, bool) {
+func (ps *PortSpace) answer(b []byte, netns uint64) (portmap.Message, bool) {
 	m, err := portmap.Parse(b)
 	if err != nil || m.Kind != portmap.Request {
 		return m, false
 	}
-	if ps.listens(m.Accepting) {
+	if ps.listens(m.Accepting, netns) {
 		return m.Answer(portmap.Accept), true
 	}
 	return m.Answer(portmap.Reject), true
 }
 
-// listens reports whether a listener of the PortSpace takes connections to a.
-func (ps *PortSpace) listens(a netip.AddrPort) bool {
-	a = unmap(a)
-	for _, info := range ps.Reservations() {
-		own := info.Addr.Addr()
-		if info.State == PortListening && info.Addr.Port() == a.Port() &&
-			(own.WithZone("") == a.Addr() || own.IsUnspecified() && (own.Is6() || a.Addr().Is4())) {
-			return true
+// listens reports whether a listener of the PortSpace in the network namespace takes connections to a.
+func (ps *PortSpace) listens(a netip.AddrPort, netns uint64) bool {
+	ps.mu.Lock()
+	list := slices.Clone(ps.held[int(a.Port())])
+	ps.mu.Unlock()
+	host := a.Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(list, func(r *Reservation) bool {
+		if r.at.netns != netns || r.at.addr != host && !(r.at.addr.IsUnspecified() && r.at.reaches(host)) {
+			return false
 		}
-	}
-	return false
+		info, held := r.info()
+		return held && info.State == PortListening
+	})
 }

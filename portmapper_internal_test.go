@@ -1,0 +1,39 @@
+package iwarp
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestListensLooksUp has a PortSpace with many ports, of which a query concerns one.
+func TestListensLooksUp(t *testing.T) {
+	ps := &PortSpace{}
+	for port := 1; port <= 8000; port++ {
+		for _, b := range []binding{
+			{addr: netip.MustParseAddr("127.0.0.1")}, {addr: netip.IPv6Unspecified(), only6: true},
+		} {
+			ps.add(&Reservation{addr: net.TCPAddr{IP: b.addr.AsSlice(), Port: port}, at: b, socket: &socket{}, listens: true})
+		}
+	}
+	for _, test := range []struct {
+		addr  string
+		netns uint64
+		want  bool
+	}{
+		{"127.0.0.1:7999", 0, true},
+		{"[::ffff:127.0.0.1]:7999", 0, true},
+		{"127.0.0.2:7999", 0, false},
+		{"[::1]:7999", 0, true},
+		{"[fe80::1%lo]:7999", 0, true},
+		{"127.0.0.1:8001", 0, false},
+		{"127.0.0.1:7999", 7, false},
+	} {
+		a := netip.MustParseAddrPort(test.addr)
+		require.Equal(t, test.want, ps.listens(a, test.netns), "%v in %d", a, test.netns)
+		allocs := testing.AllocsPerRun(10, func() { ps.listens(a, test.netns) })
+		require.Less(t, allocs, 10.0, "as many as for one port")
+	}
+}
