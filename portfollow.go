@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/sockdiag"
@@ -63,7 +64,7 @@ func (s *PortSet) reconcile(ctx context.Context) error {
 		return err
 	}
 	for _, r := range s.Members() {
-		if !slices.Contains(addrs, r.addrPort().Addr()) {
+		if !slices.ContainsFunc(addrs, r.has) {
 			_ = r.Release()
 		}
 	}
@@ -75,7 +76,13 @@ func (s *PortSet) reconcile(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	for _, a := range addrs {
-		_, _ = s.Extend(ctx, a) // a conflict is noted, an address that is not ready comes again
+		_, err := s.Extend(ctx, a)
+		if err == nil || ctx.Err() != nil || errors.Is(err, syscall.EADDRNOTAVAIL) {
+			continue // an address that is not ready comes again
+		}
+		s.mu.Lock()
+		s.note(a, err)
+		s.mu.Unlock()
 	}
 	return nil
 }
@@ -94,7 +101,7 @@ func hostAddrs() ([]netip.Addr, error) {
 		}
 		addrs, err := ifi.Addrs()
 		if err != nil {
-			continue // it went away
+			return nil, err
 		}
 		for _, a := range addrs {
 			n, ok := a.(*net.IPNet)

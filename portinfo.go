@@ -13,7 +13,7 @@ const (
 	PortIdle      PortState = iota // held, and nothing else
 	PortListening                  // by a listener
 	PortConnected                  // by one connection of the kernel, or any number of devices'
-	PortConflict                   // not held: somebody else has it on this address, which a PortSet wants
+	PortConflict                   // not held on this address, which a PortSet wants: somebody else has it as a rule
 )
 
 // String returns the state in a word.
@@ -31,7 +31,7 @@ type PortInfo struct {
 	State      PortState
 	Owner      string // the device, devices or listener that the port is held for, or the name that a port was inherited under
 	References int    // what keeps the port: the reservation, or its listener or connection, and each connection of a device
-	Err        error  // who has the port, for PortConflict
+	Err        error  // why it is not held, for PortConflict
 }
 
 // Limits tells in sentences which properties of docs/portspace.md the running system does not have,

@@ -3,6 +3,7 @@ package iwarp
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -21,6 +22,7 @@ type PortSet struct {
 
 	mu        sync.Mutex
 	members   []*Reservation
+	taking    map[netip.Addr]chan struct{} // by an Extend under way, which closes it
 	conflicts map[netip.Addr]error
 	released  bool
 	done      chan struct{}
@@ -40,7 +42,7 @@ const setTries = 16
 func (ps *PortSpace) ReserveEach(ctx context.Context, port uint16, addrs ...netip.Addr) (*PortSet, error) {
 	ps = ps.or()
 	s := &PortSet{space: ps, all: len(addrs) == 0, done: make(chan struct{})}
-	addrs = slices.Clone(addrs)
+	addrs = distinct(addrs)
 	if s.all {
 		var err error
 		if addrs, err = hostAddrs(); err != nil {
@@ -82,7 +84,7 @@ func (s *PortSet) take(ctx context.Context, port uint16, addrs []netip.Addr) (er
 		}
 	}()
 	for _, a := range addrs {
-		r, err := s.space.reserve(ctx, networkOf(a), &net.TCPAddr{IP: a.AsSlice(), Zone: a.Zone(), Port: int(s.port)})
+		r, err := s.space.reserve(ctx, networkOf(a), s.at(a))
 		if s.all && errors.Is(err, syscall.EADDRNOTAVAIL) {
 			continue // it went away, or is not ready yet (RFC 4862 §5.4)
 		}
@@ -120,69 +122,156 @@ func (s *PortSet) forget(r *Reservation) {
 func (s *PortSet) Port() uint16 { return s.port }
 
 // Members returns the reservations, in the order in which the addresses were taken. A member can be
-// listened on, dialed from and released as any Reservation; it leaves the set when its port is
-// given back.
+// listened on, dialed from and released as any Reservation; it leaves the set when its port is given
+// back, as when its listener is closed.
 func (s *PortSet) Members() []*Reservation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.prune()
 	return slices.Clone(s.members)
 }
 
-// Conflicts returns the addresses that the set should have and somebody else has, with errors that
-// hold a *ConflictError.
+// prune drops the members that have been closed by their users. Its caller holds s.mu.
+func (s *PortSet) prune() {
+	s.members = slices.DeleteFunc(s.members, (*Reservation).gone)
+}
+
+// Conflicts returns the addresses that the set should have and does not, with the reasons: an error
+// that holds a *ConflictError where somebody else has the port.
 func (s *PortSet) Conflicts() map[netip.Addr]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make(map[netip.Addr]error, len(s.conflicts))
-	for a, err := range s.conflicts {
-		list[a] = err
-	}
+	maps.Copy(list, s.conflicts)
 	return list
 }
 
-// Extend takes the port on another address. If it is in use there, the error holds a *ConflictError
-// and the address is noted in Conflicts. An address that the set has is no error: its member is
-// returned.
+// Extend takes the port on another address. If somebody else has it there, the error holds a
+// *ConflictError and the address is noted in Conflicts. An address that the set has, also by a
+// wildcard, is no error: its member is returned.
 func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: ctxError(err)}
-	}
-	for _, r := range s.Members() {
-		if r.addrPort().Addr() == addr.Unmap() {
-			return r, nil
-		}
-	}
-	if s.isReleased() {
-		return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: net.ErrClosed}
-	}
-	r, err := s.space.reserve(ctx, networkOf(addr), &net.TCPAddr{IP: addr.AsSlice(), Zone: addr.Zone(), Port: int(s.port)})
+	addr = canonical(addr)
+	r, err := s.begin(ctx, addr)
 	if err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if s.conflicts == nil {
-				s.conflicts = make(map[netip.Addr]error)
-			}
-			s.conflicts[addr.Unmap()] = err
-		}
-		return nil, err
+		return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: err}
 	}
-	s.adopt(r)
-	s.mu.Lock()
-	delete(s.conflicts, addr.Unmap())
-	late := s.released
-	s.mu.Unlock()
-	if late {
+	if r != nil {
+		return r, nil
+	}
+	r, err = s.space.reserve(ctx, networkOf(addr), s.at(addr))
+	if err == nil {
+		s.adopt(r)
+	}
+	if s.end(addr, err) && err == nil {
 		_ = r.Release()
 		return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: net.ErrClosed}
 	}
-	return r, nil
+	return r, err
 }
 
-func (s *PortSet) isReleased() bool {
+// begin returns the member that has addr. Without one it returns nil, and the address is the caller's
+// to take until it calls end.
+func (s *PortSet) begin(ctx context.Context, addr netip.Addr) (*Reservation, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, ctxError(err)
+		}
+		r, other, err := s.tryBegin(addr)
+		if other == nil {
+			return r, err
+		}
+		select {
+		case <-other:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// tryBegin is begin, unless another Extend is at it: then it returns what tells when that is over.
+func (s *PortSet) tryBegin(addr netip.Addr) (r *Reservation, other <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.prune()
+	if s.released {
+		return nil, nil, net.ErrClosed
+	}
+	for _, r := range s.members {
+		if r.has(addr) {
+			return r, nil, nil
+		}
+	}
+	if t := s.taking[addr]; t != nil {
+		return nil, t, nil
+	}
+	if s.taking == nil {
+		s.taking = make(map[netip.Addr]chan struct{})
+	}
+	s.taking[addr] = make(chan struct{})
+	return nil, nil, nil
+}
+
+// end notes what came of taking addr, and reports whether the set was released meanwhile.
+func (s *PortSet) end(addr netip.Addr, err error) (released bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.taking[addr])
+	delete(s.taking, addr)
+	own := func(r *Reservation) bool { return addr.IsUnspecified() && r.at.addr.Is4() == addr.Is4() }
+	switch {
+	case err == nil:
+		delete(s.conflicts, addr)
+	case errors.Is(err, syscall.EADDRINUSE) && !slices.ContainsFunc(s.members, own):
+		s.note(addr, err)
+	}
 	return s.released
+}
+
+// note remembers why the set does not have addr. Its caller holds s.mu.
+func (s *PortSet) note(addr netip.Addr, err error) {
+	if s.released {
+		return
+	}
+	if s.conflicts == nil {
+		s.conflicts = make(map[netip.Addr]error)
+	}
+	s.conflicts[addr] = err
+}
+
+// has reports whether the reservation holds the port on a, which is canonical.
+func (r *Reservation) has(a netip.Addr) bool {
+	return canonical(r.addrPort().Addr()) == a || r.at.addr.IsUnspecified() && r.at.reaches(a)
+}
+
+// at is the port on an address.
+func (s *PortSet) at(a netip.Addr) *net.TCPAddr {
+	return &net.TCPAddr{IP: a.AsSlice(), Zone: a.Zone(), Port: int(s.port)}
+}
+
+// canonical makes one address of the ways to write it: IPv4 in IPv6, and a zone by its number.
+func canonical(a netip.Addr) netip.Addr {
+	a = a.Unmap()
+	if !a.IsLinkLocalUnicast() {
+		return a.WithZone("")
+	}
+	if i := zoneIndex(a.Zone()); i != 0 {
+		return a.WithZone(interfaceName(i))
+	}
+	return a
+}
+
+// distinct returns each address once, without those that a wildcard among them covers.
+func distinct(addrs []netip.Addr) (list []netip.Addr) {
+	for _, a := range addrs {
+		if a = canonical(a); !slices.Contains(list, a) {
+			list = append(list, a)
+		}
+	}
+	for _, wildcard := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		if slices.Contains(list, wildcard) {
+			list = slices.DeleteFunc(list, func(a netip.Addr) bool { return a != wildcard && a.Is4() == wildcard.Is4() })
+		}
+	}
+	return list
 }
 
 // Release gives back what the members hold. Members that listen or are connected are their users'

@@ -3,6 +3,7 @@ package iwarp_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -206,26 +207,45 @@ func TestSandboxIsNamed(t *testing.T) {
 		"address already in use (by whom cannot be looked up: ")
 }
 
-// TestNoV6Only listens where IPV6_V6ONLY cannot be set, as package net does.
-func TestNoV6Only(t *testing.T) {
-	for _, network := range []string{"tcp", "tcp4", "tcp6"} {
-		require.Equal(t, "<nil>", outputOf(t, "v6only", "listens", "IWARP_TEST_NETWORK="+network), network)
+// TestListenInSandbox listens where a family or IPV6_V6ONLY is not to be had, as package net does.
+func TestListenInSandbox(t *testing.T) {
+	for _, box := range []string{"v6only", "10", "2"} {
+		for _, network := range []string{"tcp", "tcp4", "tcp6"} {
+			said := strings.Split(outputOf(t, box, "listens", "IWARP_TEST_NETWORK="+network), "\n")
+			require.Len(t, said, 3+len(policies))
+			for _, s := range said {
+				require.Equal(t, said[0], s, "%s with %s", network, box)
+			}
+		}
 	}
 }
 
-func init() {
-	processes["listens"] = func() int {
-		network := os.Getenv("IWARP_TEST_NETWORK")
-		r, err := (&iwarp.PortSpace{}).Reserve(contextOfProcess, network, ":0")
-		if err == nil {
-			_, err = r.Listen()
+func init() { processes["listens"] = runListens }
+
+// runListens says what comes of listening on any port, first by package net.
+func runListens() int {
+	network := os.Getenv("IWARP_TEST_NETWORK")
+	say := func(l net.Listener, err error) {
+		var errno syscall.Errno
+		if errors.As(err, &errno) {
+			fmt.Println(errno)
+			return
 		}
-		for _, policy := range policies {
-			if err == nil {
-				_, err = (&iwarp.ListenConfig{Offload: policy}).Listen(contextOfProcess, network, ":0")
-			}
-		}
-		fmt.Println(err)
-		return 0
+		host, _, _ := net.SplitHostPort(l.Addr().String())
+		fmt.Println(host, err)
 	}
+	say(net.Listen(network, ":0"))
+	r, err := (&iwarp.PortSpace{}).Reserve(contextOfProcess, network, ":0")
+	if err != nil {
+		say(nil, err)
+		say(nil, err)
+	} else {
+		host, _, _ := net.SplitHostPort(r.Addr().String())
+		fmt.Println(host, nil)
+		say(r.Listen())
+	}
+	for _, policy := range policies {
+		say((&iwarp.ListenConfig{Offload: policy}).Listen(contextOfProcess, network, ":0"))
+	}
+	return 0
 }
