@@ -103,7 +103,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if !isTCP(network) {
 		return d.netDialer().DialContext(ctx, network, address)
 	}
-	policy, err := d.Offload.effective()
+	policy, err := d.Offload.effective(offloadEnv)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}

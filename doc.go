@@ -8,7 +8,7 @@
 // # Policies
 //
 // The Offload field of a Dialer or ListenConfig, or where it is zero the environment variable IWARP_OFFLOAD (auto,
-// never, prefer or require), says which paths are allowed:
+// never, prefer or require; for listeners IWARP_LISTEN_OFFLOAD goes before it), says which paths are allowed:
 //
 //	OffloadAuto     an RDMA device that reaches the peer, else plain TCP. A listener takes everybody.
 //	OffloadPrefer   a device, else iWARP in software, else plain TCP on a new connection

@@ -193,7 +193,9 @@ func ExampleDialer_DialContext_http() {
 	defer srv.Close()
 
 	d := iwarp.Dialer{Offload: iwarp.OffloadRequire}
-	client := &http.Client{Transport: &http.Transport{DialContext: d.DialContext}}
+	t := http.DefaultTransport.(*http.Transport).Clone() // with HTTP/2, proxies and time-outs
+	t.DialContext = d.DialContext
+	client := &http.Client{Transport: t}
 	defer client.CloseIdleConnections()
 	r, err := client.Get("http://" + l.Addr().String())
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // Listen announces on the local network address as net.Listen does, by the policy in the environment
-// variable IWARP_OFFLOAD, or OffloadAuto. For "tcp", "tcp4" and "tcp6" the result is a *Listener; other networks go to package net.
+// variable IWARP_LISTEN_OFFLOAD or IWARP_OFFLOAD, or OffloadAuto. For "tcp", "tcp4" and "tcp6" the result is a *Listener; other networks go to package net.
 func Listen(network, address string) (net.Listener, error) {
 	var lc ListenConfig
 	return lc.Listen(context.Background(), network, address)
@@ -31,7 +31,7 @@ type ListenConfig struct {
 	KeepAlive       time.Duration       // interval of TCP keep-alive on accepted connections; 0 means 15 s, negative means none
 	KeepAliveConfig net.KeepAliveConfig // goes before KeepAlive if its Enable is true
 
-	Offload    Offload               // the policy; the zero value can be overruled by the environment variable IWARP_OFFLOAD
+	Offload    Offload               // the policy; the zero value can be overruled by the environment, see OffloadAuto
 	Transports []transport.Transport // nil means transport.Registered
 	PortSpace  *PortSpace            // nil means DefaultPortSpace; it also holds the port that an iWARP device listens on
 
@@ -70,7 +70,7 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	if !isTCP(network) {
 		return lc.netConfig().Listen(ctx, network, address)
 	}
-	policy, err := lc.Offload.effective()
+	policy, err := lc.Offload.effective(listenOffloadEnv, offloadEnv)
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}

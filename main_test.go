@@ -20,6 +20,7 @@ const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	_ = os.Unsetenv("IWARP_OFFLOAD")
+	_ = os.Unsetenv("IWARP_LISTEN_OFFLOAD")
 	iwarp.BePatient()
 	if run, ok := processes[os.Getenv(processVariable)]; ok {
 		os.Exit(run())

@@ -13,7 +13,8 @@ type Offload uint8
 const (
 	// OffloadAuto dials through an RDMA device that reaches the peer and gets an answer there, else plain TCP. Without an iWARP device it
 	// never sends an MPA frame to a peer; for siw, iWARP in software asks the peer first. A listener serves plain TCP, iWARP in software
-	// and devices. It is the zero value, for which the environment variable IWARP_OFFLOAD can put another.
+	// and devices. It is the zero value, for which the environment can put another: the variable IWARP_OFFLOAD for Dialers and
+	// listeners, and for listeners alone IWARP_LISTEN_OFFLOAD, which goes before it. Spaces around the name do not matter.
 	OffloadAuto Offload = iota
 	// OffloadNever uses plain TCP. A listener does not look at the bytes of a connection.
 	OffloadNever
@@ -25,7 +26,10 @@ const (
 	OffloadRequire
 )
 
-const offloadEnv = "IWARP_OFFLOAD"
+const (
+	offloadEnv       = "IWARP_OFFLOAD"
+	listenOffloadEnv = "IWARP_LISTEN_OFFLOAD"
+)
 
 var (
 	offloadNames = [...]string{"auto", "never", "prefer", "require"}
@@ -68,21 +72,25 @@ func (o *Offload) UnmarshalText(text []byte) error {
 	return err
 }
 
-// effective returns the policy that holds, which for the zero value the environment may set.
-func (o Offload) effective() (Offload, error) {
+// effective returns the policy that holds, which for the zero value the first of the environment variables sets that
+// has something in it.
+func (o Offload) effective(variables ...string) (Offload, error) {
 	if int(o) >= len(offloadNames) {
 		return 0, fmt.Errorf("%v: %w", o, errUnknownOffload)
 	}
-	s := ""
-	if o == OffloadAuto {
-		s = os.Getenv(offloadEnv)
-	}
-	if s == "" {
+	if o != OffloadAuto {
 		return o, nil
 	}
-	p, err := ParseOffload(s)
-	if err != nil {
-		return 0, fmt.Errorf("environment variable %s: %w", offloadEnv, err)
+	for _, v := range variables {
+		s := strings.TrimSpace(os.Getenv(v))
+		if s == "" {
+			continue
+		}
+		p, err := ParseOffload(s)
+		if err != nil {
+			return 0, fmt.Errorf("environment variable %s: %w", v, err)
+		}
+		return p, nil
 	}
-	return p, nil
+	return o, nil
 }

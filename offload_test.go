@@ -100,10 +100,47 @@ func TestEnvironmentSetsPolicy(t *testing.T) {
 		{env: "auto", want: "tcp"},
 		{env: "prefer", want: "soft"},
 		{env: "require", want: "soft"},
+		{env: " Prefer\n", want: "soft"},
+		{env: " ", want: "tcp"},
 		{env: "never", field: iwarp.OffloadRequire, want: "soft"},
 		{env: "require", field: iwarp.OffloadNever, want: "tcp"},
 	} {
 		t.Setenv("IWARP_OFFLOAD", tt.env)
 		require.Equal(t, tt.want, describe(t, dial(t, l, tt.field)).Transport, "%+v", tt)
 	}
+}
+
+// TestEnvironmentOfListeners has a variable of their own, so that clients that must use iWARP do not shut others out.
+func TestEnvironmentOfListeners(t *testing.T) {
+	for _, tt := range []struct {
+		both, listeners string
+		field           iwarp.Offload
+		refuses         bool // plain TCP clients
+	}{
+		{both: "", refuses: false},
+		{both: "require", refuses: true},
+		{both: "require", listeners: "auto", refuses: false},
+		{both: "require", listeners: " auto\n", refuses: false},
+		{both: "require", listeners: "never", refuses: false},
+		{both: "require", listeners: " ", refuses: true},
+		{both: "never", listeners: "require", refuses: true},
+		{both: "never", listeners: "require", field: iwarp.OffloadPrefer, refuses: false},
+		{both: "nonsense", listeners: "require", refuses: true},
+	} {
+		t.Setenv("IWARP_OFFLOAD", tt.both)
+		t.Setenv("IWARP_LISTEN_OFFLOAD", tt.listeners)
+		l := listen(t, iwarp.ListenConfig{Offload: tt.field})
+		go echo(l)
+		c := dialTCP(t, l)
+		_, err := io.WriteString(c, "these bytes are no MPA request")
+		require.NoError(t, err)
+		_, err = io.ReadFull(c, make([]byte, 1))
+		require.Equal(t, tt.refuses, err != nil, "%+v: %v", tt, err)
+	}
+	t.Setenv("IWARP_OFFLOAD", "never")
+	t.Setenv("IWARP_LISTEN_OFFLOAD", "require")
+	require.Equal(t, "tcp", describe(t, dial(t, listen(t, iwarp.ListenConfig{Offload: iwarp.OffloadNever}), iwarp.OffloadAuto)).Transport, "not for clients")
+	t.Setenv("IWARP_LISTEN_OFFLOAD", "sometimes")
+	_, err := iwarp.Listen("tcp", "127.0.0.1:0")
+	require.ErrorContains(t, err, `environment variable IWARP_LISTEN_OFFLOAD: "sometimes"`)
 }

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"reflect"
 	"testing"
 	"time"
 
@@ -40,6 +42,13 @@ func told(t *testing.T, dial func(ctx context.Context, network, address string) 
 	}, infos
 }
 
+// transport is as README makes one.
+func transport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = dial
+	return t
+}
+
 func TestHTTP(t *testing.T) {
 	for _, c := range []struct {
 		policy    iwarp.Offload
@@ -59,7 +68,7 @@ func TestHTTP(t *testing.T) {
 
 			d := &iwarp.Dialer{Timeout: 5 * time.Second, Offload: c.policy}
 			dial, infos := told(t, d.DialContext)
-			client := &http.Client{Transport: &http.Transport{DialContext: dial}}
+			client := &http.Client{Transport: transport(dial)}
 			defer client.CloseIdleConnections()
 			require.Equal(t, "hello", get(t, client, "http://"+l.Addr().String()))
 			require.Equal(t, c.transport, (<-infos).Transport)
@@ -82,11 +91,33 @@ func TestHTTP2OverTLS(t *testing.T) {
 	roots.AddCert(server.Certificate())
 	d := &iwarp.Dialer{Offload: iwarp.OffloadRequire}
 	dial, infos := told(t, d.DialContext)
-	client := &http.Client{Transport: &http.Transport{
-		DialContext: dial, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com"},
-	}}
+	tr := transport(dial)
+	tr.TLSClientConfig = &tls.Config{RootCAs: roots, ServerName: "example.com"}
+	client := &http.Client{Transport: tr}
 	defer client.CloseIdleConnections()
 	require.Equal(t, "HTTP/2.0", get(t, client, server.URL))
+	require.Equal(t, "soft", (<-infos).Transport)
+}
+
+// TestHTTPProxy goes by a proxy that is dialed by iWARP.
+func TestHTTPProxy(t *testing.T) {
+	l, err := iwarp.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "by a proxy: "+r.URL.String())
+	}))
+	require.NoError(t, proxy.Listener.Close())
+	proxy.Listener = l
+	proxy.Start()
+	defer proxy.Close()
+
+	dial, infos := told(t, (&iwarp.Dialer{Offload: iwarp.OffloadRequire}).DialContext)
+	tr := transport(dial)
+	require.Equal(t, reflect.ValueOf(http.ProxyFromEnvironment).Pointer(), reflect.ValueOf(tr.Proxy).Pointer(), "that of the environment")
+	tr.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse(proxy.URL) }
+	client := &http.Client{Transport: tr}
+	defer client.CloseIdleConnections()
+	require.Equal(t, "by a proxy: http://host.invalid/file", get(t, client, "http://host.invalid/file"))
 	require.Equal(t, "soft", (<-infos).Transport)
 }
 

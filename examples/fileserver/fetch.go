@@ -23,14 +23,13 @@ func fetch(ctx context.Context, out io.Writer, address, name, save string, polic
 
 	// This is all that an HTTP client needs to use iWARP: another DialContext.
 	dialer := &iwarp.Dialer{Offload: policy}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, address)
-			if err == nil {
-				fmt.Fprintf(out, "  client: connected from %v over %s\n", c.LocalAddr(), describe(c))
-			}
-			return c, err
-		},
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dialer.DialContext(ctx, network, address)
+		if err == nil {
+			fmt.Fprintf(out, "  client: connected from %v over %s\n", c.LocalAddr(), describe(c))
+		}
+		return c, err
 	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
