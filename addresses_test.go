@@ -7,7 +7,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -87,7 +86,7 @@ func TestListenAsNet(t *testing.T) {
 // TestDialAsNet does the same for a dial, also from each kind of local address, and compares the addresses of a
 // connection with those of package net, whose length tells the family of the socket.
 func TestDialAsNet(t *testing.T) {
-	l, err := (&iwarp.ListenConfig{FirstByteTimeout: time.Millisecond}).Listen(t.Context(), "tcp", ":0")
+	l, err := iwarp.Listen("tcp", ":0")
 	require.NoError(t, err)
 	defer l.Close()
 	go echo(l)

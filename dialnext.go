@@ -81,12 +81,8 @@ func (k *kernelDial) name() string { return k.network + " " + k.address }
 
 // to gets an iWARP connection to another address.
 func (k *kernelDial) to(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	dctx := ctx
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		dctx, cancel = context.WithTimeout(ctx, k.share(time.Until(deadline)))
-		defer cancel()
-	}
+	dctx, cancel := k.connecting(ctx, k.trip)
+	defer cancel()
 	other, err := k.dialKernel(dctx, k.transport, addr.String())
 	if err != nil {
 		return nil, err

@@ -70,6 +70,19 @@ func (a *dialing) answer(ctx context.Context, trip time.Duration, spoke bool) (c
 	return context.WithTimeout(ctx, limit)
 }
 
+// connecting returns ctx limited to the time that another address has to connect. Where plain TCP to the first one is there,
+// that is no longer than a peer of which nothing is known has for an answer: the address may be a black hole.
+func (a *dialing) connecting(ctx context.Context, trip time.Duration) (context.Context, context.CancelFunc) {
+	if a.policy != OffloadRequire {
+		return a.answer(ctx, trip, false)
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, a.share(time.Until(deadline)))
+}
+
 func (a *dialing) handshakeLimit() time.Duration {
 	if a.HandshakeTimeout > 0 {
 		return a.HandshakeTimeout
@@ -98,13 +111,17 @@ func (a *dialing) timed(ctx context.Context, address string) (*net.TCPConn, time
 		began[address] = time.Now()
 		return err
 	}
+	start := time.Now()
 	c, err := d.kernel(ctx, a.network, address)
 	if err != nil {
 		return nil, 0, err
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	return c, time.Since(began[c.RemoteAddr().String()]), nil
+	if t, ok := began[c.RemoteAddr().String()]; ok { // not for an unspecified address
+		start = t
+	}
+	return c, time.Since(start), nil
 }
 
 // minPatience is how long a peer must have been silent for that to tell about the peer, unless the limit of the wait is less.
