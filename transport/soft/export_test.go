@@ -62,3 +62,13 @@ func SetRequestGrace(d time.Duration) (restore func()) {
 
 // Arrived returns how many FPDUs q has handled.
 func Arrived(q *QueuePair) int { return int(q.arrived.Load()) }
+
+// Staging returns how many bytes of memory q holds for what has come of the stream and is not complete.
+func Staging(q *QueuePair) int {
+	<-q.rxTok
+	defer func() { q.rxTok <- struct{}{} }()
+	if q.rx.buf == nil {
+		return 0
+	}
+	return len(*q.rx.buf)
+}

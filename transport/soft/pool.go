@@ -4,15 +4,17 @@ import "sync"
 
 // Buffer classes, in bytes. A connection holds a buffer only while bytes are on their way.
 const (
+	tinyBuf  = 1 << 10 // the beginning of an FPDU
 	smallBuf = 8 << 10
+	midBuf   = 24 << 10
 	largeBuf = 72 << 10  // one FPDU of the largest size and change
-	hugeBuf  = 144 << 10 // receive staging; also what the kernel did not take of a batch
+	hugeBuf  = 144 << 10 // receive staging of a busy connection; also what the kernel did not take of a batch
 )
 
 var pools = [...]struct {
 	size int
 	pool sync.Pool
-}{{size: smallBuf}, {size: largeBuf}, {size: hugeBuf}}
+}{{size: tinyBuf}, {size: smallBuf}, {size: midBuf}, {size: largeBuf}, {size: hugeBuf}}
 
 // getBuf returns a buffer of at least n bytes, from a pool if n is not above hugeBuf.
 func getBuf(n int) *[]byte {

@@ -15,10 +15,9 @@ import (
 
 // A receiver takes FPDUs from the stream. The holder of the receive token owns it.
 type receiver struct {
-	buf  *[]byte // staging, from the pool; nil while nothing is there
-	r, w int     // bytes in buf not looked at yet
-	n    int     // result of the last read of the socket
-	err  error
+	staging
+	n   int // result of the last read of the socket
+	err error
 
 	crc     bool
 	ird     int
@@ -37,38 +36,6 @@ func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
 
 // midMessage reports whether the stream ends within an FPDU or a message.
 func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.untagged || rx.tagged }
-
-// release gives staging back if it is empty.
-func (rx *receiver) release() {
-	if rx.buf != nil && rx.r == rx.w {
-		putBuf(rx.buf)
-		rx.buf, rx.r, rx.w = nil, 0, 0
-	}
-}
-
-// space returns where in staging to read to.
-func (rx *receiver) space() []byte {
-	switch {
-	case rx.buf == nil:
-		rx.buf, rx.r, rx.w = getBuf(hugeBuf), 0, 0
-	case len(*rx.buf)-rx.r < mpa.MaxFPDULen || rx.w == len(*rx.buf):
-		rx.w = copy(*rx.buf, (*rx.buf)[rx.r:rx.w])
-		rx.r = 0
-	}
-	return (*rx.buf)[rx.w:]
-}
-
-// next returns the first FPDU in staging if it is complete.
-func (rx *receiver) next() []byte {
-	if rx.buf == nil {
-		return nil
-	}
-	b := (*rx.buf)[rx.r:rx.w]
-	if n, ok := mpa.Peek(b); ok && n <= len(b) {
-		return b[:n]
-	}
-	return nil
-}
 
 // receive blocks until the socket has bytes, its deadline passes or it comes to its end, handles that and returns why
 // there were no bytes. Who waits for c, which may be nil, need not be kicked once it is not blocked any more.

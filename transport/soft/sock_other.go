@@ -62,11 +62,12 @@ func (q *QueuePair) fillStaging(int) bool {
 	rx := &q.rx
 	space := rx.space()
 	rx.n, rx.err = q.sock.c.Read(space)
+	rx.noteRead(rx.n)
 	if rx.n < len(space) {
 		rx.turn = turn{} // that was all there is
 	}
 	if rx.err != nil {
-		rx.release()
+		rx.park()
 	}
 	return true
 }

@@ -56,10 +56,11 @@ func (q *QueuePair) fillStaging(fd int) bool {
 		switch err {
 		case nil:
 			rx.n = n
+			rx.noteRead(n)
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
-			rx.release()
+			rx.park()
 			rx.turn = turn{}
 			return false
 		default:

@@ -1,0 +1,80 @@
+package soft
+
+import "github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+
+// stagingSizes are those of receive staging, from that of a new connection to that of a busy one.
+var stagingSizes = [...]int{smallBuf, midBuf, largeBuf, hugeBuf}
+
+// staging is where bytes of the stream wait until their FPDU is complete. It grows when reads of the
+// socket fill it, so that whoever has sent little holds little.
+type staging struct {
+	buf  *[]byte // from the pool; nil while nothing is there
+	r, w int     // bytes in buf not looked at yet
+
+	size int // index of stagingSizes
+}
+
+// release gives staging back if it is empty.
+func (s *staging) release() {
+	if s.buf != nil && s.r == s.w {
+		putBuf(s.buf)
+		s.buf, s.r, s.w = nil, 0, 0
+	}
+}
+
+// park makes staging small, if next to nothing is in it, before nobody may read for long: the beginning
+// of an FPDU may be all that ever comes of it.
+func (s *staging) park() {
+	s.release()
+	if n := s.w - s.r; n <= tinyBuf && s.buf != nil && len(*s.buf) > tinyBuf {
+		s.move(n)
+	}
+}
+
+// move takes what is in staging to another buffer, of at least n bytes.
+func (s *staging) move(n int) {
+	b := getBuf(n)
+	n = copy(*b, (*s.buf)[s.r:s.w])
+	putBuf(s.buf)
+	s.buf, s.r, s.w = b, 0, n
+}
+
+// space returns where in staging to read to.
+func (s *staging) space() []byte {
+	want := stagingSizes[s.size]
+	switch {
+	case s.buf == nil:
+		s.buf, s.r, s.w = getBuf(want), 0, 0
+	case len(*s.buf) < want:
+		s.move(want)
+	case len(*s.buf)-s.r < mpa.MaxFPDULen || s.w == len(*s.buf):
+		s.w = copy(*s.buf, (*s.buf)[s.r:s.w])
+		s.r = 0
+	}
+	if s.w == len(*s.buf) { // the FPDU is larger
+		s.grow()
+		s.move(stagingSizes[s.size])
+	}
+	return (*s.buf)[s.w:]
+}
+
+func (s *staging) grow() { s.size = min(s.size+1, len(stagingSizes)-1) }
+
+// noteRead fits the size of staging to a read of n bytes.
+func (s *staging) noteRead(n int) {
+	if n == len(*s.buf)-s.w {
+		s.grow()
+	}
+}
+
+// next returns the first FPDU in staging if it is complete.
+func (s *staging) next() []byte {
+	if s.buf == nil {
+		return nil
+	}
+	b := (*s.buf)[s.r:s.w]
+	if n, ok := mpa.Peek(b); ok && n <= len(b) {
+		return b[:n]
+	}
+	return nil
+}
