@@ -12,7 +12,9 @@ import (
 // chooses, reservations of all kinds.
 func TestPorts(t *testing.T) {
 	g := theGuest(t)
-	for _, name := range []string{"TestPortMatrix", "TestEphemeralPorts", "TestReservation.*", "TestReserve.*", "TestPortSetFollows", "TestPortLimits"} {
+	for _, name := range []string{"TestPortMatrix", "TestEphemeralPorts", "TestReservation.*", "TestReserve.*", "TestPortSet.*", "TestPortLimits",
+		"TestListenTakesReservationOfFamily", "TestNoConflictBetweenDevices", "TestSharedSocketGoesOn", "TestInherit.*", "TestHiddenHolder",
+		"TestContendInSandbox", "TestSandboxIsNamed", "TestListenInSandbox"} {
 		t.Run(name, func(t *testing.T) {
 			out := g.run(t, "ports.test", "-test.v", "-test.timeout=25s", "-test.run=^"+name+"$")
 			require.Contains(t, out, "--- PASS: Test")
