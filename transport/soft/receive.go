@@ -86,16 +86,21 @@ func (q *QueuePair) receive(c *condition) error {
 }
 
 // brokenBy returns the failure of the connection, such as a reset, that a write has run into. The
-// kernel tells it once; after that reads find the end of the stream. A broken pipe is none: it only
-// says that the peer had ended the stream in order before.
+// kernel tells it once; after that reads find the end of the stream.
 func (q *QueuePair) brokenBy() error {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	var errno syscall.Errno
-	if errors.As(q.tx.err, &errno) && errno != syscall.EPIPE {
+	if isFailure(q.tx.err) {
 		return q.tx.err
 	}
 	return nil
+}
+
+// isFailure reports whether err is that of a connection that has failed. A broken pipe only says that
+// it had ended before.
+func isFailure(err error) bool {
+	var errno syscall.Errno
+	return errors.Is(err, syscall.ECONNRESET) || errors.As(err, &errno) && errno != syscall.EPIPE
 }
 
 // stallDeadline is the earlier one of the caller's deadline and the end of the patience with an incomplete FPDU.

@@ -90,3 +90,34 @@ func TestFailureThatAWriteHasFound(t *testing.T) {
 		require.ErrorIs(t, err, want, "%v", cause)
 	}
 }
+
+// A reset is told to those who drain as what it is, though somebody else may have taken it from the kernel.
+func TestResetWhileOutputIsBlocked(t *testing.T) {
+	for range 10 {
+		q, p, _ := role{}.initiator(t)
+		narrow(t, q, p)
+		post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: make([]byte, 300_000)})
+		ended := make(chan error, 3)
+		go func() { ended <- q.Wait(soon()) }()
+		for range 2 {
+			go func() { ended <- q.Drain(soon()) }()
+		}
+		require.Equal(t, os.ErrDeadlineExceeded, q.Drain(time.Now().Add(5*time.Millisecond)))
+		require.NoError(t, p.c.SetLinger(0))
+		require.NoError(t, p.c.Close())
+		for range 3 {
+			if err := <-ended; err != nil { // Wait may tell of what was flushed first
+				require.ErrorIs(t, err, syscall.ECONNRESET)
+			}
+		}
+		_, err := finish(t, q)
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+		require.ErrorIs(t, q.Drain(soon()), syscall.ECONNRESET)
+		soft.FailSending(q.(*soft.QueuePair), os.NewSyscallError("write", syscall.EPIPE))
+		require.ErrorIs(t, q.Drain(soon()), syscall.ECONNRESET, "where a write comes after the read that took the reset")
+		n, err := q.PostSend([]transport.SendWR{{Opcode: transport.OpSend, Flags: transport.Inline}})
+		require.Zero(t, n)
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+		require.NoError(t, q.Close())
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
@@ -49,8 +50,8 @@ func (q *QueuePair) drained() (bool, error) {
 	if sent {
 		return true, nil
 	}
-	if err == nil {
-		err = q.Err()
+	if why := q.Err(); err == nil || errors.Is(err, syscall.EPIPE) && isFailure(why) {
+		err = why // a broken pipe is what is left of it once a read has taken the reset
 	}
 	return false, err
 }
