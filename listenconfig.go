@@ -70,15 +70,14 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	if !isTCP(network) {
 		return lc.netConfig().Listen(ctx, network, address)
 	}
-	policy, err := lc.Offload.effective(listenOffloadEnv, offloadEnv)
+	policy, err := lc.policy(network)
 	if err != nil {
-		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
-	}
-	if policy == OffloadRequire && !canPeek {
-		return nil, &net.OpError{Op: "listen", Net: network, Err: &OffloadError{ReasonNoDevice, errNoPeek}}
+		return nil, err
 	}
 	for try := 1; ; try++ {
-		l, err := lc.listen(ctx, policy, network, address)
+		l, err := lc.listen(ctx, policy, network, func() (*net.TCPListener, *Reservation, error) {
+			return lc.listenKernel(ctx, network, address)
+		})
 		if err == nil {
 			return l, nil
 		}
@@ -88,12 +87,27 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	}
 }
 
-func (lc *ListenConfig) listen(ctx context.Context, policy Offload, network, address string) (*Listener, error) {
+// policy returns the policy that holds, as far as the system can do it.
+func (lc *ListenConfig) policy(network string) (Offload, error) {
+	policy, err := lc.Offload.effective(listenOffloadEnv, offloadEnv)
+	if err == nil && policy == OffloadRequire && !canPeek {
+		err = &OffloadError{ReasonNoDevice, errNoPeek}
+	}
+	if err != nil {
+		return 0, &net.OpError{Op: "listen", Net: network, Err: err}
+	}
+	return policy, nil
+}
+
+// listen serves what comes in by the kernel's listener that open returns, and by devices.
+func (lc *ListenConfig) listen(
+	ctx context.Context, policy Offload, network string, open func() (*net.TCPListener, *Reservation, error),
+) (*Listener, error) {
 	devices, kernel := split(lc.Transports)
 	if policy == OffloadNever || !canPeek {
 		devices, kernel = nil, nil
 	}
-	tcp, port, err := lc.listenKernel(ctx, network, address)
+	tcp, port, err := open()
 	if err != nil {
 		return nil, err
 	}
