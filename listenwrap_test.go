@@ -117,8 +117,15 @@ func TestReload(t *testing.T) {
 			}
 		})
 	}
-	var servers sync.WaitGroup
-	servers.Go(func() { echo(l) })
+	serve := func(l *iwarp.Listener) <-chan struct{} {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			echo(l)
+		}()
+		return done
+	}
+	done := serve(l)
 	for range 5 {
 		before := served.Load()
 		eventually(t, func() bool { return served.Load() > before+20 || t.Failed() }, "clients are served")
@@ -131,15 +138,16 @@ func TestReload(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, f.Close())
 		next := wrap(t, iwarp.ListenConfig{}, inner)
-		servers.Go(func() { echo(next) })
+		following := serve(next)
 		require.NoError(t, l.Drain(t.Context()))
+		<-done // Accept has returned all that were here
 		_ = l.Close()
-		l = next
+		l, done = next, following
 	}
 	close(stop)
 	clients.Wait()
 	require.NoError(t, l.Close())
-	servers.Wait()
+	<-done
 }
 
 func TestWrapErrors(t *testing.T) {
