@@ -1,6 +1,7 @@
 package iwarp_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,17 +16,44 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// adopt has the PortSpace adopt a socket that o makes, and returns its port.
-func adopt(t testing.TB, ps *iwarp.PortSpace, o order) int {
+// adopt has the PortSpace adopt sockets of one port that the orders make, and returns that port.
+func adopt(t testing.TB, ps *iwarp.PortSpace, orders []order) int {
 	t.Helper()
-	fd, port, err := o.do()
-	require.NoError(t, err)
-	f := os.NewFile(uintptr(fd), "adopted")
-	defer f.Close()
-	r, err := ps.Adopt(f)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = r.Release() })
+	fds, port := socketsOf(t, orders)
+	for _, fd := range fds {
+		f := os.NewFile(uintptr(fd), "adopted")
+		defer f.Close()
+		r, err := ps.Adopt(f)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = r.Release() })
+	}
 	return port
+}
+
+// socketsOf looks for a port that is free for all orders: what is left of connections of other tests may be in the way of one.
+func socketsOf(t testing.TB, orders []order) (fds []int, port int) {
+	t.Helper()
+	for try := 1; ; try++ {
+		fds, port = nil, 0
+		var err error
+		for _, o := range orders {
+			o.Port = port
+			var fd int
+			if fd, port, err = o.do(); err != nil {
+				break
+			}
+			fds = append(fds, fd)
+		}
+		if err == nil {
+			return fds, port
+		}
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		if try == 32 || !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // reached lists the families by which the port of loopback takes clients.
@@ -85,11 +113,8 @@ func TestListenTakesReservationOfFamily(t *testing.T) {
 			held := append(test.held[turn:len(test.held):len(test.held)], test.held[:turn]...)
 			t.Run(fmt.Sprintf("%v/%s %q", held, test.network, test.host), func(t *testing.T) {
 				for _, policy := range policies {
-					ps, port := &iwarp.PortSpace{}, 0
-					for _, o := range held {
-						o.Port = port
-						port = adopt(t, ps, o)
-					}
+					ps := &iwarp.PortSpace{}
+					port := adopt(t, ps, held)
 					lc := iwarp.ListenConfig{PortSpace: ps, Offload: policy}
 					l, err := lc.Listen(t.Context(), test.network, net.JoinHostPort(test.host, strconv.Itoa(port)))
 					if test.reaches == taken {
@@ -115,11 +140,8 @@ func TestDialTakesReservationOfFamily(t *testing.T) {
 		for _, held := range [][]order{
 			{{Addr: "0.0.0.0"}, {Addr: "::", V6Only: true}}, {{Addr: "::", V6Only: true}, {Addr: "0.0.0.0"}},
 		} {
-			ps, port := &iwarp.PortSpace{}, 0
-			for _, o := range held {
-				o.Port = port
-				port = adopt(t, ps, o)
-			}
+			ps := &iwarp.PortSpace{}
+			port := adopt(t, ps, held)
 			d := iwarp.Dialer{PortSpace: ps, LocalAddr: &net.TCPAddr{Port: port}, Offload: iwarp.OffloadNever}
 			c, err := d.Dial("tcp", l.Addr().String())
 			require.NoError(t, err, "%s from %v", network, held)
