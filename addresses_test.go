@@ -53,6 +53,14 @@ func form(a net.Addr) string {
 	return fmt.Sprintf("%v%%%s (%d bytes, port %t)", t.IP, t.Zone, len(t.IP), t.Port != 0)
 }
 
+// cut closes a connection without what would hold its port for a minute (TIME_WAIT), where a test makes many.
+func cut(c net.Conn) {
+	if l, ok := c.(interface{ SetLinger(int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = c.Close()
+}
+
 // TestListenAsNet holds what becomes of an address against package net.
 func TestListenAsNet(t *testing.T) {
 	outcome := func(l net.Listener, err error) string {
@@ -97,7 +105,7 @@ func TestDialAsNet(t *testing.T) {
 		if err != nil {
 			return seen(nil, nil, err)
 		}
-		defer c.Close()
+		defer cut(c)
 		return seen(c.LocalAddr(), c.RemoteAddr(), nil)
 	}
 	try := func(network, address string, local net.Addr) {

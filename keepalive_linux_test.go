@@ -103,7 +103,7 @@ func TestDialKeepAlive(t *testing.T) {
 		control, err := nd.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
 		want := keepAliveOf(t, socketBelow(t, control))
-		require.NoError(t, control.Close())
+		cut(control)
 		for _, path := range paths {
 			d := iwarp.Dialer{
 				KeepAlive: nd.KeepAlive, KeepAliveConfig: nd.KeepAliveConfig, Control: nd.Control,
@@ -112,7 +112,7 @@ func TestDialKeepAlive(t *testing.T) {
 			c, err := d.Dial("tcp", l.Addr().String())
 			require.NoError(t, err)
 			got := keepAliveOf(t, socketBelow(t, c))
-			require.NoError(t, c.Close())
+			cut(c)
 			what := fmt.Sprintf("%s: KeepAlive %v, %+v, Control %v", path.name, nd.KeepAlive, nd.KeepAliveConfig, nd.Control != nil)
 			require.Equal(t, want, got, what)
 		}

@@ -109,7 +109,7 @@ func TestReload(t *testing.T) {
 					_ = c.SetReadDeadline(time.Now().Add(patience))
 					_, err = io.ReadFull(c, make([]byte, 5))
 				}
-				_ = c.Close()
+				cut(c)
 				if !noError(t, err) {
 					return
 				}
