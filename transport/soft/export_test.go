@@ -72,3 +72,12 @@ func Staging(q *QueuePair) int {
 	}
 	return len(*q.rx.buf)
 }
+
+// LargeParked returns how many connections keep large staging while they wait.
+func LargeParked() int { return int(largeParked.Load()) }
+
+// BoundLargeParked sets how many may, until the function that it returns is called.
+func BoundLargeParked(n int) (restore func()) {
+	before := mostLargeParked.Swap(int32(n))
+	return func() { mostLargeParked.Store(before) }
+}

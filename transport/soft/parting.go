@@ -236,6 +236,7 @@ func (p *parting) hear() error {
 	defer func() { q.rxTok <- struct{}{} }()
 	p.looked = true
 	rx := &q.rx
+	defer rx.unpark()
 	for range partingReads {
 		holds := q.gateHolds()
 		if !holds {

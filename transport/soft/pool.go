@@ -16,6 +16,16 @@ var pools = [...]struct {
 	pool sync.Pool
 }{{size: tinyBuf}, {size: smallBuf}, {size: midBuf}, {size: largeBuf}, {size: hugeBuf}}
 
+// classOf returns the size of the smallest buffer of at least n bytes that comes from a pool, or n.
+func classOf(n int) int {
+	for i := range pools {
+		if n <= pools[i].size {
+			return pools[i].size
+		}
+	}
+	return n
+}
+
 // getBuf returns a buffer of at least n bytes, from a pool if n is not above hugeBuf.
 func getBuf(n int) *[]byte {
 	for i := range pools {

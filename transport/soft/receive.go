@@ -51,6 +51,7 @@ func (q *QueuePair) receive(c *condition) error {
 	}
 	rx.n, rx.err = 0, nil
 	err := q.sock.blockingRead()
+	rx.unpark()
 	if c != nil {
 		c.reading.Store(false)
 	}

@@ -1,6 +1,10 @@
 package soft
 
-import "github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+import (
+	"sync/atomic"
+
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+)
 
 // stagingSizes are those of receive staging, from that of a new connection to that of a busy one.
 var stagingSizes = [...]int{smallBuf, midBuf, largeBuf, hugeBuf}
@@ -11,8 +15,15 @@ type staging struct {
 	buf  *[]byte // from the pool; nil while nothing is there
 	r, w int     // bytes in buf not looked at yet
 
-	size int // index of stagingSizes
+	size  int  // index of stagingSizes
+	large bool // it is counted in largeParked
 }
+
+// largeParked counts the connections of the process that keep staging larger than what is in it while
+// they wait for the rest of an FPDU, and mostLargeParked is how many may. It spares them two copies.
+var largeParked, mostLargeParked atomic.Int32
+
+func init() { mostLargeParked.Store(64) }
 
 // release gives staging back if it is empty.
 func (s *staging) release() {
@@ -22,12 +33,33 @@ func (s *staging) release() {
 	}
 }
 
-// park makes staging small, if next to nothing is in it, before nobody may read for long: the beginning
-// of an FPDU may be all that ever comes of it.
+// park makes staging small before nobody may read for long: the beginning of an FPDU may be all that
+// ever comes of it. unpark must follow.
 func (s *staging) park() {
 	s.release()
-	if n := s.w - s.r; n <= tinyBuf && s.buf != nil && len(*s.buf) > tinyBuf {
+	if s.buf == nil {
+		return
+	}
+	if n := s.w - s.r; classOf(n) < len(*s.buf) && !s.mayStayLarge() {
 		s.move(n)
+	}
+}
+
+func (s *staging) mayStayLarge() bool {
+	if !s.large {
+		s.large = largeParked.Add(1) <= mostLargeParked.Load()
+		if !s.large {
+			largeParked.Add(-1)
+		}
+	}
+	return s.large
+}
+
+// unpark is called when the wait is over.
+func (s *staging) unpark() {
+	if s.large {
+		s.large = false
+		largeParked.Add(-1)
 	}
 }
 
@@ -41,6 +73,7 @@ func (s *staging) move(n int) {
 
 // space returns where in staging to read to.
 func (s *staging) space() []byte {
+	s.unpark()
 	want := stagingSizes[s.size]
 	switch {
 	case s.buf == nil:

@@ -13,6 +13,7 @@ import (
 
 // Of an FPDU of which only the beginning has come no more is held than is in proportion to that.
 func TestMemoryForTheBeginningOfAnFPDU(t *testing.T) {
+	defer soft.BoundLargeParked(0)()
 	const conns = 10
 	long := send(1, make([]byte, 60000))
 	for name, tc := range map[string]struct {
@@ -58,4 +59,46 @@ func TestMemoryForTheBeginningOfAnFPDU(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Connections that have been busy keep large staging while they wait, but not all that there may be of them.
+func TestMemoryOfManyBusyConnections(t *testing.T) {
+	long := send(1, make([]byte, 60000))
+	busy := func() *soft.QueuePair {
+		mem := make([]byte, 60000)
+		q, p, _ := role{prepare: func(q transport.QueuePair) {
+			r := register(t, q, mem, transport.LocalWrite)
+			for range 3 {
+				_, err := q.PostRecv([]transport.RecvWR{{Data: mem, Region: r}})
+				require.NoError(t, err)
+			}
+		}}.responder(t)
+		p.write(concat(long, send(2, make([]byte, 60000)), send(3, make([]byte, 60000)), long[:2000]))
+		for range 3 {
+			require.Equal(t, transport.StatusSuccess, next(t, q).Status)
+		}
+		return q.(*soft.QueuePair)
+	}
+	waits := func(q *soft.QueuePair, tries int) int {
+		for i := 0; i < tries && (soft.BytesWait(q) || soft.Staging(q) > 12<<10); i++ {
+			require.Equal(t, os.ErrDeadlineExceeded, q.Wait(time.Now().Add(time.Duration(i)*time.Millisecond)))
+		}
+		return soft.Staging(q)
+	}
+	restore := soft.BoundLargeParked(0)
+	require.LessOrEqual(t, waits(busy(), 50), 12<<10)
+	restore()
+	require.Greater(t, waits(busy(), 5), 12<<10)
+	require.Zero(t, soft.LargeParked(), "nobody waits")
+	defer soft.BoundLargeParked(1)()
+	one, other := busy(), busy()
+	waiting := make(chan error, 1)
+	go func() { waiting <- one.Wait(soon()) }()
+	for end := soon(); soft.LargeParked() == 0; time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(end))
+	}
+	require.LessOrEqual(t, waits(other, 50), 12<<10)
+	one.Interrupt()
+	require.Equal(t, transport.ErrInterrupted, <-waiting)
+	require.Zero(t, soft.LargeParked())
 }
