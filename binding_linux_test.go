@@ -289,6 +289,27 @@ func TestReservationBelongsToDevice(t *testing.T) {
 	}
 }
 
+// TestDialBelongsToDevice has a dial take a reservation of its interface only.
+func TestDialBelongsToDevice(t *testing.T) {
+	for _, policy := range policies {
+		t.Run(policy.String(), func(t *testing.T) {
+			l := listen(t, iwarp.ListenConfig{Offload: policy})
+			go echo(l)
+			ps := &iwarp.PortSpace{Control: onDevice("lo")}
+			r := reserve(t, ps, "tcp4", "127.0.0.1:0")
+			d := iwarp.Dialer{Offload: policy, PortSpace: ps, LocalAddr: r.Addr(), Timeout: patience}
+			_, err := d.Dial("tcp", l.Addr().String())
+			require.ErrorIs(t, err, syscall.EADDRINUSE, "it is not to be of one interface")
+			d.Control = onDevice("lo")
+			c, err := d.Dial("tcp", l.Addr().String())
+			require.NoError(t, err)
+			defer c.Close()
+			require.Equal(t, r.Addr().String(), c.LocalAddr().String())
+			exchangeWithEcho(t, c, "hello")
+		})
+	}
+}
+
 // timeWait leaves a connection in TIME_WAIT on the server's side of a port of 127.0.0.1, and returns the
 // port. The server is bound to the interface, if one is given.
 func timeWait(t testing.TB, device string) int {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -121,7 +122,8 @@ func TestHolderString(t *testing.T) {
 
 // TestHiddenHolder does not take a holder that cannot be seen for the kernel.
 func TestHiddenHolder(t *testing.T) {
-	if os.Geteuid() != 0 || !canBe(nobody) {
+	setpriv, err := exec.LookPath("setpriv")
+	if os.Geteuid() != 0 || !canBe(nobody) || err != nil {
 		skipUnprivileged(t, "cannot be another user")
 	}
 	comm, err := os.ReadFile("/proc/self/comm")
@@ -161,6 +163,17 @@ func TestHiddenHolder(t *testing.T) {
 			require.Equal(t, say, string(out)[:min(len(say), len(out))])
 		})
 	}
+	t.Run("without the privilege", func(t *testing.T) { // as of a service with CapabilityBoundingSet=
+		other := startAgent(t, 0)
+		port, err := other.do(order{Addr: "127.0.0.1", Listen: true})
+		require.NoError(t, err)
+		c := command(t, "reserve", "IWARP_TEST_ADDRESS="+net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		c.Args = []string{"setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", c.Path}
+		c.Path = setpriv
+		out, err := c.Output()
+		require.NoError(t, err)
+		require.Contains(t, string(out), " by a process that cannot be seen from here")
+	})
 	t.Run("/proc that hides", func(t *testing.T) {
 		l := listen(t, iwarp.ListenConfig{})
 		c := command(t, "reserve", "IWARP_TEST_ADDRESS="+l.Addr().String())

@@ -214,19 +214,11 @@ func (ps *PortSpace) find(a net.Addr, fits func(binding, *net.TCPAddr) int) []*R
 	return list
 }
 
-// match returns the reservation of a from which a connection can be made, or, with listen, one that
-// network would listen on, which that of a closed listener is, too.
-func (ps *PortSpace) match(network string, a net.Addr, listen bool) *Reservation {
-	if listen {
-		r, _ := ps.toListen(network, a, nil)
-		return r
-	}
-	for _, r := range ps.matching(a) {
-		if r.usable(false) && r.suits(network) {
-			return r
-		}
-	}
-	return nil
+// toDial returns the reservation of a that a connection of the network is to be made of, if there is
+// one.
+func (ps *PortSpace) toDial(network string, a net.Addr, control control) (*Reservation, error) {
+	list := slices.DeleteFunc(ps.matching(a), func(r *Reservation) bool { return !r.usable(false) || !r.suits(network) })
+	return choose(list, a, control)
 }
 
 // suits reports whether connections of the network can be made.
@@ -241,14 +233,18 @@ func (r *Reservation) suits(network string) bool {
 }
 
 // toListen returns the reservation that a listener of the network and address is to be made of, if
-// there is one. A reservation on an interface is only for those whose control function binds to
-// that.
+// there is one.
 func (ps *PortSpace) toListen(network string, a net.Addr, control control) (*Reservation, error) {
 	list := ps.find(a, func(b binding, t *net.TCPAddr) int { return b.fits(network, t.IP, oneFamily) })
 	list = slices.DeleteFunc(list, func(r *Reservation) bool { return !r.usable(true) })
-	onDevice := func(r *Reservation) bool { return r.at.device != 0 && !r.at.addr.IsLinkLocalUnicast() }
+	return choose(list, a, control)
+}
+
+// choose returns the first reservation that is on the interface that the control function binds to, or on
+// none if it does not.
+func choose(list []*Reservation, a net.Addr, control control) (*Reservation, error) {
 	var device uint32
-	if control != nil && slices.ContainsFunc(list, onDevice) {
+	if control != nil && slices.ContainsFunc(list, (*Reservation).onDevice) {
 		family := "tcp6"
 		if list[0].at.addr.Is4() {
 			family = "tcp4"
@@ -259,11 +255,16 @@ func (ps *PortSpace) toListen(network string, a net.Addr, control control) (*Res
 		}
 	}
 	for _, r := range list {
-		if !onDevice(r) && device == 0 || onDevice(r) && r.at.device == device {
+		if !r.onDevice() && device == 0 || r.onDevice() && r.at.device == device {
 			return r, nil
 		}
 	}
 	return nil, nil
+}
+
+// onDevice reports whether the socket is bound to an interface that its address does not tell.
+func (r *Reservation) onDevice() bool {
+	return r.at.device != 0 && !r.at.addr.IsLinkLocalUnicast()
 }
 
 // zoneIndex returns the interface of a zone, by its name or number, or 0.

@@ -34,14 +34,10 @@ func Owners(inodes ...uint32) (owners map[uint32]Process, complete bool) {
 		}
 		dir := "/proc/" + name + "/fd/"
 		fds, err := names(dir)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) { // it has not ended
-			complete = false
-		}
+		complete = complete && (err == nil || isGone(err))
 		for _, fd := range fds {
 			link, err := os.Readlink(dir + fd)
-			if err != nil || !strings.HasPrefix(link, "socket:[") {
-				continue
-			}
+			complete = complete && (err == nil || isGone(err)) // which takes more than to list it
 			inode, ok := wanted[link]
 			if _, known := owners[inode]; !ok || known {
 				continue
@@ -52,6 +48,9 @@ func Owners(inodes ...uint32) (owners map[uint32]Process, complete bool) {
 	}
 	return owners, complete
 }
+
+// isGone reports whether the process or its descriptor is not there any more.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
 
 // initialPIDNamespace is the inode of the PID namespace that has all processes of the host
 // (PROC_PID_INIT_INO).
