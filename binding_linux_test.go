@@ -133,6 +133,9 @@ func TestListenTakesReservationOfFamily(t *testing.T) {
 // TestDialTakesReservationOfFamily has a dial come from the one of two sockets that can reach the
 // peer.
 func TestDialTakesReservationOfFamily(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
 	for network, peer := range map[string]string{"tcp4": "127.0.0.1:0", "tcp6": "[::1]:0"} {
 		l, err := net.Listen(network, peer)
 		require.NoError(t, err)
