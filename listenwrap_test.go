@@ -117,15 +117,8 @@ func TestReload(t *testing.T) {
 			}
 		})
 	}
-	serve := func(l *iwarp.Listener) <-chan struct{} {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			echo(l)
-		}()
-		return done
-	}
-	done := serve(l)
+	var servers sync.WaitGroup
+	servers.Go(func() { echo(l) })
 	for range 5 {
 		before := served.Load()
 		eventually(t, func() bool { return served.Load() > before+20 || t.Failed() }, "clients are served")
@@ -138,16 +131,15 @@ func TestReload(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, f.Close())
 		next := wrap(t, iwarp.ListenConfig{}, inner)
-		following := serve(next)
+		servers.Go(func() { echo(next) })
 		require.NoError(t, l.Drain(t.Context()))
-		<-done // Accept has returned all that were here
 		_ = l.Close()
-		l, done = next, following
+		l = next
 	}
 	close(stop)
 	clients.Wait()
 	require.NoError(t, l.Close())
-	<-done
+	servers.Wait()
 }
 
 func TestWrapErrors(t *testing.T) {

@@ -1,6 +1,9 @@
 package rdmanet
 
-import "net"
+import (
+	"net"
+	"os"
+)
 
 // WriteBuffers writes the slices of v as one Write: no other comes between them, and small slices share
 // messages. It removes from v what it has written, also when it fails, and counts and fails as Write
@@ -25,7 +28,11 @@ func (c *Conn) WriteBuffers(v *net.Buffers) (n int64, err error) {
 
 // writeBuffers does the work of WriteBuffers. The caller holds the side's lock.
 func (c *Conn) writeBuffers(v *net.Buffers) (n int64, err error) {
-	b := getBlock(sizeUpTo(*v, maxChunk))
+	size := sizeUpTo(*v, maxChunk)
+	if size == 0 {
+		return 0, c.idle(&c.wr)
+	}
+	b := getBlock(size)
 	defer putBlock(b)
 	for {
 		k, err := c.write(gather(b.buf, *v), destination{})
@@ -35,6 +42,19 @@ func (c *Conn) writeBuffers(v *net.Buffers) (n int64, err error) {
 			return n, err
 		}
 	}
+}
+
+// idle returns why a call of s that does nothing fails, if it does: the state of the stream is no reason.
+func (c *Conn) idle(s *side) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return net.ErrClosed
+	case passed(s.deadline):
+		return os.ErrDeadlineExceeded
+	}
+	return nil
 }
 
 // sizeUpTo returns the number of bytes in v, or most if there are more.

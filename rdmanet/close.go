@@ -19,7 +19,13 @@ import (
 // A process that is to exit right behind Close should set that: its end cuts off what has not arrived yet. A process
 // that exits without Close breaks the connection: the peer reads what has arrived and then io.ErrUnexpectedEOF, not io.EOF.
 // A connection that is garbage is closed.
-func (c *Conn) Close() error {
+//
+// Where something that has arrived is not read, the peer's calls fail with syscall.ECONNRESET after they have read everything,
+// as far as it is of this package.
+func (c *Conn) Close() error { return c.close(true) }
+
+// close does the work of Close. With look it looks for what is unread.
+func (c *Conn) close(look bool) error {
 	linger, ok := c.endCalls()
 	if !ok {
 		return c.opError("close", net.ErrClosed)
@@ -29,6 +35,9 @@ func (c *Conn) Close() error {
 	if linger == 0 {
 		c.qp.Abort()
 	} else {
+		if look {
+			c.lookForUnread()
+		}
 		c.sendEnd(true)
 		err = c.closeOrderly(time.Duration(linger) * time.Second)
 	}
@@ -59,12 +68,22 @@ func (c *Conn) endCalls() (linger int, ok bool) {
 	return linger, true
 }
 
-// finalize closes a connection that is garbage, as package net does. It must not wait.
+// lookForUnread finds out whether something has arrived that nobody has read.
+func (c *Conn) lookForUnread() {
+	c.mu.Lock()
+	if c.ring.available() == 0 && !c.disconnected && !c.peerDisconnected && c.err == nil {
+		c.look(&looking, 1)
+	}
+	c.mu.Unlock()
+}
+
+// finalize closes a connection that is garbage, as package net does. It must not wait. What arrives finds no way
+// to the connection any more, so it does not look for that.
 func (c *Conn) finalize() {
 	if c.linger > 0 {
 		c.linger = -1
 	}
-	go c.Close()
+	go c.close(false)
 }
 
 // A lingerer is a queue pair that knows when the peer's host has acknowledged what was sent before Close.
@@ -108,54 +127,58 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 }
 
 // CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF behind what was. Reading goes on.
+// Once the connection is at its end in both directions, or broken, it fails with syscall.ENOTCONN.
 func (c *Conn) CloseWrite() error {
+	return c.shutdown(&c.wr, func() (end, both bool) {
+		end = !c.writeClosed
+		return end, false
+	})
+}
+
+// CloseRead makes Read return io.EOF where it would wait. What has arrived by then can be read. The peer is not told, unless
+// writing is at its end too. Once the connection is at its end in both directions, or broken, it fails with syscall.ENOTCONN.
+func (c *Conn) CloseRead() error {
+	return c.shutdown(&c.rd, func() (end, both bool) {
+		c.readClosed = true
+		return c.writeClosed, c.writeClosed
+	})
+}
+
+// shutdown ends the direction of s. Mark, which is called with mu held, takes note of that, and returns
+// whether the peer is to be told that one direction, or both, have ended.
+func (c *Conn) shutdown(s *side, mark func() (end, both bool)) error {
 	if !c.calls.begin() {
 		return c.opError("close", net.ErrClosed)
 	}
 	defer c.calls.end()
 	c.mu.Lock()
-	switch {
-	case c.closed:
+	c.look(&looking, enoughSteps)
+	if c.closed || c.bothEnded() {
+		err := net.ErrClosed
+		if !c.closed {
+			err = os.NewSyscallError("shutdown", syscall.ENOTCONN)
+		}
 		c.mu.Unlock()
-		return c.opError("close", net.ErrClosed)
-	case c.writeClosed:
-		c.mu.Unlock()
-		return nil
-	case c.err != nil && !c.peerFinished:
-		c.mu.Unlock()
-		return c.opError("close", os.NewSyscallError("shutdown", syscall.ENOTCONN))
+		return c.opError("close", err)
 	}
-	interrupt := c.interrupts(&c.wr)
+	end, both := mark()
+	interrupt := c.interrupts(s)
 	c.mu.Unlock()
-	c.sendEnd(false)
+	if end {
+		c.sendEnd(both)
+	}
 	if interrupt {
 		c.qp.Interrupt()
 	}
 	return nil
 }
 
-// CloseRead makes this and later calls of Read return io.EOF. The peer is not told, unless writing is at its end too.
-func (c *Conn) CloseRead() error {
-	if !c.calls.begin() {
-		return c.opError("close", net.ErrClosed)
+// bothEnded reports whether both directions have come to their end, in order or not. The caller holds mu.
+func (c *Conn) bothEnded() bool {
+	if c.peerFinished {
+		return c.writeClosed || c.refused || c.peerLeftUnread
 	}
-	defer c.calls.end()
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		return c.opError("close", net.ErrClosed)
-	}
-	c.readClosed = true
-	both := c.writeClosed
-	interrupt := c.interrupts(&c.rd)
-	c.mu.Unlock()
-	if both {
-		c.sendEnd(true)
-	}
-	if interrupt {
-		c.qp.Interrupt()
-	}
-	return nil
+	return c.err != nil
 }
 
 // sendEnd posts the word that ends what is written, behind all data, or the one that ends the connection. It does nothing if
@@ -176,6 +199,9 @@ func (c *Conn) sendEnd(both bool) {
 	var b *batch
 	if needed {
 		b = batches.Get().(*batch)
+		if c.closed && c.extended && c.ring.available() > 0 {
+			c.addWord(b, makeWord(opCtrl, ctrlUnread), 0)
+		}
 		c.addWord(b, makeWord(opCtrl, value), 0)
 	}
 	c.mu.Unlock()

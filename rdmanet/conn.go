@@ -19,6 +19,16 @@ import (
 //
 // Read returns io.EOF only after the peer has finished writing, or has closed, in words. A connection that ends without
 // fails with an error that matches io.ErrUnexpectedEOF, or syscall.ECONNRESET where it was reset.
+//
+// Every other error is in the class that a net.TCPConn on Linux gives in the same situation, but for this:
+//   - A reset fails every call that follows with syscall.ECONNRESET. A socket tells it once; after that
+//     its Reads return io.EOF, and its Writes fail with syscall.EPIPE.
+//   - That the peer has closed, or has reset the connection, is noticed by Read, by another call that
+//     waits, and by CloseRead and CloseWrite. Writes are taken until then, and after an orderly close one
+//     more; a CloseWrite after such a Write returns nil.
+//   - A peer that closes without reading all is told apart by syscall.ECONNRESET, as with a socket, but
+//     only once everything that it has written is read, and only where it is of this package.
+//   - What the peer writes after CloseRead and CloseWrite fails there, and resets nothing here.
 type Conn struct {
 	qp            transport.QueuePair
 	local, remote *net.TCPAddr
@@ -58,6 +68,7 @@ type Conn struct {
 	refused                        bool  // a Write was told that the peer has closed, or was taken in vain
 	disconnected                   bool  // DISCONNECT is sent, or about to be
 	peerFinished, peerDisconnected bool  // SHUTDOWN or DISCONNECT, resp. DISCONNECT, has arrived
+	peerLeftUnread                 bool  // and the peer has closed without reading all
 	err                            error // why the queue pair ended; all that came before is in the ring
 	sendErr                        error // why nothing can be sent, known before err is
 	linger                         int   // seconds, as SetLinger has it

@@ -63,6 +63,10 @@ func (c *Conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
 }
 
+// wasReset reports whether the peer has closed without reading all, which is a reset for a socket. The
+// caller holds mu.
+func (c *Conn) wasReset() bool { return c.peerDisconnected && c.peerLeftUnread }
+
 // setError wraps err, which must not be nil, as package net does for settings of one end.
 func (c *Conn) setError(err error) error {
 	return &net.OpError{Op: "set", Net: "tcp", Addr: c.local, Err: err}

@@ -69,6 +69,16 @@ func TestFarewells(t *testing.T) {
 		require.NoError(t, c.Close())
 		p.expect(wordDisconnect)
 	})
+	t.Run("an rsocket is not told what is unread", func(t *testing.T) {
+		p, c, _ := dialRaw(t, nil, nil)
+		p.data([]byte("all"))
+		_, err := io.ReadFull(c, make([]byte, 1))
+		require.NoError(t, err)
+		require.NoError(t, c.Close())
+		p.expect(wordDisconnect)
+		_, err = p.next(limit)
+		require.Equal(t, io.EOF, err)
+	})
 	t.Run("crossing SHUTDOWNs", func(t *testing.T) {
 		p, c, _ := dialRaw(t, nil, nil)
 		require.NoError(t, c.CloseWrite())

@@ -1,9 +1,11 @@
 package rdmanet
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -60,16 +62,23 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 			return nil
 		case passed(c.rd.deadline):
 			return os.ErrDeadlineExceeded
-		case c.readClosed:
-			return io.EOF
 		case c.ring.available() > 0:
 			return nil
+		case c.wasReset():
+			return readError(syscall.ECONNRESET)
 		case c.peerFinished:
 			return io.EOF
+		case c.disconnected && errors.Is(c.err, io.EOF):
+			return io.EOF // the peer has closed in turn
 		case c.err != nil:
 			return readError(c.err)
 		}
-		if !looked && c.mayHaveSentAll() {
+		switch {
+		case c.readClosed && !looked:
+			looked = true
+			c.look(&c.rd, 1)
+			continue
+		case !looked && c.mayHaveSentAll():
 			looked = true
 			c.await(&c.rd, c.lookUntil())
 			continue
@@ -80,6 +89,9 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 			c.give()
 			c.mu.Lock()
 			continue
+		}
+		if c.readClosed {
+			return io.EOF // in place of waiting
 		}
 		if len(b) > 0 {
 			c.ring.attach(b)

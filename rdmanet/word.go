@@ -17,6 +17,7 @@ const (
 const (
 	ctrlDisconnect = 0
 	ctrlShutdown   = 2
+	ctrlUnread     = 4 // before ctrlDisconnect, between two of this package: the sender has not read all
 )
 
 const (

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
@@ -42,7 +43,7 @@ type destination struct {
 
 // write does the work of Write and of WriteAt. The caller holds the side's lock.
 func (c *Conn) write(b []byte, to destination) (n int, err error) {
-	if c.peerGone.Load() && !to.direct && len(b) > 0 && c.writesInVain() {
+	if c.peerGone.Load() && !to.direct && c.writesInVain(len(b)) {
 		return len(b), nil
 	}
 	if c.behind && len(b) > 0 {
@@ -89,16 +90,16 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 	}
 }
 
-// writesInVain reports whether a Write is to be taken although the peer has closed, and its bytes will
+// writesInVain reports whether a Write of n bytes is to be taken although the peer has closed, and its bytes will
 // be lost. One is, as with a socket: what is written right after the peer's end, such as the farewell
 // of a protocol above, is no error, but the second Write is.
-func (c *Conn) writesInVain() bool {
+func (c *Conn) writesInVain(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refused || c.closed || c.writeClosed || c.sendErr != nil || passed(c.wr.deadline) {
+	if c.refused || c.closed || c.writeClosed || c.sendErr != nil || c.peerLeftUnread || passed(c.wr.deadline) {
 		return false
 	}
-	c.refused = true
+	c.refused = n > 0
 	return true
 }
 
@@ -177,6 +178,8 @@ func (c *Conn) writable() error {
 		return os.ErrDeadlineExceeded
 	case c.writeClosed:
 		return brokenPipe()
+	case c.wasReset():
+		return writeError(syscall.ECONNRESET)
 	case c.peerDisconnected:
 		c.refused = true
 		return brokenPipe()
@@ -211,7 +214,7 @@ func (c *Conn) drain(d draining) error {
 			why, d.deadline = c.writable(), c.wr.deadline
 			c.mu.Unlock()
 			if why != nil {
-				err = c.qp.Drain(time.Unix(1, 0)) // only a look: what was taken meanwhile counts
+				err = c.qp.Drain(inThePast) // only a look: what was taken meanwhile counts
 			}
 		}
 		switch {

@@ -54,7 +54,7 @@ func (q *QueuePair) read(quit chan struct{}) {
 		q.sock.setReadDeadline(q.rx.stallDeadline(q, time.Time{}))
 		end := isClosed(quit) || q.Err() != nil
 		if !end {
-			q.receive(nil)
+			q.receive(nil, true)
 		}
 		b.setReading(false)
 		turn := q.rx.turn.end()

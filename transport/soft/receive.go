@@ -37,10 +37,10 @@ func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
 // midMessage reports whether the stream ends within an FPDU or a message.
 func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.untagged || rx.tagged }
 
-// receive blocks until the socket has bytes, its deadline passes or it comes to its end, handles that and returns why
-// there were no bytes. Who waits for c, which may be nil, need not be kicked once it is not blocked any more.
+// receive waits, or only looks, until the socket has bytes, its deadline passes or it comes to its end, handles that and
+// returns why there were no bytes. Who waits for c, which may be nil, need not be kicked once it is not blocked any more.
 // The caller holds the receive token.
-func (q *QueuePair) receive(c *condition) error {
+func (q *QueuePair) receive(c *condition, wait bool) error {
 	rx := &q.rx
 	if rx.next() != nil {
 		if c != nil {
@@ -50,7 +50,12 @@ func (q *QueuePair) receive(c *condition) error {
 		return nil
 	}
 	rx.n, rx.err = 0, nil
-	err := q.sock.blockingRead()
+	var err error
+	if wait {
+		err = q.sock.blockingRead()
+	} else if !q.sock.tryRead() {
+		err = os.ErrDeadlineExceeded
+	}
 	rx.unpark()
 	if c != nil {
 		c.reading.Store(false)

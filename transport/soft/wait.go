@@ -125,9 +125,26 @@ func (q *QueuePair) drive(c *condition, seen uint32, deadline time.Time) error {
 		return err
 	}
 	if !c.interrupted(seen) {
-		q.receive(c)
+		q.receive(c, true)
 	}
 	return errAgain
+}
+
+// Look reads and handles once what has arrived, for the next call of Poll, unless another call waits for
+// that. It does not block, and returns false if there was nothing.
+func (q *QueuePair) Look() bool {
+	if !q.healthy.Load() {
+		return false
+	}
+	select {
+	case <-q.rxTok:
+		err := q.receive(nil, false)
+		turn := q.rx.turn.end()
+		q.rxTok <- struct{}{}
+		return err == nil && !turn.wasIdle()
+	default:
+		return false
+	}
 }
 
 // follow waits while somebody else drives. It reports whether the caller has the receive token now.
