@@ -28,7 +28,8 @@ var otherNetworks = [][2]string{
 	{"unix", "/no/such/folder/socket"}, {"unixgram", "/no/such/folder/socket"}, {"unixpacket", "/no/such/folder/socket"},
 }
 
-// seen is what a caller can see of an outcome: the addresses of what there is, or each error of the chain, and the text.
+// seen is what a caller can see of an outcome: the addresses of what there is, or each error of the
+// chain, and the text.
 func seen(local, remote net.Addr, err error) string {
 	if err == nil {
 		return form(local) + " " + form(remote)
@@ -44,7 +45,8 @@ func seen(local, remote net.Addr, err error) string {
 	return b.String() + err.Error()
 }
 
-// form is an address without the ports that the kernel chooses, and with the length of its IP, which tells the family.
+// form is an address without the ports that the kernel chooses, and with the length of its IP,
+// which tells the family.
 func form(a net.Addr) string {
 	t, ok := a.(*net.TCPAddr)
 	if !ok || t == nil {
@@ -53,7 +55,8 @@ func form(a net.Addr) string {
 	return fmt.Sprintf("%v%%%s (%d bytes, port %t)", t.IP, t.Zone, len(t.IP), t.Port != 0)
 }
 
-// cut closes a connection without what would hold its port for a minute (TIME_WAIT), where a test makes many.
+// cut closes a connection without what would hold its port for a minute (TIME_WAIT), where a test
+// makes many.
 func cut(c net.Conn) {
 	if l, ok := c.(interface{ SetLinger(int) error }); ok {
 		_ = l.SetLinger(0)
@@ -91,8 +94,8 @@ func TestListenAsNet(t *testing.T) {
 	}
 }
 
-// TestDialAsNet does the same for a dial, also from each kind of local address, and compares the addresses of a
-// connection with those of package net, whose length tells the family of the socket.
+// TestDialAsNet does the same for a dial, also from each kind of local address, and compares the
+// addresses of a connection with those of package net, whose length tells the family of the socket.
 func TestDialAsNet(t *testing.T) {
 	l, err := iwarp.Listen("tcp", ":0")
 	require.NoError(t, err)
@@ -136,7 +139,8 @@ func TestDialAsNet(t *testing.T) {
 	}
 }
 
-// TestAcceptAsNet holds the addresses that a server sees against those that it sees with package net.
+// TestAcceptAsNet holds the addresses that a server sees against those that it sees with package
+// net.
 func TestAcceptAsNet(t *testing.T) {
 	for _, tt := range []struct{ network, address, client string }{
 		{"tcp", ":0", "127.0.0.1"}, {"tcp", ":0", "::1"}, {"tcp4", ":0", "127.0.0.1"}, {"tcp6", ":0", "::1"}, {"tcp", "127.0.0.1:0", "127.0.0.1"},

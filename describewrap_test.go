@@ -22,7 +22,8 @@ type muxConn struct {
 	buf bytes.Buffer
 }
 
-// proxyConn is made as that of pires/go-proxyproto: its addresses are those of the client that the proxy has told.
+// proxyConn is made as that of pires/go-proxyproto: its addresses are those of the client that the
+// proxy has told.
 type proxyConn struct {
 	conn      net.Conn
 	bufReader *bufio.Reader
@@ -44,7 +45,8 @@ func (p *proxyConn) Read(b []byte) (int, error)  { return p.conn.Read(b) }
 func (p *proxyConn) Write(b []byte) (int, error) { return p.conn.Write(b) }
 func (p *proxyConn) Close() error                { return p.conn.Close() }
 
-// olderProxyConn is made as that of armon/go-proxyproto, and shows nothing but addresses; without a header these are the connection's.
+// olderProxyConn is made as that of armon/go-proxyproto, and shows nothing but addresses; without a
+// header these are the connection's.
 type olderProxyConn struct {
 	conn net.Conn
 	noDeadlines
@@ -56,8 +58,8 @@ func (p *olderProxyConn) Read(b []byte) (int, error)  { return p.conn.Read(b) }
 func (p *olderProxyConn) Write(b []byte) (int, error) { return p.conn.Write(b) }
 func (p *olderProxyConn) Close() error                { return p.conn.Close() }
 
-// trackedConn has what it is made of in a struct that others do not see, as servers have that count bytes, and the
-// address of the client that a proxy has told.
+// trackedConn has what it is made of in a struct that others do not see, as servers have that count
+// bytes, and the address of the client that a proxy has told.
 type trackedConn struct {
 	counted
 	client net.Addr
@@ -70,7 +72,8 @@ type counted struct {
 	n int64
 }
 
-// TestDescribeUnderLibraries finds the connections of both ends below those that other libraries hand out.
+// TestDescribeUnderLibraries finds the connections of both ends below those that other libraries
+// hand out.
 func TestDescribeUnderLibraries(t *testing.T) {
 	wraps := map[string]func(c net.Conn) net.Conn{
 		"cmux":                            func(c net.Conn) net.Conn { return &muxConn{Conn: c} },

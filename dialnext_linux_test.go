@@ -39,8 +39,8 @@ func blackHole(t testing.TB, addr [4]byte, port uint16) {
 	require.True(t, opError(t, err).Timeout())
 }
 
-// TestNextAddressIsABlackHole has an address that answers nothing cost no more than a peer that does not answer, where plain TCP to
-// the first one is there.
+// TestNextAddressIsABlackHole has an address that answers nothing cost no more than a peer that
+// does not answer, where plain TCP to the first one is there.
 func TestNextAddressIsABlackHole(t *testing.T) {
 	plain, dead := [4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 7}
 	for _, tt := range legacyAnswers {
@@ -97,7 +97,8 @@ func TestInsteadIsABlackHole(t *testing.T) {
 	try(s.Addr().String())
 }
 
-// TestNextAddressCanceled ends a dial while it waits for the second address, to connect or to answer.
+// TestNextAddressCanceled ends a dial while it waits for the second address, to connect or to
+// answer.
 func TestNextAddressCanceled(t *testing.T) {
 	s := newLegacyServer(t, legacyAnswers[0].answer)
 	port := s.Addr().(*net.TCPAddr).AddrPort().Port()

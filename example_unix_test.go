@@ -11,8 +11,10 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// A server that reloads in one process, as Caddy does, opens the new listener before it closes the old one. Both have one socket, so no client is refused. A
-// function like listen is what caddy.RegisterNetwork wants; with tableflip, or activation.Listeners of go-systemd, call Wrap for what they return.
+// A server that reloads in one process, as Caddy does, opens the new listener before it closes the
+// old one. Both have one socket, so no client is refused. A function like listen is what
+// caddy.RegisterNetwork wants; with tableflip, or activation.Listeners of go-systemd, call Wrap for
+// what they return.
 func ExampleListenConfig_Wrap() {
 	lc := iwarp.ListenConfig{}
 	open := make(map[string]*iwarp.Listener) // by address; guard it by a mutex

@@ -28,8 +28,9 @@ func socketKeepAlive(c syscall.RawConn) (net.KeepAliveConfig, error) {
 	}, err
 }
 
-// setDialedKeepAlive does what a Dialer of package net does with the fields, to a connection made of a socket that had
-// the settings before it got package net's default: what they leave alone is as it was.
+// setDialedKeepAlive does what a Dialer of package net does with the fields, to a connection made
+// of a socket that had the settings before it got package net's default: what they leave alone is
+// as it was.
 func setDialedKeepAlive(c keepAliver, had net.KeepAliveConfig, idle time.Duration, config net.KeepAliveConfig) {
 	switch {
 	case !config.Enable && idle < 0:

@@ -54,8 +54,8 @@ func socketBelow(t testing.TB, c net.Conn) int {
 	return -1
 }
 
-// TestDialKeepAlive compares what the fields of a Dialer make of a socket with what those of package net do, also what
-// they leave to the system or to a Control function.
+// TestDialKeepAlive compares what the fields of a Dialer make of a socket with what those of
+// package net do, also what they leave to the system or to a Control function.
 func TestDialKeepAlive(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{})
 	go echo(l)

@@ -6,12 +6,12 @@ import (
 	"syscall"
 )
 
-// Wrap makes a Listener of one of package net, such as systemd, tableflip or a server's hand-over give, which
-// net.FileListener has made of a descriptor. It takes l over: clients that wait there are accepted by the
-// Listener, and l is closed. After an error l is as it was.
+// Wrap makes a Listener of one of package net, such as systemd, tableflip or a server's hand-over
+// give, which net.FileListener has made of a descriptor. It takes l over: clients that wait there
+// are accepted by the Listener, and l is closed. After an error l is as it was.
 //
-// As the socket may belong to other processes as well, Close and Drain leave it to them, as after Listener.File. Control is not called, nor does the kernel's
-// listen queue change. On Windows the error matches errors.ErrUnsupported.
+// As the socket may belong to other processes as well, Close and Drain leave it to them, as after
+// Listener.File. Control is not called. On Windows the error matches errors.ErrUnsupported.
 func (lc *ListenConfig) Wrap(l *net.TCPListener) (*Listener, error) {
 	const network = "tcp"
 	fail := func(err error) (*Listener, error) {

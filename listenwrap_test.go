@@ -65,7 +65,8 @@ func TestWrap(t *testing.T) {
 	}
 }
 
-// TestWrapHandedOver keeps iWARP where a listener goes through a file, as in servers that reload; the old one may be closed at any time.
+// TestWrapHandedOver keeps iWARP where a listener goes through a file, as in servers that reload;
+// the old one may be closed at any time.
 func TestWrapHandedOver(t *testing.T) {
 	old := listen(t, iwarp.ListenConfig{})
 	f, err := old.File()
@@ -84,7 +85,8 @@ func TestWrapHandedOver(t *testing.T) {
 	}
 }
 
-// TestReload replaces the listener within a process under load, as servers do that reload: no client is lost.
+// TestReload replaces the listener within a process under load, as servers do that reload: no
+// client is lost.
 func TestReload(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{})
 	address := l.Addr().String()

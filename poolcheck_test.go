@@ -13,7 +13,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// usable is the check of README by which a pool tells whether a connection that nobody reads can be used once more.
+// usable is the check of README by which a pool tells whether a connection that nobody reads can be
+// used once more.
 func usable(c net.Conn) bool {
 	var b [1]byte
 	_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
@@ -22,8 +23,8 @@ func usable(c net.Conn) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// TestPoolCheck finds out on every path that the peer has closed a connection of a pool, or has sent what nobody asked for, and spoils
-// nothing where it has not.
+// TestPoolCheck finds out on every path that the peer has closed a connection of a pool, or has
+// sent what nobody asked for, and spoils nothing where it has not.
 func TestPoolCheck(t *testing.T) {
 	ends := map[string]func(c net.Conn) error{
 		"close": net.Conn.Close,

@@ -14,8 +14,9 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// TestDriverCheck shows why: the check that drivers have by themselves, here that of go-sql-driver/mysql, looks at the descriptor. An
-// iWARP connection shows none, because what is on it is not the stream, and the check takes such a connection as it is.
+// TestDriverCheck shows why: the check that drivers have by themselves, here that of
+// go-sql-driver/mysql, looks at the descriptor. An iWARP connection shows none, because what is on
+// it is not the stream, and the check takes such a connection as it is.
 func TestDriverCheck(t *testing.T) {
 	driverCheck := func(c net.Conn) error {
 		sc, ok := c.(syscall.Conn)

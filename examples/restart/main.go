@@ -1,11 +1,12 @@
-// Command restart is an HTTP server that is replaced by a new process without a client noticing: neither is a connection
-// refused, nor a request cut off.
+// Command restart is an HTTP server that is replaced by a new process without a client noticing:
+// neither is a connection refused, nor a request cut off.
 //
 //	restart -listen :8080
 //	kill -HUP <pid>         # the new process says its own
 //
-// The old process starts the new one with a copy of its listening socket, and waits until that serves. Then it drains its
-// Listener, which leaves new clients to the new process, and ends when the requests that it has are answered.
+// The old process starts the new one with a copy of its listening socket, and waits until that
+// serves. Then it drains its Listener, which leaves new clients to the new process, and ends when
+// the requests that it has are answered.
 package main
 
 import (
@@ -26,7 +27,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// handedOver is set for a process that takes over. Its descriptor 3 is then the socket, and to 4 it writes a byte once it listens.
+// handedOver is set for a process that takes over. Its descriptor 3 is then the socket, and to 4 it
+// writes a byte once it listens.
 const handedOver = "RESTART_HANDED_OVER"
 
 const (
@@ -140,7 +142,8 @@ func replace(l *iwarp.Listener, out io.Writer) error {
 	return nil
 }
 
-// drain leaves new clients to the new process. Serve then returns net.ErrClosed, although requests are still under way.
+// drain leaves new clients to the new process. Serve then returns net.ErrClosed, although requests
+// are still under way.
 func drain(l *iwarp.Listener, served <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -153,8 +156,9 @@ func drain(l *iwarp.Listener, served <-chan error) error {
 	return nil
 }
 
-// firstRequests are those that an http.Server still waits for, by connection. Shutdown would close these connections without an
-// answer (net/http/server.go, conn.serve), and a client takes that for an error where its connection is a new one.
+// firstRequests are those that an http.Server still waits for, by connection. Shutdown would close
+// these connections without an answer (net/http/server.go, conn.serve), and a client takes that for
+// an error where its connection is a new one.
 type firstRequests struct{ conns sync.Map }
 
 type connKey struct{}

@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestRestart replaces the server several times under load, on both paths: every request gets its whole answer.
+// TestRestart replaces the server several times under load, on both paths: every request gets its
+// whole answer.
 func TestRestart(t *testing.T) {
 	path, err := os.Executable()
 	require.NoError(t, err)

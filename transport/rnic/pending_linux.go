@@ -15,8 +15,9 @@ type pending struct {
 	came    time.Time
 }
 
-// pendings are the connection requests that wait for Accept, the oldest first. Those that are too many, or too old, are refused by
-// whoever finds that, as refusing waits for nobody: peers that ask faster than that wait in the kernel's queue.
+// pendings are the connection requests that wait for Accept, the oldest first. Those that are too
+// many, or too old, are refused by whoever finds that, as refusing waits for nobody: peers that ask
+// faster than that wait in the kernel's queue.
 type pendings struct {
 	max    int
 	limit  time.Duration

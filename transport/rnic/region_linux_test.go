@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBytesAfterDeregister touches memory that is given back, which a program may do by mistake, or as another goroutine closes.
+// TestBytesAfterDeregister touches memory that is given back, which a program may do by mistake, or
+// as another goroutine closes.
 func TestBytesAfterDeregister(t *testing.T) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	for name, end := range map[string]func(t *testing.T, r *region){
