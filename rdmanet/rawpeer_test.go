@@ -97,7 +97,14 @@ var rawOptions = &transport.Options{RecvDepth: rawSlots, SendDepth: 4096}
 // dialRaw connects a raw peer, as the initiator, to a Conn.
 func dialRaw(t testing.TB, cfg *rdmanet.Config, change func([]byte) []byte) (*rawPeer, *rdmanet.Conn, below) {
 	t.Helper()
-	n := prepare(t, setting{}, rawOptions)
+	return dialRawTo(t, setting{}, cfg, change)
+}
+
+// dialRawTo is dialRaw with a Conn on a transport of another kind.
+func dialRawTo(t testing.TB, s setting, cfg *rdmanet.Config, change func([]byte) []byte) (*rawPeer, *rdmanet.Conn, below) {
+	t.Helper()
+	s.onlyServer = true
+	n := prepare(t, s, rawOptions)
 	p := newRawPeer(t, n.k.QueuePair(), change)
 	type result struct {
 		answer []byte
