@@ -18,11 +18,7 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 		return nil, err
 	}
 	if why, ok := k.mute(); ok {
-		if c := k.instead(ctx); c != nil {
-			_ = k.tcp.Close()
-			return c, nil
-		}
-		return remember(k.tcp, plainInfo(why.Reason, why.Err)), nil
+		return k.orInstead(ctx, why)
 	}
 	others := k.others(ctx)
 	a.ahead = len(others)

@@ -64,17 +64,29 @@ func (k *kernelDial) next(ctx context.Context, others []netip.AddrPort, err erro
 	return nil
 }
 
-// instead dials the address of the name that is known to speak iWARP. Without one it returns nil.
-func (k *kernelDial) instead(ctx context.Context) net.Conn {
+// orInstead returns the plain connection to a peer that is known not to speak iWARP, or an iWARP
+// connection to the address of the name that is known to speak it.
+func (k *kernelDial) orInstead(ctx context.Context, why OffloadError) (net.Conn, error) {
 	addr := peers.instead(k.peer, k.name(), time.Now())
-	if !addr.IsValid() {
-		return nil
+	samePort := hasPort(k.LocalAddr) // which only one of the two can have
+	if addr.IsValid() {
+		if samePort {
+			_ = k.tcp.SetLinger(0)
+			_ = k.tcp.Close()
+		}
+		if c, err := k.to(ctx, addr); err == nil {
+			_ = k.tcp.Close()
+			return c, nil
+		}
+		if samePort {
+			tcp, err := k.kernel(ctx, k.remote.String())
+			if err != nil {
+				return nil, err
+			}
+			k.tcp = tcp
+		}
 	}
-	c, err := k.to(ctx, addr)
-	if err != nil {
-		return nil
-	}
-	return c
+	return remember(k.tcp, plainInfo(why.Reason, why.Err)), nil
 }
 
 func (k *kernelDial) name() string { return k.network + " " + k.address }

@@ -58,3 +58,32 @@ func TestNextAddressForIWARP(t *testing.T) {
 		})
 	}
 }
+
+// TestNextAddressFromOnePort has the address that speaks iWARP dialed from the port that the user
+// wants, also when it is known, and plain TCP when it is gone.
+func TestNextAddressFromOnePort(t *testing.T) {
+	s := newLegacyServer(t, legacyAnswers[0].answer)
+	port := s.Addr().(*net.TCPAddr).AddrPort().Port()
+	plain, speaks := [4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 9}
+	second := netip.AddrPortFrom(netip.AddrFrom4(speaks), port).String()
+	l, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire, PortSpace: &iwarp.PortSpace{}}).Listen(t.Context(), "tcp", second)
+	require.NoError(t, err)
+	go echo(l)
+	iwarp.ForgetPeers()
+	try := func(want string) {
+		t.Helper()
+		local, err := net.ResolveTCPAddr("tcp", closedPort(t))
+		require.NoError(t, err)
+		d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, LocalAddr: local, Resolver: nameServer(plain, speaks), Timeout: patience}
+		c, err := d.Dial("tcp", "server.test:"+second[len("127.0.0.9:"):])
+		require.NoError(t, err)
+		defer cut(c)
+		require.Equal(t, want, c.RemoteAddr().String())
+		require.Equal(t, local.String(), c.LocalAddr().String())
+		exchangeWithEcho(t, c, "hello")
+	}
+	try(second)
+	try(second)
+	require.NoError(t, l.Close())
+	try(s.Addr().String())
+}
