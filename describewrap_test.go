@@ -19,15 +19,15 @@ import (
 // muxConn is made as that of soheilhy/cmux.
 type muxConn struct {
 	net.Conn
-	buf bytes.Buffer
+	_ bytes.Buffer
 }
 
 // proxyConn is made as that of pires/go-proxyproto: its addresses are those of the client that the
 // proxy has told.
 type proxyConn struct {
-	conn      net.Conn
-	bufReader *bufio.Reader
-	once      sync.Once
+	conn net.Conn
+	_    *bufio.Reader
+	_    sync.Once
 	noDeadlines
 }
 
@@ -69,7 +69,7 @@ func (c *trackedConn) RemoteAddr() net.Addr { return c.client }
 
 type counted struct {
 	net.Conn
-	n int64
+	_ int64
 }
 
 // TestDescribeUnderLibraries finds the connections of both ends below those that other libraries
