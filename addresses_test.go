@@ -150,14 +150,12 @@ func TestAcceptAsNet(t *testing.T) {
 			defer l.Close()
 			_, port, err := net.SplitHostPort(l.Addr().String())
 			require.NoError(t, err)
-			c, err := d.Dial("tcp", net.JoinHostPort(tt.client, port))
-			require.NoError(t, err)
-			defer c.Close()
-			_, err = io.WriteString(c, "hello")
-			require.NoError(t, err)
-			s, err := l.Accept()
-			require.NoError(t, err)
-			defer s.Close()
+			_, s := meet(t, l, func() net.Conn {
+				c := dialBy(t, d, "tcp", net.JoinHostPort(tt.client, port))
+				_, err := io.WriteString(c, "hello")
+				noError(t, err)
+				return c
+			})
 			return seen(s.LocalAddr(), s.RemoteAddr(), nil)
 		}
 		l, err := net.Listen(tt.network, tt.address)

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,8 +15,7 @@ import (
 
 func TestDescribe(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{})
-	c := dial(t, l, iwarp.OffloadRequire)
-	s := accept(t, l)
+	c, s := meet(t, l, func() net.Conn { return dial(t, l, iwarp.OffloadRequire) })
 	for _, c := range []net.Conn{c, s} {
 		require.IsType(t, (*rdmanet.Conn)(nil), c)
 		want := iwarp.Info{Transport: "soft", Device: "soft"}
@@ -47,12 +47,19 @@ func TestDescribeForgets(t *testing.T) {
 	func() {
 		l := listen(t, iwarp.ListenConfig{})
 		for i := range 20 {
-			client, err := (&iwarp.Dialer{Offload: policies[i%len(policies)], Timeout: patience}).Dial("tcp", l.Addr().String())
-			require.NoError(t, err)
-			_, err = client.Write([]byte("x"))
-			require.NoError(t, err)
+			var client net.Conn
+			var dialed sync.WaitGroup
+			dialed.Go(func() {
+				var err error
+				client, err = (&iwarp.Dialer{Offload: policies[i%len(policies)], Timeout: patience}).Dial("tcp", l.Addr().String())
+				if noError(t, err) {
+					_, err = client.Write([]byte("x"))
+					noError(t, err)
+				}
+			})
 			server, err := l.Accept()
 			require.NoError(t, err)
+			dialed.Wait()
 			require.NoError(t, client.Close())
 			require.NoError(t, server.Close())
 		}

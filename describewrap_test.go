@@ -91,12 +91,12 @@ func TestDescribeUnderLibraries(t *testing.T) {
 			require.NoError(t, err)
 			l := netutil.LimitListener(inner, 1)
 			defer l.Close()
-			c := dial(t, l, policy)
-			_, err = io.WriteString(c, "x")
-			require.NoError(t, err)
-			s, err := l.Accept()
-			require.NoError(t, err)
-			defer s.Close()
+			c, s := meet(t, l, func() net.Conn {
+				c := dial(t, l, policy)
+				_, err := io.WriteString(c, "x")
+				noError(t, err)
+				return c
+			})
 			transport := "tcp"
 			if policy == iwarp.OffloadPrefer || policy == iwarp.OffloadRequire {
 				transport = "soft"

@@ -82,10 +82,7 @@ func TestDevice(t *testing.T) {
 			n := newNIC()
 			l := listen(t, iwarp.ListenConfig{Offload: policy, Transports: n.transports()})
 			d := iwarp.Dialer{Offload: policy, Transports: n.transports(), Timeout: patience}
-			c, err := d.Dial("tcp", l.Addr().String())
-			require.NoError(t, err)
-			defer c.Close()
-			s := accept(t, l)
+			c, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
 			exchange(t, c, s, "hello")
 			for _, c := range []net.Conn{c, s} {
 				info := describe(t, c)
@@ -96,7 +93,7 @@ func TestDevice(t *testing.T) {
 			require.Equal(t, "nic0", describe(t, c).Device)
 
 			local := n.locals[0].String()
-			_, err = net.Listen("tcp", local)
+			_, err := net.Listen("tcp", local)
 			require.ErrorIs(t, err, syscall.EADDRINUSE, "the port of the connection is taken")
 			require.NoError(t, c.Close())
 			free, err := net.Listen("tcp", local)
@@ -104,7 +101,7 @@ func TestDevice(t *testing.T) {
 			require.NoError(t, free.Close())
 
 			// The same listener serves the kernel's TCP.
-			exchange(t, dialSoft(t, l), accept(t, l), "hello")
+			exchangeMet(t, l, func() net.Conn { return dialSoft(t, l) })
 		})
 	}
 }
@@ -192,11 +189,9 @@ func TestDevicePortTaken(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{Transports: []transport.Transport{fussy, n.soft}})
 	require.Equal(t, 2, fussy.calls)
 	d := iwarp.Dialer{Transports: n.transports(), Timeout: patience}
-	c, err := d.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer c.Close()
+	c, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
 	require.Equal(t, "nic", describe(t, c).Transport)
-	require.NoError(t, accept(t, l).Close())
+	require.NoError(t, s.Close())
 }
 
 type fussyNIC struct {

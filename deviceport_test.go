@@ -25,16 +25,13 @@ func TestDeviceHoldsListenersPort(t *testing.T) {
 	lc := iwarp.ListenConfig{Transports: n.transports(), PortSpace: ps}
 	l := listen(t, lc)
 	d := iwarp.Dialer{Transports: n.transports(), Timeout: patience, PortSpace: &iwarp.PortSpace{}}
-	c, err := d.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer c.Close()
-	s := accept(t, l)
+	c, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
 	require.Equal(t, []iwarp.PortInfo{{Addr: infoAddr(l), State: iwarp.PortListening, Owner: "listener", References: 2}}, ps.Reservations())
 
 	require.NoError(t, l.Close())
 	exchange(t, c, s, "hello")
 	require.Equal(t, []iwarp.PortInfo{{Addr: infoAddr(l), State: iwarp.PortConnected, Owner: "listener", References: 1}}, ps.Reservations())
-	_, err = net.Listen("tcp", l.Addr().String())
+	_, err := net.Listen("tcp", l.Addr().String())
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "the connection's port is held")
 	_, err = net.Dial("tcp", l.Addr().String())
 	require.ErrorIs(t, err, syscall.ECONNREFUSED, "by a socket that does not listen")
@@ -42,7 +39,7 @@ func TestDeviceHoldsListenersPort(t *testing.T) {
 	clear(n.ports)
 	again, err := lc.Listen(t.Context(), "tcp", l.Addr().String())
 	require.NoError(t, err, "a restart within the process")
-	exchange(t, dialSoft(t, again), accept(t, again.(*iwarp.Listener)), "hello")
+	exchangeMet(t, again.(*iwarp.Listener), func() net.Conn { return dialSoft(t, again) })
 	require.NoError(t, again.Close())
 	_, err = net.Listen("tcp", l.Addr().String())
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
@@ -68,13 +65,12 @@ func TestDeviceDialsFromReservation(t *testing.T) {
 	var conns []net.Conn
 	for range 3 {
 		l := listen(t, iwarp.ListenConfig{Transports: n.transports()})
-		c, err := d.Dial("tcp", l.Addr().String())
-		require.NoError(t, err)
+		c, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
 		require.Equal(t, "nic", describe(t, c).Transport)
-		exchange(t, c, accept(t, l), "hello")
+		exchange(t, c, s, "hello")
 		conns = append(conns, c)
 
-		_, err = d.Dial("tcp", l.Addr().String())
+		_, err := d.Dial("tcp", l.Addr().String())
 		require.ErrorIs(t, err, syscall.EADDRINUSE, "the same four-tuple")
 		require.Len(t, ps.Reservations(), 1)
 		iwarp.ForgetPeers()
@@ -129,6 +125,7 @@ func TestDevicePortTakenByDial(t *testing.T) {
 		p := &pickyNIC{newNIC(), refusals}
 		ps := &iwarp.PortSpace{}
 		l := listen(t, iwarp.ListenConfig{Transports: p.transports()})
+		acceptEach(t, l)
 		d := iwarp.Dialer{Transports: []transport.Transport{p}, Timeout: patience, PortSpace: ps}
 		c, err := d.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
@@ -171,6 +168,8 @@ func TestDevicePortInTimeWait(t *testing.T) {
 	iwarp.ForgetPeers()
 	s := &sharingNIC{nic: newNIC(), used: make(map[netip.AddrPort]bool)}
 	elsewhere, l := listen(t, iwarp.ListenConfig{Transports: s.transports()}), listen(t, iwarp.ListenConfig{Transports: s.transports()})
+	acceptEach(t, elsewhere)
+	acceptEach(t, l)
 	s.remote = infoAddr(l)
 	ps := &iwarp.PortSpace{}
 	d := iwarp.Dialer{Transports: []transport.Transport{s}, Timeout: patience, PortSpace: ps, Offload: iwarp.OffloadRequire}

@@ -82,13 +82,11 @@ func TestSIWAsksFromHeldPort(t *testing.T) {
 		controlled = append(controlled, address)
 		return nil
 	}
-	c, err := d.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer c.Close()
-	exchange(t, c, accept(t, l), "hello")
+	c, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
+	exchange(t, c, s, "hello")
 	require.Equal(t, r.Addr().String(), c.LocalAddr().String())
 	require.Equal(t, []string{l.Addr().String()}, controlled, "the socket that asks")
 	require.Len(t, n.locals, 1)
-	_, err = net.Listen("tcp", r.Addr().String())
+	_, err := net.Listen("tcp", r.Addr().String())
 	require.Error(t, err)
 }

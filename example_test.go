@@ -108,6 +108,7 @@ func ExampleDialer() {
 		log.Fatal(err)
 	}
 	defer l.Close()
+	go server(l)
 
 	d := iwarp.Dialer{Timeout: 5 * time.Second, Offload: iwarp.OffloadPrefer}
 	c, err := d.Dial("tcp", l.Addr().String())

@@ -205,6 +205,7 @@ func TestHastyDialsTeachNothing(t *testing.T) {
 func TestNegativeHandshakeTimeout(t *testing.T) {
 	iwarp.ForgetPeers()
 	l := listen(t, iwarp.ListenConfig{HandshakeTimeout: -1})
+	acceptEach(t, l)
 	for _, policy := range []iwarp.Offload{iwarp.OffloadPrefer, iwarp.OffloadRequire} {
 		d := iwarp.Dialer{Offload: policy, HandshakeTimeout: -1}
 		c, err := d.Dial("tcp", l.Addr().String())

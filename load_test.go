@@ -103,8 +103,8 @@ func TestNoGoroutinePerConnection(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{})
 	before := runtime.NumGoroutine()
 	for range conns {
-		c := dial(t, l, iwarp.OffloadRequire)
-		exchange(t, c, accept(t, l), "hello")
+		c, s := meet(t, l, func() net.Conn { return dial(t, l, iwarp.OffloadRequire) })
+		exchange(t, c, s, "hello")
 	}
 	eventually(t, func() bool { return runtime.NumGoroutine() <= before }, "idle connections need no goroutine")
 }

@@ -59,6 +59,72 @@ func dial(t testing.TB, l net.Listener, policy iwarp.Offload) net.Conn {
 	return c
 }
 
+// meet dials while l accepts, as the set-up of an iWARP connection takes both ends, and returns the client's and the server's.
+func meet(t testing.TB, l net.Listener, dial func() net.Conn) (client, server net.Conn) {
+	t.Helper()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		c, _ := l.Accept()
+		accepted <- c
+	}()
+	client = dial()
+	server = <-accepted
+	require.NotNil(t, server)
+	t.Cleanup(func() { _ = server.Close() })
+	require.NoError(t, server.SetDeadline(time.Now().Add(patience)))
+	return client, server
+}
+
+// acceptEach accepts in the background, and returns a function that waits for the next connection.
+func acceptEach(t testing.TB, l net.Listener) (next func() net.Conn) {
+	accepted := make(chan net.Conn, 100)
+	go func() {
+		defer close(accepted)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		for c := range accepted {
+			_ = c.Close()
+		}
+	})
+	return func() net.Conn {
+		t.Helper()
+		select {
+		case c, ok := <-accepted:
+			require.True(t, ok, "the listener has failed")
+			t.Cleanup(func() { _ = c.Close() })
+			require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+			return c
+		case <-time.After(patience):
+			t.Fatal("no connection")
+			return nil
+		}
+	}
+}
+
+// dialBy connects by a Dialer of the test's.
+func dialBy(t testing.TB, d *iwarp.Dialer, network, address string) net.Conn {
+	t.Helper()
+	c, err := d.Dial(network, address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// exchangeMet has the two ends that meet talk.
+func exchangeMet(t testing.TB, l net.Listener, dial func() net.Conn) {
+	t.Helper()
+	c, s := meet(t, l, dial)
+	exchange(t, c, s, "hello")
+}
+
 // dialTCP connects to l as a client does that knows nothing of iWARP.
 func dialTCP(t testing.TB, l net.Listener) *net.TCPConn {
 	t.Helper()

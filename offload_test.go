@@ -90,6 +90,7 @@ func TestBadPolicy(t *testing.T) {
 
 func TestEnvironmentSetsPolicy(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{})
+	acceptEach(t, l)
 	for _, tt := range []struct {
 		env   string
 		field iwarp.Offload

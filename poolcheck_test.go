@@ -44,11 +44,13 @@ func TestPoolCheck(t *testing.T) {
 		for name, end := range ends {
 			t.Run(policy.String()+"/"+name, func(t *testing.T) {
 				l := listen(t, iwarp.ListenConfig{})
-				c := dial(t, l, policy)
-				_, err := io.WriteString(c, "x")
-				require.NoError(t, err)
-				s := accept(t, l)
-				_, err = io.ReadFull(s, make([]byte, 1))
+				c, s := meet(t, l, func() net.Conn {
+					c := dial(t, l, policy)
+					_, err := io.WriteString(c, "x")
+					noError(t, err)
+					return c
+				})
+				_, err := io.ReadFull(s, make([]byte, 1))
 				require.NoError(t, err)
 				for range 3 {
 					require.True(t, usable(c))

@@ -44,8 +44,7 @@ func TestDriverCheck(t *testing.T) {
 	}
 	for policy, sees := range map[iwarp.Offload]bool{iwarp.OffloadNever: true, iwarp.OffloadRequire: false} {
 		l := listen(t, iwarp.ListenConfig{Offload: policy})
-		c := dial(t, l, policy)
-		s := accept(t, l)
+		c, s := meet(t, l, func() net.Conn { return dial(t, l, policy) })
 		require.NoError(t, driverCheck(c))
 		exchange(t, c, s, "nothing is lost")
 		require.NoError(t, s.Close())

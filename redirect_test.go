@@ -45,8 +45,7 @@ func TestRedirect(t *testing.T) {
 				service, beside := portOf(l.Addr()), n.lastListen().local.Port()
 				require.NotEqual(t, service, beside)
 				for i, dials := range [][]uint16{n.dialing(service, beside), {beside}} {
-					c := dialDevice(t, l, nic, policy)
-					s := accept(t, l)
+					c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, policy) })
 					exchange(t, c, s, "hello")
 					require.Equal(t, dials, n.takeDials())
 					for _, c := range []net.Conn{c, s} {
@@ -68,7 +67,7 @@ func TestRedirect(t *testing.T) {
 				}
 
 				// Nobody else notices.
-				exchange(t, dialSoft(t, l), accept(t, l), "hello")
+				exchangeMet(t, l, func() net.Conn { return dialSoft(t, l) })
 				if policy != iwarp.OffloadRequire {
 					c := dialTCP(t, l)
 					_, err := io.WriteString(c, "hello")
@@ -90,8 +89,7 @@ func TestRedirectHoldsPorts(t *testing.T) {
 		ps := &iwarp.PortSpace{}
 		l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic), PortSpace: ps})
 		beside := n.lastListen().local
-		c := dialDevice(t, l, nic, iwarp.OffloadAuto)
-		s := accept(t, l)
+		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
 		held := func() map[netip.AddrPort]iwarp.PortInfo {
 			m := make(map[netip.AddrPort]iwarp.PortInfo)
 			for _, info := range ps.Reservations() {
@@ -157,7 +155,8 @@ func TestRedirectRemembered(t *testing.T) {
 		"another service": func(t *testing.T, old netip.AddrPort) {
 			l, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire}).Listen(t.Context(), "tcp", old.String())
 			require.NoError(t, err)
-			t.Cleanup(func() { require.Zero(t, l.(*iwarp.Listener).Stats().IWARP); _ = l.Close() })
+			acceptEach(t, l)
+			t.Cleanup(func() { require.Zero(t, l.(*iwarp.Listener).Stats().IWARP) })
 		},
 		"plain tcp": func(t *testing.T, old netip.AddrPort) {
 			l, err := net.Listen("tcp", old.String())
@@ -184,8 +183,9 @@ func TestRedirectRemembered(t *testing.T) {
 				lc := iwarp.ListenConfig{Transports: withSoft(nic)}
 				l := listen(t, lc)
 				old := n.lastListen().local
-				require.NoError(t, dialDevice(t, l, nic, iwarp.OffloadAuto).Close())
-				require.NoError(t, accept(t, l).Close())
+				c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+				require.NoError(t, c.Close())
+				require.NoError(t, s.Close())
 				require.NoError(t, l.Close())
 				squat(t, old)
 				again, err := lc.Listen(t.Context(), "tcp", l.Addr().String())
@@ -203,13 +203,11 @@ func TestRedirectRemembered(t *testing.T) {
 				}
 				service := portOf(l.Addr())
 				for _, dials := range [][]uint16{append([]uint16{old.Port()}, n.dialing(service, beside.Port())...), {beside.Port()}} {
-					c, err := d.Dial("tcp", l.Addr().String())
-					require.NoError(t, err)
-					defer c.Close()
+					c, s := meet(t, again, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
 					require.Equal(t, dials, n.takeDials())
 					require.Equal(t, "rnic", describe(t, c).Transport)
 					require.Equal(t, beside.Port(), describe(t, c).RedirectPort)
-					exchange(t, c, accept(t, again.(*iwarp.Listener)), "hello")
+					exchange(t, c, s, "hello")
 				}
 			})
 		})
@@ -322,8 +320,7 @@ func TestNoRedirect(t *testing.T) {
 					n.staysInSoftware(t, l, nic)
 					return
 				}
-				c := dialDevice(t, l, nic, iwarp.OffloadAuto)
-				s := accept(t, l)
+				c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
 				exchange(t, c, s, "hello")
 				require.Equal(t, "rnic", describe(t, c).Transport)
 				require.Equal(t, "soft", describe(t, s).Transport)
@@ -338,16 +335,16 @@ func TestNoRedirect(t *testing.T) {
 func (n *rnic) staysInSoftware(t *testing.T, l *iwarp.Listener, nic transport.Transport) {
 	t.Helper()
 	for range 2 { // the second time it is known
-		c := dialDevice(t, l, nic, iwarp.OffloadAuto)
-		exchange(t, c, accept(t, l), "hello")
+		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+		exchange(t, c, s, "hello")
 		require.IsType(t, (*net.TCPConn)(nil), c)
 		require.Equal(t, iwarp.ReasonDeclined, describe(t, c).Reason)
 		require.EqualError(t, describe(t, c).Err, "peer has no rdma device for the address")
 	}
 	iwarp.ForgetPeers()
 	for _, policy := range []iwarp.Offload{iwarp.OffloadPrefer, iwarp.OffloadRequire} {
-		c := dialDevice(t, l, nic, policy)
-		exchange(t, c, accept(t, l), "hello")
+		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, policy) })
+		exchange(t, c, s, "hello")
 		require.Equal(t, "soft", describe(t, c).Transport)
 	}
 	require.Empty(t, n.takeDials())
@@ -361,18 +358,22 @@ func TestRedirectEndsWithDevice(t *testing.T) {
 		l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
 		beside := n.lastListen().local
 		n.unplug()
-		eventually(t, func() bool {
+		eventually(t, func() bool { // once somebody accepts
+			require.NoError(t, l.SetDeadline(time.Now().Add(time.Millisecond)))
+			_, err := l.Accept()
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 			free, err := net.Listen("tcp", beside.String())
 			if err == nil {
 				_ = free.Close()
 			}
 			return err == nil
 		}, "the device's port is given back")
+		require.NoError(t, l.SetDeadline(time.Time{}))
 		if n.devices[0].KernelPorts {
 			n.staysInSoftware(t, l, nic)
 		} else {
-			c := dialDevice(t, l, nic, iwarp.OffloadAuto)
-			exchange(t, c, accept(t, l), "hello")
+			c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+			exchange(t, c, s, "hello")
 			require.Equal(t, "rnic", describe(t, c).Transport)
 			require.Len(t, n.takeDials(), 1)
 		}
@@ -391,17 +392,18 @@ func TestRedirectEndsWithDevice(t *testing.T) {
 func TestRedirectWithoutSoftware(t *testing.T) {
 	rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
 		l := listen(t, iwarp.ListenConfig{Transports: []transport.Transport{nic}})
-		c := dialDevice(t, l, nic, iwarp.OffloadRequire)
-		exchange(t, c, accept(t, l), "hello")
+		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadRequire) })
+		exchange(t, c, s, "hello")
 		require.Equal(t, "rnic", describe(t, c).Transport)
 
+		next := acceptEach(t, l)
 		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{soft.New(nil)}, Timeout: patience}
 		_, err := d.Dial("tcp", l.Addr().String())
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		plain := dialTCP(t, l)
 		_, err = io.WriteString(plain, "hello")
 		require.NoError(t, err)
-		require.IsType(t, (*net.TCPConn)(nil), accept(t, l))
+		require.IsType(t, (*net.TCPConn)(nil), next())
 	})
 }
 
@@ -432,10 +434,9 @@ func TestListenBeside(t *testing.T) {
 				}
 				if tt.network != "tcp6" {
 					d := iwarp.Dialer{Transports: withSoft(nic), Timeout: patience}
-					c, err := d.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(portOf(l.Addr())))))
-					require.NoError(t, err)
-					defer c.Close()
-					exchange(t, c, accept(t, l.(*iwarp.Listener)), "hello")
+					address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(portOf(l.Addr()))))
+					c, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp4", address) })
+					exchange(t, c, s, "hello")
 					require.Equal(t, beside.local.Port(), describe(t, c).RedirectPort)
 				}
 				require.NoError(t, l.Close())
@@ -479,11 +480,11 @@ func TestListenBesideFails(t *testing.T) {
 				}
 				l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic), PortSpace: ps})
 				require.Len(t, seen, tt.calls)
-				exchange(t, dialSoft(t, l), accept(t, l), "hello")
+				exchangeMet(t, l, func() net.Conn { return dialSoft(t, l) })
 				if tt.there {
 					require.Len(t, ps.Reservations(), 2)
-					c := dialDevice(t, l, nic, iwarp.OffloadAuto)
-					exchange(t, c, accept(t, l), "hello")
+					c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+					exchange(t, c, s, "hello")
 					require.NotZero(t, describe(t, c).RedirectPort)
 				} else {
 					require.Len(t, ps.Reservations(), 1, "the ports of the tries are given back")
@@ -558,6 +559,7 @@ func TestNoDeviceSaysWhy(t *testing.T) {
 // TestServiceOfListener refuses a client that was sent to another service.
 func TestServiceOfListener(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{})
+	acceptEach(t, l)
 	k, err := soft.New(nil).Dial(t.Context(), netip.AddrPort{}, infoAddr(l), nil)
 	require.NoError(t, err)
 	_, err = rdmanet.Client(t.Context(), k, &rdmanet.Config{Service: portOf(l.Addr()) ^ 1})
@@ -603,11 +605,9 @@ func TestRedirectBehindForwardedPort(t *testing.T) {
 	n.ports[forwarded] = infoAddr(l)
 	d := iwarp.Dialer{Transports: []transport.Transport{n}, Timeout: patience, Offload: iwarp.OffloadRequire}
 	for range 2 {
-		c, err := d.Dial("tcp", forwarded.String())
-		require.NoError(t, err)
-		defer c.Close()
+		c, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp", forwarded.String()) })
 		require.Equal(t, forwarded.String(), c.RemoteAddr().String())
-		exchange(t, c, accept(t, l), "hello")
+		exchange(t, c, s, "hello")
 		require.NotZero(t, describe(t, c).RedirectPort)
 	}
 	require.Len(t, n.takeDials(), 3)
@@ -625,8 +625,8 @@ func TestRedirectAddressMoves(t *testing.T) {
 			client.staysInSoftware(t, l, rnicKinds["kernel ports"].over(client))
 			return
 		}
-		c := dialDevice(t, l, client, iwarp.OffloadAuto)
-		exchange(t, c, accept(t, l), "hello")
+		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, client, iwarp.OffloadAuto) })
+		exchange(t, c, s, "hello")
 		require.Equal(t, "rnic", describe(t, c).Transport)
 		require.Zero(t, describe(t, c).RedirectPort)
 		require.Zero(t, l.Stats().Redirected)
@@ -640,8 +640,9 @@ func TestRedirectForgotten(t *testing.T) {
 			rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
 				l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
 				service, old := portOf(l.Addr()), n.lastListen().local.Port()
-				require.NoError(t, dialDevice(t, l, nic, iwarp.OffloadAuto).Close())
-				require.NoError(t, accept(t, l).Close())
+				c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+				require.NoError(t, c.Close())
+				require.NoError(t, s.Close())
 				require.NoError(t, l.Close())
 				var again net.Listener
 				if there {
@@ -653,15 +654,15 @@ func TestRedirectForgotten(t *testing.T) {
 				n.takeDials()
 				d := iwarp.Dialer{Transports: withSoft(nic), Timeout: patience}
 				for _, dials := range [][]uint16{append([]uint16{old}, n.dialing(service)...), n.dialing(service)} {
-					c, err := d.Dial("tcp", l.Addr().String())
-					require.Equal(t, dials, append([]uint16{}, n.takeDials()...))
 					if !there {
+						_, err := d.Dial("tcp", l.Addr().String())
 						require.ErrorIs(t, err, syscall.ECONNREFUSED)
+						require.Equal(t, dials, append([]uint16{}, n.takeDials()...))
 						continue
 					}
-					require.NoError(t, err)
-					defer c.Close()
-					exchange(t, c, accept(t, again.(*iwarp.Listener)), "hello")
+					c, s := meet(t, again, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
+					require.Equal(t, dials, append([]uint16{}, n.takeDials()...))
+					exchange(t, c, s, "hello")
 				}
 			})
 		})

@@ -43,8 +43,7 @@ func TestSIWBindsBeside(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
 	beside := net.TCPAddrFromAddrPort(n.lastListen().local)
 	requireHeld(t, beside, "where the device listens")
-	c := dialDevice(t, l, nic, iwarp.OffloadAuto)
-	s := accept(t, l)
+	c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
 	require.Equal(t, "siw0", describe(t, c).Device)
 	requireHeld(t, c.LocalAddr(), "the port of the connection")
 	local := c.LocalAddr()
@@ -63,11 +62,11 @@ func serving() iwarp.ListenConfig {
 }
 
 // acceptFrom returns the connection from an address. Another one may come before it, which the client has given up.
-func acceptFrom(t testing.TB, l *iwarp.Listener, a net.Addr) net.Conn {
+func acceptFrom(t testing.TB, next func() net.Conn, a net.Addr) net.Conn {
 	t.Helper()
-	s := accept(t, l)
+	s := next()
 	if s.RemoteAddr().String() != a.String() {
-		s = accept(t, l)
+		s = next()
 	}
 	require.Equal(t, a.String(), s.RemoteAddr().String())
 	return s
@@ -80,6 +79,7 @@ func TestSIWPortStolen(t *testing.T) {
 			n, nic := newSIW()
 			ps := &iwarp.PortSpace{}
 			l := listen(t, serving())
+			next := acceptEach(t, l)
 			stolen := 0
 			n.onConnect = func(local netip.AddrPort, s step) {
 				if s == at && stolen == 0 {
@@ -91,7 +91,7 @@ func TestSIWPortStolen(t *testing.T) {
 			c, err := d.Dial("tcp", l.Addr().String())
 			require.NoError(t, err)
 			defer c.Close()
-			exchange(t, c, acceptFrom(t, l, c.LocalAddr()), "hello")
+			exchange(t, c, acceptFrom(t, next, c.LocalAddr()), "hello")
 			require.Len(t, n.locals, 2)
 			require.NotEqual(t, n.locals[0], n.locals[1])
 			require.Equal(t, n.locals[1].String(), c.LocalAddr().String())
@@ -117,10 +117,11 @@ func TestSIWPortLost(t *testing.T) {
 	d := iwarp.Dialer{Transports: []transport.Transport{nic}, Timeout: patience, PortSpace: ps, Offload: iwarp.OffloadRequire}
 	connect := func() (net.Conn, net.Conn) {
 		l := listen(t, serving())
+		next := acceptEach(t, l)
 		c, err := d.Dial("tcp", l.Addr().String())
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = c.Close() })
-		return c, acceptFrom(t, l, c.LocalAddr())
+		return c, acceptFrom(t, next, c.LocalAddr())
 	}
 	first, s := connect()
 	n.onConnect = func(local netip.AddrPort, at step) {
@@ -152,8 +153,8 @@ func TestSIWListenStolen(t *testing.T) {
 	require.Equal(t, 2, stolen)
 	require.Len(t, ps.Reservations(), 2)
 	requireHeld(t, net.TCPAddrFromAddrPort(n.lastListen().local), "where the device listens")
-	c := dialDevice(t, l, nic, iwarp.OffloadAuto)
-	exchange(t, c, accept(t, l), "hello")
+	c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+	exchange(t, c, s, "hello")
 	require.Equal(t, n.lastListen().local.Port(), describe(t, c).RedirectPort)
 }
 
@@ -173,6 +174,7 @@ func TestSIWDialsAtOnce(t *testing.T) {
 				var wg sync.WaitGroup
 				for i := range destinations {
 					l := listen(t, serving())
+					acceptEach(t, l)
 					wg.Go(func() { conns[i], errs[i] = d.Dial("tcp", l.Addr().String()) })
 				}
 				wg.Wait()
@@ -211,10 +213,10 @@ func TestSIWDialsInNarrowRange(t *testing.T) {
 	}
 	_, nic := newSIW()
 	for _, l := range listeners {
-		c := dialDevice(t, l, nic, iwarp.OffloadRequire)
+		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadRequire) })
 		require.Equal(t, "siw0", describe(t, c).Device)
 		require.EqualValues(t, 40002, portOf(c.LocalAddr()))
-		exchange(t, c, accept(t, l), "hello")
+		exchange(t, c, s, "hello")
 	}
 }
 

@@ -24,9 +24,11 @@ func TestVolume(t *testing.T) {
 	for name, policy := range map[string]iwarp.Offload{"soft": iwarp.OffloadRequire, "fallback": iwarp.OffloadAuto} {
 		t.Run(name, func(t *testing.T) {
 			l := listen(t, iwarp.ListenConfig{})
-			a := dial(t, l, policy)
-			go a.Write([]byte("first"))
-			b := accept(t, l)
+			a, b := meet(t, l, func() net.Conn {
+				a := dial(t, l, policy)
+				go a.Write([]byte("first"))
+				return a
+			})
 			_, err := io.ReadFull(b, make([]byte, len("first")))
 			require.NoError(t, err)
 
