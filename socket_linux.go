@@ -36,7 +36,8 @@ const bindTries = 16
 // way.
 //
 // A socket keeps its port when a connect fails only if it was bound to the port by its number. So
-// for port 0 a first socket finds the port, and a second one is bound to it.
+// for port 0 a first socket finds the port, and a second one is bound to it, but for a listener,
+// whose Control function is to be called once, as package net does.
 //
 // After an error the socket is closed, and tells where it was to be. A listener listens at once.
 func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control control, listener bool) (*socket, error) {
@@ -50,7 +51,7 @@ func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control 
 		s.v6 = false
 		err = s.claim(ctx, addr, control)
 	}
-	for try := 1; err == nil && addr.Port == 0; try++ {
+	for try := 1; err == nil && addr.Port == 0 && !listener; try++ {
 		numbered := *addr
 		numbered.Port = s.local.Port
 		_ = s.Close()
@@ -308,12 +309,25 @@ func (s *socket) listens() bool {
 	return err == nil && v != 0
 }
 
-// unlisten makes a socket that listens one that is bound only. Clients in its backlog are reset.
+// unlisten makes a socket that listens one that is bound only. Clients in its backlog are reset. A
+// port that the kernel has chosen goes with the listening, so it is bound again, by its number.
 func (s *socket) unlisten(rc syscall.RawConn) error {
 	if err := s.reuse(false); err != nil { // first, so that nobody gets in
 		return err
 	}
-	return do(rc, "shutdown", func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) })
+	if err := do(rc, "shutdown", func(fd int) error { return unix.Shutdown(fd, unix.SHUT_RD) }); err != nil {
+		return err
+	}
+	sa, err := s.sockaddr(s.local)
+	if err != nil {
+		return err
+	}
+	return do(rc, "bind", func(fd int) error {
+		if err := unix.Bind(fd, sa); err != unix.EINVAL { // which says that it is bound
+			return err
+		}
+		return nil
+	})
 }
 
 func (s *socket) set(rc syscall.RawConn, level, option, value int) error {
