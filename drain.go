@@ -2,30 +2,70 @@ package iwarp
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
 	"syscall"
+	"time"
 )
 
-// Drain stops taking clients, so that whoever has a File of the listener gets all that come from now on. Those that are here are made
-// out, and Accept goes on to return them; then it returns net.ErrClosed. Drain waits until all are made out, and Close is still to
-// be called. If the context ends first, it closes the Listener and the error is that of the context.
+const (
+	// drainGrace is how long calls of Accept get what a Drain has left after Close, and how long
+	// Drain takes clients where it cannot keep new ones away.
+	drainGrace = time.Second
+	// drainRetry is waited for descriptors, where they are short.
+	drainRetry = 5 * time.Millisecond
+	// drainPause without a client is the end of the queue.
+	drainPause = 50 * time.Millisecond
+)
+
+// Drain stops taking clients, so that whoever has a File of the listener gets all that come from
+// then on, and those that wait in the kernel's queue. Where nobody else has the socket, those in
+// the queue are taken. What is taken is identified, and Accept goes on to return it; then it
+// returns net.ErrClosed. Drain waits until all are identified, and Close is still to be called;
+// calls of Accept under way, and in the second after it, get what is left. If the context ends
+// first, Drain closes the Listener and the error is that of the context.
 func (l *Listener) Drain(ctx context.Context) error {
 	if !l.ok() {
 		return syscall.EINVAL
 	}
-	if l.direct {
-		return l.Close()
-	}
-	if !l.draining.CompareAndSwap(false, true) {
+	l.mu.Lock()
+	if l.state != listens {
+		l.mu.Unlock()
 		return l.fail("drain", net.ErrClosed)
 	}
-	err := l.stopListening()
-	go func() {
-		l.workers.Wait()
-		close(l.drained)
-	}()
+	l.kick()
+	l.state = draining
+	l.calls++ // so that Close waits
+	out := make(chan struct{})
+	if l.accepting {
+		l.out = out
+	} else {
+		close(out)
+	}
+	drained := make(chan struct{})
+	l.drained = drained
+	if l.idle != nil {
+		l.idle()
+	}
+	l.mu.Unlock()
+	var err error
+	if !l.isShared() {
+		<-out
+		err = l.takeQueue(ctx)
+	}
+	l.leave()
+	if endErr := l.end(); err == nil {
+		err = endErr
+	}
+	l.mu.Lock()
+	l.taken = true
+	l.settle()
+	l.mu.Unlock()
 	select {
-	case <-l.drained:
+	case <-drained:
+		l.workers.Wait()
+		l.leaveDevices()
 		return err
 	case <-ctx.Done():
 		_ = l.Close()
@@ -33,19 +73,41 @@ func (l *Listener) Drain(ctx context.Context) error {
 	}
 }
 
-// stopListening closes what clients come in by.
-func (l *Listener) stopListening() error {
-	err := l.port.unlisten(l.tcp, l.handed.Load())
-	l.stopDevices()
-	return err
+// isShared reports whether other processes may have the socket as well. One of them may have made it
+// block, so that a call in accept(2) cannot be called back.
+func (l *Listener) isShared() bool { return l.handed.Load() || l.adopted }
+
+// takeQueue takes the clients in the kernel's queue, and those whose connection is being set up.
+func (l *Listener) takeQueue(ctx context.Context) error {
+	// The socket of a port that devices' connections hold may serve another listener later.
+	refuses := len(l.devices) == 0 && refuseNew(l.tcp)
+	for limit := time.Now().Add(drainGrace); ctx.Err() == nil && (refuses || time.Now().Before(limit)); {
+		time.Sleep(l.half.room())
+		_ = l.tcp.SetDeadline(time.Now().Add(drainPause))
+		c, err := l.tcp.AcceptTCP()
+		var t interface{ Temporary() bool }
+		switch {
+		case err == nil:
+			l.deliver(l.sort(c))
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, net.ErrClosed):
+			return nil
+		case errors.As(err, &t) && t.Temporary():
+			time.Sleep(drainRetry)
+		default:
+			return l.fail("drain", bare(err))
+		}
+	}
+	return nil
 }
 
-// last returns what is left for Accept once nothing more will come.
-func (l *Listener) last() (net.Conn, error) {
-	select {
-	case c := <-l.ready:
-		return c, nil
-	default:
-		return nil, l.fail("accept", net.ErrClosed)
+// settle tells Drain, and Accept, when nobody is on the way to ready any more. Its caller holds l.mu.
+func (l *Listener) settle() {
+	if !l.taken || l.half.len() > 0 {
+		return
 	}
+	if l.drained != nil {
+		close(l.drained)
+		l.drained = nil
+	}
+	l.kick()
 }

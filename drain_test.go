@@ -18,7 +18,6 @@ func TestDrain(t *testing.T) {
 	early, late := dialTCP(t, l), dialTCP(t, l)
 	_, err := io.WriteString(early, "early")
 	require.NoError(t, err)
-	eventually(t, func() bool { return l.Stats().HalfOpen == 1 }, "one client that has not spoken")
 	done := make(chan error, 1)
 	go func() { done <- l.Drain(t.Context()) }()
 	eventually(t, func() bool {
@@ -54,7 +53,6 @@ func TestDrain(t *testing.T) {
 func TestDrainGivesUp(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{FirstByteTimeout: time.Hour})
 	dialTCP(t, l)
-	eventually(t, func() bool { return l.Stats().HalfOpen == 1 }, "the client")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, l.Drain(ctx), context.DeadlineExceeded)

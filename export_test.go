@@ -2,10 +2,10 @@ package iwarp
 
 import "time"
 
-// MaxHalfOpen and MaxReady are the bounds of a Listener.
+// MaxHalfOpen and MaxSilent are the bounds of a Listener.
 const (
 	MaxHalfOpen = maxHalfOpen
-	MaxReady    = maxReady
+	MaxSilent   = maxSilent
 )
 
 // PathCount returns how many connections Describe remembers.
@@ -49,3 +49,6 @@ func AdmitAndLook(r *Reservation) error {
 	shut()
 	return r.stolen()
 }
+
+// PolicyOf returns the policy of l.
+func PolicyOf(l *Listener) Offload { return l.policy }

@@ -5,85 +5,187 @@ import (
 	"context"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// halfOpen is a connection that is not made out yet.
+const (
+	// maxHalfOpen bounds the connections of a listener that it has not identified yet, and maxSilent
+	// those whose first bytes are still to come.
+	maxHalfOpen = 1024
+	maxSilent   = 512
+	// minHalfOpen is allowed however few descriptors the process may have.
+	minHalfOpen = 16
+	// halfOpenShare is the part of those that half-open connections may take.
+	halfOpenShare = 8
+	// silentShare is the part of the half-open connections that may be silent.
+	silentShare = 2
+
+	// fairTime is what each of them has until it may have to give way to another one.
+	fairTime = 100 * time.Millisecond
+	// promptTime is what the first bytes and a handshake take where nothing is in the way, and
+	// fewSlow how many clients that take longer are no burden.
+	promptTime = 2 * time.Millisecond
+	fewSlow    = 8
+)
+
+// halfOpen is a connection that is not identified yet. Its first bytes are waited for, then the
+// end of a handshake.
 type halfOpen struct {
-	c      *net.TCPConn // nil for a device's request
-	cancel context.CancelFunc
-	phase  phase
-	cut    bool // its time was cut short for want of room
+	c      *net.TCPConn       // nil for a device's request
+	since  time.Time          // when it came
+	said   int                // bytes of it that have been seen
+	start  *seqNumber         // of its first byte, once asked for
+	silent bool               // its first bytes are waited for
+	cancel context.CancelFunc // ends a handshake
+	done   bool               // with waiting
+	cut    bool               // its time was cut short
 	elem   *list.Element
 }
 
-type phase uint8
-
-const (
-	sniffing phase = iota
-	shaking        // an MPA request is read and answered
-	decided
-)
-
 // halfOpenSet holds half-open connections in the order of their arrival.
 type halfOpenSet struct {
-	mu   sync.Mutex
-	list list.List // of *halfOpen
+	mu     sync.Mutex
+	list   list.List // of *halfOpen
+	silent int       // how many in the list are
+	alive  int       // those in the list, and those that were cut and have not ended yet
+	woken  bool      // nobody waits any more
 }
 
-func (s *halfOpenSet) add(h *halfOpen) {
+// add takes h in, and reports whether the oldest had to give way. That one ends soon.
+func (s *halfOpenSet) add(h *halfOpen) (cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	h.done, h.cut, h.cancel = false, false, nil
+	if e := s.inTheWay(); e != nil {
+		s.cut(e)
+		cut = true
+	}
 	h.elem = s.list.PushBack(h)
+	s.alive++
+	if h.silent = h.c != nil; h.silent {
+		s.silent++
+	}
+	return cut
+}
+
+// inTheWay returns the connection that has to give way to another one, if one has. Its caller holds
+// s.mu.
+func (s *halfOpenSet) inTheWay() *list.Element {
+	most := min(maxHalfOpen, descriptorLimit()/halfOpenShare)
+	most = max(minHalfOpen, most)
+	silent := s.silent >= min(maxSilent, most/silentShare)
+	if !silent && s.list.Len() < most {
+		return nil
+	}
+	for e := s.list.Front(); e != nil; e = e.Next() {
+		if h := e.Value.(*halfOpen); !h.done && (h.silent || !silent) {
+			return e
+		}
+	}
+	return nil
+}
+
+// cut ends the wait for a connection, whatever it is waited for. Its caller holds s.mu.
+func (s *halfOpenSet) cut(e *list.Element) {
+	h := e.Value.(*halfOpen)
+	h.cut = true
+	s.list.Remove(e)
+	s.heard(h)
+	h.end()
+}
+
+// heard notes that the first bytes of h are not waited for any more. Its caller holds s.mu.
+func (s *halfOpenSet) heard(h *halfOpen) {
+	if h.silent {
+		h.silent = false
+		s.silent--
+	}
+}
+
+// room returns how long it takes until there is room for another one, as nobody is cut before fairTime.
+func (s *halfOpenSet) room() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.inTheWay(); e != nil {
+		return fairTime - time.Since(e.Value.(*halfOpen).since)
+	}
+	return 0
+}
+
+// moment returns for how long clients are to be left to others that accept from the queue. Most are
+// identified at once, so the newest gets a moment to itself if there is one for each call of
+// Accept already.
+func (s *halfOpenSet) moment(calls int) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.list.Len(); n > 0 && n >= calls && n <= fewSlow {
+		return promptTime - time.Since(s.list.Back().Value.(*halfOpen).since)
+	}
+	return 0
+}
+
+// await bounds the wait for the first bytes of h.
+func (s *halfOpenSet) await(h *halfOpen, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.cut || s.woken {
+		until = past
+	}
+	_ = h.c.SetReadDeadline(until)
+}
+
+// shaking has cancel end the wait for h, and reports whether it is to be waited for at all.
+func (s *halfOpenSet) shaking(h *halfOpen, cancel context.CancelFunc) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard(h)
+	h.cancel = cancel
+	return !h.cut && !s.woken
+}
+
+// decide ends the waiting for h, and reports whether it was cut short.
+func (s *halfOpenSet) decide(h *halfOpen) (cut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard(h)
+	h.done = true
+	return h.cut
 }
 
 func (s *halfOpenSet) remove(h *halfOpen) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.list.Remove(h.elem)
+	s.heard(h)
+	s.list.Remove(h.elem) // which does nothing if it was cut
+	s.alive--
 }
 
-// enter moves h to a phase. What waits in that phase is ended by cancel. It reports whether the phase before was cut short.
-func (s *halfOpenSet) enter(h *halfOpen, p phase, cancel context.CancelFunc) (cut bool) {
+// wake ends every wait, also those to come.
+func (s *halfOpenSet) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cut, h.cut = h.cut, false
-	h.phase, h.cancel = p, cancel
-	return cut
-}
-
-// cutOldest ends the wait for the oldest connection that has not sent enough yet, or else for the oldest handshake,
-// and counts it first.
-func (s *halfOpenSet) cutOldest(count *atomic.Uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range []phase{sniffing, shaking} {
-		for e := s.list.Front(); e != nil; e = e.Next() {
-			if h := e.Value.(*halfOpen); h.phase == p && !h.cut {
-				h.cut = true
-				count.Add(1)
-				h.end()
-				return
-			}
+	s.woken = true
+	for e := s.list.Front(); e != nil; e = e.Next() {
+		if h := e.Value.(*halfOpen); !h.done {
+			h.end()
 		}
 	}
 }
 
-// wake ends every wait.
-func (s *halfOpenSet) wake() {
+func (s *halfOpenSet) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for e := s.list.Front(); e != nil; e = e.Next() {
-		e.Value.(*halfOpen).end()
-	}
+	return s.alive
 }
 
 func (h *halfOpen) end() {
-	switch h.phase {
-	case sniffing:
-		_ = h.c.SetReadDeadline(time.Unix(1, 0))
-	case shaking:
+	switch {
+	case h.cancel != nil:
 		h.cancel()
+	case h.c != nil:
+		_ = h.c.SetReadDeadline(past)
 	}
 }
+
+// past is a deadline that has passed.
+var past = time.Unix(1, 0)

@@ -31,3 +31,16 @@ func setDeviceKeepAlive(c keepAliver, idle time.Duration, config net.KeepAliveCo
 	}
 	setKeepAlive(c, idle, config)
 }
+
+// setAcceptedKeepAlive does the same to a connection that l has accepted. What the fields leave alone
+// is as the listening socket has it, of which a connection inherits it before package net's default.
+func setAcceptedKeepAlive(l *net.TCPListener, c *net.TCPConn, idle time.Duration, config net.KeepAliveConfig) {
+	sets := idle >= 0
+	if config.Enable {
+		sets = config.Idle >= 0 && config.Interval >= 0 && config.Count >= 0
+	}
+	if !sets && keepInherited(l, c, idle, config) == nil {
+		return
+	}
+	setKeepAlive(c, idle, config)
+}

@@ -1,7 +1,9 @@
 package iwarp_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -115,6 +117,52 @@ func TestDialKeepAlive(t *testing.T) {
 			cut(c)
 			what := fmt.Sprintf("%s: KeepAlive %v, %+v, Control %v", path.name, nd.KeepAlive, nd.KeepAliveConfig, nd.Control != nil)
 			require.Equal(t, want, got, what)
+		}
+	}
+}
+
+// TestListenKeepAlive does the same for the fields of a ListenConfig and the connections that a listener accepts.
+func TestListenKeepAlive(t *testing.T) {
+	control := func(_, _ string, c syscall.RawConn) (err error) {
+		cerr := c.Control(func(fd uintptr) {
+			err = errors.Join(unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 301),
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 33))
+		})
+		return errors.Join(cerr, err)
+	}
+	var cases []net.ListenConfig
+	for _, idle := range []time.Duration{-1, 0, 401 * time.Second} {
+		cases = append(cases, net.ListenConfig{KeepAlive: idle}, net.ListenConfig{KeepAlive: idle, Control: control})
+	}
+	for i := range 27 {
+		config := net.KeepAliveConfig{
+			Enable: true, Idle: []time.Duration{-1, 0, 501 * time.Second}[i%3],
+			Interval: []time.Duration{-1, 0, 502 * time.Second}[i/3%3], Count: []int{-1, 0, 53}[i/9],
+		}
+		cases = append(cases, net.ListenConfig{KeepAliveConfig: config}, net.ListenConfig{KeepAlive: -1, KeepAliveConfig: config, Control: control})
+	}
+	accepted := func(l net.Listener, err error, policy iwarp.Offload) keepAlive {
+		require.NoError(t, err)
+		defer l.Close()
+		_, s := meet(t, l, func() net.Conn {
+			c := dial(t, l, policy)
+			_, err := io.WriteString(c, "hello")
+			noError(t, err)
+			return c
+		})
+		return keepAliveOf(t, socketBelow(t, s))
+	}
+	for _, nl := range cases {
+		l, err := nl.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		want := accepted(l, err, iwarp.OffloadNever)
+		for _, policy := range policies {
+			lc := iwarp.ListenConfig{KeepAlive: nl.KeepAlive, KeepAliveConfig: nl.KeepAliveConfig, Control: nl.Control, Offload: policy}
+			client := policy
+			if policy == iwarp.OffloadAuto {
+				client = iwarp.OffloadNever
+			}
+			l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+			require.Equal(t, want, accepted(l, err, client), "%v: KeepAlive %v, %+v, Control %v", policy, nl.KeepAlive, nl.KeepAliveConfig, nl.Control != nil)
 		}
 	}
 }

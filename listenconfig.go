@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -37,8 +38,13 @@ type ListenConfig struct {
 
 	HandshakeTimeout time.Duration // limit for a client's MPA request and the set-up that follows; 0 means 5 s
 
-	// FirstByteTimeout is how long a client may be silent, or send less than tells plain TCP from iWARP, until it is taken
-	// for plain TCP. A server that speaks first answers plain TCP clients with that delay. 0 means 1 s.
+	// FirstByteTimeout is how long a client may be silent until it is taken for plain TCP. A server
+	// that speaks first answers plain TCP clients with that delay. 0 lets the listener learn: it is
+	// 1 s at first, and 20 ms and three round trips once three clients in a row were silent; an MPA
+	// request brings back the second. What other listeners of the process have learned counts as
+	// well, as long as none has seen such a request. A client that has begun to send an MPA
+	// request has HandshakeTimeout. On Linux, a request that comes later never reaches the
+	// application: the kernel drops it, and the client falls back or fails.
 	FirstByteTimeout time.Duration
 
 	// ReadBuffer is how many bytes the client of an iWARP connection may send ahead of the calls of Read, at most; a
@@ -52,12 +58,6 @@ type ListenConfig struct {
 
 const (
 	defaultHandshakeTimeout = 5 * time.Second
-	defaultFirstByteTimeout = time.Second
-
-	// maxHalfOpen bounds the connections of a listener that it has not made out yet.
-	maxHalfOpen = 1024
-	// maxReady bounds those that wait for Accept. Beyond it they wait in the kernel's backlog.
-	maxReady = 128
 	// listenTries bounds the search for a port that is free for devices, too.
 	listenTries = 16
 )
@@ -112,20 +112,17 @@ func (lc *ListenConfig) listen(
 		return nil, err
 	}
 	l := &Listener{
-		tcp: tcp, port: port, network: network, policy: policy, config: *lc,
-		done: make(chan struct{}), drained: make(chan struct{}), ready: make(chan net.Conn, maxReady), errs: make(chan error),
-		slots: make(chan struct{}, maxHalfOpen), stayed: make(chan struct{}, 1), deadline: deadline{c: make(chan struct{})},
+		listening: &listening{tcp: tcp, port: port, adopted: port.listens}, network: network, policy: policy, config: *lc,
+		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), serving: make(map[*deviceListener]bool),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if l.config.HandshakeTimeout <= 0 {
 		l.config.HandshakeTimeout = defaultHandshakeTimeout
 	}
-	if l.config.FirstByteTimeout <= 0 {
-		l.config.FirstByteTimeout = defaultFirstByteTimeout
-	}
+	l.silence.fixed = max(0, l.config.FirstByteTimeout)
 	if policy == OffloadNever || !canPeek {
 		l.direct = true
-		return l, nil
+		return l.started(), nil
 	}
 	if len(kernel) > 0 {
 		l.kernel = kernel[0]
@@ -140,13 +137,19 @@ func (lc *ListenConfig) listen(
 			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{ReasonNoDevice, l.whyNone}}
 		}
 		l.direct = true
-		return l, nil
+		return l.started(), nil
 	}
 	if l.kernel == nil && slices.ContainsFunc(l.devices, func(d *deviceListener) bool { return d.port != nil }) {
 		l.kernel, l.redirects = soft.New(nil), true
 	}
-	l.start()
-	return l, nil
+	return l.started(), nil
+}
+
+// started has what l holds given back if nobody does so before it is garbage.
+func (l *Listener) started() *Listener {
+	l.guards = !l.direct && keepStarts(l.tcp, l.adopted)
+	l.cleanup = runtime.AddCleanup(l, func(h *listening) { go h.drop() }, l.listening)
+	return l
 }
 
 // listenKernel makes the kernel's listener of the socket of a reservation: that of the address if there is one, else a new one.

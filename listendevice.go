@@ -143,8 +143,8 @@ func (d *deviceListener) ended() {
 }
 
 // stopDevices ends the listeners. Their ports are given back by what serves them, when all requests have a share.
-func (l *Listener) stopDevices() {
-	for _, d := range l.devices {
+func (h *listening) stopDevices() {
+	for _, d := range h.devices {
 		d.down.Store(true)
 		_ = d.Close()
 	}

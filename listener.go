@@ -3,115 +3,184 @@ package iwarp
 import (
 	"context"
 	"net"
-	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// A Listener accepts iWARP and plain TCP connections on one port. Where the host has an iWARP device, which would keep the clients of
-// the kernel's TCP from a port that it listens on, the device listens on another, and clients with such a device are redirected there: connections
-// accepted from it have the one port in their LocalAddr all the same. The methods may be called from several goroutines at once.
+// A Listener accepts iWARP and plain TCP connections on one port. Where the host has an iWARP
+// device, which would keep the clients of the kernel's TCP from a port that it listens on, the
+// device listens on another, and clients with such a device are redirected there: connections
+// accepted from it have the one port in their LocalAddr all the same. The methods may be called
+// from several goroutines at once.
+//
+// Clients are taken from the kernel's queue only while a call of Accept waits, as with package net.
+// Plain TCP clients that have spoken are returned one for each call. To tell what the others are
+// takes time, which no other client has to wait for: while an Accept waits, up to 512 clients
+// whose first bytes are still to come and 1024 in all, or an eighth of the process's limit of
+// descriptors if that is less, are taken to find out, and stay taken when it returns. Where there
+// are more, the oldest gives way: it counts as silent, or is reset if it has begun to ask for
+// iWARP. Since the set-up of an iWARP connection takes both ends, a Dial of a client that speaks
+// iWARP ends only once the server is in Accept.
+//
+// A Listener that is dropped without Close is closed by the garbage collector.
 type Listener struct {
-	tcp     *net.TCPListener // holds the port
-	port    *Reservation     // that tcp was made of, or that stands for it
-	handed  atomic.Bool      // File was called
+	*listening
 	network string
 	policy  Offload
 	config  ListenConfig
 
-	direct  bool // Accept goes to tcp, nothing else runs
-	kernel  kernelTransport
-	devices []*deviceListener
-
+	direct    bool // nothing but plain TCP is served
+	guards    bool // late MPA requests can be kept from applications
+	kernel    kernelTransport
 	redirects bool  // kernel is there for nothing else than to redirect
 	whyNone   error // why a device does not listen, if one does not
 
 	ctx      context.Context // of the handshakes; ends with Close
 	cancel   context.CancelFunc
-	closing  atomic.Bool
-	done     chan struct{}
-	draining atomic.Bool
-	drained  chan struct{} // closed when nobody is on the way to ready any more
-	ready    chan net.Conn
-	errs     chan error
-	deadline deadline
-
-	slots    chan struct{} // one element for each half-open connection
-	stayed   chan struct{} // tells that one which was to give way goes on
+	cleanup  runtime.Cleanup // for a Listener that is dropped
 	half     halfOpenSet
+	silence  silence
 	workers  sync.WaitGroup
 	counters counters
+
+	turn  chan struct{} // held by the call of Accept that takes clients from the kernel
+	nudge chan struct{} // wakes it where it does not wait for those
+	pause time.Duration // for which it leaves them there, 0 if nothing is taken any more
+
+	mu        sync.Mutex
+	state     listenerState
+	until     time.Time // deadline of Accept
+	calls     int       // calls of Accept under way
+	accepting bool      // one is in accept(2), or about to be
+	kicked    bool      // it has been called back by a deadline in the past
+	taken     bool      // Drain has taken what there was to take
+	ready     []client
+	fault     error              // of a device, for a call of Accept that waits
+	idle      context.CancelFunc // ends the wait for devices' requests; set while calls > 0
+	deviceCtx context.Context
+	serving   map[*deviceListener]bool // those that a goroutine waits on
+	out       chan struct{}            // closed when nobody is in accept(2) any more
+	left      chan struct{}            // closed when no call of Accept is under way any more
+	drained   chan struct{}            // closed when nobody is on the way to ready any more
+}
+
+type listenerState uint8
+
+const (
+	listens listenerState = iota
+	draining
+	closed
+)
+
+// listening is what a listener holds. It does not refer to the Listener, so that it can be given
+// back when that is garbage.
+type listening struct {
+	tcp     *net.TCPListener // holds the port
+	port    *Reservation     // that tcp was made of, or that stands for it
+	adopted bool             // the port came from another process, with the socket listening
+	handed  atomic.Bool      // File was called
+	devices []*deviceListener
+
+	once sync.Once
+	err  error
+}
+
+// client is a connection that is ready for Accept.
+type client struct {
+	net.Conn
+	silent *halfOpen // not nil if it has said nothing, which is looked at again
 }
 
 var _ net.Listener = (*Listener)(nil)
 
-// Accept waits for the next connection and returns it: a *net.TCPConn or an *rdmanet.Conn. The failure of a
-// client never is an error of Accept. Clients come in the order in which they were made out, not always that in which they
-// connected. After Close the error matches net.ErrClosed, after the deadline os.ErrDeadlineExceeded.
+// Accept waits for the next connection and returns it: a *net.TCPConn or an *rdmanet.Conn. The
+// failure of a client is never an error of Accept. Clients come in the order in which they were
+// identified, not always that in which they connected. After Close the error matches net.ErrClosed,
+// after the deadline os.ErrDeadlineExceeded.
 func (l *Listener) Accept() (net.Conn, error) {
 	if !l.ok() {
 		return nil, syscall.EINVAL
 	}
-	if l.direct {
-		c, err := l.tcp.AcceptTCP()
+	if err := l.enter(); err != nil {
+		return nil, err
+	}
+	defer l.leave()
+	// Calls take turns, as those of a *net.TCPListener do. Whatever ends a call ends
+	// the next one as well once it has the turn, so that only one has to be woken.
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	for {
+		c, found, err := l.next()
+		switch {
+		case err != nil:
+			return nil, err
+		case !found:
+			c, err = l.take()
+		}
 		if err != nil {
 			return nil, err
 		}
-		l.counters.plain.Add(1)
-		setKeepAlive(c, l.config.KeepAlive, l.config.KeepAliveConfig)
-		reason := ReasonPolicy
-		if l.policy != OffloadNever {
-			reason = ReasonNoDevice
+		if c.silent != nil {
+			c = l.lookAgain(c)
 		}
-		return remember(c, plainInfo(reason, l.whyNone)), nil
-	}
-	passed := l.deadline.passed()
-	switch {
-	case isClosed(l.done):
-		return nil, l.fail("accept", net.ErrClosed)
-	case isClosed(passed):
-		return nil, l.fail("accept", os.ErrDeadlineExceeded)
-	}
-	select {
-	case c := <-l.ready:
-		return c, nil
-	case err := <-l.errs:
-		return nil, err
-	case <-l.drained:
-		return l.last()
-	case <-passed:
-		return nil, l.fail("accept", os.ErrDeadlineExceeded)
-	case <-l.done:
-		return nil, l.fail("accept", net.ErrClosed)
+		if c.Conn != nil {
+			return c.Conn, nil
+		}
 	}
 }
 
-// Close ends the listener and the connections that Accept has not returned, and waits for what runs on its behalf.
-// A second call returns net.ErrClosed in a *net.OpError.
+// Close ends the listener and the connections that it has taken and Accept has not returned, and
+// waits for the calls of Accept to end. Clients that wait in the kernel's queue are reset, unless
+// another process shares the socket. After Drain, calls of Accept still get what is left, for
+// a second. A second call returns net.ErrClosed in a *net.OpError.
 func (l *Listener) Close() error {
 	if !l.ok() {
 		return syscall.EINVAL
 	}
-	if !l.closing.CompareAndSwap(false, true) {
+	l.mu.Lock()
+	if l.state == closed {
+		l.mu.Unlock()
 		return l.fail("close", net.ErrClosed)
 	}
-	close(l.done)
-	l.cancel()
-	var err error
-	if l.draining.CompareAndSwap(false, true) {
-		err = l.stopListening()
+	l.state = closed
+	l.kick()
+	var left chan struct{}
+	if l.calls > 0 {
+		left = make(chan struct{})
+		l.left = left
 	}
+	l.mu.Unlock()
+	l.cleanup.Stop()
+	err := l.end()
+	if left != nil {
+		l.awaitCalls(left)
+	}
+	l.cancel()
 	l.half.wake()
 	l.workers.Wait()
-	for {
-		select {
-		case c := <-l.ready:
-			reset(c)
-		default:
-			return err
-		}
+	l.leaveDevices()
+	if l.isTaken() {
+		time.AfterFunc(drainGrace, l.resetReady)
+	} else {
+		l.resetReady()
+	}
+	return err
+}
+
+// awaitCalls waits until no call of Accept is under way, as long as that is up to this process.
+func (l *Listener) awaitCalls(left <-chan struct{}) {
+	var enough <-chan time.Time
+	if l.isShared() {
+		t := time.NewTimer(closePatience)
+		defer t.Stop()
+		enough = t.C
+	}
+	select {
+	case <-left:
+	case <-enough:
 	}
 }
 
@@ -123,27 +192,82 @@ func (l *Listener) Addr() net.Addr {
 	return l.tcp.Addr()
 }
 
-// SetDeadline sets the point in time at which Accept, also one under way, fails with os.ErrDeadlineExceeded. The zero time means never.
+// SetDeadline sets the point in time at which Accept, also one under way, fails with
+// os.ErrDeadlineExceeded. The zero time means never. Clients are not lost by it: they stay where
+// they are until a later Accept.
 func (l *Listener) SetDeadline(t time.Time) error {
-	switch {
-	case !l.ok():
+	if !l.ok() {
 		return syscall.EINVAL
-	case l.direct:
-		return l.tcp.SetDeadline(t)
-	case isClosed(l.done):
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == closed {
 		return l.fail("set", net.ErrClosed)
 	}
-	l.deadline.set(t)
+	l.until = t
+	if !t.IsZero() {
+		l.until = time.Now().Add(time.Until(t)) // by the clock that nobody sets
+	}
+	if l.state == listens && !l.kicked {
+		_ = l.tcp.SetDeadline(l.until)
+	}
+	if !l.accepting {
+		l.kick()
+	}
 	return nil
 }
 
-func (l *Listener) ok() bool { return l != nil && l.tcp != nil }
+// SyscallConn returns the kernel's listening socket for Control, such as to set options. Read and
+// Write of the result fail with EINVAL, as with a *net.TCPListener. Options that connections inherit
+// concern plain TCP connections, and what carries iWARP in software. The socket must not be
+// accepted from, closed or made to block.
+func (l *Listener) SyscallConn() (syscall.RawConn, error) {
+	if !l.ok() {
+		return nil, syscall.EINVAL
+	}
+	rc, err := l.tcp.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	return rawListener{l, rc}, nil
+}
+
+// rawListener keeps the Listener from being collected.
+type rawListener struct {
+	l *Listener
+	syscall.RawConn
+}
+
+func (r rawListener) Control(f func(fd uintptr)) error {
+	defer runtime.KeepAlive(r.l)
+	return r.RawConn.Control(f)
+}
+
+func (l *Listener) ok() bool { return l != nil && l.listening != nil }
 
 func (l *Listener) fail(op string, err error) error {
 	return &net.OpError{Op: op, Net: l.network, Addr: l.tcp.Addr(), Err: err}
 }
 
-// reset closes a connection that nobody has seen, as the kernel does with those in the backlog of a socket that is closed.
+// end closes what clients come in by.
+func (h *listening) end() error {
+	h.once.Do(func() {
+		h.err = h.port.unlisten(h.tcp, h.handed.Load())
+		h.stopDevices()
+	})
+	return h.err
+}
+
+// drop is end for a Listener that is garbage.
+func (h *listening) drop() {
+	_ = h.end()
+	for _, d := range h.devices {
+		d.ended()
+	}
+}
+
+// reset closes a connection that nobody has seen, as the kernel does with those in the backlog of a
+// socket that is closed.
 func reset(c net.Conn) {
 	if c, ok := c.(interface{ SetLinger(int) error }); ok {
 		_ = c.SetLinger(0)

@@ -5,9 +5,12 @@ import (
 	"syscall"
 )
 
-// File returns a copy of the kernel's listening socket, for a process that takes over: there Adopt and Listen go on with the
-// port and with the clients that wait, and none is refused between the two. Devices' clients are not handed
-// over: the other process listens for them once this Listener is closed. Close does not stop the copy.
+// File returns a copy of the kernel's listening socket, for a process that takes over: there Adopt
+// and Listen go on with the port and with the clients that wait, and none is refused between the
+// two. Devices' clients are not handed over: the other process listens for them once this Listener
+// is closed. Close does not stop the copy. It does not block, nor does it after a call of its Fd,
+// which is how it differs from that of a *net.TCPListener: a socket that blocks does so in all
+// processes, and a call of Accept under way here could neither be closed nor time out.
 // On Windows the error matches errors.ErrUnsupported.
 func (l *Listener) File() (*os.File, error) {
 	if !l.ok() {

@@ -3,119 +3,68 @@ package iwarp
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// start lets the listener work. Each goroutine is counted in l.workers.
-func (l *Listener) start() {
-	l.workers.Add(1 + len(l.devices))
-	go l.serveKernel()
-	for _, d := range l.devices {
-		go l.serveDevice(d)
+// tellingPart is how many bytes of the MPA key no other protocol is likely to begin with.
+const tellingPart = 4
+
+// admit notes a connection that is yet to be identified. Where there are too many, the oldest gives
+// way.
+func (l *Listener) admit(h *halfOpen) {
+	if l.half.add(h) {
+		l.counters.overflowed.Add(1)
 	}
+	l.await(h, l.patience(h))
 }
 
-// serveKernel accepts connections of the kernel and has them made out. It waits for no client.
-func (l *Listener) serveKernel() {
-	defer l.workers.Done()
-	for {
-		c, err := l.tcp.AcceptTCP()
-		if err != nil && l.draining.Load() {
-			return
-		}
-		if err != nil {
-			// An error is for one call of Accept, so that the loop is no faster than its user.
-			select {
-			case l.errs <- err:
-				continue
-			case <-l.done:
-				return
-			}
-		}
-		setKeepAlive(c, l.config.KeepAlive, l.config.KeepAliveConfig)
-		if l.kernel == nil || isPlain(c) {
-			if !l.plain(c, ReasonNotIWARP) {
-				return
-			}
-			continue
-		}
-		if !l.acquire() {
-			reset(c)
-			return
-		}
-		_ = c.SetReadDeadline(time.Now().Add(l.patience()))
-		h := &halfOpen{c: c}
-		l.half.add(h)
-		if isClosed(l.done) {
-			l.half.wake() // Close may have come by before the add
-		}
-		l.workers.Add(1)
-		go l.makeOut(h)
+// await sets how long h is waited for, from the time that it came.
+func (l *Listener) await(h *halfOpen, patience time.Duration) {
+	l.half.await(h, h.since.Add(patience))
+}
+
+// patience is how long a client may take to send the MPA key. Where no plain TCP client hopes for
+// an answer it need not be short, nor for one that has begun with it.
+func (l *Listener) patience(h *halfOpen) time.Duration {
+	wait := l.silence.patience(h.c)
+	if l.policy == OffloadRequire || h.said >= tellingPart {
+		return max(wait, l.config.HandshakeTimeout)
 	}
+	return wait
 }
 
-// isPlain reports whether c has already said enough to be plain TCP.
-func isPlain(c *net.TCPConn) bool {
-	v, err := sniff(c, false)
-	return v == plainTCP && err == nil
-}
-
-// patience is how long a client may take to send the MPA key. Where no plain TCP client hopes for an answer it need not be short.
-func (l *Listener) patience() time.Duration {
-	if l.policy == OffloadRequire {
-		return max(l.config.FirstByteTimeout, l.config.HandshakeTimeout)
+// identify waits for the first bytes of a connection and acts on them. It runs as long as the
+// connection is half-open.
+func (l *Listener) identify(h *halfOpen) {
+	defer l.forget(h)
+	first, err := firstBytes(h.c)
+	for h.said < tellingPart && first.n >= tellingPart && errors.Is(err, os.ErrDeadlineExceeded) {
+		h.said = first.n
+		l.await(h, l.patience(h))
+		first, err = firstBytes(h.c)
 	}
-	return l.config.FirstByteTimeout
-}
-
-// acquire takes a place for a half-open connection, and where there is none has the oldest give way.
-func (l *Listener) acquire() bool {
-	for {
-		select {
-		case l.slots <- struct{}{}:
-			return !isClosed(l.done)
-		default:
-		}
-		l.half.cutOldest(&l.counters.overflowed)
-		select {
-		case l.slots <- struct{}{}:
-			return true
-		case <-l.stayed: // the one that was cut short turned out to have more to say
-		case <-l.done:
-			return false
-		}
+	h.said = first.n
+	if first.v == iwarpRequest {
+		l.shakeKernel(h)
+		return
 	}
-}
-
-func (l *Listener) leave(h *halfOpen) {
-	l.half.remove(h)
-	<-l.slots
-}
-
-// makeOut waits for the first bytes of a connection and acts on them. It runs as long as the connection is half-open.
-func (l *Listener) makeOut(h *halfOpen) {
-	defer l.workers.Done()
-	defer l.leave(h)
-	v, err := firstBytes(h.c)
+	cut := l.half.decide(h)
 	switch {
-	case isClosed(l.done):
+	case l.isClosed(), cut && h.said > 0 && first.v != plainTCP:
 		reset(h.c)
-	case v == iwarpRequest:
-		l.shake(h, func(ctx context.Context) (transport.Request, error) { return l.kernel.Server(ctx, h.c, nil) }, func(device string) Info {
-			return Info{Transport: l.kernel.Name(), Device: device, Offloaded: l.kernel.Offloads()}
-		})
-	case v == plainTCP, errors.Is(err, os.ErrDeadlineExceeded):
-		l.half.enter(h, decided, nil)
+	case first.v == plainTCP, errors.Is(err, os.ErrDeadlineExceeded):
 		_ = h.c.SetReadDeadline(time.Time{})
-		reason := ReasonNotIWARP
-		if v != plainTCP {
-			reason = ReasonSilent
+		if first.v == plainTCP {
+			l.deliver(client{Conn: l.plain(h.c, ReasonNotIWARP, nil)}) // none if it is refused
+		} else {
+			if !cut && h.said == 0 {
+				l.silence.kept()
+			}
+			l.deliver(client{Conn: h.c, silent: h})
 		}
-		l.plain(h.c, reason)
 	default:
 		// The connection broke before it said anything.
 		l.counters.failed.Add(1)
@@ -123,40 +72,33 @@ func (l *Listener) makeOut(h *halfOpen) {
 	}
 }
 
-// plain hands a connection to Accept as it is. It returns false if the listener is closed.
-func (l *Listener) plain(c *net.TCPConn, reason Reason) bool {
-	if l.policy == OffloadRequire {
-		l.counters.refused.Add(1)
-		_ = c.Close()
-		return !isClosed(l.done)
-	}
-	if reason == ReasonSilent {
-		l.counters.silent.Add(1)
-	}
-	l.counters.plain.Add(1)
-	return l.deliver(remember(c, plainInfo(reason, nil)))
+func (l *Listener) shakeKernel(h *halfOpen) {
+	l.silence.broken()
+	_ = h.c.SetReadDeadline(time.Time{})
+	request := func(ctx context.Context) (transport.Request, error) { return l.kernel.Server(ctx, h.c, nil) }
+	l.shake(h, request, func(device string) Info {
+		return Info{Transport: l.kernel.Name(), Device: device, Offloaded: l.kernel.Offloads()}
+	})
 }
 
 // shake carries out the set-up of an iWARP connection, and reports whether it came about.
 func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info func(device string) Info) bool {
 	ctx, cancel := context.WithTimeout(l.ctx, l.config.HandshakeTimeout)
 	defer cancel()
-	if l.half.enter(h, shaking, cancel) {
-		select {
-		case l.stayed <- struct{}{}:
-		default:
-		}
-	}
-	if h.c != nil {
-		_ = h.c.SetReadDeadline(time.Time{})
+	if !l.half.shaking(h, cancel) {
+		cancel()
 	}
 	c, err := l.serve(ctx, h, request)
-	l.half.enter(h, decided, nil)
+	cut := l.half.decide(h)
 	if err != nil {
 		if !errors.Is(err, errRedirected) {
 			l.counters.failed.Add(1)
 		}
-		if h.c != nil {
+		switch {
+		case h.c == nil:
+		case cut:
+			reset(h.c)
+		default:
 			_ = h.c.Close()
 		}
 		return false
@@ -165,17 +107,44 @@ func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.R
 	if h.c == nil {
 		setDeviceKeepAlive(c, l.config.KeepAlive, l.config.KeepAliveConfig)
 	}
-	l.deliver(remember(c, info(c.Attributes().Device))) // or else it is closed
+	l.deliver(client{Conn: remember(c, info(c.Attributes().Device))}) // or else it is closed
 	return true
 }
 
-// deliver hands c to Accept, and waits while it is behind.
-func (l *Listener) deliver(c net.Conn) bool {
-	select {
-	case l.ready <- c:
-		return true
-	case <-l.done:
-		reset(c)
-		return false
+// forget ends what admit began, and a Drain that waits for the last one.
+func (l *Listener) forget(h *halfOpen) {
+	l.half.remove(h)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settle()
+	if !l.accepting { // but waits for room
+		l.kick()
 	}
+}
+
+// lookAgain returns a client that had been silent for as long as it may be. If it has spoken by now,
+// that counts, and what it may still say must not be an MPA request for the application to read.
+func (l *Listener) lookAgain(c client) client {
+	h := c.silent
+	var guard guard
+	if l.guards {
+		guard = guardStart(h)
+	}
+	first, err := sniff(h.c, false)
+	switch {
+	case first.v == iwarpRequest, first.n > h.said && first.n >= tellingPart && first.v == undecided && err == nil:
+		guard.drop(h.c)
+		h.said = first.n
+		l.admit(h)
+		l.workers.Go(func() { l.identify(h) })
+		return client{}
+	case first.v == plainTCP:
+		guard.drop(h.c)
+		return client{Conn: l.plain(h.c, ReasonNotIWARP, nil)}
+	}
+	p := l.plain(h.c, ReasonSilent, nil)
+	if p != nil {
+		l.counters.silent.Add(1)
+	}
+	return client{Conn: p}
 }

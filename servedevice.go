@@ -5,43 +5,100 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// serveDevice has the requests that come in through a device served, until its listener ends.
-func (l *Listener) serveDevice(d *deviceListener) {
-	defer l.workers.Done()
-	defer d.ended()
-	for {
-		r, err := d.Accept(l.ctx)
-		if err != nil {
-			var t interface{ Temporary() bool }
-			if isClosed(l.done) || l.draining.Load() || !errors.As(err, &t) || !t.Temporary() {
-				return
-			}
-			select {
-			case l.errs <- l.fail("accept", bare(err)):
-				continue
-			case <-l.done:
-				return
-			}
+// deviceRetry is waited after a passing failure of a device.
+const deviceRetry = 5 * time.Millisecond
+
+// serveDevices has the devices' requests waited for as long as calls of Accept are. Its caller
+// holds l.mu.
+func (l *Listener) serveDevices() {
+	if len(l.devices) == 0 {
+		return
+	}
+	l.deviceCtx, l.idle = context.WithCancel(l.ctx)
+	for _, d := range l.devices {
+		if !l.serving[d] && !d.down.Load() {
+			l.serving[d] = true
+			l.workers.Go(func() { l.serveDevice(d) })
 		}
-		if !l.acquire() {
-			_ = r.Reject(nil)
+	}
+}
+
+// serveDevice has the requests that come in through a device served, until no Accept waits any
+// more or its listener ends.
+func (l *Listener) serveDevice(d *deviceListener) {
+	for {
+		ctx := l.waitsForDevice(d)
+		if ctx == nil {
 			return
 		}
-		h := &halfOpen{phase: decided}
-		l.half.add(h)
-		r, leave := l.overDevice(d, r)
-		l.workers.Add(1)
-		go func() {
-			defer l.workers.Done()
-			defer l.leave(h)
-			if !l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info) {
-				leave()
-			}
-		}()
+		r, err := d.Accept(ctx)
+		switch {
+		case err == nil:
+			l.serveRequest(d, r)
+		case ctx.Err() != nil:
+		case !l.report(ctx, err):
+			d.ended()
+		}
+	}
+}
+
+// waitsForDevice returns the context of the wait, or nil if there is none, for which serveDevice
+// must end.
+func (l *Listener) waitsForDevice(d *deviceListener) context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.calls == 0 || l.state != listens || d.down.Load() {
+		delete(l.serving, d)
+		return nil
+	}
+	return l.deviceCtx
+}
+
+// report hands a passing failure of a device to a call of Accept that waits. It returns false if it
+// will not pass.
+func (l *Listener) report(ctx context.Context, err error) bool {
+	var t interface{ Temporary() bool }
+	if !errors.As(err, &t) || !t.Temporary() {
+		return false
+	}
+	l.mu.Lock()
+	if l.calls > 0 {
+		l.fault = l.fail("accept", bare(err))
+		l.kick()
+	}
+	l.mu.Unlock()
+	retry := time.NewTimer(deviceRetry) // so that the loop is no faster than its user
+	defer retry.Stop()
+	select {
+	case <-retry.C:
+	case <-ctx.Done():
+	}
+	return true
+}
+
+func (l *Listener) serveRequest(d *deviceListener, r transport.Request) {
+	h := &halfOpen{since: time.Now()}
+	if l.half.add(h) {
+		l.counters.overflowed.Add(1)
+	}
+	r, leave := l.overDevice(d, r)
+	l.workers.Go(func() {
+		defer l.forget(h)
+		if !l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info) {
+			leave()
+		}
+	})
+}
+
+// leaveDevices gives the devices' ports back, once nobody serves them.
+func (l *Listener) leaveDevices() {
+	for _, d := range l.devices {
+		d.ended()
 	}
 }
 
@@ -53,7 +110,8 @@ type deviceRequest struct {
 
 func (r deviceRequest) QueuePair() transport.QueuePair { return r.qp }
 
-// overDevice has what comes of r hold the port that the device listens on, and show that of the service. If nothing comes of it, leave is to be called.
+// overDevice has what comes of r hold the port that the device listens on, and show that of the
+// service. If nothing comes of it, leave is to be called.
 func (l *Listener) overDevice(d *deviceListener, r transport.Request) (_ transport.Request, leave func()) {
 	port := l.port
 	if d.port != nil {

@@ -35,24 +35,33 @@ func judge(b []byte, ended bool) verdict {
 	return undecided
 }
 
-// firstBytes waits for what c begins with, until its read deadline. What is there by then counts, even if nobody had looked in time.
-func firstBytes(c *net.TCPConn) (verdict, error) {
-	v, err := sniff(c, true)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if late, lateErr := sniff(c, false); late != undecided {
-			return late, lateErr
-		}
-	}
-	return v, err
+// beginning is what is known of the first bytes of a connection.
+type beginning struct {
+	v verdict
+	n int // bytes that are there, up to the length of the key
 }
 
-// sniff looks at the first bytes of c. With wait it blocks until they tell, or the read deadline of c passes. An
-// error that comes with undecided is os.ErrDeadlineExceeded, net.ErrClosed or that of the connection, inside
-// a *net.OpError.
-func sniff(c *net.TCPConn, wait bool) (v verdict, err error) {
+// firstBytes waits for what c begins with, until its read deadline. What is there by then counts,
+// even if nobody had looked in time.
+func firstBytes(c *net.TCPConn) (beginning, error) {
+	b, err := sniff(c, true)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		late, lateErr := sniff(c, false)
+		if late.v != undecided {
+			return late, lateErr
+		}
+		b.n = late.n
+	}
+	return b, err
+}
+
+// sniff looks at the first bytes of c. With wait it blocks until they tell, or the read deadline of
+// c passes. An error that comes with undecided is os.ErrDeadlineExceeded, net.ErrClosed or that of
+// the connection, inside a *net.OpError.
+func sniff(c *net.TCPConn, wait bool) (b beginning, err error) {
 	rc, err := c.SyscallConn()
 	if err != nil {
-		return undecided, err
+		return b, err
 	}
 	var p peeker
 	var failure error
@@ -60,9 +69,9 @@ func sniff(c *net.TCPConn, wait bool) (v verdict, err error) {
 		var ended bool
 		ended, failure = p.peek(fd)
 		if failure == nil {
-			v = judge(p.buf[:p.n], ended)
+			b = beginning{judge(p.buf[:p.n], ended), p.n}
 		}
-		return v != undecided || failure != nil
+		return b.v != undecided || failure != nil
 	}
 	if wait {
 		err = rc.Read(look)
@@ -72,5 +81,5 @@ func sniff(c *net.TCPConn, wait bool) (v verdict, err error) {
 	if err == nil {
 		err = failure
 	}
-	return v, err
+	return b, err
 }

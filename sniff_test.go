@@ -61,8 +61,8 @@ func TestFirstBytesLate(t *testing.T) {
 			}))
 		}
 		require.NoError(t, c.SetReadDeadline(time.Unix(1, 0)))
-		v, err := firstBytes(c.(*net.TCPConn))
-		require.Equal(t, want, v, "%q", text)
+		first, err := firstBytes(c.(*net.TCPConn))
+		require.Equal(t, beginning{want, min(len(text), keyLen)}, first, "%q", text)
 		if want == undecided {
 			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 			continue

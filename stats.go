@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // ListenerStats counts what became of the connections of a Listener.
 type ListenerStats struct {
-	PlainTCP uint64 // made out as plain TCP, or taken for it
+	PlainTCP uint64 // identified as plain TCP, or taken for it
 	IWARP    uint64 // iWARP connections set up, over the kernel's TCP or a device
 
 	Silent          uint64 // of PlainTCP: those silent for FirstByteTimeout, or cut short by the bound on half-open connections
@@ -13,23 +13,27 @@ type ListenerStats struct {
 	HandshakeFailed uint64 // dropped: the MPA request was bad or not completed in time, or the set-up failed
 	Overflowed      uint64 // half-open connections cut short because there were too many at once
 
-	HalfOpen int // connections at present that are not made out yet, or wait for room in the queue of Accept
-	Ready    int // connections at present that wait for Accept
+	HalfOpen int // connections at present that Accept has taken and that are not identified yet
+	Ready    int // connections at present that are identified and wait for the next Accept
 }
 
 type counters struct {
 	plain, iwarp, silent, redirected, refused, failed, overflowed atomic.Uint64
 }
 
-// Stats returns the present counts. With OffloadNever only PlainTCP is counted, when Accept returns.
+// Stats returns the present counts. Clients in the kernel's queue are not among them. With
+// OffloadNever only PlainTCP is counted.
 func (l *Listener) Stats() ListenerStats {
 	if !l.ok() {
 		return ListenerStats{}
 	}
 	c := &l.counters
+	l.mu.Lock()
+	ready := len(l.ready)
+	l.mu.Unlock()
 	return ListenerStats{
 		PlainTCP: c.plain.Load(), IWARP: c.iwarp.Load(), Silent: c.silent.Load(), Redirected: c.redirected.Load(), Refused: c.refused.Load(),
 		HandshakeFailed: c.failed.Load(), Overflowed: c.overflowed.Load(),
-		HalfOpen: len(l.slots), Ready: len(l.ready),
+		HalfOpen: l.half.len(), Ready: ready,
 	}
 }

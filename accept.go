@@ -1,0 +1,232 @@
+package iwarp
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// enter counts a call of Accept. What clients come in by is waited on from the first one.
+func (l *Listener) enter() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.over(); err != nil {
+		return err
+	}
+	l.calls++
+	if l.calls == 1 && l.state == listens {
+		l.serveDevices()
+	}
+	return nil
+}
+
+// leave ends a call of Accept. With the last one, the devices' clients wait.
+func (l *Listener) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.calls--; l.calls > 0 {
+		return
+	}
+	l.fault = nil
+	if l.idle != nil {
+		l.idle()
+		l.idle = nil
+	}
+	if l.left != nil {
+		close(l.left)
+		l.left = nil
+	}
+}
+
+// over returns why Accept is not to wait, if that is so. Its caller holds l.mu.
+func (l *Listener) over() error {
+	switch {
+	case l.state == closed && (!l.taken || len(l.ready) == 0):
+		return l.fail("accept", net.ErrClosed)
+	case !l.until.IsZero() && !time.Now().Before(l.until):
+		return l.fail("accept", os.ErrDeadlineExceeded)
+	case l.taken && len(l.ready) == 0 && l.half.len() == 0:
+		return l.fail("accept", net.ErrClosed)
+	}
+	return nil
+}
+
+// next returns a client that is ready, or why none is waited for, or else announces a take.
+func (l *Listener) next() (c client, found bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.over(); err != nil {
+		return client{}, false, err
+	}
+	if len(l.ready) > 0 {
+		return l.pop(), true, nil
+	}
+	if l.fault != nil {
+		err, l.fault = l.fault, nil
+		return client{}, false, err
+	}
+	l.pause = 0
+	if l.state == listens {
+		if l.pause = l.half.room(); l.pause <= 0 && l.isShared() {
+			l.pause = l.half.moment(l.calls)
+		}
+	}
+	if l.state == listens && l.pause <= 0 {
+		l.accepting = true
+		if l.kicked { // it has come back, and may go on
+			l.kicked = false
+			_ = l.tcp.SetDeadline(l.until)
+		}
+	}
+	return client{}, false, nil
+}
+
+// pop takes the first client out of ready. Its caller holds l.mu.
+func (l *Listener) pop() client {
+	c := l.ready[0]
+	l.ready[0] = client{}
+	if l.ready = l.ready[1:]; len(l.ready) == 0 {
+		l.ready = nil
+	}
+	return c
+}
+
+// take waits for something to do: a client of the kernel, or one that gets ready. Without
+// either, there is something else to look at.
+func (l *Listener) take() (client, error) {
+	if !l.accepting {
+		l.awaitNudge()
+		return client{}, nil
+	}
+	c, err := l.tcp.AcceptTCP()
+	var got client
+	if err == nil {
+		got = l.sort(c)
+	}
+	kicked := l.accepted()
+	switch {
+	case err == nil:
+		return got, nil
+	case kicked:
+		return client{}, nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return client{}, l.fail("accept", os.ErrDeadlineExceeded)
+	}
+	return client{}, l.fail("accept", bare(err))
+}
+
+// accepted notes that accept(2) is left, and reports whether that was asked for.
+func (l *Listener) accepted() (kicked bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accepting = false
+	if l.out != nil {
+		close(l.out)
+		l.out = nil
+	}
+	return l.kicked || l.state != listens
+}
+
+// kick has the call of Accept that has the turn look around. Its caller holds l.mu.
+func (l *Listener) kick() {
+	if l.accepting {
+		if !l.kicked {
+			l.kicked = true
+			_ = l.tcp.SetDeadline(past)
+		}
+		return
+	}
+	select {
+	case l.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// awaitNudge waits for the next kick, the deadline, or the end of the pause.
+func (l *Listener) awaitNudge() {
+	l.mu.Lock()
+	wait, limited := l.pause, l.pause > 0
+	if !l.until.IsZero() && (!limited || time.Until(l.until) < wait) {
+		wait, limited = time.Until(l.until), true
+	}
+	l.mu.Unlock()
+	var passed <-chan time.Time
+	if limited {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		passed = t.C
+	}
+	select {
+	case <-l.nudge:
+	case <-passed:
+	}
+}
+
+// sort returns c if what it is shows at once. Otherwise it is found out in the background.
+func (l *Listener) sort(c *net.TCPConn) client {
+	setAcceptedKeepAlive(l.tcp, c, l.config.KeepAlive, l.config.KeepAliveConfig)
+	if l.direct {
+		reason := ReasonPolicy
+		if l.policy != OffloadNever {
+			reason = ReasonNoDevice
+		}
+		return client{Conn: l.plain(c, reason, l.whyNone)}
+	}
+	first, err := sniff(c, false)
+	if err == nil && (l.kernel == nil || first.v == plainTCP) {
+		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
+	}
+	h := &halfOpen{c: c, since: time.Now()}
+	l.admit(h)
+	l.workers.Go(func() { l.identify(h) })
+	return client{}
+}
+
+// plain returns a connection that is handed to Accept as it is, or nil if the policy has no use for it.
+func (l *Listener) plain(c *net.TCPConn, reason Reason, why error) net.Conn {
+	if l.policy == OffloadRequire {
+		l.counters.refused.Add(1)
+		_ = c.Close()
+		return nil
+	}
+	l.counters.plain.Add(1)
+	return remember(c, plainInfo(reason, why))
+}
+
+// deliver makes c ready for Accept.
+func (l *Listener) deliver(c client) {
+	if c.Conn == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == closed && !l.taken {
+		reset(c.Conn)
+		return
+	}
+	l.ready = append(l.ready, c)
+	l.kick()
+}
+
+// resetReady ends the connections that nobody has asked for.
+func (l *Listener) resetReady() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.ready) > 0 {
+		reset(l.pop().Conn)
+	}
+}
+
+func (l *Listener) isTaken() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.taken && len(l.ready) > 0
+}
+
+// isClosed reports whether Close was called.
+func (l *Listener) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state == closed
+}

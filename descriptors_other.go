@@ -1,0 +1,7 @@
+//go:build !unix
+
+package iwarp
+
+import "math"
+
+func descriptorLimit() int { return math.MaxInt32 }

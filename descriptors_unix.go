@@ -1,0 +1,17 @@
+//go:build unix
+
+package iwarp
+
+import (
+	"math"
+	"syscall"
+)
+
+// descriptorLimit returns how many descriptors the process may have.
+func descriptorLimit() int {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return math.MaxInt32
+	}
+	return int(min(uint64(limit.Cur), math.MaxInt32))
+}
