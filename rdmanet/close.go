@@ -18,7 +18,8 @@ import (
 //
 // A process that is to exit right behind Close should set that: its end cuts off what has not arrived yet. A process
 // that exits without Close breaks the connection: the peer reads what has arrived and then io.ErrUnexpectedEOF, not io.EOF.
-// A connection that is garbage is closed.
+// A connection that is garbage is closed. Its peer reads io.EOF behind everything, also where something was unread, which is
+// a reset with a socket.
 //
 // Where something that has arrived is not read, the peer's calls fail with syscall.ECONNRESET after they have read everything,
 // as far as it is of this package.
