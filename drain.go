@@ -49,9 +49,9 @@ func (l *Listener) Drain(ctx context.Context) error {
 		l.idle()
 	}
 	l.mu.Unlock()
+	l.awaitCalls(out) // what they have taken is to be identified as well
 	var err error
 	if !l.isShared() {
-		<-out
 		err = l.takeQueue(ctx)
 	}
 	l.leave()

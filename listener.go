@@ -170,8 +170,8 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// awaitCalls waits until no call of Accept is under way, as long as that is up to this process.
-func (l *Listener) awaitCalls(left <-chan struct{}) {
+// awaitCalls waits for calls of Accept to be done, as long as that is up to this process.
+func (l *Listener) awaitCalls(done <-chan struct{}) {
 	var enough <-chan time.Time
 	if l.isShared() {
 		t := time.NewTimer(closePatience)
@@ -179,7 +179,7 @@ func (l *Listener) awaitCalls(left <-chan struct{}) {
 		enough = t.C
 	}
 	select {
-	case <-left:
+	case <-done:
 	case <-enough:
 	}
 }
