@@ -199,9 +199,9 @@ func TestPortSetAddressComesBack(t *testing.T) {
 		return
 	}
 	interfaces(t)
-	var failures atomic.Int32
+	var granted atomic.Bool
 	ps := &iwarp.PortSpace{Control: func(_, address string, _ syscall.RawConn) error {
-		if strings.HasPrefix(address, "198.51.100.7:") && failures.Add(1) == 1 {
+		if strings.HasPrefix(address, "198.51.100.7:") && !granted.Load() {
 			return syscall.EMFILE
 		}
 		return nil
@@ -233,6 +233,7 @@ func TestPortSetAddressComesBack(t *testing.T) {
 	ip(t, "addr add 198.51.100.7/24 dev eth9") // which is seen later
 	eventually(t, func() bool { return s.Conflicts()[addr("198.51.100.7")] != nil }, "a failure that is told")
 	require.ErrorIs(t, s.Conflicts()[addr("198.51.100.7")], syscall.EMFILE)
+	granted.Store(true)
 	ip(t, "addr add "+back+"/24 dev eth8")
 	serves(l)
 	require.True(t, has(back)())
