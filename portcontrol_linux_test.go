@@ -196,9 +196,9 @@ func TestReusePort(t *testing.T) {
 	}
 }
 
-// TestReservedDialSharesTime looks how much time each address of a name has, by the deadline that its
+// TestDialFromReservationSharesTime looks how much time each address of a name has, by the deadline that its
 // ControlContext is given. Package net says what is right.
-func TestReservedDialSharesTime(t *testing.T) {
+func TestDialFromReservationSharesTime(t *testing.T) {
 	resolver := nameServer([4]byte{127, 0, 0, 7}, [4]byte{127, 0, 0, 8}, [4]byte{127, 0, 0, 9})
 	free := reserve(t, nil, "tcp4", "127.0.0.1:0") // nobody listens there
 	target := fmt.Sprintf("service.example.:%d", free.Addr().(*net.TCPAddr).Port)
