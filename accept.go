@@ -46,7 +46,7 @@ func (l *Listener) over() error {
 		return l.fail("accept", net.ErrClosed)
 	case !l.until.IsZero() && !time.Now().Before(l.until):
 		return l.fail("accept", os.ErrDeadlineExceeded)
-	case l.taken && len(l.ready) == 0 && l.half.len() == 0:
+	case l.taken && len(l.ready) == 0 && !l.coming():
 		return l.fail("accept", net.ErrClosed)
 	}
 	return nil
@@ -178,9 +178,20 @@ func (l *Listener) sort(c *net.TCPConn) client {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}
 	h := &halfOpen{c: c, since: time.Now()}
+	l.find(h)
+	return client{}
+}
+
+// find has it found out in the background what h is.
+func (l *Listener) find(h *halfOpen) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state == closed { // and may not be waiting for calls any more
+		reset(h.c)
+		return
+	}
 	l.admit(h)
 	l.workers.Go(func() { l.identify(h) })
-	return client{}
 }
 
 // plain returns a connection that is handed to Accept as it is, or nil if the policy has no use for it.
@@ -200,21 +211,24 @@ func (l *Listener) deliver(c client) {
 		return
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.state == closed && !l.taken {
+		l.mu.Unlock()
 		reset(c.Conn)
 		return
 	}
 	l.ready = append(l.ready, c)
 	l.kick()
+	l.mu.Unlock()
 }
 
 // resetReady ends the connections that nobody has asked for.
 func (l *Listener) resetReady() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for len(l.ready) > 0 {
-		reset(l.pop().Conn)
+	list := l.ready
+	l.ready = nil
+	l.mu.Unlock()
+	for _, c := range list {
+		reset(c.Conn)
 	}
 }
 

@@ -418,3 +418,18 @@ func TestDrainThenShutdown(t *testing.T) {
 		})
 	}
 }
+
+// TestFileAtTheEnd gives nobody a socket that refuses clients.
+func TestFileAtTheEnd(t *testing.T) {
+	ends := map[string]func(*iwarp.Listener) error{
+		"close": (*iwarp.Listener).Close,
+		"drain": func(l *iwarp.Listener) error { return l.Drain(t.Context()) },
+	}
+	for name, end := range ends {
+		l := listen(t, iwarp.ListenConfig{})
+		require.NoError(t, end(l), name)
+		_, err := l.File()
+		require.ErrorIs(t, err, net.ErrClosed, name)
+		require.Equal(t, "file", opError(t, err).Op, name)
+	}
+}

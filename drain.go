@@ -48,10 +48,11 @@ func (l *Listener) Drain(ctx context.Context) error {
 	if l.idle != nil {
 		l.idle()
 	}
+	shared := l.isShared()
 	l.mu.Unlock()
 	l.awaitCalls(out) // what they have taken is to be identified as well
 	var err error
-	if !l.isShared() {
+	if !shared {
 		err = l.takeQueue(ctx)
 	}
 	l.leave()
@@ -64,7 +65,6 @@ func (l *Listener) Drain(ctx context.Context) error {
 	l.mu.Unlock()
 	select {
 	case <-drained:
-		l.workers.Wait()
 		l.leaveDevices()
 		return err
 	case <-ctx.Done():
@@ -75,12 +75,13 @@ func (l *Listener) Drain(ctx context.Context) error {
 
 // isShared reports whether other processes may have the socket as well. One of them may have made it
 // block, so that a call in accept(2) cannot be called back.
-func (l *Listener) isShared() bool { return l.handed.Load() || l.adopted }
+func (l *Listener) isShared() bool { return l.port.isShared() }
 
 // takeQueue takes the clients in the kernel's queue, and those whose connection is being set up.
 func (l *Listener) takeQueue(ctx context.Context) error {
 	// The socket of a port that devices' connections hold may serve another listener later.
-	refuses := len(l.devices) == 0 && refuseNew(l.tcp)
+	// The filter would stay with a copy of the descriptor that somebody has made.
+	refuses := len(l.devices) == 0 && !l.touched.Load() && refuseNew(l.tcp)
 	for limit := time.Now().Add(drainGrace); ctx.Err() == nil && (refuses || time.Now().Before(limit)); {
 		time.Sleep(l.half.room())
 		_ = l.tcp.SetDeadline(time.Now().Add(drainPause))
@@ -102,7 +103,7 @@ func (l *Listener) takeQueue(ctx context.Context) error {
 
 // settle tells Drain, and Accept, when nobody is on the way to ready any more. Its caller holds l.mu.
 func (l *Listener) settle() {
-	if !l.taken || l.half.len() > 0 {
+	if !l.taken || l.coming() {
 		return
 	}
 	if l.drained != nil {
@@ -111,3 +112,6 @@ func (l *Listener) settle() {
 	}
 	l.kick()
 }
+
+// coming reports whether somebody is on the way to ready. Its caller holds l.mu.
+func (l *Listener) coming() bool { return l.half.len() > 0 || len(l.serving) > 0 }

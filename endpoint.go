@@ -91,9 +91,9 @@ const closePatience = 100 * time.Millisecond
 
 // unlisten closes l, which was made of the reservation's socket. While there are endpoints the port
 // is held on: by a socket that does not listen, or, where other processes may have the socket as
-// well, by that socket as it is. It is handed if there is a File of the listener.
-func (r *Reservation) unlisten(l *net.TCPListener, handed bool) error {
-	shared, err := r.retire(l, handed)
+// well, by that socket as it is.
+func (r *Reservation) unlisten(l *net.TCPListener) error {
+	shared, err := r.retire(l)
 	if !shared {
 		err = errors.Join(err, l.Close())
 	} else {
@@ -115,11 +115,10 @@ func (r *Reservation) unlisten(l *net.TCPListener, handed bool) error {
 }
 
 // retire takes the port from l, which is to be closed next.
-func (r *Reservation) retire(l *net.TCPListener, handed bool) (shared bool, err error) {
+func (r *Reservation) retire(l *net.TCPListener) (shared bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.spent, r.lives = true, nil
-	r.shared = r.shared || handed
 	if r.endpoints == 0 {
 		return r.shared, nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"os"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -158,7 +157,7 @@ func TestFileDoesNotBlock(t *testing.T) {
 // TestOtherSideBlocks ends a listener while an Accept stands in the kernel, since another process has
 // the shared socket block.
 func TestOtherSideBlocks(t *testing.T) {
-	for name, end := range map[string]func(*iwarp.Listener) error{
+	ends := map[string]func(*iwarp.Listener) error{
 		"close": (*iwarp.Listener).Close,
 		"drain": func(l *iwarp.Listener) error { return l.Drain(context.Background()) },
 		"drain for a time": func(l *iwarp.Listener) error {
@@ -166,47 +165,118 @@ func TestOtherSideBlocks(t *testing.T) {
 			defer cancel()
 			return l.Drain(ctx)
 		},
-	} {
-		for _, policy := range []iwarp.Offload{iwarp.OffloadNever} {
-			t.Run(name+"/"+policy.String(), func(t *testing.T) {
-				l := listen(t, iwarp.ListenConfig{Offload: policy})
-				f, err := l.File()
-				require.NoError(t, err)
-				defer f.Close()
-				require.NoError(t, unix.SetNonblock(int(f.Fd()), false))
-				var accepting sync.WaitGroup
-				defer accepting.Wait()
-				accepting.Go(func() {
-					for {
-						c, err := l.Accept()
-						if err != nil {
-							return
-						}
-						_ = c.Close()
+	}
+	shares := map[string]func(*testing.T, iwarp.ListenConfig) (*iwarp.Listener, *os.File){
+		"listener": func(t *testing.T, lc iwarp.ListenConfig) (*iwarp.Listener, *os.File) {
+			l := listen(t, lc)
+			f, err := l.File()
+			require.NoError(t, err)
+			return l, f
+		},
+		"reservation": func(t *testing.T, lc iwarp.ListenConfig) (*iwarp.Listener, *os.File) {
+			lc.PortSpace = &iwarp.PortSpace{}
+			r := reserve(t, lc.PortSpace, "tcp", "127.0.0.1:0")
+			f, err := r.File()
+			require.NoError(t, err)
+			l, err := lc.Listen(t.Context(), "tcp", r.Addr().String())
+			require.NoError(t, err)
+			return l.(*iwarp.Listener), f
+		},
+		"adopted reservation": func(t *testing.T, lc iwarp.ListenConfig) (*iwarp.Listener, *os.File) {
+			r := reserve(t, &iwarp.PortSpace{}, "tcp", "127.0.0.1:0")
+			f, err := r.File()
+			require.NoError(t, err)
+			lc.PortSpace = &iwarp.PortSpace{}
+			_, err = lc.PortSpace.Adopt(f)
+			require.NoError(t, err)
+			l, err := lc.Listen(t.Context(), "tcp", r.Addr().String())
+			require.NoError(t, err)
+			return l.(*iwarp.Listener), f
+		},
+	}
+	const calls = 2
+	for what, share := range shares {
+		for name, end := range ends {
+			for _, policy := range policies {
+				t.Run(what+"/"+name+"/"+policy.String(), func(t *testing.T) {
+					t.Parallel()
+					l, f := share(t, iwarp.ListenConfig{Offload: policy})
+					defer f.Close()
+					require.NoError(t, unix.SetNonblock(int(f.Fd()), false))
+					left := make(chan struct{}, calls)
+					for range calls {
+						go func() {
+							defer func() { left <- struct{}{} }()
+							for {
+								c, err := l.Accept()
+								if err != nil {
+									return
+								}
+								_ = c.Close()
+							}
+						}()
 					}
+					// The next accept(2) blocks, and an Accept that has taken a client goes on to it.
+					_, err := dialTCP(t, l).Write([]byte("hello"))
+					require.NoError(t, err)
+					eventually(t, func() bool {
+						s := l.Stats()
+						return s.PlainTCP+s.Refused > 0
+					}, "a client that is taken")
+					within(t, func() { _ = end(l) })
+					within(t, func() { _ = l.Close() })
+					within(t, func() {
+						for range calls - 1 {
+							<-left // in the kernel there is no more than one
+						}
+					})
+					if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
+						_ = c.Close() // lets the call in the kernel end
+					}
+					<-left
 				})
-				// The next accept(2) blocks, and an Accept that has taken a client goes on to it.
-				client := dialTCP(t, l)
-				if policy != iwarp.OffloadRequire {
-					_, _ = client.Write([]byte("hello"))
-				}
-				_, _ = client.Read(make([]byte, 1))
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					_ = end(l)
-				}()
-				select {
-				case <-done:
-				case <-time.After(patience / 4):
-					t.Error("hangs")
-				}
-				if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
-					_ = c.Close() // lets the call in the kernel end
-				}
-				<-done
-				_ = l.Close()
-			})
+			}
 		}
+	}
+}
+
+// within fails the test if f hangs.
+func within(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience / 4):
+		t.Error("hangs")
+	}
+}
+
+// TestDrainLeavesCopies has a copy of the descriptor that was made without File, as tableflip does,
+// take clients after Drain.
+func TestDrainLeavesCopies(t *testing.T) {
+	for _, policy := range policies {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			l := listen(t, iwarp.ListenConfig{Offload: policy})
+			rc, err := l.SyscallConn()
+			require.NoError(t, err)
+			fd := -1
+			require.NoError(t, rc.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }))
+			require.NoError(t, err)
+			f := os.NewFile(uintptr(fd), "copy")
+			require.NoError(t, l.Drain(t.Context()))
+			require.NoError(t, l.Close())
+			other := takeOver(t, f)
+			c, err := net.DialTimeout("tcp", l.Addr().String(), patience/4)
+			require.NoError(t, err)
+			defer c.Close()
+			s, err := other.l.Accept()
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+		})
 	}
 }

@@ -112,8 +112,9 @@ func (lc *ListenConfig) listen(
 		return nil, err
 	}
 	l := &Listener{
-		listening: &listening{tcp: tcp, port: port, adopted: port.listens}, network: network, policy: policy, config: *lc,
-		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), serving: make(map[*deviceListener]bool),
+		listening: &listening{tcp: tcp, port: port}, network: network, policy: policy, config: *lc,
+		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), closing: make(chan struct{}),
+		serving: make(map[*deviceListener]bool),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if l.config.HandshakeTimeout <= 0 {
@@ -128,12 +129,12 @@ func (lc *ListenConfig) listen(
 		l.kernel = kernel[0]
 	}
 	if err := l.listenDevices(ctx, devices); err != nil {
-		_ = port.unlisten(tcp, false)
+		_ = port.unlisten(tcp)
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: err}
 	}
 	if l.kernel == nil && len(l.devices) == 0 {
 		if policy == OffloadRequire {
-			_ = port.unlisten(tcp, false)
+			_ = port.unlisten(tcp)
 			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{ReasonNoDevice, l.whyNone}}
 		}
 		l.direct = true
@@ -147,7 +148,7 @@ func (lc *ListenConfig) listen(
 
 // started has what l holds given back if nobody does so before it is garbage.
 func (l *Listener) started() *Listener {
-	l.guards = !l.direct && keepStarts(l.tcp, l.adopted)
+	l.guards = !l.direct && keepStarts(l.tcp, l.isShared())
 	l.cleanup = runtime.AddCleanup(l, func(h *listening) { go h.drop() }, l.listening)
 	return l
 }

@@ -50,6 +50,8 @@ type Listener struct {
 	nudge chan struct{} // wakes it where it does not wait for those
 	pause time.Duration // for which it leaves them there, 0 if nothing is taken any more
 
+	closing chan struct{} // closed by Close
+
 	mu        sync.Mutex
 	state     listenerState
 	until     time.Time // deadline of Accept
@@ -80,8 +82,7 @@ const (
 type listening struct {
 	tcp     *net.TCPListener // holds the port
 	port    *Reservation     // that tcp was made of, or that stands for it
-	adopted bool             // the port came from another process, with the socket listening
-	handed  atomic.Bool      // File was called
+	touched atomic.Bool      // somebody had the descriptor, and may have a copy that nobody knows of
 	devices []*deviceListener
 
 	once sync.Once
@@ -110,8 +111,11 @@ func (l *Listener) Accept() (net.Conn, error) {
 	defer l.leave()
 	// Calls take turns, as those of a *net.TCPListener do. Whatever ends a call ends
 	// the next one as well once it has the turn, so that only one has to be woken.
-	l.turn <- struct{}{}
-	defer func() { <-l.turn }()
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-l.closing: // which leaves nothing to wait for
+	}
 	for {
 		c, found, err := l.next()
 		switch {
@@ -146,6 +150,7 @@ func (l *Listener) Close() error {
 		return l.fail("close", net.ErrClosed)
 	}
 	l.state = closed
+	close(l.closing)
 	l.kick()
 	var left chan struct{}
 	if l.calls > 0 {
@@ -240,6 +245,7 @@ type rawListener struct {
 
 func (r rawListener) Control(f func(fd uintptr)) error {
 	defer runtime.KeepAlive(r.l)
+	r.l.touched.Store(true)
 	return r.RawConn.Control(f)
 }
 
@@ -252,7 +258,7 @@ func (l *Listener) fail(op string, err error) error {
 // end closes what clients come in by.
 func (h *listening) end() error {
 	h.once.Do(func() {
-		h.err = h.port.unlisten(h.tcp, h.handed.Load())
+		h.err = h.port.unlisten(h.tcp)
 		h.stopDevices()
 	})
 	return h.err

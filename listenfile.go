@@ -1,6 +1,7 @@
 package iwarp
 
 import (
+	"net"
 	"os"
 	"syscall"
 )
@@ -11,15 +12,20 @@ import (
 // is closed. Close does not stop the copy. It does not block, nor does it after a call of its Fd,
 // which is how it differs from that of a *net.TCPListener: a socket that blocks does so in all
 // processes, and a call of Accept under way here could neither be closed nor time out.
-// On Windows the error matches errors.ErrUnsupported.
+// After Drain and Close the error matches net.ErrClosed, on Windows errors.ErrUnsupported.
 func (l *Listener) File() (*os.File, error) {
 	if !l.ok() {
 		return nil, syscall.EINVAL
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != listens { // when Drain may have the socket refuse clients
+		return nil, l.fail("file", net.ErrClosed)
 	}
 	f, err := listenerFile(l.tcp)
 	if err != nil {
 		return nil, l.fail("file", bare(err))
 	}
-	l.handed.Store(true)
+	l.port.share()
 	return f, nil
 }

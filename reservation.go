@@ -116,6 +116,19 @@ func (r *Reservation) File() (*os.File, error) {
 	return f, nil
 }
 
+// share notes that another process may have the socket as well.
+func (r *Reservation) share() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shared = true
+}
+
+func (r *Reservation) isShared() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.shared
+}
+
 // Release gives the port back, also from under a dial under way. It returns net.ErrClosed if the
 // reservation was released before, or used up.
 func (r *Reservation) Release() error {

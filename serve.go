@@ -135,8 +135,7 @@ func (l *Listener) lookAgain(c client) client {
 	case first.v == iwarpRequest, first.n > h.said && first.n >= tellingPart && first.v == undecided && err == nil:
 		guard.drop(h.c)
 		h.said = first.n
-		l.admit(h)
-		l.workers.Go(func() { l.identify(h) })
+		l.find(h)
 		return client{}
 	case first.v == plainTCP:
 		guard.drop(h.c)

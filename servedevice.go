@@ -54,6 +54,7 @@ func (l *Listener) waitsForDevice(d *deviceListener) context.Context {
 	defer l.mu.Unlock()
 	if l.calls == 0 || l.state != listens || d.down.Load() {
 		delete(l.serving, d)
+		l.settle()
 		return nil
 	}
 	return l.deviceCtx
