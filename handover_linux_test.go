@@ -96,12 +96,8 @@ func TestSharedSocketGoesOn(t *testing.T) {
 					l, other := make(t, lc)
 					if device {
 						d := iwarp.Dialer{Transports: n.transports(), Timeout: patience, PortSpace: &iwarp.PortSpace{}}
-						c, err := d.Dial("tcp", l.Addr().String())
-						require.NoError(t, err)
-						defer c.Close()
-						s := accept(t, l)
+						_, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
 						require.Equal(t, "nic", describe(t, s).Transport)
-						defer s.Close()
 					}
 					require.NoError(t, end(l))
 					other.serves(t)
@@ -121,11 +117,7 @@ func TestFailedHandOver(t *testing.T) {
 	lc := iwarp.ListenConfig{Transports: n.transports(), PortSpace: &iwarp.PortSpace{}}
 	l := listen(t, lc)
 	d := iwarp.Dialer{Transports: n.transports(), Timeout: patience, PortSpace: &iwarp.PortSpace{}}
-	c, err := d.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer c.Close()
-	s := accept(t, l)
-	defer s.Close()
+	_, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
 	f, err := l.File()
 	require.NoError(t, err)
 	require.NoError(t, f.Close()) // all that became of the other process
