@@ -50,7 +50,7 @@ func send(target) []transport.SendWR {
 }
 
 // acceptTime is longer than the peer's kernel takes from its answer to the end of rdma_accept.
-const acceptTime = 300 * time.Millisecond
+const acceptTime = 600 * time.Millisecond
 
 func main() {
 	log.SetFlags(0)

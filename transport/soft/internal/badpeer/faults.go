@@ -62,20 +62,22 @@ var faults = map[string]func(*peer) error{
 	},
 }
 
-// between is left from one segment to the next, so that the peer sees each by itself.
-const between = 200 * time.Millisecond
+const (
+	// between is left before each segment, so that the peer's kernel has ended its part of the set-up, and sees each by itself.
+	between = 200 * time.Millisecond
+	// reaction is longer than a peer takes to find a fault and say so.
+	reaction = 2 * time.Second
+)
 
 // put sends each piece as a segment of its own, and ends the stream a while later if the peer has not.
 func (p *peer) put(segments ...[]byte) error {
-	for i, b := range segments {
-		if i > 0 {
-			time.Sleep(between)
-		}
+	for _, b := range segments {
+		time.Sleep(between)
 		if _, err := p.Write(b); err != nil {
 			return err
 		}
 	}
-	time.AfterFunc(2*between, func() { _ = p.CloseWrite() })
+	time.AfterFunc(reaction, func() { _ = p.CloseWrite() })
 	return nil
 }
 
