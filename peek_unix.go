@@ -26,14 +26,17 @@ func (p *peeker) peek(fd uintptr) (ended bool, err error) {
 		return false, err
 	}
 	events := fds[0].Revents
-	if events&unix.POLLERR != 0 {
+	n, known := unread(fd)
+	switch {
+	case events == 0:
+		return false, nil
+	case known && n == 0:
+		return events&(unix.POLLERR|unix.POLLHUP|pollPeerClosed) != 0, nil
+	case !known && events&unix.POLLERR != 0:
 		// To receive would take the error away from the user of the connection.
 		return true, nil
 	}
-	if events == 0 {
-		return false, nil
-	}
-	n, _, err := unix.Recvfrom(int(fd), p.buf[:], unix.MSG_PEEK)
+	n, _, err = unix.Recvfrom(int(fd), p.buf[:], unix.MSG_PEEK)
 	switch {
 	case err == syscall.EAGAIN, err == syscall.EINTR:
 		return false, nil
@@ -41,5 +44,5 @@ func (p *peeker) peek(fd uintptr) (ended bool, err error) {
 		return true, err
 	}
 	p.n = n
-	return n == 0 || events&(unix.POLLHUP|pollPeerClosed) != 0, nil
+	return n == 0 || events&(unix.POLLERR|unix.POLLHUP|pollPeerClosed) != 0, nil
 }

@@ -33,6 +33,10 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 		err = errMarkers
 	case err == nil && int(r.frame.Revision) > t.cfg.Revision:
 		err = mpa.ErrRevision
+	case err == nil && q.sock.peerGone():
+		// It has given up, and could not use the connection.
+		q.Abort()
+		return nil, handshakeError(io.EOF)
 	case err == nil && q.sock.extra():
 		// The initiator must be silent until it has the reply (RFC 5044 §7.1.2).
 		q.Abort()
@@ -58,6 +62,10 @@ func (r *request) PrivateData() []byte            { return r.frame.PrivateData }
 func (r *request) QueuePair() transport.QueuePair { return r.q }
 
 func (r *request) Accept(ctx context.Context, private []byte) error {
+	if r.q.sock.peerGone() {
+		r.q.Abort()
+		return handshakeError(io.EOF)
+	}
 	if err := r.q.answer(ctx, &r.frame, private); err != nil {
 		r.q.Close()
 		return err

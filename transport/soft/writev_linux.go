@@ -22,3 +22,13 @@ func readable(fd int) int {
 	n, _ := unix.IoctlGetInt(fd, unix.SIOCINQ)
 	return n
 }
+
+// peerGone reports whether the peer has ended its direction, or the connection has failed. The error stays with the socket.
+func (s *sock) peerGone() (gone bool) {
+	s.rc.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(fds, 0)
+		gone = err == nil && n > 0
+	})
+	return gone
+}
