@@ -18,6 +18,9 @@ func (l *Listener) enter() error {
 	if l.calls == 1 && l.state == listens {
 		l.serveDevices()
 	}
+	if l.assistants > 0 {
+		l.kick() // it has the turn perhaps, which is for this call
+	}
 	return nil
 }
 
@@ -66,6 +69,12 @@ func (l *Listener) next() (c client, found bool, err error) {
 		err, l.fault = l.fault, nil
 		return client{}, false, err
 	}
+	l.announceTake()
+	return client{}, false, nil
+}
+
+// announceTake settles what take is to do. Its caller holds l.mu.
+func (l *Listener) announceTake() {
 	l.pause = 0
 	if l.state == listens {
 		if l.pause = l.half.room(); l.pause <= 0 && l.isShared() {
@@ -79,7 +88,6 @@ func (l *Listener) next() (c client, found bool, err error) {
 			_ = l.tcp.SetDeadline(l.until)
 		}
 	}
-	return client{}, false, nil
 }
 
 // pop takes the first client out of ready. Its caller holds l.mu.

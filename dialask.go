@@ -95,6 +95,7 @@ func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, 
 	hctx, cancel := d.answer(ctx, trip, peers.speaks(peer{software.Name(), d.remote}, d.began))
 	defer cancel()
 	_ = tcp.SetLinger(0)
+	defer assistDial(tcp)()
 	c, err := d.setUp(hctx, conf, func() (transport.Connector, error) { return software.Client(tcp, nil) })
 	if err != nil {
 		_ = tcp.Close()

@@ -98,6 +98,7 @@ func (d *deviceDial) attempt(ctx context.Context, port uint16, conf *rdmanet.Con
 	d.began = time.Now()
 	hctx, cancel := d.handshake(ctx)
 	defer cancel()
+	defer assist(d.local.Addr(), d.remote)()
 	c, err := d.connect(hctx, netip.AddrPortFrom(d.remote.Addr(), port), conf)
 	if err != nil && over(hctx) != nil && over(ctx) == nil {
 		return nil, transport.ErrHandshakeTimeout

@@ -143,6 +143,7 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	hctx, cancel := k.answer(ctx, k.trip, k.spoke)
 	defer cancel()
 	tcp, remote := k.tcp, k.remote.String()
+	defer assistDial(tcp)()
 	// What follows a failure may have to use the same pair of addresses, which TIME_WAIT would forbid.
 	samePorts := hasPort(k.LocalAddr)
 	if samePorts {

@@ -149,6 +149,9 @@ func (lc *ListenConfig) listen(
 // started has what l holds given back if nobody does so before it is garbage.
 func (l *Listener) started() *Listener {
 	l.guards = !l.direct && keepStarts(l.tcp, l.isShared())
+	if !l.direct {
+		l.announceSelf()
+	}
 	l.cleanup = runtime.AddCleanup(l, func(h *listening) { go h.drop() }, l.listening)
 	return l
 }

@@ -3,11 +3,13 @@ package iwarp
 import (
 	"context"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+	"weak"
 )
 
 // A Listener accepts iWARP and plain TCP connections on one port. Where the host has an iWARP
@@ -23,7 +25,8 @@ import (
 // descriptors if that is less, are taken to find out, and stay taken when it returns. Where there
 // are more, the oldest gives way: it counts as silent, or is reset if it has begun to ask for
 // iWARP. Since the set-up of an iWARP connection takes both ends, a Dial of a client that speaks
-// iWARP ends only once the server is in Accept.
+// iWARP ends only once the server is in Accept. Dials of the same process do not need that: they
+// see to it themselves that the client is taken, unless another process shares the socket.
 //
 // A Listener that is dropped without Close is closed by the garbage collector.
 type Listener struct {
@@ -52,21 +55,22 @@ type Listener struct {
 
 	closing chan struct{} // closed by Close
 
-	mu        sync.Mutex
-	state     listenerState
-	until     time.Time // deadline of Accept
-	calls     int       // calls of Accept under way
-	accepting bool      // one is in accept(2), or about to be
-	kicked    bool      // it has been called back by a deadline in the past
-	taken     bool      // Drain has taken what there was to take
-	ready     []client
-	fault     error              // of a device, for a call of Accept that waits
-	idle      context.CancelFunc // ends the wait for devices' requests; set while calls > 0
-	deviceCtx context.Context
-	serving   map[*deviceListener]bool // those that a goroutine waits on
-	out       chan struct{}            // closed when nobody is in accept(2) any more
-	left      chan struct{}            // closed when no call of Accept is under way any more
-	drained   chan struct{}            // closed when nobody is on the way to ready any more
+	mu         sync.Mutex
+	state      listenerState
+	until      time.Time // deadline of Accept
+	calls      int       // calls of Accept under way
+	accepting  bool      // one is in accept(2), or about to be
+	kicked     bool      // it has been called back by a deadline in the past
+	taken      bool      // Drain has taken what there was to take
+	ready      []client
+	fault      error              // of a device, for a call of Accept that waits
+	idle       context.CancelFunc // ends the wait for devices' requests; set while calls > 0
+	deviceCtx  context.Context
+	assistants int                      // of calls, those that no Accept makes
+	serving    map[*deviceListener]bool // those that a goroutine waits on
+	out        chan struct{}            // closed when nobody is in accept(2) any more
+	left       chan struct{}            // closed when no call of Accept is under way any more
+	drained    chan struct{}            // closed when nobody is on the way to ready any more
 }
 
 type listenerState uint8
@@ -84,6 +88,9 @@ type listening struct {
 	port    *Reservation     // that tcp was made of, or that stands for it
 	touched atomic.Bool      // somebody had the descriptor, and may have a copy that nobody knows of
 	devices []*deviceListener
+
+	at   netip.AddrPort         // where dials of this process find it
+	self weak.Pointer[Listener] // what they find
 
 	once sync.Once
 	err  error
@@ -258,6 +265,7 @@ func (l *Listener) fail(op string, err error) error {
 // end closes what clients come in by.
 func (h *listening) end() error {
 	h.once.Do(func() {
+		h.forgetSelf()
 		h.err = h.port.unlisten(h.tcp)
 		h.stopDevices()
 	})
