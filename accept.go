@@ -202,7 +202,8 @@ func (l *Listener) find(h *halfOpen) {
 	l.workers.Go(func() { l.identify(h) })
 }
 
-// plain returns a connection that is handed to Accept as it is, or nil if the policy has no use for it.
+// plain returns a connection that is handed to Accept as it is, or nil if the policy has no use for
+// it.
 func (l *Listener) plain(c *net.TCPConn, reason Reason, why error) net.Conn {
 	if l.policy == OffloadRequire {
 		l.counters.refused.Add(1)

@@ -157,7 +157,8 @@ func TestCloseWaitsForAccept(t *testing.T) {
 	})
 }
 
-// TestCloseByAcceptor closes a listener from the goroutine that accepts, while others do so as well.
+// TestCloseByAcceptor closes a listener from the goroutine that accepts, while others do so as
+// well.
 func TestCloseByAcceptor(t *testing.T) {
 	eachListener(t, func(t *testing.T, listen func() tcpListener) {
 		l := listen()

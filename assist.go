@@ -10,9 +10,9 @@ import (
 )
 
 // The set-up of an iWARP connection takes both ends. A program that dials a listener of its own and
-// calls Accept only then, in one goroutine, as tests do, would wait for itself. With package net the
-// kernel connects the two meanwhile; here the dial does what a call of Accept would, as long as none
-// is under way. What it takes waits for Accept.
+// calls Accept only then, in one goroutine, as tests do, would wait for itself. With package net
+// the kernel connects the two meanwhile; here the dial does what a call of Accept would, as long as
+// none is under way. What it takes waits for Accept.
 
 // ownListeners are those of this process that may set up iWARP, by address. Of several at
 // one address it is the last.
@@ -30,7 +30,8 @@ func (l *Listener) announceSelf() {
 // forgetSelf ends what announceSelf began.
 func (h *listening) forgetSelf() { ownListeners.CompareAndDelete(h.at, h.self) }
 
-// ownListener returns the listener of this process that a connection from local to remote reaches, or nil.
+// ownListener returns the listener of this process that a connection from local to remote reaches,
+// or nil.
 func ownListener(local netip.Addr, remote netip.AddrPort) *Listener {
 	remote = unmap(remote)
 	places := []netip.AddrPort{remote}
@@ -128,7 +129,8 @@ func (l *Listener) leaveAssistant() {
 	l.leave()
 }
 
-// mayAssist reports whether there is no call of Accept and nothing in its way, and then announces a take.
+// mayAssist reports whether there is no call of Accept and nothing in its way, and then announces a
+// take.
 func (l *Listener) mayAssist() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

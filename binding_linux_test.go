@@ -30,7 +30,8 @@ func adopt(t testing.TB, ps *iwarp.PortSpace, orders []order) int {
 	return port
 }
 
-// socketsOf looks for a port that is free for all orders: what is left of connections of other tests may be in the way of one.
+// socketsOf looks for a port that is free for all orders: what is left of connections of other
+// tests may be in the way of one.
 func socketsOf(t testing.TB, orders []order) (fds []int, port int) {
 	t.Helper()
 	for try := 1; ; try++ {
@@ -313,8 +314,8 @@ func TestDialBelongsToDevice(t *testing.T) {
 	}
 }
 
-// timeWait leaves a connection in TIME_WAIT on the server's side of a port of 127.0.0.1, and returns the
-// port. The server is bound to the interface, if one is given.
+// timeWait leaves a connection in TIME_WAIT on the server's side of a port of 127.0.0.1, and
+// returns the port. The server is bound to the interface, if one is given.
 func timeWait(t testing.TB, device string) int {
 	t.Helper()
 	lc := net.ListenConfig{Control: onDevice(device)}
@@ -332,8 +333,8 @@ func timeWait(t testing.TB, device string) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// TestNoConflictBetweenDevices has another process listen on the port on another interface. It is in
-// nobody's way, and it is not named as the holder where somebody is.
+// TestNoConflictBetweenDevices has another process listen on the port on another interface. It is
+// in nobody's way, and it is not named as the holder where somebody is.
 func TestNoConflictBetweenDevices(t *testing.T) {
 	if !inNamespace(t) {
 		return

@@ -65,7 +65,8 @@ func noError(t testing.TB, err error) bool {
 	return err == nil
 }
 
-// TestPlainClients hands over what plain TCP clients send, whatever it is, untouched and without delay.
+// TestPlainClients hands over what plain TCP clients send, whatever it is, untouched and without
+// delay.
 func TestPlainClients(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{FirstByteTimeout: time.Hour})
 	for _, text := range []string{
@@ -86,7 +87,8 @@ func TestPlainClients(t *testing.T) {
 	require.Zero(t, l.Stats().Silent)
 }
 
-// TestDrippingKey hands over a client that begins like an MPA request, byte by byte, and then differs.
+// TestDrippingKey hands over a client that begins like an MPA request, byte by byte, and then
+// differs.
 func TestDrippingKey(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{FirstByteTimeout: time.Hour})
 	const text = "MPA ID Req Fra!"
@@ -180,7 +182,8 @@ func TestRequireRefusesPlain(t *testing.T) {
 	exchange(t, dial(t, l, iwarp.OffloadRequire), next(), "hello")
 }
 
-// TestNeverDoesNotPeek takes what looks like an MPA request for what it is to a plain TCP server: bytes.
+// TestNeverDoesNotPeek takes what looks like an MPA request for what it is to a plain TCP server:
+// bytes.
 func TestNeverDoesNotPeek(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{Offload: iwarp.OffloadNever})
 	c := dialTCP(t, l)

@@ -19,8 +19,8 @@ var paths = []struct {
 	policy iwarp.Offload
 }{{"net", iwarp.OffloadNever}, {"auto", iwarp.OffloadAuto}, {"prefer", iwarp.OffloadPrefer}, {"require", iwarp.OffloadRequire}}
 
-// TestCloseLosesNothing closes connections whose peers do not read at the time: they get all that Write said it took, and then
-// the end of the stream.
+// TestCloseLosesNothing closes connections whose peers do not read at the time: they get all that
+// Write said it took, and then the end of the stream.
 func TestCloseLosesNothing(t *testing.T) {
 	type ender interface{ CloseWrite() error }
 	block := func(t *testing.T, c net.Conn) (n int) {

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDependencies keeps what makes a binary need a loader, or a large go.sum, out of programs that have not asked for it.
+// TestDependencies keeps what makes a binary need a loader, or a large go.sum, out of programs that
+// have not asked for it.
 func TestDependencies(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./rdmanet", "./transport/soft").Output()
 	require.NoError(t, err)

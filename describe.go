@@ -19,12 +19,14 @@ type Info struct {
 	Reason    Reason // why it is plain TCP; ReasonNone if it is not
 	Err       error  // what led to Reason, nil if the reason says it all
 
-	// RedirectPort is the server's port on the wire, where an iWARP device listens beside the port of the service and clients are redirected;
-	// LocalAddr and RemoteAddr have the port of the service all the same. 0 means that the ports are those of the addresses.
+	// RedirectPort is the server's port on the wire, where an iWARP device listens beside the port
+	// of the service and clients are redirected; LocalAddr and RemoteAddr have the port of the
+	// service all the same. 0 means that the ports are those of the addresses.
 	RedirectPort uint16
 }
 
-// LogValue implements slog.LogValuer: a group of what is known. Of Err it has what Reason does not say.
+// LogValue implements slog.LogValuer: a group of what is known. Of Err it has what Reason does not
+// say.
 func (i Info) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("transport", i.Transport), slog.Bool("offloaded", i.Offloaded)}
 	if i.Device != "" {
@@ -42,11 +44,12 @@ func (i Info) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Describe tells which path c took, and why. It knows the connections that a Dialer or Listener of this package has
-// returned, and any *rdmanet.Conn; for others it returns false. Below other connections it finds them by a method NetConn, as *tls.Conn has,
-// UnderlyingConn, Raw or Unwrap that returns a net.Conn, or in an embedded net.Conn, as those of golang.org/x/net/netutil and cmux have;
-// in the last resort, which takes longer the more connections there are, by their two addresses. It may be called at
-// any time, also after Close.
+// Describe tells which path c took, and why. It knows the connections that a Dialer or Listener of
+// this package has returned, and any *rdmanet.Conn; for others it returns false. Below other
+// connections it finds them by a method NetConn, as *tls.Conn has, UnderlyingConn, Raw or Unwrap
+// that returns a net.Conn, or in an embedded net.Conn, as those of golang.org/x/net/netutil and
+// cmux have; in the last resort, which takes longer the more connections there are, by their two
+// addresses. It may be called at any time, also after Close.
 func Describe(c net.Conn) (Info, bool) {
 	outer := c
 	for range maxWrappers {
@@ -85,7 +88,8 @@ func inner(c net.Conn) net.Conn {
 	return embeddedIn(reflect.ValueOf(c))
 }
 
-// embeddedIn returns the connection that is embedded in a struct, or in a struct that is embedded there, or nil.
+// embeddedIn returns the connection that is embedded in a struct, or in a struct that is embedded
+// there, or nil.
 func embeddedIn(v reflect.Value) net.Conn {
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
@@ -170,7 +174,8 @@ func addrPair(c net.Conn) (local, remote string) {
 	return text(c.LocalAddr()), text(c.RemoteAddr())
 }
 
-// paths remembers the Info of connections without keeping them: by weak pointer, until the connection is garbage.
+// paths remembers the Info of connections without keeping them: by weak pointer, until the
+// connection is garbage.
 var paths sync.Map
 
 // remember notes the path that c took. It must be called before c is handed out, and once.

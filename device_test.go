@@ -17,7 +17,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// nic is a transport with a port space of its own, as an RNIC has: its port n is some other port of the kernel.
+// nic is a transport with a port space of its own, as an RNIC has: its port n is some other port of
+// the kernel.
 type nic struct {
 	soft               *soft.Transport
 	absent, unroutable bool
@@ -166,7 +167,8 @@ func TestDeviceFallback(t *testing.T) {
 	}
 }
 
-// TestDevicePortTaken is EADDRINUSE for a port that only the device knows to be taken, unless another will do.
+// TestDevicePortTaken is EADDRINUSE for a port that only the device knows to be taken, unless
+// another will do.
 func TestDevicePortTaken(t *testing.T) {
 	n := newNIC()
 	r := reserve(t, nil, "tcp", "127.0.0.1:0")

@@ -15,7 +15,8 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// TestDeviceHoldsListenersPort closes a listener under a connection that came in through a device: the port stays taken, and can be listened on again.
+// TestDeviceHoldsListenersPort closes a listener under a connection that came in through a device:
+// the port stays taken, and can be listened on again.
 func TestDeviceHoldsListenersPort(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("a port can only be held by listening on it")
@@ -56,7 +57,8 @@ func infoAddr(l net.Listener) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// TestDeviceDialsFromReservation shares a reserved port among connections of a device that go to different listeners.
+// TestDeviceDialsFromReservation shares a reserved port among connections of a device that go to
+// different listeners.
 func TestDeviceDialsFromReservation(t *testing.T) {
 	iwarp.ForgetPeers()
 	n, ps := newNIC(), &iwarp.PortSpace{}
@@ -163,7 +165,8 @@ func (s *sharingNIC) Dial(ctx context.Context, local, remote netip.AddrPort, o *
 	return c, err
 }
 
-// TestDevicePortInTimeWait takes a port that is not shared once a shared one is of no use, as there may be many of those.
+// TestDevicePortInTimeWait takes a port that is not shared once a shared one is of no use, as there
+// may be many of those.
 func TestDevicePortInTimeWait(t *testing.T) {
 	iwarp.ForgetPeers()
 	s := &sharingNIC{nic: newNIC(), used: make(map[netip.AddrPort]bool)}

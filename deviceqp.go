@@ -6,8 +6,9 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// deviceQP is the queue pair of a device's connection in the world of sockets. As long as it lives, a socket holds its port in
-// the kernel's port space, and its addresses are those that the users of the service know.
+// deviceQP is the queue pair of a device's connection in the world of sockets. As long as it lives,
+// a socket holds its port in the kernel's port space, and its addresses are those that the users of
+// the service know.
 type deviceQP struct {
 	transport.QueuePair
 	port          *endpoint // nil if the device takes its ports from the kernel without help
@@ -45,8 +46,8 @@ func (q *deviceQP) leave() {
 	}
 }
 
-// leaveWhenGone has the port given back when the device has done with the queue pair, however that ends. It returns false if the device does
-// not tell.
+// leaveWhenGone has the port given back when the device has done with the queue pair, however that
+// ends. It returns false if the device does not tell.
 func (q *deviceQP) leaveWhenGone() bool {
 	d, ok := transport.As[transport.Leaver](q.QueuePair)
 	if ok && q.port != nil {

@@ -14,11 +14,13 @@ import (
 
 var errNoPeerDevice = errors.New("peer has no rdma device for the address")
 
-// ask has iWARP in software ask the peer for the port of its device. It is for siw, which must not be the first to talk to a port: where
-// something else than an MPA reply comes back, its kernel (Linux 6.1) follows a nil pointer.
+// ask has iWARP in software ask the peer for the port of its device. It is for siw, which must not
+// be the first to talk to a port: where something else than an MPA reply comes back, its kernel
+// (Linux 6.1) follows a nil pointer.
 //
-// A peer that has no device to redirect to may take the connection instead, which will do unless the policy does not say so. Then
-// only an rsocket takes it, which may well listen through a device on the very port.
+// A peer that has no device to redirect to may take the connection instead, which will do unless
+// the policy does not say so. Then only an rsocket takes it, which may well listen through a device
+// on the very port.
 func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 	software, useful := d.software, d.policy != OffloadAuto
 	if software == nil {
@@ -42,8 +44,8 @@ func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 	return c, d.info(0), err
 }
 
-// inSoftware connects to the peer's port of the service without the device. It comes from a port that is held for that, as those that are left to
-// choose from may be few.
+// inSoftware connects to the peer's port of the service without the device. It comes from a port
+// that is held for that, as those that are left to choose from may be few.
 func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, conf *rdmanet.Config) (*rdmanet.Conn, error) {
 	for try := 1; ; try++ {
 		held, err := d.PortSpace.or().hold(ctx, d.local, d.remote, d.device, try > 1)
@@ -89,7 +91,8 @@ func (d *deviceDial) beside(ctx context.Context, r *Reservation) (*net.TCPConn, 
 	return c.(*net.TCPConn), nil
 }
 
-// upgradeOnce makes an iWARP connection of tcp. What is refused leaves nothing behind, as the device is to have the port next.
+// upgradeOnce makes an iWARP connection of tcp. What is refused leaves nothing behind, as the
+// device is to have the port next.
 func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, trip time.Duration, conf *rdmanet.Config) (*rdmanet.Conn, error) {
 	d.began = time.Now()
 	hctx, cancel := d.answer(ctx, trip, peers.speaks(peer{software.Name(), d.remote}, d.began))

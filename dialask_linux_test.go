@@ -15,7 +15,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// rsocket serves as a C program with rsockets on an RDMA device would: it knows nothing of redirects.
+// rsocket serves as a C program with rsockets on an RDMA device would: it knows nothing of
+// redirects.
 func rsocket(t *testing.T) (netip.AddrPort, <-chan *rdmanet.Conn) {
 	t.Helper()
 	l, err := soft.New(nil).Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), nil)
@@ -70,7 +71,8 @@ func TestSIWAndRsocket(t *testing.T) {
 	}
 }
 
-// TestSIWAsksFromHeldPort has software ask from the port that the user wants, although that is held.
+// TestSIWAsksFromHeldPort has software ask from the port that the user wants, although that is
+// held.
 func TestSIWAsksFromHeldPort(t *testing.T) {
 	n, nic := newSIW()
 	l := listen(t, serving())

@@ -12,8 +12,8 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// viaDevice dials through the first device that reaches the peer and gets an answer. A nil connection comes with the reason
-// why there is none, or with an error if the dial is over.
+// viaDevice dials through the first device that reaches the peer and gets an answer. A nil
+// connection comes with the reason why there is none, or with an error if the dial is over.
 func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) (net.Conn, OffloadError, error) {
 	why := OffloadError{Reason: ReasonNoDevice}
 	usable := devices[:0:0]
@@ -79,7 +79,8 @@ func (a *dialing) route(ctx context.Context, t transport.Transport, local, remot
 	return t.Route(ctx, local, remote)
 }
 
-// bypassesKernel reports whether the device's connections are none of the kernel's TCP, unlike those of siw.
+// bypassesKernel reports whether the device's connections are none of the kernel's TCP, unlike
+// those of siw.
 func bypassesKernel(t transport.Transport, dev transport.Device) bool {
 	return t.Offloads() && !dev.KernelPorts
 }
@@ -109,7 +110,8 @@ func (d *deviceDial) attempt(ctx context.Context, port uint16, conf *rdmanet.Con
 // devicePortTries bounds the search for a port that is free for the device, too.
 const devicePortTries = 8
 
-// connect connects from a port that the kernel's port space holds for as long as the connection lives.
+// connect connects from a port that the kernel's port space holds for as long as the connection
+// lives.
 func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, conf *rdmanet.Config) (*rdmanet.Conn, error) {
 	if !d.device.OwnPorts && !d.device.KernelPorts {
 		return d.stream(ctx, &deviceQP{}, to, conf)
@@ -140,13 +142,15 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, conf *rdman
 	}
 }
 
-// taken reports whether another port may do where one that is held did not. EADDRNOTAVAIL then means that a connection between the two
-// addresses and ports is still in TIME_WAIT, or that the device has the port on a wildcard address.
+// taken reports whether another port may do where one that is held did not. EADDRNOTAVAIL then
+// means that a connection between the two addresses and ports is still in TIME_WAIT, or that the
+// device has the port on a wildcard address.
 func taken(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
-// stream sets up the stream over q, from the port that it holds, or from one that the transport chooses.
+// stream sets up the stream over q, from the port that it holds, or from one that the transport
+// chooses.
 func (d *deviceDial) stream(ctx context.Context, q *deviceQP, to netip.AddrPort, conf *rdmanet.Config) (*rdmanet.Conn, error) {
 	local := d.local
 	if q.port != nil {

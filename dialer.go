@@ -10,14 +10,16 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// Dial connects to the address on the network as net.Dial does, by the policy in the environment variable
-// IWARP_OFFLOAD, or OffloadAuto. Networks other than "tcp", "tcp4" and "tcp6" go to package net.
+// Dial connects to the address on the network as net.Dial does, by the policy in the environment
+// variable IWARP_OFFLOAD, or OffloadAuto. Networks other than "tcp", "tcp4" and "tcp6" go to
+// package net.
 func Dial(network, address string) (net.Conn, error) {
 	var d Dialer
 	return d.Dial(network, address)
 }
 
-// DialTimeout acts like Dial with a limit on the time it takes, name resolution and fallback included.
+// DialTimeout acts like Dial with a limit on the time it takes, name resolution and fallback
+// included.
 func DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
 	d := Dialer{Timeout: timeout}
 	return d.Dial(network, address)
@@ -29,16 +31,19 @@ func DialContext(ctx context.Context, network, address string) (net.Conn, error)
 	return d.DialContext(ctx, network, address)
 }
 
-// ContextDialer connects to the TCP address. It has the shape that grpc.WithContextDialer and others want.
+// ContextDialer connects to the TCP address. It has the shape that grpc.WithContextDialer and
+// others want.
 func ContextDialer(ctx context.Context, address string) (net.Conn, error) {
 	return DialContext(ctx, "tcp", address)
 }
 
-// A Dialer connects to an address. Its zero value is what Dial uses. The fields up to ControlContext are those of
-// net.Dialer with the same meaning; they hold for the kernel connections that plain TCP and iWARP in software are made of,
-// and as far as they can for those of devices. The kernel connections never are MPTCP.
+// A Dialer connects to an address. Its zero value is what Dial uses. The fields up to
+// ControlContext are those of net.Dialer with the same meaning; they hold for the kernel
+// connections that plain TCP and iWARP in software are made of, and as far as they can for those of
+// devices. The kernel connections never are MPTCP.
 //
-// It is safe to call the methods from several goroutines at once, but not to change a field meanwhile.
+// It is safe to call the methods from several goroutines at once, but not to change a field
+// meanwhile.
 type Dialer struct {
 	Timeout         time.Duration       // limit of the whole dial, fallback included; 0 means none
 	Deadline        time.Time           // the same as a point in time
@@ -50,7 +55,8 @@ type Dialer struct {
 	Resolver        *net.Resolver       // nil means net.DefaultResolver
 	Cancel          <-chan struct{}     // Deprecated: use DialContext
 
-	// Control is called on the socket before it is bound or connected, ControlContext in its place if both are set.
+	// Control is called on the socket before it is bound or connected, ControlContext in its place
+	// if both are set.
 	Control        func(network, address string, c syscall.RawConn) error
 	ControlContext func(ctx context.Context, network, address string, c syscall.RawConn) error
 
@@ -58,19 +64,22 @@ type Dialer struct {
 	Transports []transport.Transport // in order of preference; nil means transport.Registered, hardware first
 	PortSpace  *PortSpace            // nil means DefaultPortSpace
 
-	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 or less means 10 s, which is also
-	// the limit of the soft transport itself. Where a fallback to plain TCP may follow it means less: 3 s through a device; in
-	// software, 100 ms and four of the round trips that the TCP connection has just shown, unless the peer has spoken iWARP before.
-	// The wait then leaves as much of the dial's time to what may follow, or to a peer that has spoken
-	// iWARP before all but what a plain connection needs. Where a server redirects, each request has its own.
+	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 or
+	// less means 10 s, which is also the limit of the soft transport itself. Where a fallback to
+	// plain TCP may follow it means less: 3 s through a device; in software, 100 ms and four of the
+	// round trips that the TCP connection has just shown, unless the peer has spoken iWARP before.
+	// The wait then leaves as much of the dial's time to what may follow, or to a peer that has
+	// spoken iWARP before all but what a plain connection needs. Where a server redirects, each
+	// request has its own.
 	HandshakeTimeout time.Duration
 
-	// ReadBuffer is how many bytes the peer of an iWARP connection may send ahead of the calls of Read, at most; a
-	// connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a device; other values
-	// are brought into the range from 4 KiB to 512 MiB.
+	// ReadBuffer is how many bytes the peer of an iWARP connection may send ahead of the calls of
+	// Read, at most; a connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a
+	// device; other values are brought into the range from 4 KiB to 512 MiB.
 	ReadBuffer int
-	// ReadBudget bounds that for all connections that share it, except through devices. nil means the budget of the
-	// process: a quarter of the memory that it may have, by GOMEMLIMIT, its cgroup or the machine.
+	// ReadBudget bounds that for all connections that share it, except through devices. nil means
+	// the budget of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
+	// cgroup or the machine.
 	ReadBudget *rdmanet.Budget
 }
 
@@ -85,17 +94,21 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
 }
 
-// DialContext connects to the address on the network. The context, which must not be nil, ends the attempt
-// but not the connection. The result is a *net.TCPConn or an *rdmanet.Conn; Describe tells more.
+// DialContext connects to the address on the network. The context, which must not be nil, ends the
+// attempt but not the connection. The result is a *net.TCPConn or an *rdmanet.Conn; Describe tells
+// more.
 //
-// A TCP connection that fails is an error of package net, and no fallback is tried, as it would fail alike. Where a name has several
-// addresses, and the one that is connected does not speak iWARP, the others are asked, too; with OffloadPrefer those of which nothing
-// is known only as long as no address has been silent.
+// A TCP connection that fails is an error of package net, and no fallback is tried, as it would
+// fail alike. Where a name has several addresses, and the one that is connected does not speak
+// iWARP, the others are asked, too; with OffloadPrefer those of which nothing is known only as long
+// as no address has been silent.
 //
-// That a peer does not speak iWARP is remembered for a minute if it has sent something else, for the benefit of later dials with
-// OffloadPrefer. Silence, or a connection that ends without a byte, may be a moment's trouble: it is remembered for a
-// second or ten times the wait that it took, twice as long each time it is confirmed, and a minute at most. For a peer that spoke iWARP within the
-// last hour it counts for nothing, until that has gone on for 10 s. The port that a server with an iWARP device redirects to is remembered for a minute.
+// That a peer does not speak iWARP is remembered for a minute if it has sent something else, for
+// the benefit of later dials with OffloadPrefer. Silence, or a connection that ends without a byte,
+// may be a moment's trouble: it is remembered for a second or ten times the wait that it took,
+// twice as long each time it is confirmed, and a minute at most. For a peer that spoke iWARP within
+// the last hour it counts for nothing, until that has gone on for 10 s. The port that a server with
+// an iWARP device redirects to is remembered for a minute.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx == nil {
 		panic("nil context")

@@ -10,8 +10,8 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// viaKernel dials TCP and makes an iWARP connection of it, or of one to another address of the name, or falls back to another TCP
-// connection where the policy allows.
+// viaKernel dials TCP and makes an iWARP connection of it, or of one to another address of the
+// name, or falls back to another TCP connection where the policy allows.
 func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, error) {
 	k, err := a.dialKernel(ctx, t, a.address)
 	if err != nil {
@@ -74,7 +74,8 @@ func (k *kernelDial) mute() (OffloadError, bool) {
 	return peers.lookup(k.peer, time.Now())
 }
 
-// speak makes an iWARP connection. Where a peer that has spoken iWARP before hangs up, as one does that starts anew, it is asked once more.
+// speak makes an iWARP connection. Where a peer that has spoken iWARP before hangs up, as one does
+// that starts anew, it is asked once more.
 func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 	for again := k.spoke && k.policy != OffloadRequire; ; again = false {
 		began := time.Now()
@@ -144,7 +145,8 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	defer cancel()
 	tcp, remote := k.tcp, k.remote.String()
 	defer assistDial(tcp)()
-	// What follows a failure may have to use the same pair of addresses, which TIME_WAIT would forbid.
+	// What follows a failure may have to use the same pair of addresses, which TIME_WAIT would
+	// forbid.
 	samePorts := hasPort(k.LocalAddr)
 	if samePorts {
 		_ = tcp.SetLinger(0)

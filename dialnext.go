@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// others returns the addresses of a name besides the one that is connected, in the order in which they are to be tried. Where plain TCP
-// is allowed, and for a peer that has spoken iWARP before, it is left to next to look.
+// others returns the addresses of a name besides the one that is connected, in the order in which
+// they are to be tried. Where plain TCP is allowed, and for a peer that has spoken iWARP before, it
+// is left to next to look.
 func (k *kernelDial) others(ctx context.Context) []netip.AddrPort {
 	if k.policy != OffloadRequire || k.spoke {
 		return nil
@@ -34,8 +35,9 @@ func (k *kernelDial) lookupOthers(ctx context.Context) []netip.AddrPort {
 	return slices.DeleteFunc(slices.Concat(list[i+1:], list[:i+1]), func(a netip.AddrPort) bool { return a == k.peer.addr })
 }
 
-// next tries to get an iWARP connection to one of the other addresses of the name, as the first has failed with err. Where plain TCP is
-// allowed it does not wait for those to answer of which nothing is known, if the first has cost such a wait.
+// next tries to get an iWARP connection to one of the other addresses of the name, as the first has
+// failed with err. Where plain TCP is allowed it does not wait for those to answer of which nothing
+// is known, if the first has cost such a wait.
 func (k *kernelDial) next(ctx context.Context, others []netip.AddrPort, err error) net.Conn {
 	if over(ctx) != nil {
 		return nil

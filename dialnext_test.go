@@ -11,7 +11,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// TestNextAddressForIWARP tries further addresses of a name where one does not speak iWARP, as package net does where one does not connect.
+// TestNextAddressForIWARP tries further addresses of a name where one does not speak iWARP, as
+// package net does where one does not connect.
 func TestNextAddressForIWARP(t *testing.T) {
 	for _, tt := range legacyAnswers {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,9 +8,9 @@ import (
 	"github.com/rdmanet/iwarp/rdmanet"
 )
 
-// findPort connects to the port where the peer's device listens: the one dialed, unless the peer is known to have another for its device, or
-// says so in its answer, which is then remembered for peerTTL. What is remembered may have changed, so a failure there is
-// no failure of the dial.
+// findPort connects to the port where the peer's device listens: the one dialed, unless the peer is
+// known to have another for its device, or says so in its answer, which is then remembered for
+// peerTTL. What is remembered may have changed, so a failure there is no failure of the dial.
 func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, Info, error) {
 	if to := peers.redirect(p, time.Now()); to.Port != 0 && d.device.IWARP {
 		c, info, err := d.redirected(ctx, to)

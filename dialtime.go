@@ -35,8 +35,8 @@ func (d *Dialer) limit(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, cancel
 }
 
-// answerSlack is what a peer of which nothing is known has for its answer beside the round trips. It covers a peer that is busy; a lost
-// segment is covered by the round trips.
+// answerSlack is what a peer of which nothing is known has for its answer beside the round trips.
+// It covers a peer that is busy; a lost segment is covered by the round trips.
 var answerSlack = 100 * time.Millisecond
 
 const answerTrips = 4
@@ -70,8 +70,9 @@ func (a *dialing) answer(ctx context.Context, trip time.Duration, spoke bool) (c
 	return context.WithTimeout(ctx, limit)
 }
 
-// connecting returns ctx limited to the time that another address has to connect. Where plain TCP to the first one is there,
-// that is no longer than a peer of which nothing is known has for an answer: the address may be a black hole.
+// connecting returns ctx limited to the time that another address has to connect. Where plain TCP
+// to the first one is there, that is no longer than a peer of which nothing is known has for an
+// answer: the address may be a black hole.
 func (a *dialing) connecting(ctx context.Context, trip time.Duration) (context.Context, context.CancelFunc) {
 	if a.policy != OffloadRequire {
 		return a.answer(ctx, trip, false)
@@ -90,7 +91,8 @@ func (a *dialing) handshakeLimit() time.Duration {
 	return defaultDialHandshakeTimeout
 }
 
-// share is what one attempt may take of the time left, so that there is as much for each of those that may follow.
+// share is what one attempt may take of the time left, so that there is as much for each of those
+// that may follow.
 func (a *dialing) share(left time.Duration) time.Duration {
 	after := a.ahead
 	if a.policy != OffloadRequire {
@@ -99,7 +101,8 @@ func (a *dialing) share(left time.Duration) time.Duration {
 	return left / time.Duration(after+1)
 }
 
-// timed is kernel with the time that the connection took, without what came before it: it is a round trip, or more.
+// timed is kernel with the time that the connection took, without what came before it: it is a
+// round trip, or more.
 func (a *dialing) timed(ctx context.Context, address string) (*net.TCPConn, time.Duration, error) {
 	var mu sync.Mutex
 	began := make(map[string]time.Time) // by address, as package net may try several at once
@@ -124,10 +127,12 @@ func (a *dialing) timed(ctx context.Context, address string) (*net.TCPConn, time
 	return c, time.Since(start), nil
 }
 
-// minPatience is how long a peer must have been silent for that to tell about the peer, unless the limit of the wait is less.
+// minPatience is how long a peer must have been silent for that to tell about the peer, unless the
+// limit of the wait is less.
 const minPatience = 200 * time.Millisecond
 
-// hasty reports whether a wait that began then was cut too short, by the time left for the dial, to tell about the peer.
+// hasty reports whether a wait that began then was cut too short, by the time left for the dial, to
+// tell about the peer.
 func (a *dialing) hasty(began time.Time) bool {
 	enough := min(minPatience, answerSlack)
 	if a.HandshakeTimeout > 0 {
@@ -136,8 +141,8 @@ func (a *dialing) hasty(began time.Time) bool {
 	return time.Since(began) < enough
 }
 
-// over returns the error of a context that has ended. A deadline that has passed counts even before the context's timer
-// has noticed, as sockets have timers of their own.
+// over returns the error of a context that has ended. A deadline that has passed counts even before
+// the context's timer has noticed, as sockets have timers of their own.
 func over(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -1,28 +1,31 @@
-// Package iwarp gives a service sockets over iWARP in place of those of package net: Dial and Listen return
-// connections that run over queue pairs where both ends can, and plain kernel TCP connections where they cannot.
+// Package iwarp gives a service sockets over iWARP in place of those of package net: Dial and
+// Listen return connections that run over queue pairs where both ends can, and plain kernel TCP
+// connections where they cannot.
 //
-// The port of an address means the same in both worlds, because a kernel socket always holds it. A Listener serves
-// iWARP and plain TCP clients on one port, told apart by their first bytes. What a connection became, and why, is
-// told by Describe.
+// The port of an address means the same in both worlds, because a kernel socket always holds it. A
+// Listener serves iWARP and plain TCP clients on one port, told apart by their first bytes. What a
+// connection became, and why, is told by Describe.
 //
 // # Policies
 //
-// The Offload field of a Dialer or ListenConfig, or where it is zero the environment variable IWARP_OFFLOAD (auto,
-// never, prefer or require; for listeners IWARP_LISTEN_OFFLOAD goes before it), says which paths are allowed:
+// The Offload field of a Dialer or ListenConfig, or where it is zero the environment variable
+// IWARP_OFFLOAD (auto, never, prefer or require; for listeners IWARP_LISTEN_OFFLOAD goes before
+// it), says which paths are allowed:
 //
 //	OffloadAuto     an RDMA device that reaches the peer, else plain TCP. A listener takes everybody.
 //	OffloadPrefer   a device, else iWARP in software, else plain TCP on a new connection
 //	OffloadRequire  a device or iWARP in software, else an error
 //	OffloadNever    plain TCP
 //
-// Without an RDMA device OffloadAuto dials plain TCP: software iWARP is used where it is asked for. A fallback
-// is the very *net.TCPConn, with nothing read from it or written to it.
+// Without an RDMA device OffloadAuto dials plain TCP: software iWARP is used where it is asked for.
+// A fallback is the very *net.TCPConn, with nothing read from it or written to it.
 //
-// RDMA devices are switched on by importing package transport/rnic, which registers itself; iWARP in software is always there.
+// RDMA devices are switched on by importing package transport/rnic, which registers itself; iWARP
+// in software is always there.
 //
 // # Errors
 //
-// Errors are those of package net: a *net.OpError with the same fields, in which errors.Is finds net.ErrClosed,
-// os.ErrDeadlineExceeded, context.Canceled and the errno. If OffloadRequire cannot be met, errors.As finds an
-// *OffloadError in it.
+// Errors are those of package net: a *net.OpError with the same fields, in which errors.Is finds
+// net.ErrClosed, os.ErrDeadlineExceeded, context.Canceled and the errno. If OffloadRequire cannot
+// be met, errors.As finds an *OffloadError in it.
 package iwarp

@@ -73,8 +73,8 @@ func (l *Listener) Drain(ctx context.Context) error {
 	}
 }
 
-// isShared reports whether other processes may have the socket as well. One of them may have made it
-// block, so that a call in accept(2) cannot be called back.
+// isShared reports whether other processes may have the socket as well. One of them may have made
+// it block, so that a call in accept(2) cannot be called back.
 func (l *Listener) isShared() bool { return l.port.isShared() }
 
 // takeQueue takes the clients in the kernel's queue, and those whose connection is being set up.
@@ -101,7 +101,8 @@ func (l *Listener) takeQueue(ctx context.Context) error {
 	return nil
 }
 
-// settle tells Drain, and Accept, when nobody is on the way to ready any more. Its caller holds l.mu.
+// settle tells Drain, and Accept, when nobody is on the way to ready any more. Its caller holds
+// l.mu.
 func (l *Listener) settle() {
 	if !l.taken || l.coming() {
 		return

@@ -34,8 +34,8 @@ func isFree(t testing.TB, a net.Addr) bool {
 	return err == nil
 }
 
-// TestSharedPortsNeedFewSockets has connections of a device share ports: 20,000 of them to 200 destinations need 100 sockets, as no more
-// than 100 go to the same one.
+// TestSharedPortsNeedFewSockets has connections of a device share ports: 20,000 of them to 200
+// destinations need 100 sockets, as no more than 100 go to the same one.
 func TestSharedPortsNeedFewSockets(t *testing.T) {
 	const destinations, each = 200, 100
 	ps := &PortSpace{}
@@ -116,7 +116,8 @@ func TestSharedPortsAtOnce(t *testing.T) {
 	require.Zero(t, sockets(ps))
 }
 
-// TestHoldSharesReservation counts the connections of a device on a port that was chosen by its user.
+// TestHoldSharesReservation counts the connections of a device on a port that was chosen by its
+// user.
 func TestHoldSharesReservation(t *testing.T) {
 	ps := &PortSpace{}
 	r, err := ps.Reserve(t.Context(), "tcp", "127.0.0.1:0")

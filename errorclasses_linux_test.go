@@ -302,7 +302,8 @@ type history struct {
 	blind  bool // a Write was taken that nobody has looked before
 }
 
-// documented reports whether a result may differ from package net's, as the documentation of Conn says.
+// documented reports whether a result may differ from package net's, as the documentation of Conn
+// says.
 func (h *history) documented(in *situation, k *streamCall, control, result string) bool {
 	switch {
 	case h.told && strings.Contains(result, "reset"):
@@ -319,8 +320,8 @@ func (h *history) add(in *situation, k *streamCall, control, result string) {
 	h.looked = h.looked || k.reads() || strings.HasPrefix(k.name, "Close")
 }
 
-// TestErrorsAreThoseOfNet makes every call in every situation, on package net's connections and on ours. What
-// the kernel of the test answers is right.
+// TestErrorsAreThoseOfNet makes every call in every situation, on package net's connections and on
+// ours. What the kernel of the test answers is right.
 func TestErrorsAreThoseOfNet(t *testing.T) {
 	last := []streamCall{streamCalls[3], streamCalls[0], streamCalls[9]}
 	for i := range situations {
@@ -354,8 +355,9 @@ func TestErrorsAreThoseOfNet(t *testing.T) {
 	}
 }
 
-// TestCloseReadTakesWhatComes reads on after CloseRead: what comes is there, and where nothing is there Read
-// returns io.EOF in place of waiting. The peer's Writes go on, and wait while nobody reads.
+// TestCloseReadTakesWhatComes reads on after CloseRead: what comes is there, and where nothing is
+// there Read returns io.EOF in place of waiting. The peer's Writes go on, and wait while nobody
+// reads.
 func TestCloseReadTakesWhatComes(t *testing.T) {
 	const size = 16 << 20
 	for _, path := range paths {

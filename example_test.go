@@ -211,7 +211,8 @@ func ExampleDialer_DialContext_http() {
 	// Output: hello
 }
 
-// ContextDialer has the shape of grpc.WithContextDialer, mysql.RegisterDialContext and clickhouse-go's DialContext.
+// ContextDialer has the shape of grpc.WithContextDialer, mysql.RegisterDialContext and
+// clickhouse-go's DialContext.
 func ExampleContextDialer() {
 	l, err := iwarp.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

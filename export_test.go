@@ -15,18 +15,20 @@ func PathCount() int {
 	return n
 }
 
-// BePatient has dials wait so long for the first answer of a peer, and remember what may pass so long, that no test depends on how busy the
-// machine is.
+// BePatient has dials wait so long for the first answer of a peer, and remember what may pass so
+// long, that no test depends on how busy the machine is.
 func BePatient() { answerSlack, passingTTL = defaultFallbackTimeout, peerTTL }
 
-// SetAnswerSlack sets what a peer of which nothing is known has for its answer, and returns what puts it back.
+// SetAnswerSlack sets what a peer of which nothing is known has for its answer, and returns what
+// puts it back.
 func SetAnswerSlack(d time.Duration) (undo func()) {
 	old := answerSlack
 	answerSlack = d
 	return func() { answerSlack = old }
 }
 
-// SetPassingTTL sets for how long what may pass is remembered at first, and returns what puts it back.
+// SetPassingTTL sets for how long what may pass is remembered at first, and returns what puts it
+// back.
 func SetPassingTTL(d time.Duration) (undo func()) {
 	old := passingTTL
 	passingTTL = d

@@ -24,8 +24,8 @@ type legacyServer struct {
 	requests atomic.Int32 // MPA requests seen
 }
 
-// newLegacyServer calls answer with each connection that begins with an MPA request, with nothing consumed but the
-// first 20 bytes, which it also gets.
+// newLegacyServer calls answer with each connection that begins with an MPA request, with nothing
+// consumed but the first 20 bytes, which it also gets.
 func newLegacyServer(t testing.TB, answer func(c *net.TCPConn, header []byte)) *legacyServer {
 	t.Helper()
 	iwarp.ForgetPeers()
@@ -177,7 +177,8 @@ func TestAutoSendsNoMPA(t *testing.T) {
 
 func untilGoneAnswer(c *net.TCPConn, _ []byte) { untilGone(c) }
 
-// TestPreferLeavesTimeForFallback reaches a mute peer although the time limit is shorter than the handshake's.
+// TestPreferLeavesTimeForFallback reaches a mute peer although the time limit is shorter than the
+// handshake's.
 func TestPreferLeavesTimeForFallback(t *testing.T) {
 	s := newLegacyServer(t, untilGoneAnswer)
 	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, Timeout: time.Second, HandshakeTimeout: time.Hour}
@@ -215,7 +216,8 @@ func TestNegativeHandshakeTimeout(t *testing.T) {
 	}
 }
 
-// TestFallbackFromSamePort falls back between the same two ports, which a TIME_WAIT would not allow.
+// TestFallbackFromSamePort falls back between the same two ports, which a TIME_WAIT would not
+// allow.
 func TestFallbackFromSamePort(t *testing.T) {
 	for _, tt := range legacyAnswers {
 		t.Run(tt.name, func(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 // knows the segment by its sequence number, and leaves all others alone.
 
 // keepStarts has the kernel keep the SYN of each connection to come, which has its sequence number,
-// and reports whether it does. If the user has asked for it, it is the user's, but on an adopted socket
-// it is more likely to be of the Listener that was there before.
+// and reports whether it does. If the user has asked for it, it is the user's, but on an adopted
+// socket it is more likely to be of the Listener that was there before.
 func keepStarts(l *net.TCPListener, adopted bool) bool {
 	rc, err := l.SyscallConn()
 	if err != nil {
@@ -65,8 +65,8 @@ func (g guard) drop(c *net.TCPConn) {
 	}
 }
 
-// refuseNew has no more clients connect to l, and reports whether that is so. Those whose connection
-// is being set up still come in.
+// refuseNew has no more clients connect to l, and reports whether that is so. Those whose
+// connection is being set up still come in.
 func refuseNew(l *net.TCPListener) (refuses bool) {
 	rc, err := l.SyscallConn()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// maxHalfOpen bounds the connections of a listener that it has not identified yet, and maxSilent
-	// those whose first bytes are still to come.
+	// maxHalfOpen bounds the connections of a listener that it has not identified yet, and
+	// maxSilent those whose first bytes are still to come.
 	maxHalfOpen = 1024
 	maxSilent   = 512
 	// minHalfOpen is allowed however few descriptors the process may have.
@@ -102,7 +102,8 @@ func (s *halfOpenSet) heard(h *halfOpen) {
 	}
 }
 
-// room returns how long it takes until there is room for another one, as nobody is cut before fairTime.
+// room returns how long it takes until there is room for another one, as nobody is cut before
+// fairTime.
 func (s *halfOpenSet) room() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

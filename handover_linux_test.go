@@ -109,8 +109,8 @@ func TestSharedSocketGoesOn(t *testing.T) {
 	}
 }
 
-// TestFailedHandOver has a device's connection keep its port when the process that got a File of the
-// listener has gone without listening.
+// TestFailedHandOver has a device's connection keep its port when the process that got a File of
+// the listener has gone without listening.
 func TestFailedHandOver(t *testing.T) {
 	iwarp.ForgetPeers()
 	n := newNIC()
@@ -146,8 +146,8 @@ func TestFileDoesNotBlock(t *testing.T) {
 	}
 }
 
-// TestOtherSideBlocks ends a listener while an Accept stands in the kernel, since another process has
-// the shared socket block.
+// TestOtherSideBlocks ends a listener while an Accept stands in the kernel, since another process
+// has the shared socket block.
 func TestOtherSideBlocks(t *testing.T) {
 	ends := map[string]func(*iwarp.Listener) error{
 		"close": (*iwarp.Listener).Close,
@@ -208,7 +208,8 @@ func TestOtherSideBlocks(t *testing.T) {
 							}
 						}()
 					}
-					// The next accept(2) blocks, and an Accept that has taken a client goes on to it.
+					// The next accept(2) blocks, and an Accept that has taken a client goes on to
+					// it.
 					_, err := dialTCP(t, l).Write([]byte("hello"))
 					require.NoError(t, err)
 					eventually(t, func() bool {

@@ -165,7 +165,8 @@ func TestAdoptErrors(t *testing.T) {
 	require.Equal(t, l.Addr(), second.Addr())
 }
 
-// runServer is a server that hands its port over: to the next one, which it starts when told to. It serves until its standard input ends.
+// runServer is a server that hands its port over: to the next one, which it starts when told to. It
+// serves until its standard input ends.
 func runServer() int {
 	ps := &iwarp.PortSpace{}
 	address := os.Getenv("IWARP_TEST_ADDRESS")
@@ -242,7 +243,8 @@ func runServer() int {
 	return 0
 }
 
-// TestRestartWithoutDowntime hands the port of a running server from process to process while clients come without a break.
+// TestRestartWithoutDowntime hands the port of a running server from process to process while
+// clients come without a break.
 func TestRestartWithoutDowntime(t *testing.T) {
 	c := command(t, "server", "IWARP_TEST_ADDRESS=127.0.0.1:0")
 	stdin, err := c.StdinPipe()
@@ -294,7 +296,8 @@ func TestRestartWithoutDowntime(t *testing.T) {
 	require.NoError(t, c.Wait())
 }
 
-// roundTrip is a client. A server that is handed over resets nobody whom it has accepted, so no error is in order.
+// roundTrip is a client. A server that is handed over resets nobody whom it has accepted, so no
+// error is in order.
 func roundTrip(address string) error {
 	c, err := net.DialTimeout("tcp", address, patience)
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 
 func init() { processes["heir"] = runHeir }
 
-// runHeir says what it inherits, as often as IWARP_TEST_TIMES has a word: "full" is a call without a
-// free descriptor.
+// runHeir says what it inherits, as often as IWARP_TEST_TIMES has a word: "full" is a call without
+// a free descriptor.
 func runHeir() int {
 	_, _ = os.ReadFile("/proc/self/comm") // so that Go's poller has the descriptors that it needs
 	ps := &iwarp.PortSpace{}

@@ -11,8 +11,8 @@ type keepAliver interface {
 	SetKeepAliveConfig(net.KeepAliveConfig) error
 }
 
-// setKeepAlive brings a connection made of a bare socket, which has package net's default, to what the
-// fields of a Dialer or ListenConfig ask for.
+// setKeepAlive brings a connection made of a bare socket, which has package net's default, to what
+// the fields of a Dialer or ListenConfig ask for.
 func setKeepAlive(c keepAliver, idle time.Duration, config net.KeepAliveConfig) {
 	switch {
 	case config.Enable:
@@ -24,7 +24,8 @@ func setKeepAlive(c keepAliver, idle time.Duration, config net.KeepAliveConfig) 
 	}
 }
 
-// setDeviceKeepAlive does the same to a connection through a device, which has no default of its own.
+// setDeviceKeepAlive does the same to a connection through a device, which has no default of its
+// own.
 func setDeviceKeepAlive(c keepAliver, idle time.Duration, config net.KeepAliveConfig) {
 	if idle == 0 && !config.Enable {
 		config.Enable = true
@@ -32,8 +33,9 @@ func setDeviceKeepAlive(c keepAliver, idle time.Duration, config net.KeepAliveCo
 	setKeepAlive(c, idle, config)
 }
 
-// setAcceptedKeepAlive does the same to a connection that l has accepted. What the fields leave alone
-// is as the listening socket has it, of which a connection inherits it before package net's default.
+// setAcceptedKeepAlive does the same to a connection that l has accepted. What the fields leave
+// alone is as the listening socket has it, of which a connection inherits it before package net's
+// default.
 func setAcceptedKeepAlive(l *net.TCPListener, c *net.TCPConn, idle time.Duration, config net.KeepAliveConfig) {
 	sets := idle >= 0
 	if config.Enable {

@@ -121,7 +121,8 @@ func TestDialKeepAlive(t *testing.T) {
 	}
 }
 
-// TestListenKeepAlive does the same for the fields of a ListenConfig and the connections that a listener accepts.
+// TestListenKeepAlive does the same for the fields of a ListenConfig and the connections that a
+// listener accepts.
 func TestListenKeepAlive(t *testing.T) {
 	control := func(_, _ string, c syscall.RawConn) (err error) {
 		cerr := c.Control(func(fd uintptr) {

@@ -13,7 +13,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// TestOutOfDescriptors has Accept return the error that package net gives, and go on when there are some again.
+// TestOutOfDescriptors has Accept return the error that package net gives, and go on when there are
+// some again.
 func TestOutOfDescriptors(t *testing.T) {
 	for _, policy := range policies {
 		t.Run(policy.String(), func(t *testing.T) {

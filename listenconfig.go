@@ -15,15 +15,17 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// Listen announces on the local network address as net.Listen does, by the policy in the environment
-// variable IWARP_LISTEN_OFFLOAD or IWARP_OFFLOAD, or OffloadAuto. For "tcp", "tcp4" and "tcp6" the result is a *Listener; other networks go to package net.
+// Listen announces on the local network address as net.Listen does, by the policy in the
+// environment variable IWARP_LISTEN_OFFLOAD or IWARP_OFFLOAD, or OffloadAuto. For "tcp", "tcp4" and
+// "tcp6" the result is a *Listener; other networks go to package net.
 func Listen(network, address string) (net.Listener, error) {
 	var lc ListenConfig
 	return lc.Listen(context.Background(), network, address)
 }
 
-// ListenConfig sets how to listen. Its zero value is what Listen uses. The fields up to KeepAliveConfig are those
-// of net.ListenConfig with the same meaning. The kernel's sockets never are MPTCP.
+// ListenConfig sets how to listen. Its zero value is what Listen uses. The fields up to
+// KeepAliveConfig are those of net.ListenConfig with the same meaning. The kernel's sockets never
+// are MPTCP.
 type ListenConfig struct {
 	// Control is called on the listening socket before it is bound; if the port was reserved in
 	// PortSpace, before it listens.
@@ -47,12 +49,13 @@ type ListenConfig struct {
 	// application: the kernel drops it, and the client falls back or fails.
 	FirstByteTimeout time.Duration
 
-	// ReadBuffer is how many bytes the client of an iWARP connection may send ahead of the calls of Read, at most; a
-	// connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a device; other values
-	// are brought into the range from 4 KiB to 512 MiB.
+	// ReadBuffer is how many bytes the client of an iWARP connection may send ahead of the calls of
+	// Read, at most; a connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a
+	// device; other values are brought into the range from 4 KiB to 512 MiB.
 	ReadBuffer int
-	// ReadBudget bounds that for all connections that share it, except through devices. nil means the budget of the
-	// process: a quarter of the memory that it may have, by GOMEMLIMIT, its cgroup or the machine.
+	// ReadBudget bounds that for all connections that share it, except through devices. nil means
+	// the budget of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
+	// cgroup or the machine.
 	ReadBudget *rdmanet.Budget
 }
 
@@ -64,8 +67,9 @@ const (
 
 var errNoPeek = fmt.Errorf("first bytes of a connection cannot be looked at on this system: %w", errors.ErrUnsupported)
 
-// Listen announces on the local network address. The context is used while the address is resolved. For "tcp", "tcp4" and "tcp6"
-// the result is a *Listener. If a device has the port in use already, the error matches syscall.EADDRINUSE, as for a socket.
+// Listen announces on the local network address. The context is used while the address is resolved.
+// For "tcp", "tcp4" and "tcp6" the result is a *Listener. If a device has the port in use already,
+// the error matches syscall.EADDRINUSE, as for a socket.
 func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	if !isTCP(network) {
 		return lc.netConfig().Listen(ctx, network, address)
@@ -156,7 +160,8 @@ func (l *Listener) started() *Listener {
 	return l
 }
 
-// listenKernel makes the kernel's listener of the socket of a reservation: that of the address if there is one, else a new one.
+// listenKernel makes the kernel's listener of the socket of a reservation: that of the address if
+// there is one, else a new one.
 func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, *Reservation, error) {
 	local, err := lookupLocal(ctx, network, address)
 	if err != nil {

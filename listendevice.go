@@ -26,8 +26,9 @@ type deviceListener struct {
 	down      atomic.Bool
 }
 
-// listenDevices makes the devices listen. Those whose connections are not TCP have the port that the kernel's listener holds as well; iWARP
-// devices have another. A device that can do neither is left out: the kernel's listener serves its clients.
+// listenDevices makes the devices listen. Those whose connections are not TCP have the port that
+// the kernel's listener holds as well; iWARP devices have another. A device that can do neither is
+// left out: the kernel's listener serves its clients.
 func (l *Listener) listenDevices(ctx context.Context, list []transport.Transport) error {
 	local := unmap(l.tcp.Addr().(*net.TCPAddr).AddrPort())
 	for _, t := range list {
@@ -82,8 +83,8 @@ func (l *Listener) listenSame(ctx context.Context, t transport.Transport, device
 	return nil
 }
 
-// listenBeside makes iWARP devices listen on a port of their own, which the listener holds as long as it lives, and each connection
-// as long as that lives.
+// listenBeside makes iWARP devices listen on a port of their own, which the listener holds as long
+// as it lives, and each connection as long as that lives.
 func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devices []transport.Device, local netip.Addr) {
 	o := l.deviceOptions(devices)
 	admits := slices.ContainsFunc(devices, func(d transport.Device) bool { return d.KernelPorts })
@@ -113,7 +114,8 @@ func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devi
 	}
 }
 
-// listenAdmitted has a transport listen on the port of r, which is opened to it meanwhile if it admits the device's own socket.
+// listenAdmitted has a transport listen on the port of r, which is opened to it meanwhile if it
+// admits the device's own socket.
 func listenAdmitted(ctx context.Context, t transport.Transport, r *Reservation, admits bool, o *transport.Options) (transport.Listener, error) {
 	if admits {
 		shut, err := r.admit()
@@ -142,7 +144,8 @@ func (d *deviceListener) ended() {
 	}
 }
 
-// stopDevices ends the listeners. Their ports are given back by what serves them, when all requests have a share.
+// stopDevices ends the listeners. Their ports are given back by what serves them, when all requests
+// have a share.
 func (h *listening) stopDevices() {
 	for _, d := range h.devices {
 		d.down.Store(true)

@@ -230,8 +230,8 @@ func (l *Listener) SetDeadline(t time.Time) error {
 }
 
 // SyscallConn returns the kernel's listening socket for Control, such as to set options. Read and
-// Write of the result fail with EINVAL, as with a *net.TCPListener. Options that connections inherit
-// concern plain TCP connections, and what carries iWARP in software. The socket must not be
+// Write of the result fail with EINVAL, as with a *net.TCPListener. Options that connections
+// inherit concern plain TCP connections, and what carries iWARP in software. The socket must not be
 // accepted from, closed or made to block.
 func (l *Listener) SyscallConn() (syscall.RawConn, error) {
 	if !l.ok() {

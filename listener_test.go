@@ -151,7 +151,8 @@ func TestListenerClosePastDeadline(t *testing.T) {
 	}
 }
 
-// TestListenerCloseEndsWaiting closes a listener under clients in every state that Accept has not returned yet.
+// TestListenerCloseEndsWaiting closes a listener under clients in every state that Accept has not
+// returned yet.
 func TestListenerCloseEndsWaiting(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{FirstByteTimeout: time.Hour, HandshakeTimeout: time.Hour})
 	clients := map[string]string{"silent": "", "part of the key": "MPA ID", "part of the request": "MPA ID Req Frame\x40", "plain": "hello"}
@@ -210,7 +211,8 @@ func TestListenerDeadline(t *testing.T) {
 				timedOut(err)
 			}
 
-			// One set from another goroutine wakes a blocked Accept, which leaves the listener usable.
+			// One set from another goroutine wakes a blocked Accept, which leaves the listener
+			// usable.
 			require.NoError(t, l.SetDeadline(time.Time{}))
 			if policy != iwarp.OffloadRequire {
 				_, err = l.Accept()

@@ -16,7 +16,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// TestManyConnections opens connections of all kinds at once, echoes data on each, and leaves neither goroutine nor descriptor.
+// TestManyConnections opens connections of all kinds at once, echoes data on each, and leaves
+// neither goroutine nor descriptor.
 func TestManyConnections(t *testing.T) {
 	conns, size := 1000, 1<<20
 	if testing.Short() || raceEnabled {

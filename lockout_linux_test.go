@@ -75,7 +75,8 @@ func (s *pausedServer) works(d *iwarp.Dialer) {
 	exchangeWithEcho(s.t, c, "hello")
 }
 
-// TestPausedServer reaches a server by iWARP as soon as it is back, whatever dials met while it was not there.
+// TestPausedServer reaches a server by iWARP as soon as it is back, whatever dials met while it was
+// not there.
 func TestPausedServer(t *testing.T) {
 	for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadPrefer, iwarp.OffloadRequire} {
 		for _, limit := range []time.Duration{0, 300 * time.Millisecond} {
@@ -127,7 +128,8 @@ func TestWaitsForPausedServer(t *testing.T) {
 	}
 }
 
-// TestFirstContactWithPausedServer has the server found by iWARP a moment later also by a client that had never seen it.
+// TestFirstContactWithPausedServer has the server found by iWARP a moment later also by a client
+// that had never seen it.
 func TestFirstContactWithPausedServer(t *testing.T) {
 	defer iwarp.SetAnswerSlack(time.Millisecond)()
 	defer iwarp.SetPassingTTL(time.Millisecond)()
@@ -148,7 +150,8 @@ func TestFirstContactWithPausedServer(t *testing.T) {
 	}, "iwarp")
 }
 
-// TestServerHangsUp asks a server once more that has spoken iWARP before and hangs up, as one does that starts anew, and does not hold it against it.
+// TestServerHangsUp asks a server once more that has spoken iWARP before and hangs up, as one does
+// that starts anew, and does not hold it against it.
 func TestServerHangsUp(t *testing.T) {
 	for name, hangUp := range map[string]func(*net.TCPConn){
 		"reset": func(c *net.TCPConn) { resetConn(c, nil) },
@@ -180,7 +183,8 @@ func TestServerHangsUp(t *testing.T) {
 	}
 }
 
-// TestHangsUpForGood falls back where a server has spoken iWARP before and has stopped to, and says why.
+// TestHangsUpForGood falls back where a server has spoken iWARP before and has stopped to, and says
+// why.
 func TestHangsUpForGood(t *testing.T) {
 	s := pause(t, iwarp.OffloadAuto, true)
 	go func() {

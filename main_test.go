@@ -59,7 +59,8 @@ func dial(t testing.TB, l net.Listener, policy iwarp.Offload) net.Conn {
 	return c
 }
 
-// meet dials while l accepts, as the set-up of an iWARP connection takes both ends, and returns the client's and the server's.
+// meet dials while l accepts, as the set-up of an iWARP connection takes both ends, and returns the
+// client's and the server's.
 func meet(t testing.TB, l net.Listener, dial func() net.Conn) (client, server net.Conn) {
 	t.Helper()
 	accepted := make(chan net.Conn, 1)
@@ -163,7 +164,8 @@ func echo(l net.Listener) {
 	}
 }
 
-// eventually looks until ok holds, on the goroutine of its caller. It is for what no event tells of.
+// eventually looks until ok holds, on the goroutine of its caller. It is for what no event tells
+// of.
 func eventually(t testing.TB, ok func() bool, what string) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

@@ -11,11 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaceVariable holds the name of the test that a process in a network namespace of its own runs.
+// namespaceVariable holds the name of the test that a process in a network namespace of its own
+// runs.
 const namespaceVariable = "IWARP_TEST_NAMESPACE"
 
-// inNamespace has the calling test run in a process of its own, in a new network namespace in which only lo is up. It returns
-// true there, and false in the test that waits for it, which is over then.
+// inNamespace has the calling test run in a process of its own, in a new network namespace in which
+// only lo is up. It returns true there, and false in the test that waits for it, which is over
+// then.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(namespaceVariable) == t.Name() {

@@ -11,7 +11,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// TestConn runs the conformance tests of net.Conn on every kind of connection that Dial and Listen make of each other.
+// TestConn runs the conformance tests of net.Conn on every kind of connection that Dial and Listen
+// make of each other.
 func TestConn(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
@@ -27,7 +28,8 @@ func TestConn(t *testing.T) {
 			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 				lc := iwarp.ListenConfig{Offload: tt.server, FirstByteTimeout: patience, HandshakeTimeout: patience}
 				if tt.client != iwarp.OffloadPrefer {
-					// A plain client that waits for the server's first byte is not to cost that much.
+					// A plain client that waits for the server's first byte is not to cost that
+					// much.
 					lc.FirstByteTimeout = 20 * time.Millisecond
 				}
 				return pair(t, &lc, &iwarp.Dialer{Offload: tt.client, Timeout: patience})

@@ -111,7 +111,8 @@ func TestEnvironmentSetsPolicy(t *testing.T) {
 	}
 }
 
-// TestEnvironmentOfListeners has a variable of their own, so that clients that must use iWARP do not shut others out.
+// TestEnvironmentOfListeners has a variable of their own, so that clients that must use iWARP do
+// not shut others out.
 func TestEnvironmentOfListeners(t *testing.T) {
 	for _, tt := range []struct {
 		both, listeners string

@@ -16,8 +16,8 @@ type peeker struct {
 	n   int
 }
 
-// peek gets what is there without waiting. It reports ended if no more bytes will come. The error is
-// that of the connection.
+// peek gets what is there without waiting. It reports ended if no more bytes will come. The error
+// is that of the connection.
 func (p *peeker) peek(fd uintptr) (ended bool, err error) {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | pollPeerClosed}}
 	if _, err := unix.Poll(fds, 0); err == unix.EINTR {

@@ -2,7 +2,8 @@
 
 package iwarp
 
-// pollPeerClosed is not to be had everywhere: a FIN after a few bytes of the MPA key is noticed by time-out.
+// pollPeerClosed is not to be had everywhere: a FIN after a few bytes of the MPA key is noticed by
+// time-out.
 const pollPeerClosed = 0
 
 func unread(uintptr) (n int, known bool) { return 0, false }

@@ -12,8 +12,8 @@ const (
 
 	fionread = 0x4004667f
 	msgPeek  = 2
-	// pollDelay is waited between two looks at an incomplete MPA key, as readiness is not told of a second time
-	// for bytes that stay in the socket.
+	// pollDelay is waited between two looks at an incomplete MPA key, as readiness is not told of a
+	// second time for bytes that stay in the socket.
 	pollDelay = 5 * time.Millisecond
 )
 
@@ -24,8 +24,8 @@ type peeker struct {
 	looked bool
 }
 
-// peek gets what is there without waiting: sockets of package net block here, so it asks for the number of
-// bytes first. It is called again when the socket is readable.
+// peek gets what is there without waiting: sockets of package net block here, so it asks for the
+// number of bytes first. It is called again when the socket is readable.
 func (p *peeker) peek(fd uintptr) (ended bool, err error) {
 	h := windows.Handle(fd)
 	var there, size uint32

@@ -17,9 +17,11 @@ const (
 	spokeTTL = time.Hour   // of the knowledge that a peer speaks iWARP
 	maxPeers = 1024
 
-	// maxTrouble is for how long failures to answer count for nothing where the peer spoke iWARP before. Then it may be another one.
+	// maxTrouble is for how long failures to answer count for nothing where the peer spoke iWARP
+	// before. Then it may be another one.
 	maxTrouble = 10 * time.Second
-	// costTimes is how much longer a wait in vain is remembered than it took, so that waits are a small part of the time.
+	// costTimes is how much longer a wait in vain is remembered than it took, so that waits are a
+	// small part of the time.
 	costTimes = 10
 )
 
@@ -32,11 +34,12 @@ type peer struct {
 	addr      netip.AddrPort
 }
 
-// A peerCache holds what was learned lately about peers: that they spoke iWARP or did not, or at which port their device
-// listens. It is bounded in time and number.
+// A peerCache holds what was learned lately about peers: that they spoke iWARP or did not, or at
+// which port their device listens. It is bounded in time and number.
 //
-// Only what proves that a peer does not speak iWARP counts against one that has done so before. A reset, the end of the
-// connection or silence may be due to a moment's trouble, so it is remembered for a short time, and longer each time that it is confirmed.
+// Only what proves that a peer does not speak iWARP counts against one that has done so before. A
+// reset, the end of the connection or silence may be due to a moment's trouble, so it is remembered
+// for a short time, and longer each time that it is confirmed.
 type peerCache struct {
 	mu sync.Mutex
 	m  map[peer]lesson
@@ -106,12 +109,14 @@ func (pc *peerCache) recall(p peer, now time.Time) lesson {
 	return l
 }
 
-// stale reports whether nothing in l is of use. What has just run out still is, should it be confirmed.
+// stale reports whether nothing in l is of use. What has just run out still is, should it be
+// confirmed.
 func (l *lesson) stale(now time.Time) bool {
 	return !now.Before(l.until.Add(l.kept)) && now.Sub(l.spoke) >= spokeTTL
 }
 
-// learn keeps why in mind, which an attempt found that began then, if it may be a trait of the peer. With proof it is none of the moment.
+// learn keeps why in mind, which an attempt found that began then, if it may be a trait of the
+// peer. With proof it is none of the moment.
 func (pc *peerCache) learn(p peer, why OffloadError, proof bool, began, now time.Time) {
 	if !proof && why.Reason != ReasonNotIWARP && why.Reason != ReasonHandshakeTimeout {
 		return
@@ -162,7 +167,8 @@ func (pc *peerCache) learnRedirect(p peer, to rdmanet.RedirectError, now time.Ti
 	pc.keep(p, lesson{to: to, until: now.Add(peerTTL), spoke: now}, now)
 }
 
-// learnInstead keeps in mind for as long as p is known not to speak iWARP that another address of the name does.
+// learnInstead keeps in mind for as long as p is known not to speak iWARP that another address of
+// the name does.
 func (pc *peerCache) learnInstead(p peer, name string, addr netip.AddrPort) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
@@ -207,7 +213,8 @@ func (pc *peerCache) makeRoom(now time.Time) {
 	}
 }
 
-// proves reports whether a failed set-up through software shows that the peer does not speak iWARP: it has sent something else.
+// proves reports whether a failed set-up through software shows that the peer does not speak iWARP:
+// it has sent something else.
 func proves(err error) bool {
 	return errors.Is(err, transport.ErrNotIWARP) && !hungUp(err)
 }

@@ -65,7 +65,8 @@ func TestPeerCache(t *testing.T) {
 	require.Len(t, pc.m, 1, "what is out of date goes first")
 }
 
-// TestPassingTrouble remembers what may be a moment's trouble for a second, and longer when it is confirmed; where the peer has spoken iWARP, not at all.
+// TestPassingTrouble remembers what may be a moment's trouble for a second, and longer when it is
+// confirmed; where the peer has spoken iWARP, not at all.
 func TestPassingTrouble(t *testing.T) {
 	defer SetPassingTTL(time.Second)()
 	for _, reason := range []Reason{ReasonNotIWARP, ReasonHandshakeTimeout} {
@@ -124,7 +125,8 @@ func TestPassingTrouble(t *testing.T) {
 	}
 }
 
-// TestPeerCacheRedirects remembers where a device listens for a while, until something else is learned.
+// TestPeerCacheRedirects remembers where a device listens for a while, until something else is
+// learned.
 func TestPeerCacheRedirects(t *testing.T) {
 	var pc peerCache
 	now := time.Unix(1000, 0)
@@ -151,7 +153,8 @@ func TestPeerCacheRedirects(t *testing.T) {
 	require.Zero(t, pc.redirect(p, now))
 }
 
-// TestPeerCacheInstead remembers for which name another address has to do, as long as the first does not.
+// TestPeerCacheInstead remembers for which name another address has to do, as long as the first
+// does not.
 func TestPeerCacheInstead(t *testing.T) {
 	var pc peerCache
 	now := time.Unix(1000, 0)

@@ -11,8 +11,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// BenchmarkReserve states what holding so many ports at a time costs for each: time to reserve and to release, and heap. The descriptor and the
-// kernel's socket come on top.
+// BenchmarkReserve states what holding so many ports at a time costs for each: time to reserve and
+// to release, and heap. The descriptor and the kernel's socket come on top.
 func BenchmarkReserve(b *testing.B) {
 	for _, n := range []int{1, 10000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {

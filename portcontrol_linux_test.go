@@ -27,8 +27,8 @@ func option(level, name, value int) func(string, string, syscall.RawConn) error 
 	}
 }
 
-// portTakers are the ways to a port that the kernel chooses. Each returns its number, and what gives it
-// back.
+// portTakers are the ways to a port that the kernel chooses. Each returns its number, and what
+// gives it back.
 func portTakers() map[string]func(context.Context, string, func(string, string, syscall.RawConn) error) (uint16, func() error, error) {
 	type control = func(string, string, syscall.RawConn) error
 	m := map[string]func(context.Context, string, control) (uint16, func() error, error){
@@ -84,8 +84,8 @@ func portTakers() map[string]func(context.Context, string, func(string, string, 
 	return m
 }
 
-// TestControlledPort has a Control function set what matters to the choice of a port: there always is one,
-// of those that it allows.
+// TestControlledPort has a Control function set what matters to the choice of a port: there always
+// is one, of those that it allows.
 func TestControlledPort(t *testing.T) {
 	const first, last = 41000, 41003
 	for how, take := range portTakers() {
@@ -142,8 +142,8 @@ func TestControlledPortsUsedUp(t *testing.T) {
 	}
 }
 
-// TestControlledReservationCannotBeStolen has a Control function set the options by which sockets share
-// a port.
+// TestControlledReservationCannotBeStolen has a Control function set the options by which sockets
+// share a port.
 func TestControlledReservationCannotBeStolen(t *testing.T) {
 	for name, c := range map[string]func(string, string, syscall.RawConn) error{
 		"SO_REUSEADDR": option(unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
@@ -196,8 +196,8 @@ func TestReusePort(t *testing.T) {
 	}
 }
 
-// TestDialFromReservationSharesTime looks how much time each address of a name has, by the deadline that its
-// ControlContext is given. Package net says what is right.
+// TestDialFromReservationSharesTime looks how much time each address of a name has, by the deadline
+// that its ControlContext is given. Package net says what is right.
 func TestDialFromReservationSharesTime(t *testing.T) {
 	resolver := nameServer([4]byte{127, 0, 0, 7}, [4]byte{127, 0, 0, 8}, [4]byte{127, 0, 0, 9})
 	free := reserve(t, nil, "tcp4", "127.0.0.1:0") // nobody listens there

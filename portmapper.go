@@ -71,7 +71,8 @@ func (ps *PortSpace) answer(b []byte, netns uint64) (portmap.Message, bool) {
 	return m.Answer(portmap.Reject), true
 }
 
-// listens reports whether a listener of the PortSpace in the network namespace takes connections to a.
+// listens reports whether a listener of the PortSpace in the network namespace takes connections to
+// a.
 func (ps *PortSpace) listens(a netip.AddrPort, netns uint64) bool {
 	ps.mu.Lock()
 	list := slices.Clone(ps.held[int(a.Port())])

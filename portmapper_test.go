@@ -41,7 +41,8 @@ func TestPortMapper(t *testing.T) {
 	defer c.Close()
 	me := netip.MustParseAddrPort("127.0.0.1:40000")
 	b := make([]byte, 128)
-	// ask sends until there is an answer, as the other end may not be there yet, and datagrams are lost.
+	// ask sends until there is an answer, as the other end may not be there yet, and datagrams are
+	// lost.
 	association := uint64(0)
 	ask := func(to netip.AddrPort) portmap.Message {
 		association++

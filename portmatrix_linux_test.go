@@ -24,8 +24,9 @@ const (
 // nobody is a user other than the one who runs the tests.
 const nobody = 65534
 
-// TestPortMatrix holds a port in one process and has another try to take it, for all the ways that there are to do so. What
-// the rows without a reservation say of the kernel is what the rows with one rest on.
+// TestPortMatrix holds a port in one process and has another try to take it, for all the ways that
+// there are to do so. What the rows without a reservation say of the kernel is what the rows with
+// one rest on.
 func TestPortMatrix(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -183,7 +184,8 @@ func TestEphemeralPorts(t *testing.T) {
 				if want == free {
 					require.Equal(t, port, got)
 				}
-				// Closed by the client first, the port would be in TIME_WAIT: so the server resets it.
+				// Closed by the client first, the port would be in TIME_WAIT: so the server resets
+				// it.
 				server.forget()
 				client.forget()
 			}

@@ -16,8 +16,8 @@ import (
 
 var restarts = flag.Int("restarts", 10, "how often TestRestartUnderLoad kills its server")
 
-// TestRestartUnderLoad kills a server with connections and starts it again on its port, which must be free at once. The flag
-// -restarts makes it longer.
+// TestRestartUnderLoad kills a server with connections and starts it again on its port, which must
+// be free at once. The flag -restarts makes it longer.
 func TestRestartUnderLoad(t *testing.T) {
 	address := "127.0.0.1:0"
 	stop := make(chan struct{})

@@ -122,8 +122,8 @@ func (s *PortSet) forget(r *Reservation) {
 func (s *PortSet) Port() uint16 { return s.port }
 
 // Members returns the reservations, in the order in which the addresses were taken. A member can be
-// listened on, dialed from and released as any Reservation; it leaves the set when its port is given
-// back, as when its listener is closed.
+// listened on, dialed from and released as any Reservation; it leaves the set when its port is
+// given back, as when its listener is closed.
 func (s *PortSet) Members() []*Reservation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,8 +169,8 @@ func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, er
 	return r, err
 }
 
-// begin returns the member that has addr. Without one it returns nil, and the address is the caller's
-// to take until it calls end.
+// begin returns the member that has addr. Without one it returns nil, and the address is the
+// caller's to take until it calls end.
 func (s *PortSet) begin(ctx context.Context, addr netip.Addr) (*Reservation, error) {
 	for {
 		if err := ctx.Err(); err != nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// interfaces gives the test's namespace three interfaces with addresses of their own: pairs of virtual Ethernets.
+// interfaces gives the test's namespace three interfaces with addresses of their own: pairs of
+// virtual Ethernets.
 func interfaces(t testing.TB) {
 	for _, i := range []string{"8", "9", "10"} {
 		ip(t, "link add eth"+i+" type veth peer name peer"+i)

@@ -162,7 +162,8 @@ func TestPortSetExtendAtOnce(t *testing.T) {
 	}
 }
 
-// TestPortSetExtendCanceled does not wait for another Extend longer than it may, and ends with the set.
+// TestPortSetExtendCanceled does not wait for another Extend longer than it may, and ends with the
+// set.
 func TestPortSetExtendCanceled(t *testing.T) {
 	if !inNamespace(t) { // where no other connection has left a port in TIME_WAIT
 		return

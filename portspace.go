@@ -214,8 +214,8 @@ func (ps *PortSpace) find(a net.Addr, fits func(binding, *net.TCPAddr) int) []*R
 	return list
 }
 
-// toDial returns the reservation of a that a connection of the network is to be made of, if there is
-// one.
+// toDial returns the reservation of a that a connection of the network is to be made of, if there
+// is one.
 func (ps *PortSpace) toDial(network string, a net.Addr, control control) (*Reservation, error) {
 	list := slices.DeleteFunc(ps.matching(a), func(r *Reservation) bool { return !r.usable(false) || !r.suits(network) })
 	return choose(list, a, control)
@@ -240,8 +240,8 @@ func (ps *PortSpace) toListen(network string, a net.Addr, control control) (*Res
 	return choose(list, a, control)
 }
 
-// choose returns the first reservation that is on the interface that the control function binds to, or on
-// none if it does not.
+// choose returns the first reservation that is on the interface that the control function binds to,
+// or on none if it does not.
 func choose(list []*Reservation, a net.Addr, control control) (*Reservation, error) {
 	var device uint32
 	if control != nil && slices.ContainsFunc(list, (*Reservation).onDevice) {

@@ -140,7 +140,8 @@ func sockopt(t testing.TB, c syscall.Conn, level, option int) (v int, err error)
 	return v, err
 }
 
-// TestReservationDialErrors holds the errors against those of a net.Dialer with the same local address.
+// TestReservationDialErrors holds the errors against those of a net.Dialer with the same local
+// address.
 func TestReservationDialErrors(t *testing.T) {
 	closed := closedPort(t)
 	past, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
@@ -268,7 +269,8 @@ func TestDialFromReservation(t *testing.T) {
 	}
 }
 
-// TestListenerConfigReachesConns checks what accepted connections inherit from the ListenConfig, with and without a reservation.
+// TestListenerConfigReachesConns checks what accepted connections inherit from the ListenConfig,
+// with and without a reservation.
 func TestListenerConfigReachesConns(t *testing.T) {
 	for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadNever} {
 		for _, reserved := range []bool{false, true} {

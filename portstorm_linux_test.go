@@ -33,7 +33,8 @@ const (
 	stormEach      = 16 // goroutines in each process
 )
 
-// holdersOf maps a file that the processes of the storm share: a word for each port, with the number of who holds it.
+// holdersOf maps a file that the processes of the storm share: a word for each port, with the
+// number of who holds it.
 func holdersOf(f *os.File) (*[stormPorts]atomic.Uint32, error) {
 	b, err := unix.Mmap(int(f.Fd()), 0, 4*stormPorts, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
@@ -152,7 +153,8 @@ func (s *storming) once(goroutine uint32) {
 	}
 }
 
-// connect makes a connection of the reserved socket. It ends with a reset, or TIME_WAIT would keep the port.
+// connect makes a connection of the reserved socket. It ends with a reset, or TIME_WAIT would keep
+// the port.
 func (s *storming) connect(r *iwarp.Reservation, mine func(string), give func()) error {
 	c, err := r.DialContext(contextOfProcess, "tcp", s.sink)
 	mine("connected")
@@ -189,8 +191,8 @@ func (s *storming) listen(address string, mine func(string), give func()) error 
 	return errors.Join(err, l.Close())
 }
 
-// TestPortStorm has goroutines of several processes fight for the same ports: no port may have two holders at a time, and none may be
-// lost. The flag -storm makes it longer.
+// TestPortStorm has goroutines of several processes fight for the same ports: no port may have two
+// holders at a time, and none may be lost. The flag -storm makes it longer.
 func TestPortStorm(t *testing.T) {
 	pid := os.Getpid()
 	host := fmt.Sprintf("127.%d.%d.%d", 64+pid>>16&63, pid>>8&255, pid&255|1) // nobody else's

@@ -60,7 +60,8 @@ func (r *Reason) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// An OffloadError says why OffloadRequire could not be met. It is found in the *net.OpError of a dial by errors.As.
+// An OffloadError says why OffloadRequire could not be met. It is found in the *net.OpError of a
+// dial by errors.As.
 type OffloadError struct {
 	Reason Reason
 	Err    error // what happened, nil if the reason says it all
@@ -92,7 +93,8 @@ func (r Reason) beyond(err error) string {
 	return what
 }
 
-// saidBy returns how the text of an error with that reason begins if that is no more than the reason says.
+// saidBy returns how the text of an error with that reason begins if that is no more than the
+// reason says.
 func saidBy(r Reason, err error) []string {
 	said := []string{r.String()}
 	var rejected *transport.RejectedError

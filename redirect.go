@@ -15,7 +15,8 @@ var (
 	errNoSoftware = errors.New("client wants iwarp in software, which is not among the transports")
 )
 
-// serve sets up the stream that a client asks for, unless it came by the kernel and is better off with a device.
+// serve sets up the stream that a client asks for, unless it came by the kernel and is better off
+// with a device.
 func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.Context) (transport.Request, error)) (*rdmanet.Conn, error) {
 	r, err := request(ctx)
 	if err != nil {
@@ -36,7 +37,8 @@ func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.
 	return rdmanet.Server(ctx, r, buffered(rdmanet.Config{Service: service}, l.config.ReadBuffer, l.config.ReadBudget))
 }
 
-// redirectPort returns the port where an iWARP device that has the address now listens, or 0, and counts the client that is sent there.
+// redirectPort returns the port where an iWARP device that has the address now listens, or 0, and
+// counts the client that is sent there.
 func (l *Listener) redirectPort(local netip.Addr) uint16 {
 	for _, d := range l.devices {
 		if d.port != nil && !d.down.Load() && d.reaches(local) {

@@ -36,7 +36,8 @@ func dialDevice(t testing.TB, l net.Listener, nic transport.Transport, policy iw
 	return c
 }
 
-// TestRedirect sends clients with an iWARP device to the server's, while the port of the service is the kernel's.
+// TestRedirect sends clients with an iWARP device to the server's, while the port of the service is
+// the kernel's.
 func TestRedirect(t *testing.T) {
 	for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadPrefer, iwarp.OffloadRequire} {
 		t.Run(policy.String(), func(t *testing.T) {
@@ -80,7 +81,8 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// TestRedirectHoldsPorts has the kernel hold the ports of the device's listener and connections as long as they are there.
+// TestRedirectHoldsPorts has the kernel hold the ports of the device's listener and connections as
+// long as they are there.
 func TestRedirectHoldsPorts(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("a port can only be held by listening on it")
@@ -148,7 +150,8 @@ func TestRedirectReleased(t *testing.T) {
 	}
 }
 
-// TestRedirectRemembered finds the server again when its device has another port meanwhile, whoever has the old one.
+// TestRedirectRemembered finds the server again when its device has another port meanwhile, whoever
+// has the old one.
 func TestRedirectRemembered(t *testing.T) {
 	for name, squat := range map[string]func(t *testing.T, old netip.AddrPort){
 		"nobody": func(*testing.T, netip.AddrPort) {},
@@ -331,7 +334,8 @@ func TestNoRedirect(t *testing.T) {
 	}
 }
 
-// staysInSoftware shows that siw does not talk to the service of l, which has no device, and that l does not see the question.
+// staysInSoftware shows that siw does not talk to the service of l, which has no device, and that l
+// does not see the question.
 func (n *rnic) staysInSoftware(t *testing.T, l *iwarp.Listener, nic transport.Transport) {
 	t.Helper()
 	for range 2 { // the second time it is known
@@ -352,7 +356,8 @@ func (n *rnic) staysInSoftware(t *testing.T, l *iwarp.Listener, nic transport.Tr
 	require.Zero(t, l.Stats().Redirected)
 }
 
-// TestRedirectEndsWithDevice serves clients in software once the device has gone, also if it is back.
+// TestRedirectEndsWithDevice serves clients in software once the device has gone, also if it is
+// back.
 func TestRedirectEndsWithDevice(t *testing.T) {
 	rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
 		l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
@@ -388,7 +393,8 @@ func TestRedirectEndsWithDevice(t *testing.T) {
 	})
 }
 
-// TestRedirectWithoutSoftware has a listener that is not to serve iWARP in software redirect all the same.
+// TestRedirectWithoutSoftware has a listener that is not to serve iWARP in software redirect all
+// the same.
 func TestRedirectWithoutSoftware(t *testing.T) {
 	rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
 		l := listen(t, iwarp.ListenConfig{Transports: []transport.Transport{nic}})
@@ -407,7 +413,8 @@ func TestRedirectWithoutSoftware(t *testing.T) {
 	})
 }
 
-// TestListenBeside has a transport with devices of both kinds listen on the port of the service and beside it.
+// TestListenBeside has a transport with devices of both kinds listen on the port of the service and
+// beside it.
 func TestListenBeside(t *testing.T) {
 	for _, tt := range []struct{ network, address, host string }{
 		{"tcp", "127.0.0.1:0", "127.0.0.1"}, {"tcp4", ":0", "0.0.0.0"}, {"tcp", ":0", "::"}, {"tcp6", ":0", "::"},
@@ -596,7 +603,8 @@ func TestRedirectAtOnce(t *testing.T) {
 	})
 }
 
-// TestRedirectBehindForwardedPort reaches a service whose port the host's firewall has forwarded from another.
+// TestRedirectBehindForwardedPort reaches a service whose port the host's firewall has forwarded
+// from another.
 func TestRedirectBehindForwardedPort(t *testing.T) {
 	iwarp.ForgetPeers()
 	n := newRNIC(rnicKinds["own ports"].device)

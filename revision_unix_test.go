@@ -16,7 +16,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// TestOlderRevision dials again with MPA revision 1 when the peer resets a connection for revision 2.
+// TestOlderRevision dials again with MPA revision 1 when the peer resets a connection for revision
+// 2.
 func TestOlderRevision(t *testing.T) {
 	served := make(chan net.Conn, 1)
 	var revisions []byte

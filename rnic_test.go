@@ -14,8 +14,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// rnic is a transport whose devices are iWARP's: they reach what listens in their own port space, or else the kernel's TCP. Its ends are
-// those of all its users, as if they were on one network.
+// rnic is a transport whose devices are iWARP's: they reach what listens in their own port space,
+// or else the kernel's TCP. Its ends are those of all its users, as if they were on one network.
 type rnic struct {
 	soft *soft.Transport
 
@@ -106,7 +106,8 @@ func (n *rnic) Route(context.Context, netip.AddrPort, netip.AddrPort) (transport
 	return n.devices[0], nil
 }
 
-// dialed notes a dial, and returns the address of the listener of a device that has the port of remote, or else remote.
+// dialed notes a dial, and returns the address of the listener of a device that has the port of
+// remote, or else remote.
 func (n *rnic) dialed(local, remote netip.AddrPort) netip.AddrPort {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -119,7 +120,8 @@ func (n *rnic) dialed(local, remote netip.AddrPort) netip.AddrPort {
 	return remote
 }
 
-// dialing returns the ports that the device dials where the first is that of the service: software asks there before siw does.
+// dialing returns the ports that the device dials where the first is that of the service: software
+// asks there before siw does.
 func (n *rnic) dialing(ports ...uint16) []uint16 {
 	if n.devices[0].KernelPorts {
 		ports = ports[1:]

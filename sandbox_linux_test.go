@@ -137,8 +137,8 @@ func runContender() int {
 	return 0
 }
 
-// TestContendInSandbox has several processes want a port with connections in TIME_WAIT, where they cannot
-// look for each other: the kernel itself has to let one have it.
+// TestContendInSandbox has several processes want a port with connections in TIME_WAIT, where they
+// cannot look for each other: the kernel itself has to let one have it.
 func TestContendInSandbox(t *testing.T) {
 	for name, box := range map[string]string{"no sandbox": "", "no unix": "1", "no netlink": "16", "neither": "1,16"} {
 		t.Run(name, func(t *testing.T) {
@@ -177,8 +177,8 @@ func TestContendInSandbox(t *testing.T) {
 	}
 }
 
-// TestContendWithHolder leaves the port to a socket that has SO_REUSEADDR and does not listen, as one
-// has it for a moment that is about to.
+// TestContendWithHolder leaves the port to a socket that has SO_REUSEADDR and does not listen, as
+// one has it for a moment that is about to.
 func TestContendWithHolder(t *testing.T) {
 	if !sockdiag.BoundVisible() {
 		t.Skip("this kernel does not list sockets that are only bound")

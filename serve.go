@@ -122,8 +122,9 @@ func (l *Listener) forget(h *halfOpen) {
 	}
 }
 
-// lookAgain returns a client that had been silent for as long as it may be. If it has spoken by now,
-// that counts, and what it may still say must not be an MPA request for the application to read.
+// lookAgain returns a client that had been silent for as long as it may be. If it has spoken by
+// now, that counts, and what it may still say must not be an MPA request for the application to
+// read.
 func (l *Listener) lookAgain(c client) client {
 	h := c.silent
 	var guard guard

@@ -22,8 +22,8 @@ type silence struct {
 	run   atomic.Int32  // silent clients since the last one of iWARP
 }
 
-// What the listeners of the process have learned together, which is of use while none has a client of
-// iWARP.
+// What the listeners of the process have learned together, which is of use while none has a client
+// of iWARP.
 var (
 	iwarpSeen  atomic.Bool
 	processRun atomic.Int32

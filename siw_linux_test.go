@@ -21,8 +21,8 @@ func init() {
 	}
 }
 
-// siw takes ports as the kernel's siw does: by sockets of its own that set SO_REUSEADDR, one that listens at once, and one that binds
-// and connects within Connect.
+// siw takes ports as the kernel's siw does: by sockets of its own that set SO_REUSEADDR, one that
+// listens at once, and one that binds and connects within Connect.
 type siw struct{ *rnic }
 
 func (n siw) Listen(ctx context.Context, local netip.AddrPort, o *transport.Options) (transport.Listener, error) {

@@ -37,7 +37,8 @@ func steal(t testing.TB, addr net.Addr) {
 	t.Cleanup(func() { _ = l.Close() })
 }
 
-// TestSIWBindsBeside lets a device's socket in while its connection is made, and nobody else before, beside or after.
+// TestSIWBindsBeside lets a device's socket in while its connection is made, and nobody else
+// before, beside or after.
 func TestSIWBindsBeside(t *testing.T) {
 	n, nic := newSIW()
 	l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
@@ -61,7 +62,8 @@ func serving() iwarp.ListenConfig {
 	return iwarp.ListenConfig{Transports: withSoft(nic), PortSpace: &iwarp.PortSpace{}}
 }
 
-// acceptFrom returns the connection from an address. Another one may come before it, which the client has given up.
+// acceptFrom returns the connection from an address. Another one may come before it, which the
+// client has given up.
 func acceptFrom(t testing.TB, next func() net.Conn, a net.Addr) net.Conn {
 	t.Helper()
 	s := next()
@@ -72,7 +74,8 @@ func acceptFrom(t testing.TB, next func() net.Conn, a net.Addr) net.Conn {
 	return s
 }
 
-// TestSIWPortStolen takes another port where somebody was quick enough to listen on the one that was open to the device.
+// TestSIWPortStolen takes another port where somebody was quick enough to listen on the one that
+// was open to the device.
 func TestSIWPortStolen(t *testing.T) {
 	for name, at := range map[string]step{"before the device": beforeBind, "behind the device": afterConnect} {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +113,8 @@ func TestSIWPortStolen(t *testing.T) {
 	}
 }
 
-// TestSIWPortLost makes no more connections from a port that somebody else listens on, but keeps those that are there.
+// TestSIWPortLost makes no more connections from a port that somebody else listens on, but keeps
+// those that are there.
 func TestSIWPortLost(t *testing.T) {
 	n, nic := newSIW()
 	ps := &iwarp.PortSpace{}
@@ -198,7 +202,8 @@ func TestSIWDialsAtOnce(t *testing.T) {
 	}
 }
 
-// TestSIWDialsInNarrowRange connects although most ports that there are to choose from are taken by sockets.
+// TestSIWDialsInNarrowRange connects although most ports that there are to choose from are taken by
+// sockets.
 func TestSIWDialsInNarrowRange(t *testing.T) {
 	if !inNamespace(t) {
 		return

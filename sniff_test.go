@@ -37,7 +37,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestFirstBytesLate makes out a connection whose bytes are there when the deadline is found to have passed.
+// TestFirstBytesLate makes out a connection whose bytes are there when the deadline is found to
+// have passed.
 func TestFirstBytesLate(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -16,7 +16,8 @@ type kernelTransport interface {
 	Server(ctx context.Context, c *net.TCPConn, o *transport.Options) (transport.Request, error)
 }
 
-// A redialer is a Connector that may want another connection to the peer, to offer it an older MPA revision.
+// A redialer is a Connector that may want another connection to the peer, to offer it an older MPA
+// revision.
 type redialer interface {
 	SetRedial(func(context.Context) (*net.TCPConn, error))
 }
@@ -24,7 +25,8 @@ type redialer interface {
 // Software iWARP needs nothing but the kernel's TCP, so it is always there.
 func init() { transport.Register(soft.New(nil)) }
 
-// split sorts transports, or the registered ones for nil, by what their connections are made of, and keeps their order.
+// split sorts transports, or the registered ones for nil, by what their connections are made of,
+// and keeps their order.
 func split(list []transport.Transport) (devices []transport.Transport, kernel []kernelTransport) {
 	if list == nil {
 		list = transport.Registered()

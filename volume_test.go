@@ -17,7 +17,8 @@ import (
 
 var volume = flag.Int64("volume", 32<<20, "bytes that TestVolume moves each way")
 
-// TestVolume moves many bytes through one connection, both ways at once, and compares their digests:
+// TestVolume moves many bytes through one connection, both ways at once, and compares their
+// digests:
 //
 //	go test -run Volume -volume 4294967296 .
 func TestVolume(t *testing.T) {
@@ -49,7 +50,8 @@ func TestVolume(t *testing.T) {
 	}
 }
 
-// produce writes volume bytes of which no two blocks are alike, ends the stream and returns the digest.
+// produce writes volume bytes of which no two blocks are alike, ends the stream and returns the
+// digest.
 func produce(t *testing.T, c net.Conn, seed uint64) []byte {
 	h := sha256.New()
 	block := make([]byte, 1<<20)

@@ -53,7 +53,8 @@ func perSize(b *testing.B, sizes []int, f func(b *testing.B, path lab.Path, size
 	}
 }
 
-// BenchmarkPingPong reports quantiles of the time of a round trip. A mean would mostly tell of the scheduler's bad moments.
+// BenchmarkPingPong reports quantiles of the time of a round trip. A mean would mostly tell of the
+// scheduler's bad moments.
 func BenchmarkPingPong(b *testing.B) {
 	perSize(b, lab.PingPongSizes, func(b *testing.B, path lab.Path, size int) {
 		c := connect(b, path)

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestIdleConnectionsHaveNoGoroutines holds open connections that both ends have used and nobody reads from.
+// TestIdleConnectionsHaveNoGoroutines holds open connections that both ends have used and nobody
+// reads from.
 func TestIdleConnectionsHaveNoGoroutines(t *testing.T) {
 	const (
 		conns = 1000

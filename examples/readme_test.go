@@ -152,8 +152,9 @@ func TestGRPCByEnvironment(t *testing.T) {
 	}
 }
 
-// TestFallbackTellsWhy dials a server that knows nothing of iWARP, and like many waits for more when it gets a request for it. It is no
-// HTTP server, which answers a request that happens to have the end of a line in it.
+// TestFallbackTellsWhy dials a server that knows nothing of iWARP, and like many waits for more
+// when it gets a request for it. It is no HTTP server, which answers a request that happens to have
+// the end of a line in it.
 func TestFallbackTellsWhy(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -43,8 +43,8 @@ type blockList struct {
 	head, tail *block
 }
 
-// append adds p at the end. What waits in full blocks promises that as much may follow, so that a stream
-// fills large ones, and no list takes much more than twice the bytes in it.
+// append adds p at the end. What waits in full blocks promises that as much may follow, so that a
+// stream fills large ones, and no list takes much more than twice the bytes in it.
 func (l *blockList) append(p []byte) {
 	for len(p) > 0 {
 		if l.tail == nil || l.tail.w == len(l.tail.buf) {
@@ -80,7 +80,8 @@ func (l *blockList) prepend(p []byte) {
 	l.head = front.head
 }
 
-// front returns the first bytes, as many as lie in one piece. They stay where they are until they are dropped.
+// front returns the first bytes, as many as lie in one piece. They stay where they are until they
+// are dropped.
 func (l *blockList) front() []byte {
 	if l.head == nil {
 		return nil

@@ -12,8 +12,8 @@ import (
 	"github.com/rdmanet/iwarp/rdmanet"
 )
 
-// Peers that send without end to connections that nobody reads fill no more than the budget, and what each connection cannot do without.
-// Once they are read everything arrives.
+// Peers that send without end to connections that nobody reads fill no more than the budget, and
+// what each connection cannot do without. Once they are read everything arrives.
 func TestBudgetBoundsUnreadBytes(t *testing.T) {
 	const (
 		limit = 1 << 20

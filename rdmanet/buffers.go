@@ -5,13 +5,13 @@ import (
 	"os"
 )
 
-// WriteBuffers writes the slices of v as one Write: no other comes between them, and small slices share
-// messages. It removes from v what it has written, also when it fails, and counts and fails as Write
-// does.
+// WriteBuffers writes the slices of v as one Write: no other comes between them, and small slices
+// share messages. It removes from v what it has written, also when it fails, and counts and fails
+// as Write does.
 //
 // [net.Buffers.WriteTo] does this only for connections of package net. Here it calls Write for each
-// slice, which takes longer and lets other Writes come in between. ReadFrom of a *net.Buffers does it
-// for a Conn and for a net.TCPConn alike.
+// slice, which takes longer and lets other Writes come in between. ReadFrom of a *net.Buffers does
+// it for a Conn and for a net.TCPConn alike.
 func (c *Conn) WriteBuffers(v *net.Buffers) (n int64, err error) {
 	if !c.calls.begin() {
 		return 0, c.opError("writev", net.ErrClosed)
@@ -44,7 +44,8 @@ func (c *Conn) writeBuffers(v *net.Buffers) (n int64, err error) {
 	}
 }
 
-// idle returns why a call of s that does nothing fails, if it does: the state of the stream is no reason.
+// idle returns why a call of s that does nothing fails, if it does: the state of the stream is no
+// reason.
 func (c *Conn) idle(s *side) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

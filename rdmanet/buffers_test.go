@@ -35,7 +35,8 @@ var bufferWays = []bufferWay{
 	{"ReadFrom", func(c net.Conn, v *net.Buffers) (int64, error) { return c.(io.ReaderFrom).ReadFrom(v) }},
 }
 
-// forBuffers runs a test for every way, over package net and for every setting, or one in so many of them.
+// forBuffers runs a test for every way, over package net and for every setting, or one in so many
+// of them.
 func forBuffers(t *testing.T, one int, test func(t *testing.T, x, y net.Conn, write func(net.Conn, *net.Buffers) (int64, error))) {
 	for _, way := range bufferWays {
 		t.Run(way.name+"/net", func(t *testing.T) {

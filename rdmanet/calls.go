@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// A calls counts the calls under way, so that Close returns only after those that it ends. Code of the
-// user's, such as the Writer of WriteTo, runs outside of any call that is counted: it may call Close
-// itself.
+// A calls counts the calls under way, so that Close returns only after those that it ends. Code of
+// the user's, such as the Writer of WriteTo, runs outside of any call that is counted: it may call
+// Close itself.
 type calls struct {
 	n    atomic.Int64  // less than 0 once no call may begin
 	left chan struct{} // told when the last one has ended after that; made by forbid

@@ -20,8 +20,9 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A slowLeaver is a queue pair whose calls take a while to leave after an interrupt. It tells of each
-// call that begins, and takes note of an end of the queue pair that comes before the calls have left.
+// A slowLeaver is a queue pair whose calls take a while to leave after an interrupt. It tells of
+// each call that begins, and takes note of an end of the queue pair that comes before the calls
+// have left.
 type slowLeaver struct {
 	transport.QueuePair
 	begun chan struct{}
@@ -177,8 +178,8 @@ func TestWriterUsesConn(t *testing.T) {
 	})
 }
 
-// A jammed queue pair sends nothing once it is told so, as one whose peer does not read: what is posted
-// stays on the send queue.
+// A jammed queue pair sends nothing once it is told so, as one whose peer does not read: what is
+// posted stays on the send queue.
 type jammed struct {
 	transport.QueuePair
 	depth     int
@@ -247,8 +248,8 @@ func (q *jammed) Interrupt() {
 	q.QueuePair.Interrupt()
 }
 
-// A peer that provokes words and takes none makes no call overstay its deadline, and does not hold up
-// Close.
+// A peer that provokes words and takes none makes no call overstay its deadline, and does not hold
+// up Close.
 func TestPeerThatTakesNoWords(t *testing.T) {
 	n := prepare(t, setting{}, &transport.Options{RecvDepth: rawSlots, SendDepth: 256})
 	var q *jammed
@@ -315,8 +316,8 @@ func TestPeerThatTakesNoWords(t *testing.T) {
 	require.NoError(t, within(t, c.Close))
 }
 
-// The first Write after the peer's Close is taken, the next is not, as package net has it. The farewell
-// of TLS is such a Write.
+// The first Write after the peer's Close is taken, the next is not, as package net has it. The
+// farewell of TLS is such a Write.
 func TestWriteAfterPeersClose(t *testing.T) {
 	for _, s := range append([]setting{{name: "net"}}, settings...) {
 		t.Run(s.name, func(t *testing.T) {

@@ -11,18 +11,20 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// Close tells the peer that the connection is at its end and closes it. It does not wait for the peer; what was written still
-// goes out. Calls under way return with net.ErrClosed before Close does; a second Close fails with it. After SetLinger(0) the
-// connection is reset instead; after a positive value Close waits that long for the peer's host to have everything, and returns
-// an error that matches os.ErrDeadlineExceeded if it has not.
+// Close tells the peer that the connection is at its end and closes it. It does not wait for the
+// peer; what was written still goes out. Calls under way return with net.ErrClosed before Close
+// does; a second Close fails with it. After SetLinger(0) the connection is reset instead; after a
+// positive value Close waits that long for the peer's host to have everything, and returns an error
+// that matches os.ErrDeadlineExceeded if it has not.
 //
-// A process that is to exit right behind Close should set that: its end cuts off what has not arrived yet. A process
-// that exits without Close breaks the connection: the peer reads what has arrived and then io.ErrUnexpectedEOF, not io.EOF.
-// A connection that is garbage is closed. Its peer reads io.EOF behind everything, also where something was unread, which is
-// a reset with a socket.
+// A process that is to exit right behind Close should set that: its end cuts off what has not
+// arrived yet. A process that exits without Close breaks the connection: the peer reads what has
+// arrived and then io.ErrUnexpectedEOF, not io.EOF. A connection that is garbage is closed. Its
+// peer reads io.EOF behind everything, also where something was unread, which is a reset with a
+// socket.
 //
-// Where something that has arrived is not read, the peer's calls fail with syscall.ECONNRESET after they have read everything,
-// as far as it is of this package.
+// Where something that has arrived is not read, the peer's calls fail with syscall.ECONNRESET after
+// they have read everything, as far as it is of this package.
 func (c *Conn) Close() error { return c.close(true) }
 
 // close does the work of Close. With look it looks for what is unread.
@@ -78,8 +80,8 @@ func (c *Conn) lookForUnread() {
 	c.mu.Unlock()
 }
 
-// finalize closes a connection that is garbage, as package net does. It must not wait. What arrives finds no way
-// to the connection any more, so it does not look for that.
+// finalize closes a connection that is garbage, as package net does. It must not wait. What arrives
+// finds no way to the connection any more, so it does not look for that.
 func (c *Conn) finalize() {
 	if c.linger > 0 {
 		c.linger = -1
@@ -87,19 +89,22 @@ func (c *Conn) finalize() {
 	go c.close(false)
 }
 
-// A lingerer is a queue pair that knows when the peer's host has acknowledged what was sent before Close.
+// A lingerer is a queue pair that knows when the peer's host has acknowledged what was sent before
+// Close.
 type lingerer interface {
 	WillAwaitClosed()
 	AwaitClosed(deadline time.Time) error
 }
 
-// An endLeaver is a queue pair that can leave it to the peer to end the connection, as rsockets need.
+// An endLeaver is a queue pair that can leave it to the peer to end the connection, as rsockets
+// need.
 type endLeaver interface {
 	LeaveEndToPeer()
 }
 
-// closeOrderly closes the queue pair behind what was sent, and waits for up to d until the peer's host has that, or where the transport
-// cannot tell, until it has left this host. It returns why that did not come to pass.
+// closeOrderly closes the queue pair behind what was sent, and waits for up to d until the peer's
+// host has that, or where the transport cannot tell, until it has left this host. It returns why
+// that did not come to pass.
 func (c *Conn) closeOrderly(d time.Duration) (err error) {
 	deadline := time.Now().Add(d)
 	l, tells := transport.As[lingerer](c.qp)
@@ -127,8 +132,9 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 	return cause("close", err)
 }
 
-// CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF behind what was. Reading goes on.
-// Once the connection is at its end in both directions, or broken, it fails with syscall.ENOTCONN.
+// CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF behind what
+// was. Reading goes on. Once the connection is at its end in both directions, or broken, it fails
+// with syscall.ENOTCONN.
 func (c *Conn) CloseWrite() error {
 	return c.shutdown(&c.wr, func() (end, both bool) {
 		end = !c.writeClosed
@@ -136,8 +142,9 @@ func (c *Conn) CloseWrite() error {
 	})
 }
 
-// CloseRead makes Read return io.EOF where it would wait. What has arrived by then can be read. The peer is not told, unless
-// writing is at its end too. Once the connection is at its end in both directions, or broken, it fails with syscall.ENOTCONN.
+// CloseRead makes Read return io.EOF where it would wait. What has arrived by then can be read. The
+// peer is not told, unless writing is at its end too. Once the connection is at its end in both
+// directions, or broken, it fails with syscall.ENOTCONN.
 func (c *Conn) CloseRead() error {
 	return c.shutdown(&c.rd, func() (end, both bool) {
 		c.readClosed = true
@@ -145,8 +152,8 @@ func (c *Conn) CloseRead() error {
 	})
 }
 
-// shutdown ends the direction of s. Mark, which is called with mu held, takes note of that, and returns
-// whether the peer is to be told that one direction, or both, have ended.
+// shutdown ends the direction of s. Mark, which is called with mu held, takes note of that, and
+// returns whether the peer is to be told that one direction, or both, have ended.
 func (c *Conn) shutdown(s *side, mark func() (end, both bool)) error {
 	if !c.calls.begin() {
 		return c.opError("close", net.ErrClosed)
@@ -174,7 +181,8 @@ func (c *Conn) shutdown(s *side, mark func() (end, both bool)) error {
 	return nil
 }
 
-// bothEnded reports whether both directions have come to their end, in order or not. The caller holds mu.
+// bothEnded reports whether both directions have come to their end, in order or not. The caller
+// holds mu.
 func (c *Conn) bothEnded() bool {
 	if c.peerFinished {
 		return c.writeClosed || c.refused || c.peerLeftUnread
@@ -182,8 +190,8 @@ func (c *Conn) bothEnded() bool {
 	return c.err != nil
 }
 
-// sendEnd posts the word that ends what is written, behind all data, or the one that ends the connection. It does nothing if
-// that was done before.
+// sendEnd posts the word that ends what is written, behind all data, or the one that ends the
+// connection. It does nothing if that was done before.
 func (c *Conn) sendEnd(both bool) {
 	c.sendMu.Lock()
 	c.mu.Lock()

@@ -20,7 +20,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// requireOpError checks an error as package net's tests do: an OpError outside, with the ends of the connection.
+// requireOpError checks an error as package net's tests do: an OpError outside, with the ends of
+// the connection.
 func requireOpError(t testing.TB, c *rdmanet.Conn, err error, op string, target error) {
 	t.Helper()
 	require.Error(t, err)
@@ -116,8 +117,8 @@ func TestCrossingCloses(t *testing.T) {
 	}
 }
 
-// requireEnd checks the end that io.ReadAll has found. A peer that may have closed without reading all
-// is told apart between two of this package, as a socket does by a reset.
+// requireEnd checks the end that io.ReadAll has found. A peer that may have closed without reading
+// all is told apart between two of this package, as a socket does by a reset.
 func requireEnd(t *testing.T, err error, unread bool) {
 	t.Helper()
 	if !unread || !errors.Is(err, syscall.ECONNRESET) {
@@ -323,7 +324,8 @@ func TestWriteIntoResetAfterDisconnect(t *testing.T) {
 	require.Equal(t, "all", string(got))
 }
 
-// A closing peer need not wait for this end's Close: the connection below ends when its farewell is seen.
+// A closing peer need not wait for this end's Close: the connection below ends when its farewell is
+// seen.
 func TestDisconnectIsAnswered(t *testing.T) {
 	p, c, _ := dialRaw(t, nil, nil)
 	p.data([]byte("all"))

@@ -4,31 +4,36 @@ import "github.com/pkg/errors"
 
 // Config tunes connections. The zero value means the defaults.
 type Config struct {
-	// RingSize is the size in bytes of the receive ring: how much the peer may send ahead of the calls of Read, at most. It
-	// is rounded up to a multiple of 16. 0 means 4 MiB, or 256 KiB with a transport that needs memory for it from the
-	// start; else it must be from 4 KiB to 512 MiB.
+	// RingSize is the size in bytes of the receive ring: how much the peer may send ahead of the
+	// calls of Read, at most. It is rounded up to a multiple of 16. 0 means 4 MiB, or 256 KiB with
+	// a transport that needs memory for it from the start; else it must be from 4 KiB to 512 MiB.
 	RingSize int
-	// Budget is what the connection shares with others; see there how much of the ring it uses. nil means
-	// one for the process: a quarter of the memory that it may have, by GOMEMLIMIT, its cgroup or the machine.
+	// Budget is what the connection shares with others; see there how much of the ring it uses. nil
+	// means one for the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
+	// cgroup or the machine.
 	Budget *Budget
-	// Credits is how many messages the peer may send, where it has to tell of its data in words, while no call that waits is under way here; a Write of the peer is at least
-	// one, and blocks beyond that. 0 means 128, and 384 once a connection has turned out to carry many small messages; else it must be
-	// from 16 to 32767. The depth of the transport's receive queue limits it too.
+	// Credits is how many messages the peer may send, where it has to tell of its data in words,
+	// while no call that waits is under way here; a Write of the peer is at least one, and blocks
+	// beyond that. 0 means 128, and 384 once a connection has turned out to carry many small
+	// messages; else it must be from 16 to 32767. The depth of the transport's receive queue limits
+	// it too.
 	Credits int
-	// MaxSegment is the size in bytes of the largest FPDU sent to a peer that takes more than one TCP segment. 0
-	// means 32 KiB; else it must be from 1024 to 65535. A peer that takes less gets less.
+	// MaxSegment is the size in bytes of the largest FPDU sent to a peer that takes more than one
+	// TCP segment. 0 means 32 KiB; else it must be from 1024 to 65535. A peer that takes less gets
+	// less.
 	MaxSegment int
 	// Plain has the connection be a pure rsocket, even towards a peer that could do more.
 	Plain bool
-	// Redirectable tells a server that this client takes a *RedirectError for an answer. It has no meaning for Server, nor
-	// with Plain.
+	// Redirectable tells a server that this client takes a *RedirectError for an answer. It has no
+	// meaning for Server, nor with Plain.
 	Redirectable bool
-	// OnlyAsks, with Redirectable, tells a server of this package that the client wants to be redirected or refused, and no stream. Another
-	// server takes the connection.
+	// OnlyAsks, with Redirectable, tells a server of this package that the client wants to be
+	// redirected or refused, and no stream. Another server takes the connection.
 	OnlyAsks bool
-	// Service names a service by the port that its server redirects from. Client tells it to a server that it was redirected to,
-	// lately perhaps, as the port may have gone to another service meanwhile; Server refuses a client that wants another one than its
-	// own. 0 means no statement.
+	// Service names a service by the port that its server redirects from. Client tells it to a
+	// server that it was redirected to, lately perhaps, as the port may have gone to another
+	// service meanwhile; Server refuses a client that wants another one than its own. 0 means no
+	// statement.
 	Service uint16
 }
 
@@ -43,7 +48,8 @@ const (
 	minSegment, maxSegment = 1 << 10, 1<<16 - 1
 )
 
-// withDefaults returns c with every default in place. Virtual says whether the ring costs no memory.
+// withDefaults returns c with every default in place. Virtual says whether the ring costs no
+// memory.
 func (c *Config) withDefaults(virtual bool) (Config, error) {
 	var d Config
 	if c != nil {

@@ -9,18 +9,22 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A Conn is a stream connection over a queue pair. Its methods may be called by several goroutines at once, and behave
-// as those of net.TCPConn; Reads, and Writes, are done one after another. One thing of package net's is closed to it:
-// net.Buffers.WriteTo is not one Write here; see WriteBuffers.
+// A Conn is a stream connection over a queue pair. Its methods may be called by several goroutines
+// at once, and behave as those of net.TCPConn; Reads, and Writes, are done one after another. One
+// thing of package net's is closed to it: net.Buffers.WriteTo is not one Write here; see
+// WriteBuffers.
 //
-// It is no syscall.Conn: what is on the socket below is not the stream. To find out whether the peer has closed a connection that
-// is idle, as pools do, set a read deadline a millisecond ahead and Read one byte: an error that matches os.ErrDeadlineExceeded
-// means that it has not, and leaves the connection as it was.
+// It is no syscall.Conn: what is on the socket below is not the stream. To find out whether the
+// peer has closed a connection that is idle, as pools do, set a read deadline a millisecond ahead
+// and Read one byte: an error that matches os.ErrDeadlineExceeded means that it has not, and leaves
+// the connection as it was.
 //
-// Read returns io.EOF only after the peer has finished writing, or has closed, in words. A connection that ends without
-// fails with an error that matches io.ErrUnexpectedEOF, or syscall.ECONNRESET where it was reset.
+// Read returns io.EOF only after the peer has finished writing, or has closed, in words. A
+// connection that ends without fails with an error that matches io.ErrUnexpectedEOF, or
+// syscall.ECONNRESET where it was reset.
 //
-// Every other error is in the class that a net.TCPConn on Linux gives in the same situation, but for this:
+// Every other error is in the class that a net.TCPConn on Linux gives in the same situation, but
+// for this:
 //   - A reset fails every call that follows with syscall.ECONNRESET. A socket tells it once; after that
 //     its Reads return io.EOF, and its Writes fail with syscall.EPIPE.
 //   - That the peer has closed, or has reset the connection, is noticed by Read, by another call that
@@ -48,8 +52,8 @@ type Conn struct {
 
 	peerGone atomic.Bool // peerDisconnected, for those who look often
 
-	// Locks are taken in this order: the side's, sendMu, mu. The queue pair is never used with mu held, as it may
-	// place bytes during any call.
+	// Locks are taken in this order: the side's, sendMu, mu. The queue pair is never used with mu
+	// held, as it may place bytes during any call.
 	rd, wr     side
 	sendMu     sync.Mutex  // held from taking note of what is to be sent until it is posted
 	giveWanted atomic.Bool // the holder of sendMu is to call give when it has let go

@@ -16,8 +16,8 @@ const (
 	tableEntries = 2
 )
 
-// connData is the private data of the connection request and of its answer: what an end tells of its memory. Integers are
-// big-endian.
+// connData is the private data of the connection request and of its answer: what an end tells of
+// its memory. Integers are big-endian.
 type connData struct {
 	order   byteOrder // of the words and table entries that the sender writes and reads
 	credits uint16    // messages that may be sent to it before it says more
@@ -47,8 +47,8 @@ func (d *connData) append(b []byte) []byte {
 	return b
 }
 
-// parseConnData decodes and checks a peer's private data. What follows the first 40 bytes is only looked at if it is an
-// extension of this package.
+// parseConnData decodes and checks a peer's private data. What follows the first 40 bytes is only
+// looked at if it is an extension of this package.
 func parseConnData(b []byte) (*connData, error) {
 	if len(b) < connDataLen {
 		return nil, errors.Errorf("private data of %d bytes is too short for rsocket connection data", len(b))

@@ -155,7 +155,8 @@ func TestExtension(t *testing.T) {
 	require.Equal(t, &extension{maxSegment: 1 << 15}, e, "unknown flags and fields must be skipped")
 }
 
-// A field of type 0 ends the extension: what InfiniBand and RoCE fill private data with is no field, however long it is.
+// A field of type 0 ends the extension: what InfiniBand and RoCE fill private data with is no
+// field, however long it is.
 func TestExtensionEnds(t *testing.T) {
 	const fields = "69574152 01 03 01 04 00008000"
 	want := &extension{wholeRing: true, redirectable: true, maxSegment: 1 << 15}
@@ -169,7 +170,8 @@ func TestExtensionEnds(t *testing.T) {
 	require.Equal(t, want, got, "nothing behind the end counts")
 }
 
-// RoCE takes 56 bytes in a request. The length of a block with private data is told in one byte by some iWARP peers, together with 4 bytes of MPA's.
+// RoCE takes 56 bytes in a request. The length of a block with private data is told in one byte by
+// some iWARP peers, together with 4 bytes of MPA's.
 func TestConnDataFits(t *testing.T) {
 	request := connData{ext: &extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16, service: 1}}
 	require.LessOrEqual(t, len(request.append(nil)), 56)

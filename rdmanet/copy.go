@@ -10,9 +10,10 @@ var (
 	_ io.WriterTo   = (*Conn)(nil)
 )
 
-// WriteTo writes what is read to w, until io.EOF. While w has its turn the connection is free for other
-// calls, also of w itself: bytes are taken off the connection before w gets them. So those that w does
-// not take, as its error or n say, are lost to later calls of Read, as with io.Copy from a net.TCPConn.
+// WriteTo writes what is read to w, until io.EOF. While w has its turn the connection is free for
+// other calls, also of w itself: bytes are taken off the connection before w gets them. So those
+// that w does not take, as its error or n say, are lost to later calls of Read, as with io.Copy
+// from a net.TCPConn.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
 	for {
 		b, err := c.takeBlock()

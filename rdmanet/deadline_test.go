@@ -153,7 +153,8 @@ func TestDeadlineOfBlockedCalls(t *testing.T) {
 	}
 }
 
-// A reader that waits behind a driving writer gets its bytes from it, and becomes the driver when it leaves.
+// A reader that waits behind a driving writer gets its bytes from it, and becomes the driver when
+// it leaves.
 func TestDriverHandsOn(t *testing.T) {
 	e := connect(t, setting{})
 	fill(t, e.a)

@@ -9,8 +9,8 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A device is a restricted queue pair that brings its memory, and takes it away on Deregister: whoever touches it afterwards
-// does not survive, where the system has a way to see to that.
+// A device is a restricted queue pair that brings its memory, and takes it away on Deregister:
+// whoever touches it afterwards does not survive, where the system has a way to see to that.
 type device struct {
 	restricted
 	mu    sync.Mutex
@@ -82,7 +82,8 @@ func without(r transport.MemoryRegion) transport.MemoryRegion {
 	return r
 }
 
-// immediate is a device that has RDMA Write with Immediate. Below it an RDMA Write and a Send take its place.
+// immediate is a device that has RDMA Write with Immediate. Below it an RDMA Write and a Send take
+// its place.
 type immediate struct {
 	*device
 	mu    sync.Mutex

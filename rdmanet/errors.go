@@ -10,8 +10,8 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// ErrProtocol is found by errors.Is in the error of a connection whose peer broke the rules of the rsocket protocol. Such an
-// error also matches syscall.ECONNRESET.
+// ErrProtocol is found by errors.Is in the error of a connection whose peer broke the rules of the
+// rsocket protocol. Such an error also matches syscall.ECONNRESET.
 var ErrProtocol = errors.New("peer violates the rsocket protocol")
 
 type protocolError struct{ what string }
@@ -38,14 +38,16 @@ func cause(op string, err error) error {
 		return os.NewSyscallError(op, e)
 	case *os.SyscallError:
 		if e.Syscall == "read" || e.Syscall == "write" {
-			// Which of the two has found out says nothing to the caller: either side's call does the work of both.
+			// Which of the two has found out says nothing to the caller: either side's call does
+			// the work of both.
 			return os.NewSyscallError(op, e.Err)
 		}
 	}
 	return err
 }
 
-// readError is what a Read says once the queue pair has ended with err and all that came before is read.
+// readError is what a Read says once the queue pair has ended with err and all that came before is
+// read.
 func readError(err error) error { return cause("read", err) }
 
 // writeError is what a Write says once the queue pair has ended with err.
@@ -63,8 +65,8 @@ func (c *Conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// wasReset reports whether the peer has closed without reading all, which is a reset for a socket. The
-// caller holds mu.
+// wasReset reports whether the peer has closed without reading all, which is a reset for a socket.
+// The caller holds mu.
 func (c *Conn) wasReset() bool { return c.peerDisconnected && c.peerLeftUnread }
 
 // setError wraps err, which must not be nil, as package net does for settings of one end.

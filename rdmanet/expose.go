@@ -10,7 +10,8 @@ import (
 )
 
 var (
-	// ErrNotExposed is found by errors.Is in the error of a WriteAt to an offset at which the peer has no memory exposed.
+	// ErrNotExposed is found by errors.Is in the error of a WriteAt to an offset at which the peer
+	// has no memory exposed.
 	ErrNotExposed = errors.New("peer has exposed no memory at the offset")
 
 	errExposeRange   = errors.New("exposed memory is out of range; use an offset of 0 or more and 1 to 2^31-1 bytes")
@@ -26,8 +27,8 @@ type Region struct {
 	e *exposure
 }
 
-// An exposure is what the connection knows of a Region. It does not lead back to the connection, which
-// could not be collected otherwise.
+// An exposure is what the connection knows of a Region. It does not lead back to the connection,
+// which could not be collected otherwise.
 type exposure struct {
 	offset uint64
 	memory memory
@@ -38,9 +39,9 @@ type exposure struct {
 }
 
 // Bytes returns the memory, or nil after Close. The peer may change it at any time, in any order of
-// bytes; what it wrote before a message of the stream is there when that message is read, and only then
-// is it safe to look, unless by atomic operations. Bytes got before Close may be touched after it for
-// as long as the Region is kept, but mean nothing.
+// bytes; what it wrote before a message of the stream is there when that message is read, and only
+// then is it safe to look, unless by atomic operations. Bytes got before Close may be touched after
+// it for as long as the Region is kept, but mean nothing.
 func (r *Region) Bytes() []byte {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
@@ -53,12 +54,14 @@ func (r *Region) Bytes() []byte {
 // Offset returns where the region begins, as the peer knows it.
 func (r *Region) Offset() int64 { return int64(r.e.offset) }
 
-// Expose lets the peer write to n bytes of new memory, all zero, with WriteAt, or riowrite of rsockets, at the offsets from off on. The peer knows
-// before it reads what is written to the stream next. Its writes are taken whether or not a call is under way here, in software
-// by a goroutine.
+// Expose lets the peer write to n bytes of new memory, all zero, with WriteAt, or riowrite of
+// rsockets, at the offsets from off on. The peer knows before it reads what is written to the
+// stream next. Its writes are taken whether or not a call is under way here, in software by a
+// goroutine.
 //
-// Regions of one connection must not overlap. The peer's table limits their number, which is 16 with this package. Where the transport
-// needs memory of its own, Expose takes that. It waits, and fails, as Write does.
+// Regions of one connection must not overlap. The peer's table limits their number, which is 16
+// with this package. Where the transport needs memory of its own, Expose takes that. It waits, and
+// fails, as Write does.
 func (c *Conn) Expose(off int64, n int) (*Region, error) {
 	r, err := c.expose(off, n)
 	if err != nil {
@@ -111,7 +114,8 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 	return &Region{c, e}, nil
 }
 
-// freeIndex finds an entry of the peer's table for n bytes at off. The caller holds the lock of the side that writes.
+// freeIndex finds an entry of the peer's table for n bytes at off. The caller holds the lock of the
+// side that writes.
 func (c *Conn) freeIndex(off, n uint64) (uint32, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,10 +153,11 @@ func (c *Conn) iomapWrite(b *batch, index uint32, e iomapEntry) transport.SendWR
 		RemoteOffset: c.peerTable.addr + sgeLen*uint64(c.peerTable.length) + iomapEntryLen*uint64(index)}
 }
 
-// Close takes the memory back from the peer. Between two ends of this package it waits until the peer has confirmed that it writes no
-// more, which it does in a call that waits, such as Read; the write deadline bounds that, and Close can be called again after it. An rsocket
-// cannot be asked: the two programs must have agreed, as a riowrite to memory that is gone breaks the connection. After the connection's end
-// there is nothing to wait for. A second Close returns net.ErrClosed.
+// Close takes the memory back from the peer. Between two ends of this package it waits until the
+// peer has confirmed that it writes no more, which it does in a call that waits, such as Read; the
+// write deadline bounds that, and Close can be called again after it. An rsocket cannot be asked:
+// the two programs must have agreed, as a riowrite to memory that is gone breaks the connection.
+// After the connection's end there is nothing to wait for. A second Close returns net.ErrClosed.
 func (r *Region) Close() error {
 	c := r.c
 	if c.calls.begin() {
@@ -167,8 +172,8 @@ func (r *Region) Close() error {
 	return nil
 }
 
-// revoke tells the peer to write to e no more, and waits until it does not. The caller holds the lock
-// of the side that writes.
+// revoke tells the peer to write to e no more, and waits until it does not. The caller holds the
+// lock of the side that writes.
 func (c *Conn) revoke(e *exposure) error {
 	c.sendMu.Lock()
 	c.mu.Lock()
@@ -220,9 +225,10 @@ func (c *Conn) over() bool {
 	return c.closed || c.disconnected || c.peerDisconnected || c.err != nil || c.sendErr != nil
 }
 
-// WriteAt writes p to memory that the peer has exposed at the offsets from off on, without the peer's doing. It does not tell the peer, who
-// knows that p is there once it reads what is written to the stream afterwards. WriteAt waits, fails and counts as Write does; where the
-// peer has exposed less than all of it, n is what there was and the error matches ErrNotExposed.
+// WriteAt writes p to memory that the peer has exposed at the offsets from off on, without the
+// peer's doing. It does not tell the peer, who knows that p is there once it reads what is written
+// to the stream afterwards. WriteAt waits, fails and counts as Write does; where the peer has
+// exposed less than all of it, n is what there was and the error matches ErrNotExposed.
 func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
 	if !c.calls.begin() {
 		return 0, c.opError("writeat", net.ErrClosed)

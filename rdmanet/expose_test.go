@@ -15,7 +15,8 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// say writes one byte to the stream, and hear waits for it: what was done before is known to the other end then.
+// say writes one byte to the stream, and hear waits for it: what was done before is known to the
+// other end then.
 func say(t testing.TB, c *rdmanet.Conn) {
 	t.Helper()
 	_, err := c.Write([]byte{1})
@@ -104,8 +105,8 @@ func TestWriteAtBounds(t *testing.T) {
 	requireOpError(t, e.b, err, "expose", net.ErrClosed)
 }
 
-// One end writes all the time while the other takes memory back and exposes it anew, at the same entry: no write may go
-// to memory that is gone, which would end the connection.
+// One end writes all the time while the other takes memory back and exposes it anew, at the same
+// entry: no write may go to memory that is gone, which would end the connection.
 func TestRevoke(t *testing.T) {
 	for _, s := range settings {
 		if s.client.Plain || s.server.Plain {
@@ -215,7 +216,8 @@ func TestIomapOnTheWire(t *testing.T) {
 	}
 }
 
-// A word about exposed memory takes a receive that a plain rsocket has not set aside, so only some are sent before it says more.
+// A word about exposed memory takes a receive that a plain rsocket has not set aside, so only some
+// are sent before it says more.
 func TestIomapWordsAreFew(t *testing.T) {
 	p, c, _ := dialRaw(t, nil, func(b []byte) []byte { b[7] = 128; return b })
 	require.NoError(t, c.SetWriteDeadline(time.Now().Add(300*time.Millisecond)))

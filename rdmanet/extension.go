@@ -6,9 +6,10 @@ import (
 	"github.com/pkg/errors"
 )
 
-// An extension follows the connection data of rsockets, which ignores it: a magic, a version, flags, and then any
-// number of fields, each of a type, a length and that many bytes. Unknown flags and fields are ignored. A type of 0 ends
-// the list, as InfiniBand and RoCE fill private data with zeros up to a fixed size.
+// An extension follows the connection data of rsockets, which ignores it: a magic, a version,
+// flags, and then any number of fields, each of a type, a length and that many bytes. Unknown flags
+// and fields are ignored. A type of 0 ends the list, as InfiniBand and RoCE fill private data with
+// zeros up to a fixed size.
 //
 //	0   4  magic "iWAR"
 //	4   1  version, 1
@@ -22,11 +23,12 @@ import (
 //	               3, 2 bytes, in a refusal with field 2: the port of the service, as the server sees it
 //	                           in a request that comes of it: the same
 //
-// It is in the answer only if it was in the request. A refusal of such a request is an extension alone: one without private data looks to a
-// client on siw as if the peer had hung up.
+// It is in the answer only if it was in the request. A refusal of such a request is an extension
+// alone: one without private data looks to a client on siw as if the peer had hung up.
 //
-// Bit 3 is for an end that places by software. One that does not know the bit does not state it either, and may send words all the same:
-// from such a peer they are taken, although they tell nothing.
+// Bit 3 is for an end that places by software. One that does not know the bit does not state it
+// either, and may send words all the same: from such a peer they are taken, although they tell
+// nothing.
 type extension struct {
 	wholeRing    bool   // a second space as long as the first follows it, and is granted too
 	redirectable bool   // the sender of the request connects again where it is told to

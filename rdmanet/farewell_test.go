@@ -49,7 +49,8 @@ func TestFarewells(t *testing.T) {
 			}
 			p.expect(f.said...)
 			c.Close()
-			// The end of the stream, after one more farewell if the last call was no Close and none was sent.
+			// The end of the stream, after one more farewell if the last call was no Close and none
+			// was sent.
 			w, err := p.next(limit)
 			if err == nil {
 				require.EqualValues(t, wordDisconnect, w)

@@ -145,7 +145,8 @@ func TestOutboundReserve(t *testing.T) {
 	}
 }
 
-// TestInboundGrants follows the worked example of the protocol: a reader with a ring of 131072 bytes.
+// TestInboundGrants follows the worked example of the protocol: a reader with a ring of 131072
+// bytes.
 func TestInboundGrants(t *testing.T) {
 	var in inbound
 	ring := sge{addr: 0x7f0000100000, key: 0x1400, length: 131072}
@@ -188,8 +189,8 @@ func TestInboundCredits(t *testing.T) {
 	}
 }
 
-// An rsocketReader receives as the C library does: it has as many receives as it gives credits, posts them again when it polls,
-// and gives credits for what was read.
+// An rsocketReader receives as the C library does: it has as many receives as it gives credits,
+// posts them again when it polls, and gives credits for what was read.
 type rsocketReader struct {
 	queue    int // posted receives
 	size     int
@@ -228,8 +229,8 @@ func (r *rsocketReader) update(o *outbound) error {
 	return o.update(g.limit)
 }
 
-// TestNeverOverrunsRsocket writes to the model of a plain rsocket until every counter has wrapped: its receives must never run
-// out, and the stream must not stall.
+// TestNeverOverrunsRsocket writes to the model of a plain rsocket until every counter has wrapped:
+// its receives must never run out, and the stream must not stall.
 func TestNeverOverrunsRsocket(t *testing.T) {
 	for _, size := range []int{16, 17, 32, 64, 384, 4096} {
 		for _, most := range []int{1, 2048, 65536} {
@@ -277,8 +278,8 @@ func TestNeverOverrunsRsocket(t *testing.T) {
 	}
 }
 
-// TestFlowModel has the two halves of this package talk to each other, in all ways of cutting the stream. The space for it
-// changes all the time in half of the cases.
+// TestFlowModel has the two halves of this package talk to each other, in all ways of cutting the
+// stream. The space for it changes all the time in half of the cases.
 func TestFlowModel(t *testing.T) {
 	const size, least = 4096, 256
 	for i := range 4 {

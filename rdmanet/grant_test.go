@@ -54,7 +54,8 @@ func TestPlainPeerIsToldOnlyWhatItNeeds(t *testing.T) {
 	}
 }
 
-// A plain peer of ours leaves some credits unused. It is told of more when it has been silent for a while, and from then on at once.
+// A plain peer of ours leaves some credits unused. It is told of more when it has been silent for a
+// while, and from then on at once.
 func TestPlainPeerOfOursKeepsCredits(t *testing.T) {
 	const window, kept = 64, 8
 	c := receiving(t, false)

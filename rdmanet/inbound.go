@@ -21,7 +21,8 @@ type inbound struct {
 	entries uint32 // of that table
 }
 
-// start sets what was told when the connection was made: window messages and the first half of the space, or all of it.
+// start sets what was told when the connection was made: window messages and the first half of the
+// space, or all of it.
 func (i *inbound) start(ring sge, window uint64, entries uint32, wholeSpace bool) {
 	i.ring, i.window, i.limit, i.entries = ring, window, window, entries
 	i.kept = uint64(reserve(uint16(window))) // of what the peer is told first, however much it is told later
@@ -36,13 +37,14 @@ func (i *inbound) start(ring sge, window uint64, entries uint32, wholeSpace bool
 
 func (i *inbound) half() uint64 { return i.space.bytes / 2 }
 
-// spaceDue reports whether half the space can be given to the peer. It has no more than two pieces at a time, as its
-// table has room for no more.
+// spaceDue reports whether half the space can be given to the peer. It has no more than two pieces
+// at a time, as its table has room for no more.
 func (i *inbound) spaceDue() bool {
 	return i.read >= i.older && i.granted-i.read+i.piece() <= i.space.bytes
 }
 
-// piece returns the length of the next piece of space, which does not reach beyond the end of the ring.
+// piece returns the length of the next piece of space, which does not reach beyond the end of the
+// ring.
 func (i *inbound) piece() uint64 {
 	return min(i.half(), uint64(i.ring.length)-i.granted%uint64(i.ring.length))
 }
@@ -72,7 +74,8 @@ func (i *inbound) exhausted() bool {
 	return i.left() == 0 || i.keeps && i.left() <= i.kept
 }
 
-// mayKeep reports whether the peer has as many messages left as one of ours leaves unused: it waits, or is about to use them.
+// mayKeep reports whether the peer has as many messages left as one of ours leaves unused: it
+// waits, or is about to use them.
 func (i *inbound) mayKeep() bool { return !i.keeps && i.kept > 0 && i.left() == i.kept }
 
 // A grant is what the peer is told at one time.

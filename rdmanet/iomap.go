@@ -6,12 +6,14 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// Iomap is what rsockets calls the placement of bytes in memory of the peer's choice, beside the stream. Who exposes memory writes an
-// entry into the table of the peer, which lies behind that for the stream, and sends the entry's index in a word. The peer
-// then writes there with the key of the entry, and no word at all.
+// Iomap is what rsockets calls the placement of bytes in memory of the peer's choice, beside the
+// stream. Who exposes memory writes an entry into the table of the peer, which lies behind that for
+// the stream, and sends the entry's index in a word. The peer then writes there with the key of the
+// entry, and no word at all.
 //
-// Between two ends of this package a word revokes an entry, and another confirms that: whoever has sent the confirmation writes
-// no more to the memory, and what was written before it has arrived ahead of it. Only then is the entry used again.
+// Between two ends of this package a word revokes an entry, and another confirms that: whoever has
+// sent the confirmation writes no more to the memory, and what was written before it has arrived
+// ahead of it. Only then is the entry used again.
 const (
 	iomapEntries  = 16 // of our table
 	iomapEntryLen = 24
@@ -40,7 +42,8 @@ func (o byteOrder) putIomapEntry(b []byte, e iomapEntry) {
 // has reports whether the byte at off is in e.
 func (e *iomapEntry) has(off uint64) bool { return off >= e.offset && off-e.offset < uint64(e.length) }
 
-// scale is how rsockets tells the number of entries in one byte: numbers above 128 by their upper bits.
+// scale is how rsockets tells the number of entries in one byte: numbers above 128 by their upper
+// bits.
 func scale(n int) byte {
 	if n <= 1<<7 {
 		return byte(n)
@@ -134,11 +137,12 @@ func (c *Conn) iomap(value uint32) error {
 	return c.maps.update(index, c.ownOrder)
 }
 
-// confirmDue reports whether the peer can be told that what it revoked is confirmed. The caller holds mu.
+// confirmDue reports whether the peer can be told that what it revoked is confirmed. The caller
+// holds mu.
 func (c *Conn) confirmDue() bool { return c.confirm != 0 && c.stage.controlReady() && !c.over() }
 
-// addConfirmations adds words that confirm what the peer has revoked. The caller holds sendMu, so that no request to the memory
-// follows, and mu.
+// addConfirmations adds words that confirm what the peer has revoked. The caller holds sendMu, so
+// that no request to the memory follows, and mu.
 func (c *Conn) addConfirmations(b *batch) {
 	for i := uint32(0); c.confirm != 0 && b.w < len(b.words) && c.stage.controlReady(); i++ {
 		if c.confirm&(1<<i) != 0 {
@@ -148,8 +152,8 @@ func (c *Conn) addConfirmations(b *batch) {
 	}
 }
 
-// addDirect adds RDMA Writes of the first bytes of p to what the peer has exposed at off, and returns the number of bytes. The
-// caller holds sendMu and mu.
+// addDirect adds RDMA Writes of the first bytes of p to what the peer has exposed at off, and
+// returns the number of bytes. The caller holds sendMu and mu.
 func (c *Conn) addDirect(b *batch, p []byte, off uint64, flags transport.Flags) (n int) {
 	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
 		at := off + uint64(n)

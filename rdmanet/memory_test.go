@@ -27,7 +27,8 @@ func connectDevices(t *testing.T) (e ends, a, b *device) {
 	return connectBelow(t, n, setting{}), a, b
 }
 
-// Two regions are enough, and the peer can write to one of them only. Close gives both back at once.
+// Two regions are enough, and the peer can write to one of them only. Close gives both back at
+// once.
 func TestDeviceMemoryIsGivenBack(t *testing.T) {
 	e, a, b := connectDevices(t)
 	require.Equal(t, []transport.Access{transport.RemoteWrite | transport.CallerDriven, transport.LocalWrite}, a.access)

@@ -8,7 +8,8 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A transport offers what it can of these on its queue pair; they mean what they mean for a net.TCPConn.
+// A transport offers what it can of these on its queue pair; they mean what they mean for a
+// net.TCPConn.
 type (
 	keepAliver interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
@@ -29,7 +30,8 @@ func (c *Conn) set(wrap func(error) error, option func() error) error {
 		err = option()
 	}
 	if err == nil || errors.Is(err, net.ErrClosed) && !c.isClosed() {
-		// Where the peer has ended the connection there is nothing left to set. A socket does not mind, either.
+		// Where the peer has ended the connection there is nothing left to set. A socket does not
+		// mind, either.
 		return nil
 	}
 	return wrap(cause("set", err))
@@ -43,8 +45,8 @@ func (c *Conn) isClosed() bool {
 
 func (c *Conn) peerError(err error) error { return c.opError("set", err) }
 
-// SetNoDelay sets whether small messages are sent at once, which is the default. A transport that always does so
-// returns an error that matches errors.ErrUnsupported for false.
+// SetNoDelay sets whether small messages are sent at once, which is the default. A transport that
+// always does so returns an error that matches errors.ErrUnsupported for false.
 func (c *Conn) SetNoDelay(noDelay bool) error {
 	return c.set(c.peerError, func() error {
 		if t, ok := transport.As[noDelayer](c.qp); ok {
@@ -57,7 +59,8 @@ func (c *Conn) SetNoDelay(noDelay bool) error {
 	})
 }
 
-// SetKeepAlive sets whether the transport looks after a silent peer. The error matches errors.ErrUnsupported if it cannot.
+// SetKeepAlive sets whether the transport looks after a silent peer. The error matches
+// errors.ErrUnsupported if it cannot.
 func (c *Conn) SetKeepAlive(keepalive bool) error {
 	c.mu.Lock()
 	c.noKeepAlive = !keepalive
@@ -73,8 +76,8 @@ func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
 	return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: enable, Idle: d, Interval: -1, Count: -1})
 }
 
-// SetKeepAliveConfig configures how the transport looks after a silent peer, as net.TCPConn does. The error matches
-// errors.ErrUnsupported if it cannot.
+// SetKeepAliveConfig configures how the transport looks after a silent peer, as net.TCPConn does.
+// The error matches errors.ErrUnsupported if it cannot.
 func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.set(c.peerError, func() error {
 		t, ok := transport.As[keepAliver](c.qp)
@@ -88,9 +91,9 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	})
 }
 
-// SetLinger sets what Close does with data not sent yet: sec < 0, the default, has it sent in the background; 0 resets the
-// connection; with sec > 0 Close waits for up to that many seconds until the peer's host has it, or, with a
-// transport that cannot tell, until it is sent.
+// SetLinger sets what Close does with data not sent yet: sec < 0, the default, has it sent in the
+// background; 0 resets the connection; with sec > 0 Close waits for up to that many seconds until
+// the peer's host has it, or, with a transport that cannot tell, until it is sent.
 func (c *Conn) SetLinger(sec int) error {
 	return c.set(c.peerError, func() error {
 		c.mu.Lock()
@@ -100,14 +103,14 @@ func (c *Conn) SetLinger(sec int) error {
 	})
 }
 
-// SetReadBuffer sets the size in bytes of the receive buffer that the transport uses below the stream's own ring. The
-// error matches errors.ErrUnsupported if it has none.
+// SetReadBuffer sets the size in bytes of the receive buffer that the transport uses below the
+// stream's own ring. The error matches errors.ErrUnsupported if it has none.
 func (c *Conn) SetReadBuffer(bytes int) error {
 	return c.setBuffer(func(t bufferer) error { return t.SetReadBuffer(bytes) })
 }
 
-// SetWriteBuffer sets the size in bytes of the transport's transmit buffer. The error matches errors.ErrUnsupported if it
-// has none.
+// SetWriteBuffer sets the size in bytes of the transport's transmit buffer. The error matches
+// errors.ErrUnsupported if it has none.
 func (c *Conn) SetWriteBuffer(bytes int) error {
 	return c.setBuffer(func(t bufferer) error { return t.SetWriteBuffer(bytes) })
 }

@@ -2,8 +2,8 @@ package rdmanet
 
 import "time"
 
-// Outbound is what the peer lets us send: two windows, the space of its ring and the number of messages. It is not safe
-// for concurrent use.
+// Outbound is what the peer lets us send: two windows, the space of its ring and the number of
+// messages. It is not safe for concurrent use.
 type outbound struct {
 	limit, sent uint16 // messages that may be sent, and that were, in all; both wrap
 	credits     uint16 // first limit, for a plain rsocket also the number of its receives
@@ -19,8 +19,8 @@ type outbound struct {
 
 	own sge // table as the peer is told of it
 
-	// table is where the peer writes. With a transport that places by software, filled marks the bytes of each
-	// entry that have arrived since it was last taken over.
+	// table is where the peer writes. With a transport that places by software, filled marks the
+	// bytes of each entry that have arrived since it was last taken over.
 	table  []byte
 	filled [tableEntries]uint16
 	placed bool
@@ -36,8 +36,9 @@ func (o *outbound) start(peer *connData, order byteOrder, extended, immediate bo
 	o.limit, o.credits, o.order = peer.credits, peer.credits, order
 	o.target[0], o.next = peer.ring, 1
 	if !extended && !immediate {
-		// A plain rsocket has as many receives as it gives credits, none for words that need no credit. iWARP cannot
-		// repeat a Send that finds no receive, as InfiniBand does, so some credits must stay unused.
+		// A plain rsocket has as many receives as it gives credits, none for words that need no
+		// credit. iWARP cannot repeat a Send that finds no receive, as InfiniBand does, so some
+		// credits must stay unused.
 		o.reserve = reserve(o.credits)
 	}
 	if extended && peer.ext.wholeRing {
@@ -56,7 +57,8 @@ func (o *outbound) ready() bool {
 	return (o.wordless || o.limit-o.sent > o.reserve) && o.target[o.cur].length != 0
 }
 
-// take takes space for up to n bytes that are sent in one piece. The result has length 0 if none may be sent.
+// take takes space for up to n bytes that are sent in one piece. The result has length 0 if none
+// may be sent.
 func (o *outbound) take(n int) sge {
 	if n <= 0 || !o.ready() {
 		return sge{}
@@ -79,8 +81,8 @@ func (o *outbound) take(n int) sge {
 	return space
 }
 
-// mayMap reports whether a word about exposed memory may be sent. It costs a credit; but a plain rsocket does not give that back, so there
-// it takes its receive from the reserve.
+// mayMap reports whether a word about exposed memory may be sent. It costs a credit; but a plain
+// rsocket does not give that back, so there it takes its receive from the reserve.
 func (o *outbound) mayMap(extended bool) bool {
 	if extended {
 		return o.limit != o.sent
@@ -106,10 +108,11 @@ func (o *outbound) place(off uint64, p []byte) {
 	}
 }
 
-// update acts on a limit word: it takes over the space that was written before it, and the limit. It returns what is
-// wrong with them, if anything.
+// update acts on a limit word: it takes over the space that was written before it, and the limit.
+// It returns what is wrong with them, if anything.
 func (o *outbound) update(limit uint16) error {
-	// A limit may move by as much as the peer has receives; more than half the range is a move backwards.
+	// A limit may move by as much as the peer has receives; more than half the range is a move
+	// backwards.
 	if step := limit - o.limit; step > max(o.credits, 1<<15-1) || uint32(o.limit-o.sent)+uint32(step) > 1<<16-1 {
 		return &protocolError{"limit moves backwards"}
 	}

@@ -12,9 +12,9 @@ const (
 	pacePart = 32
 )
 
-// pace bounds the pieces in which bytes arrive that cannot be read one by one: they are short at first, and as long as the
-// peer's reader is slow. How fast that one is shows in the peer's words about space, end to end: a relay in
-// between takes bytes much sooner than it hands them on.
+// pace bounds the pieces in which bytes arrive that cannot be read one by one: they are short at
+// first, and as long as the peer's reader is slow. How fast that one is shows in the peer's words
+// about space, end to end: a relay in between takes bytes much sooner than it hands them on.
 type pace struct {
 	most  int       // bytes of the largest piece; 0 means that it is up to the transport
 	piece int       // of the largest one at present

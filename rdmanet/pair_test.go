@@ -18,7 +18,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(settling{m}) }
 
-// settling gives what goes on behind Close the time that it has: a second for the peer to end the connection.
+// settling gives what goes on behind Close the time that it has: a second for the peer to end the
+// connection.
 type settling struct{ *testing.M }
 
 func (m settling) Run() int {
@@ -68,7 +69,8 @@ var settings = []setting{
 	{name: "immediate plain", immediate: true, server: rdmanet.Config{Plain: true}},
 }
 
-// restricted is a queue pair as an RNIC's is: it places into memory only, and takes little data inline.
+// restricted is a queue pair as an RNIC's is: it places into memory only, and takes little data
+// inline.
 type restricted struct {
 	transport.QueuePair
 	shallow bool
@@ -130,7 +132,8 @@ func (s *setting) over(qp transport.QueuePair) transport.QueuePair {
 	return qp
 }
 
-// A below is an iWARP connection in the making over loopback, with the TCP connections that carry it.
+// A below is an iWARP connection in the making over loopback, with the TCP connections that carry
+// it.
 type below struct {
 	k          transport.Connector
 	accept     func() (transport.Request, error)

@@ -10,8 +10,9 @@ import (
 	"weak"
 )
 
-// FuzzPeer lets a peer say and place anything. Whatever it does, no byte is given out that was not placed and announced, in
-// order; no more memory is held than it was granted; and what is taken to be sent lies in the space that it granted.
+// FuzzPeer lets a peer say and place anything. Whatever it does, no byte is given out that was not
+// placed and announced, in order; no more memory is held than it was granted; and what is taken to
+// be sent lies in the space that it granted.
 func FuzzPeer(f *testing.F) {
 	word := func(op opcode, v uint32) []byte {
 		return binary.LittleEndian.AppendUint32([]byte{0}, uint32(makeWord(op, v)))

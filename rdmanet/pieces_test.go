@@ -8,7 +8,8 @@ import (
 	"github.com/rdmanet/iwarp/rdmanet"
 )
 
-// What cannot be read before it is complete is short until the peer has turned out to be fast: FPDUs where no word follows, else messages.
+// What cannot be read before it is complete is short until the peer has turned out to be fast:
+// FPDUs where no word follows, else messages.
 func TestPiecesAreShortAtFirst(t *testing.T) {
 	const most = 4 << 10
 	t.Run("segments", func(t *testing.T) {

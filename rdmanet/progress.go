@@ -8,10 +8,11 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// await lets some time pass in which something may change for s, until deadline at the latest. The caller holds mu, which is
-// released meanwhile, and looks at its condition again.
+// await lets some time pass in which something may change for s, until deadline at the latest. The
+// caller holds mu, which is released meanwhile, and looks at its condition again.
 //
-// The first who waits becomes the driver, and stays it until leave: it waits for the queue pair, and wakes the other side.
+// The first who waits becomes the driver, and stays it until leave: it waits for the queue pair,
+// and wakes the other side.
 func (c *Conn) await(s *side, deadline time.Time) {
 	if c.driver != nil && c.driver != s {
 		c.park(s, deadline)
@@ -23,7 +24,8 @@ func (c *Conn) await(s *side, deadline time.Time) {
 	c.mu.Lock()
 }
 
-// A looker is a queue pair that finds out what has arrived only when somebody waits, or has it look.
+// A looker is a queue pair that finds out what has arrived only when somebody waits, or has it
+// look.
 type looker interface {
 	Look() bool // once; false if there was nothing
 }
@@ -31,8 +33,8 @@ type looker interface {
 // looking is the side of calls that only look.
 var looking side
 
-// look acts on what has arrived, in up to so many steps, unless a call of another side than s does that
-// anyhow. The caller holds mu, which is released meanwhile.
+// look acts on what has arrived, in up to so many steps, unless a call of another side than s does
+// that anyhow. The caller holds mu, which is released meanwhile.
 func (c *Conn) look(s *side, steps int) {
 	if c.driver != nil && c.driver != s {
 		return
@@ -49,8 +51,8 @@ func (c *Conn) look(s *side, steps int) {
 	c.leave(s)
 }
 
-// enoughSteps is how far a call looks for what may lie behind a ring full of bytes. A peer that sends on
-// and on does not hold it up.
+// enoughSteps is how far a call looks for what may lie behind a ring full of bytes. A peer that
+// sends on and on does not hold it up.
 const enoughSteps = 32
 
 var inThePast = time.Unix(1, 0)
@@ -104,8 +106,8 @@ func (s *side) rouse() {
 	}
 }
 
-// interrupts reports whether the queue pair must be interrupted for s to look at its condition again, and wakes it where that
-// is not needed. The caller holds mu.
+// interrupts reports whether the queue pair must be interrupted for s to look at its condition
+// again, and wakes it where that is not needed. The caller holds mu.
 func (c *Conn) interrupts(s *side) bool {
 	s.rouse()
 	return c.driver == s || s.draining.Load()
@@ -193,7 +195,8 @@ func (c *Conn) reject() {
 	}
 }
 
-// A lastCloser is a queue pair that can be closed without regard for what the peer may still have to take.
+// A lastCloser is a queue pair that can be closed without regard for what the peer may still have
+// to take.
 type lastCloser interface {
 	CloseLast() error
 }
@@ -271,8 +274,9 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 	return o
 }
 
-// keepTime is how long a plain peer is silent that is one of ours and waits for credits although it has some left. An rsocket uses
-// all that it has; it may have closed by then, and must not be told of credits before all that it has sent is here.
+// keepTime is how long a plain peer is silent that is one of ours and waits for credits although it
+// has some left. An rsocket uses all that it has; it may have closed by then, and must not be told
+// of credits before all that it has sent is here.
 const keepTime = 50 * time.Millisecond
 
 // seeWhetherKept gives credits to a peer that has not used those which one of ours leaves unused.

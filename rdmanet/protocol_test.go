@@ -155,7 +155,8 @@ func TestConfigRefused(t *testing.T) {
 	}
 }
 
-// TestWorkedExample follows the recorded dialogue of the C library: the raw peer is the client, its rings are its.
+// TestWorkedExample follows the recorded dialogue of the C library: the raw peer is the client, its
+// rings are its.
 func TestWorkedExample(t *testing.T) {
 	p, s, _ := dialRaw(t, &rdmanet.Config{RingSize: rawRing}, nil)
 	p.waitedFor(s, "hello")
@@ -264,7 +265,8 @@ func TestDataInPieces(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 
-	// Bytes that are not announced must not be given out, nor be lost when a Read ends before they are.
+	// Bytes that are not announced must not be given out, nor be lost when a Read ends before they
+	// are.
 	p.place(1000, []byte("later"))
 	c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	n, err := c.Read(got)

@@ -19,7 +19,8 @@ const (
 	rawSlots   = 4096 // more than any test sends
 )
 
-// A rawPeer speaks the protocol by hand at the verbs level, as the C library does or as it should not.
+// A rawPeer speaks the protocol by hand at the verbs level, as the C library does or as it should
+// not.
 type rawPeer struct {
 	t     testing.TB
 	qp    transport.QueuePair
@@ -264,7 +265,8 @@ func (p *rawPeer) entry(index int) (addr uint64, key transport.STag, n uint32) {
 	return
 }
 
-// waitedFor sends data to a Conn that waits for it, which has granted the second half of its ring first.
+// waitedFor sends data to a Conn that waits for it, which has granted the second half of its ring
+// first.
 func (p *rawPeer) waitedFor(c *rdmanet.Conn, data string) {
 	p.t.Helper()
 	b := make([]byte, len(data))

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Read reads what has arrived, up to len(b) bytes and across messages; it waits only if there is nothing. The error is io.EOF
-// itself once the peer has finished and all is read, else a *net.OpError. With an empty b it returns at once, with an error only if
-// the connection is closed.
+// Read reads what has arrived, up to len(b) bytes and across messages; it waits only if there is
+// nothing. The error is io.EOF itself once the peer has finished and all is read, else a
+// *net.OpError. With an empty b it returns at once, with an error only if the connection is closed.
 func (c *Conn) Read(b []byte) (int, error) {
 	if !c.calls.begin() {
 		return 0, c.opError("read", net.ErrClosed)
@@ -50,8 +50,8 @@ func (c *Conn) read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// awaitData returns nil when bytes can be read from the ring, or from the front of b, where they may be placed while it
-// waits. With noWait it only looks at the connection. The caller holds mu.
+// awaitData returns nil when bytes can be read from the ring, or from the front of b, where they
+// may be placed while it waits. With noWait it only looks at the connection. The caller holds mu.
 func (c *Conn) awaitData(b []byte, noWait bool) error {
 	for given, looked := false, false; ; {
 		// As with a socket, what is wrong here comes before what the peer has sent.
@@ -100,7 +100,8 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 	}
 }
 
-// consumed ends a call that has taken n bytes from the ring. The caller holds mu, which is released.
+// consumed ends a call that has taken n bytes from the ring. The caller holds mu, which is
+// released.
 func (c *Conn) consumed(n int) {
 	c.leave(&c.rd)
 	c.in.read += uint64(n)

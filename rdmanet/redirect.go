@@ -9,9 +9,9 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A RedirectError says that a server refused the connection and wants another one to Port at the same address, where its RDMA
-// device listens, with Service for the Config.Service of that one. Client returns it if Config.Redirectable is set. errors.Is finds
-// syscall.ECONNREFUSED in it.
+// A RedirectError says that a server refused the connection and wants another one to Port at the
+// same address, where its RDMA device listens, with Service for the Config.Service of that one.
+// Client returns it if Config.Redirectable is set. errors.Is finds syscall.ECONNREFUSED in it.
 type RedirectError struct {
 	Port    uint16
 	Service uint16 // 0 means that the server does not say
@@ -22,9 +22,10 @@ func (e *RedirectError) Error() string { return fmt.Sprintf("peer redirects to p
 // Unwrap returns syscall.ECONNREFUSED.
 func (e *RedirectError) Unwrap() error { return syscall.ECONNREFUSED }
 
-// Redirect refuses the request of a client that can be redirected, and sends it to the port that port returns; it reports whether it did. Service is
-// the Config.Service of the Server there. The requests of other clients are left to Server. If port returns 0, so are all but those that
-// only ask, which are refused. An error says that the refusal may not have arrived.
+// Redirect refuses the request of a client that can be redirected, and sends it to the port that
+// port returns; it reports whether it did. Service is the Config.Service of the Server there. The
+// requests of other clients are left to Server. If port returns 0, so are all but those that only
+// ask, which are refused. An error says that the refusal may not have arrived.
 func Redirect(r transport.Request, service uint16, port func() uint16) (bool, error) {
 	peer, err := parseConnData(r.PrivateData())
 	if err != nil || peer.ext == nil || !peer.ext.redirectable {

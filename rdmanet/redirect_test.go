@@ -69,7 +69,8 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// TestRefusalIsNoRedirect keeps the refusals of other servers, and those that were not asked for, as they are.
+// TestRefusalIsNoRedirect keeps the refusals of other servers, and those that were not asked for,
+// as they are.
 func TestRefusalIsNoRedirect(t *testing.T) {
 	for _, c := range []struct {
 		name, data string

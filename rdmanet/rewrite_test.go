@@ -25,8 +25,9 @@ func (w *rereader) Write(p []byte) (int, error) {
 	return len(p), errSeen
 }
 
-// What a peer writes to the ring out of turn does not change what was delivered: neither where software places
-// and finds it wrong, nor where a device does, which may write to all of the ring at any time.
+// What a peer writes to the ring out of turn does not change what was delivered: neither where
+// software places and finds it wrong, nor where a device does, which may write to all of the ring
+// at any time.
 func TestPeerCannotChangeWhatIsDelivered(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

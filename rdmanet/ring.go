@@ -1,10 +1,11 @@
 package rdmanet
 
-// A ring is where the peer places bytes of stream. They count as received once a word has announced them, or, with a peer that
-// was told so, once they are placed.
+// A ring is where the peer places bytes of stream. They count as received once a word has announced
+// them, or, with a peer that was told so, once they are placed.
 //
-// With a transport that places by software the ring is virtual: it has a length, but what is placed goes straight to the
-// buffer of the Read that waits, or else to blocks from a pool. Otherwise it is memory, which the transport fills on its own.
+// With a transport that places by software the ring is virtual: it has a length, but what is placed
+// goes straight to the buffer of the Read that waits, or else to blocks from a pool. Otherwise it
+// is memory, which the transport fills on its own.
 //
 // It is guarded by Conn.mu.
 type ring struct {
@@ -27,7 +28,8 @@ func (r *ring) place(off uint64, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	// The stream fills the ring without gaps. Whatever lies beyond what was granted may still be unread.
+	// The stream fills the ring without gaps. Whatever lies beyond what was granted may still be
+	// unread.
 	if off != r.placed%r.size || uint64(len(p)) > r.granted-r.placed {
 		r.fault = &protocolError{"bytes placed outside the space that was granted"}
 		return r.fault
@@ -67,8 +69,9 @@ func (r *ring) announce(n uint64) error {
 // available returns the number of readable bytes.
 func (r *ring) available() uint64 { return r.announced - r.read }
 
-// front returns readable bytes, as many as lie in one piece; none means that there are none at all. They stay valid, and do
-// not change, until drop, so they can be used without the lock. Only one goroutine may read at a time.
+// front returns readable bytes, as many as lie in one piece; none means that there are none at all.
+// They stay valid, and do not change, until drop, so they can be used without the lock. Only one
+// goroutine may read at a time.
 func (r *ring) front() []byte {
 	n := r.announced - r.read
 	if n == 0 {
@@ -83,8 +86,8 @@ func (r *ring) front() []byte {
 	return p[:min(n, uint64(len(p)))]
 }
 
-// takeBlock takes the block with the first readable bytes off the ring. It returns nil if not all of it
-// can be read, or if the ring is memory, which the peer can still write to.
+// takeBlock takes the block with the first readable bytes off the ring. It returns nil if not all
+// of it can be read, or if the ring is memory, which the peer can still write to.
 func (r *ring) takeBlock() *block {
 	b := r.stored.head
 	if b == nil || uint64(b.w-b.r) > r.available() {
@@ -110,8 +113,8 @@ func (r *ring) attach(b []byte) {
 	}
 }
 
-// detach ends what attach began, and returns the number of readable bytes in its buffer. Bytes in it that are not announced
-// yet move to blocks, so the buffer is not touched any more.
+// detach ends what attach began, and returns the number of readable bytes in its buffer. Bytes in
+// it that are not announced yet move to blocks, so the buffer is not touched any more.
 func (r *ring) detach() (n int) {
 	if r.direct == nil {
 		return 0

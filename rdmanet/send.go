@@ -54,8 +54,9 @@ func (c *Conn) addWord(b *batch, w word, flags transport.Flags) {
 	c.addMessage(b, transport.SendWR{Flags: flags}, w, 0)
 }
 
-// addMessage adds an RDMA Write and the word behind it, as one request or as two. A Write of nothing to nowhere is left out. Staged is
-// how many bytes of the stage it takes. The caller holds sendMu and mu.
+// addMessage adds an RDMA Write and the word behind it, as one request or as two. A Write of
+// nothing to nowhere is left out. Staged is how many bytes of the stage it takes. The caller holds
+// sendMu and mu.
 func (c *Conn) addMessage(b *batch, wr transport.SendWR, w word, staged int) {
 	flags := wr.Flags &^ transport.Inline
 	if c.immediate {
@@ -82,8 +83,8 @@ func (c *Conn) addMessage(b *batch, wr transport.SendWR, w word, staged int) {
 	b.add(transport.SendWR{ID: id, Opcode: transport.OpSend, Flags: transport.Inline | flags | signal, Data: mem})
 }
 
-// grantDue reports whether the peer should be told of space or credits. With part 2 that is when it pays a message of its own.
-// The caller holds mu.
+// grantDue reports whether the peer should be told of space or credits. With part 2 that is when it
+// pays a message of its own. The caller holds mu.
 func (c *Conn) grantDue(part uint64) bool {
 	if c.closed || c.disconnected || c.peerFinished || c.err != nil || c.sendErr != nil {
 		return false
@@ -94,18 +95,21 @@ func (c *Conn) grantDue(part uint64) bool {
 	return (c.in.spaceDue() || c.in.creditsDue(part)) && !c.peerMayBeGone()
 }
 
-// peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP connection right behind that,
-// without waiting until all has arrived, and its kernel answers what we send then with a reset, which ends what is
-// still on its way to us. So a plain rsocket is told of space and credits only when it cannot go on without. The first
-// time it is told as long as nothing has come from it: it may wait for that.
+// peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP
+// connection right behind that, without waiting until all has arrived, and its kernel answers what
+// we send then with a reset, which ends what is still on its way to us. So a plain rsocket is told
+// of space and credits only when it cannot go on without. The first time it is told as long as
+// nothing has come from it: it may wait for that.
 func (c *Conn) peerMayBeGone() bool {
 	return !c.extended && !c.immediate && c.in.arrived > 0 && !c.ring.full() && !c.in.exhausted()
 }
 
-// lookTime is how long a Read waits for what a plain rsocket has sent, before that is told of space for the first time.
+// lookTime is how long a Read waits for what a plain rsocket has sent, before that is told of space
+// for the first time.
 const lookTime = 50 * time.Millisecond
 
-// mayHaveSentAll reports whether a peer that peerMayBeGone is about has something to say that nobody has looked at yet. The caller holds mu.
+// mayHaveSentAll reports whether a peer that peerMayBeGone is about has something to say that
+// nobody has looked at yet. The caller holds mu.
 func (c *Conn) mayHaveSentAll() bool {
 	return !c.extended && !c.immediate && c.in.arrived == 0 && c.driver == nil && c.grantDue(2)
 }
@@ -132,7 +136,8 @@ func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 	c.addMessage(b, wr, makeWord(opLimit, uint32(g.limit)), 0)
 }
 
-// chunk returns how many bytes one request may carry. Where a word follows, they can be read only with it. The caller holds mu.
+// chunk returns how many bytes one request may carry. Where a word follows, they can be read only
+// with it. The caller holds mu.
 func (c *Conn) chunk() int {
 	if c.out.wordless || c.out.pace.most == 0 {
 		return maxChunk
@@ -140,21 +145,23 @@ func (c *Conn) chunk() int {
 	return c.out.pace.piece
 }
 
-// sendable returns as much of p as one request can carry, which may be nothing, and whether it goes by way of the stage. The caller holds mu.
+// sendable returns as much of p as one request can carry, which may be nothing, and whether it goes
+// by way of the stage. The caller holds mu.
 func (c *Conn) sendable(p []byte) (data []byte, staged bool) {
 	p = p[:min(len(p), c.chunk())]
 	switch {
 	case !c.stage.ready(len(p)):
 		return nil, false
 	case len(p) > c.stage.inline:
-		// Also what is cut short by the end of the stage, or there would be as little room for the next piece.
+		// Also what is cut short by the end of the stage, or there would be as little room for the
+		// next piece.
 		return p[:min(len(p), c.stage.room())], true
 	}
 	return p, false
 }
 
-// payload begins a request that carries data, which sendable has returned, or less. It takes so many bytes of the stage. The caller
-// holds sendMu and mu.
+// payload begins a request that carries data, which sendable has returned, or less. It takes so
+// many bytes of the stage. The caller holds sendMu and mu.
 func (c *Conn) payload(b *batch, data []byte, staged bool, flags transport.Flags) (wr transport.SendWR, taken int) {
 	if !staged {
 		return transport.SendWR{Flags: flags | transport.Inline, Data: data}, 0
@@ -165,7 +172,8 @@ func (c *Conn) payload(b *batch, data []byte, staged bool, flags transport.Flags
 	return transport.SendWR{Flags: flags, Data: to, Region: c.stage.region}, len(data)
 }
 
-// addWrite adds an RDMA Write that no word follows. Staged is how many bytes of the stage it takes. The caller holds sendMu and mu.
+// addWrite adds an RDMA Write that no word follows. Staged is how many bytes of the stage it takes.
+// The caller holds sendMu and mu.
 func (c *Conn) addWrite(b *batch, wr transport.SendWR, staged int) {
 	wr.Opcode = transport.OpWrite
 	id, signal := c.stage.posted(1, staged)
@@ -174,8 +182,8 @@ func (c *Conn) addWrite(b *batch, wr transport.SendWR, staged int) {
 	b.add(wr)
 }
 
-// addData adds messages with the first bytes of p, as many as the peer and the batch have room for, and returns the number of
-// bytes. The caller holds sendMu and mu.
+// addData adds messages with the first bytes of p, as many as the peer and the batch have room for,
+// and returns the number of bytes. The caller holds sendMu and mu.
 func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
 		data, staged := c.sendable(p[n:])
@@ -207,8 +215,8 @@ func (c *Conn) post(b *batch) error {
 	}
 }
 
-// give tells the peer of space and credits, if that is worth a message. If somebody else sends at the moment, that one does so
-// when it is done.
+// give tells the peer of space and credits, if that is worth a message. If somebody else sends at
+// the moment, that one does so when it is done.
 func (c *Conn) give() {
 	for {
 		c.giveWanted.Store(true)

@@ -14,8 +14,8 @@ import (
 
 const maxChunk = 64 << 10 // bytes of the largest message; rsockets sends no more in one either
 
-// Client makes a connection of k, on the active side. It prepares the queue pair, connects and checks what the peer says.
-// A nil cfg means the defaults. After an error everything is closed.
+// Client makes a connection of k, on the active side. It prepares the queue pair, connects and
+// checks what the peer says. A nil cfg means the defaults. After an error everything is closed.
 func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, error) {
 	c, conf, err := newConn(k.QueuePair(), cfg)
 	if err != nil {
@@ -48,13 +48,15 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	return c, nil
 }
 
-// An opener is a queue pair that knows whether the responder is free to send, or will be soon. By RFC 5044 §7.1 it must
-// wait for the first FPDU of the initiator, which is part of the connection set-up only with RFC 6581.
+// An opener is a queue pair that knows whether the responder is free to send, or will be soon. By
+// RFC 5044 §7.1 it must wait for the first FPDU of the initiator, which is part of the connection
+// set-up only with RFC 6581.
 type opener interface {
 	PeerMaySend() bool
 }
 
-// open sends what the responder may have to wait for before it sends: all that it is to be told at the start, if anything.
+// open sends what the responder may have to wait for before it sends: all that it is to be told at
+// the start, if anything.
 func (c *Conn) open() {
 	if o, ok := transport.As[opener](c.qp); ok && o.PeerMaySend() {
 		c.give()
@@ -71,8 +73,9 @@ func (c *Conn) open() {
 	}
 }
 
-// Server makes a connection of r, on the passive side. It checks what the peer says, prepares the queue pair and accepts; a peer
-// that does not speak the protocol is rejected. A nil cfg means the defaults. After an error everything is closed.
+// Server makes a connection of r, on the passive side. It checks what the peer says, prepares the
+// queue pair and accepts; a peer that does not speak the protocol is rejected. A nil cfg means the
+// defaults. After an error everything is closed.
 func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error) {
 	peer, err := parseConnData(r.PrivateData())
 	if err != nil {
@@ -88,7 +91,8 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 		r.Reject(refusal(peer))
 		return nil, err
 	}
-	// An rsocket that sees the other byte order here fails, so the peer's own is spoken, whatever it is.
+	// An rsocket that sees the other byte order here fails, so the peer's own is spoken, whatever
+	// it is.
 	own := c.connData(peer.order, peer.ext != nil && !conf.Plain)
 	c.start(peer, own)
 	if err := r.Accept(ctx, own.append(nil)); err != nil {
@@ -100,7 +104,8 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 	return c, nil
 }
 
-// newConn registers the memory of a connection and posts its receives. After an error the memory is given back.
+// newConn registers the memory of a connection and posts its receives. After an error the memory is
+// given back.
 func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 	placers, virtual := transport.As[transport.PlacerRegistrar](qp)
 	conf, err := cfg.withDefaults(virtual)
@@ -155,7 +160,8 @@ func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 	return nil
 }
 
-// allocateBuffers makes two regions: the peer can write to the ring and the table, and to nothing else.
+// allocateBuffers makes two regions: the peer can write to the ring and the table, and to nothing
+// else.
 func (c *Conn) allocateBuffers() (err error) {
 	size := int(c.ring.size)
 	c.remoteMem, err = allocate(c.qp, size+tableLen+iomapTableLen, transport.RemoteWrite|transport.CallerDriven)
@@ -223,7 +229,8 @@ func (c *Conn) connected(conf *Config, peer *connData) {
 	c.remote = net.TCPAddrFromAddrPort(c.qp.RemoteAddr())
 }
 
-// setPieces settles in what pieces data is sent, and returns the size of the largest segment, or 0 if that is up to the transport.
+// setPieces settles in what pieces data is sent, and returns the size of the largest segment, or 0
+// if that is up to the transport.
 func (c *Conn) setPieces(conf *Config, peer *connData) (segment int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -241,13 +248,13 @@ func (c *Conn) setPieces(conf *Config, peer *connData) (segment int) {
 	return segment
 }
 
-// ringPlacer is the Placer of a Conn's ring. The queue pair, which may outlive the Conn's users by what
-// serves it in the background, must not keep the Conn: one that nobody has closed is closed once it is
-// garbage.
+// ringPlacer is the Placer of a Conn's ring. The queue pair, which may outlive the Conn's users by
+// what serves it in the background, must not keep the Conn: one that nobody has closed is closed
+// once it is garbage.
 type ringPlacer struct{ c weak.Pointer[Conn] }
 
-// Place takes a piece of the stream, and drops it if the Conn is garbage. It is news for a Read that waits
-// for the queue pair, if no word follows it.
+// Place takes a piece of the stream, and drops it if the Conn is garbage. It is news for a Read
+// that waits for the queue pair, if no word follows it.
 func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
 	c := p.c.Value()
 	if c == nil {

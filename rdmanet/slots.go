@@ -8,17 +8,18 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// Receives beyond the messages that the peer may send: for words that need no credit, and for those that wait to be posted
-// again.
+// Receives beyond the messages that the peer may send: for words that need no credit, and for those
+// that wait to be posted again.
 const (
 	controlSlots = 16
 	minRepost    = 16
 )
 
-// Slots are the receives, with memory for one word each. They are posted again in rows: a row is cheap to post and to hold.
+// Slots are the receives, with memory for one word each. They are posted again in rows: a row is
+// cheap to post and to hold.
 //
-// Unless their number was asked for, a connection starts with few of them, and gets the rest when it turns out to carry many
-// small messages.
+// Unless their number was asked for, a connection starts with few of them, and gets the rest when
+// it turns out to carry many small messages.
 type slots struct {
 	bare   bool      // words come as immediate data, so receives need no memory
 	slabs  [2]memory // of the receives posted at the start, and of those posted since
@@ -36,8 +37,8 @@ func slotsFor(window uint64) uint64 { return window + controlSlots + repostBatch
 
 func repostBatch(window uint64) uint64 { return max(minRepost, window/8) }
 
-// plan settles the number of slots: those for start messages at first, those for window in the end, as far as the receive
-// queue's depth allows.
+// plan settles the number of slots: those for start messages at first, those for window in the end,
+// as far as the receive queue's depth allows.
 func (s *slots) plan(start, window, depth int) error {
 	most := uint64(max(window, 1))
 	for slotsFor(most) > uint64(depth) {

@@ -10,7 +10,8 @@ const (
 	slowReader  = 5 * time.Second        // it falls back
 )
 
-// space is how much of a ring the peer may have been given while it is not read. It follows the pace of the reader, within a budget.
+// space is how much of a ring the peer may have been given while it is not read. It follows the
+// pace of the reader, within a budget.
 type space struct {
 	budget      *Budget // nil if all of the ring is memory anyway
 	bytes, most uint64

@@ -15,7 +15,8 @@ func newTestStage(t *testing.T, depth int) *stage {
 	return s
 }
 
-// The stage and the send queue must come free again whatever the sizes, although most requests are not signaled.
+// The stage and the send queue must come free again whatever the sizes, although most requests are
+// not signaled.
 func TestStageComesFree(t *testing.T) {
 	for _, depth := range []int{minSendDepth, 64, 512} {
 		for _, size := range []int{1, 64, 65, 4096, 65536, stageSize} {
@@ -119,7 +120,8 @@ func TestMessageForms(t *testing.T) {
 	}
 }
 
-// A peer on InfiniBand or RoCE repeats a message that finds no receive, so no credit has to stay unused.
+// A peer on InfiniBand or RoCE repeats a message that finds no receive, so no credit has to stay
+// unused.
 func TestNoReserveWithImmediate(t *testing.T) {
 	var o outbound
 	o.start(&connData{credits: 16, ring: sge{0, 1, 100}}, littleEndian, false, true)

@@ -171,7 +171,8 @@ func TestEmptyReadAndWrite(t *testing.T) {
 	})
 }
 
-// Two ends that only write must both get as far as their peer has room, whatever the sockets below hold.
+// Two ends that only write must both get as far as their peer has room, whatever the sockets below
+// hold.
 func TestBothOnlyWrite(t *testing.T) {
 	for _, s := range settings {
 		t.Run(s.name, func(t *testing.T) {
@@ -254,7 +255,8 @@ func TestWritesDoNotInterleave(t *testing.T) {
 	})
 }
 
-// The buffers belong to the caller again when Read and Write return, also when they are ended by a deadline.
+// The buffers belong to the caller again when Read and Write return, also when they are ended by a
+// deadline.
 func TestBuffersAreNotKept(t *testing.T) {
 	forSettings(t, func(t *testing.T, x, y *rdmanet.Conn) {
 		want := pattern(700 << 10)

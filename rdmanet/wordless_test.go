@@ -23,7 +23,8 @@ const (
 	rawWordless  = 8
 )
 
-// Bytes that are placed in a virtual ring need no word, and are sent without one to a peer that says so.
+// Bytes that are placed in a virtual ring need no word, and are sent without one to a peer that
+// says so.
 func TestDataWithoutWords(t *testing.T) {
 	p, c, _ := dialRaw(t, nil, extend(rawWordless))
 	require.True(t, c.Extended())

@@ -13,14 +13,14 @@ import (
 // settleTime bounds the search for the reason why sending failed.
 const settleTime = time.Second
 
-// Write sends b and returns when this host has taken it all, as a socket does; it waits while the peer has no room. After a
-// deadline n says exactly how much is on its way to the peer, and the connection can be used further; after another error
-// the peer may have got less.
+// Write sends b and returns when this host has taken it all, as a socket does; it waits while the
+// peer has no room. After a deadline n says exactly how much is on its way to the peer, and the
+// connection can be used further; after another error the peer may have got less.
 //
-// The room is counted in bytes and in messages, of which a Write is at least one; see Config. A peer that calls neither Read nor
-// another method that waits gives none back. That the peer has closed is noticed by Read, or by a Write that has to wait: a
-// few Writes before that succeed in vain, and so does the first one after, as with a socket. The next fails with
-// syscall.EPIPE.
+// The room is counted in bytes and in messages, of which a Write is at least one; see Config. A
+// peer that calls neither Read nor another method that waits gives none back. That the peer has
+// closed is noticed by Read, or by a Write that has to wait: a few Writes before that succeed in
+// vain, and so does the first one after, as with a socket. The next fails with syscall.EPIPE.
 func (c *Conn) Write(b []byte) (int, error) {
 	if !c.calls.begin() {
 		return 0, c.opError("write", net.ErrClosed)
@@ -35,7 +35,8 @@ func (c *Conn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// A destination is where bytes go: to the stream, or directly to what the peer has exposed at offset.
+// A destination is where bytes go: to the stream, or directly to what the peer has exposed at
+// offset.
 type destination struct {
 	direct bool
 	offset uint64
@@ -90,9 +91,9 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 	}
 }
 
-// writesInVain reports whether a Write of n bytes is to be taken although the peer has closed, and its bytes will
-// be lost. One is, as with a socket: what is written right after the peer's end, such as the farewell
-// of a protocol above, is no error, but the second Write is.
+// writesInVain reports whether a Write of n bytes is to be taken although the peer has closed, and
+// its bytes will be lost. One is, as with a socket: what is written right after the peer's end,
+// such as the farewell of a protocol above, is no error, but the second Write is.
 func (c *Conn) writesInVain(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,8 +104,8 @@ func (c *Conn) writesInVain(n int) bool {
 	return true
 }
 
-// prepare waits until some of p can be sent, and returns a batch with it, with sendMu held and what drain is to wait for.
-// The batch is nil with an error, and when p is empty.
+// prepare waits until some of p can be sent, and returns a batch with it, with sendMu held and what
+// drain is to wait for. The batch is nil with an error, and when p is empty.
 func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	c.sendMu.Lock()
 	c.mu.Lock()
@@ -134,7 +135,8 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	}
 	part := uint64(2)
 	if c.extended {
-		// Credits cost little beside data; but a plain rsocket must not get them more often than it would give them.
+		// Credits cost little beside data; but a plain rsocket must not get them more often than it
+		// would give them.
 		part = 4
 	}
 	b := batches.Get().(*batch)
@@ -153,8 +155,9 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	return b, d, nil
 }
 
-// awaitSending lets some time pass in which something may change for one who wants to send. The caller holds the lock of the side that writes,
-// sendMu and mu; the latter two are released meanwhile.
+// awaitSending lets some time pass in which something may change for one who wants to send. The
+// caller holds the lock of the side that writes, sendMu and mu; the latter two are released
+// meanwhile.
 func (c *Conn) awaitSending() {
 	c.sendMu.Unlock()
 	due := c.grantDue(2)
@@ -191,13 +194,15 @@ func (c *Conn) writable() error {
 	return nil
 }
 
-// A draining is what drain waits for: that the first entries of the send queue are free, and until when.
+// A draining is what drain waits for: that the first entries of the send queue are free, and until
+// when.
 type draining struct {
 	deadline time.Time
 	entries  uint64
 }
 
-// drain waits until the host has taken what was posted. It returns what Write is to say if that does not come to pass.
+// drain waits until the host has taken what was posted. It returns what Write is to say if that
+// does not come to pass.
 func (c *Conn) drain(d draining) error {
 	defer c.wr.draining.Store(false)
 	for {
@@ -230,8 +235,8 @@ func (c *Conn) drain(d draining) error {
 	}
 }
 
-// all readies the side for drain of everything that was posted, unless nothing can be written. Close may have
-// looked for calls to interrupt before this one could be seen.
+// all readies the side for drain of everything that was posted, unless nothing can be written.
+// Close may have looked for calls to interrupt before this one could be seen.
 func (c *Conn) all() (draining, error) {
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()
@@ -251,7 +256,8 @@ func (c *Conn) broken() bool {
 	return c.sendErr != nil || c.err != nil || c.peerDisconnected
 }
 
-// settle finds out why sending has failed: what the peer has sent before says more than the error of the connection below.
+// settle finds out why sending has failed: what the peer has sent before says more than the error
+// of the connection below.
 func (c *Conn) settle() error {
 	end := time.Now().Add(settleTime)
 	c.mu.Lock()

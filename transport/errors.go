@@ -18,9 +18,11 @@ var (
 	ErrNoDevice = errors.New("no rdma device")
 	// ErrNoRoute means that no device reaches the address.
 	ErrNoRoute = errors.New("no rdma device routes to the address")
-	// ErrNotIWARP means that the peer answered with something other than MPA, or hung up on the MPA request.
+	// ErrNotIWARP means that the peer answered with something other than MPA, or hung up on the MPA
+	// request.
 	ErrNotIWARP = errors.New("peer does not speak iwarp")
-	// ErrHandshakeTimeout means that the peer did not complete the connection set-up in time. It is a time-out in the sense of net.Error.
+	// ErrHandshakeTimeout means that the peer did not complete the connection set-up in time. It is
+	// a time-out in the sense of net.Error.
 	ErrHandshakeTimeout error = handshakeTimeout{}
 	// ErrClosed means that the queue pair was closed here. errors.Is finds net.ErrClosed in it.
 	ErrClosed error = closedError{}
@@ -40,7 +42,8 @@ func (handshakeTimeout) Is(target error) bool {
 	return target == syscall.ETIMEDOUT
 }
 
-// A RejectedError is a peer's refusal of a connection request. errors.Is finds syscall.ECONNREFUSED in it.
+// A RejectedError is a peer's refusal of a connection request. errors.Is finds syscall.ECONNREFUSED
+// in it.
 type RejectedError struct {
 	PrivateData []byte // what the peer said with it
 }

@@ -2,8 +2,8 @@ package transport
 
 import "strconv"
 
-// An STag names a memory region on the wire (RFC 5041 §2.1). Who knows it and is the peer may use it:
-// it is a capability, so it is not to be logged.
+// An STag names a memory region on the wire (RFC 5041 §2.1). Who knows it and is the peer may use
+// it: it is a capability, so it is not to be logged.
 type STag uint32
 
 // String returns a mark in place of the value, which is a secret between two peers.
@@ -22,8 +22,9 @@ const (
 	RemoteWrite                    // the peer may write to it
 	RemoteRead                     // the peer may read from it
 
-	// CallerDriven allows a software transport to serve the peer's access only while some call of Post, Wait or Drain is under way
-	// on the queue pair. Without it a region with a remote right is served at all times.
+	// CallerDriven allows a software transport to serve the peer's access only while some call of
+	// Post, Wait or Drain is under way on the queue pair. Without it a region with a remote right
+	// is served at all times.
 	CallerDriven
 )
 
@@ -33,31 +34,36 @@ type MemoryRegion interface {
 	// Base is the tagged offset of the first byte, which the peer is told with the STag.
 	Base() uint64
 	Len() uint64
-	// Deregister revokes the STag. When it returns, nothing is placed in or read from the memory any more.
+	// Deregister revokes the STag. When it returns, nothing is placed in or read from the memory
+	// any more.
 	Deregister() error
 }
 
-// A Placer takes the payload of inbound RDMA Writes in place of memory. A transport that places by software can spare
-// a copy this way.
+// A Placer takes the payload of inbound RDMA Writes in place of memory. A transport that places by
+// software can spare a copy this way.
 type Placer interface {
-	// Place is called with verified payload that begins off bytes into the region, in the order of the wire, by one
-	// goroutine at a time. It must not block, nor call the queue pair, nor keep p. With news a call of
-	// Wait that is under way, or else the next one, returns nil, though Poll may have nothing: whoever
-	// waits is to look at what was placed. An error ends the connection with a base and bounds error.
+	// Place is called with verified payload that begins off bytes into the region, in the order of
+	// the wire, by one goroutine at a time. It must not block, nor call the queue pair, nor keep p.
+	// With news a call of Wait that is under way, or else the next one, returns nil, though Poll
+	// may have nothing: whoever waits is to look at what was placed. An error ends the connection
+	// with a base and bounds error.
 	Place(off uint64, p []byte) (news bool, err error)
 }
 
 // A PlacerRegistrar is a QueuePair that can place through a Placer.
 type PlacerRegistrar interface {
-	// RegisterPlacer makes p reachable for RDMA Writes as a region of length bytes. CallerDriven is implied.
+	// RegisterPlacer makes p reachable for RDMA Writes as a region of length bytes. CallerDriven is
+	// implied.
 	RegisterPlacer(length uint64, p Placer) (MemoryRegion, error)
 }
 
-// A MemoryAllocator is a QueuePair that brings the memory of its regions itself, as a device needs memory that stays where it is and
-// is not shared with a child process. Such a queue pair refuses memory that is not its own in RegisterMemory.
+// A MemoryAllocator is a QueuePair that brings the memory of its regions itself, as a device needs
+// memory that stays where it is and is not shared with a child process. Such a queue pair refuses
+// memory that is not its own in RegisterMemory.
 type MemoryAllocator interface {
-	// AllocateMemory registers n bytes of new memory, all zero, with the rights of access. What is in it lasts until the region's
-	// Deregister, which may also be called after the queue pair's Close; the bytes may be touched, though
-	// they hold nothing any more, for as long as the region is not garbage. What the queue pair still has to send is not lost by either.
+	// AllocateMemory registers n bytes of new memory, all zero, with the rights of access. What is
+	// in it lasts until the region's Deregister, which may also be called after the queue pair's
+	// Close; the bytes may be touched, though they hold nothing any more, for as long as the region
+	// is not garbage. What the queue pair still has to send is not lost by either.
 	AllocateMemory(n int, access Access) ([]byte, MemoryRegion, error)
 }

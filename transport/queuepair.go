@@ -7,41 +7,46 @@ import (
 
 // A QueuePair is one end of a reliable connection (RFC 5040 §1.2: an RDMAP stream and its queues).
 //
-// All methods may be called by several goroutines at once. Work posted by one call stays in its order;
-// the ordering of RDMA operations is that of RFC 5040 §5.5.
+// All methods may be called by several goroutines at once. Work posted by one call stays in its
+// order; the ordering of RDMA operations is that of RFC 5040 §5.5.
 type QueuePair interface {
-	// PostSend posts requests to the send queue with one doorbell and returns how many were taken. It never waits for
-	// the peer. Fewer than len(wrs) comes with an error: ErrQueueFull when the queue has no room, otherwise
-	// what is wrong with wrs[n] or with the queue pair. Neither wrs nor, for inline requests, their data is kept.
+	// PostSend posts requests to the send queue with one doorbell and returns how many were taken.
+	// It never waits for the peer. Fewer than len(wrs) comes with an error: ErrQueueFull when the
+	// queue has no room, otherwise what is wrong with wrs[n] or with the queue pair. Neither wrs
+	// nor, for inline requests, their data is kept.
 	PostSend(wrs []SendWR) (n int, err error)
 
-	// PostRecv posts receive buffers. Each inbound Send takes the oldest one. It returns how many were taken, as PostSend does.
+	// PostRecv posts receive buffers. Each inbound Send takes the oldest one. It returns how many
+	// were taken, as PostSend does.
 	PostRecv(wrs []RecvWR) (n int, err error)
 
 	// Poll moves completions to wc, oldest first, and returns their number. It never blocks.
 	Poll(wc []Completion) int
 
-	// Wait blocks until Poll would return something, or a Placer had news, or the queue pair has failed (nil, as flushed work is then there to
-	// poll, or the error of Err once all is polled), or the deadline passes (os.ErrDeadlineExceeded),
-	// or Interrupt was called (ErrInterrupted). The zero deadline means none.
-	// When several goroutines wait, one of them drives and hands on when it leaves.
+	// Wait blocks until Poll would return something, or a Placer had news, or the queue pair has
+	// failed (nil, as flushed work is then there to poll, or the error of Err once all is polled),
+	// or the deadline passes (os.ErrDeadlineExceeded), or Interrupt was called (ErrInterrupted).
+	// The zero deadline means none. When several goroutines wait, one of them drives and hands on
+	// when it leaves.
 	Wait(deadline time.Time) error
 
-	// Drain blocks until every request on the send queue has left this host's hands, that is until its
-	// local completion; RDMA Reads count when their response is there. It returns as Wait does, nil once drained.
+	// Drain blocks until every request on the send queue has left this host's hands, that is until
+	// its local completion; RDMA Reads count when their response is there. It returns as Wait does,
+	// nil once drained.
 	Drain(deadline time.Time) error
 
 	// Interrupt makes calls of Wait and Drain that are blocked return ErrInterrupted. Where none is
 	// blocked the next call of each may do so.
 	Interrupt()
 
-	// RegisterMemory makes b reachable under a new STag with the rights of access. Without a remote right the
-	// STag only serves local work requests. b belongs to the region until Deregister.
+	// RegisterMemory makes b reachable under a new STag with the rights of access. Without a remote
+	// right the STag only serves local work requests. b belongs to the region until Deregister.
 	RegisterMemory(b []byte, access Access) (MemoryRegion, error)
 
-	// SetMaxSegment lets the queue pair send segments whose FPDU is up to n bytes, where the users of both
-	// ends have agreed that the receiver takes them. By default an FPDU fits one TCP segment (RFC 5044 §5.1).
-	// A transport that cannot returns an error that matches errors.ErrUnsupported.
+	// SetMaxSegment lets the queue pair send segments whose FPDU is up to n bytes, where the users
+	// of both ends have agreed that the receiver takes them. By default an FPDU fits one TCP
+	// segment (RFC 5044 §5.1). A transport that cannot returns an error that matches
+	// errors.ErrUnsupported.
 	SetMaxSegment(n int) error
 
 	Attributes() Attributes
@@ -49,14 +54,15 @@ type QueuePair interface {
 	LocalAddr() netip.AddrPort
 	RemoteAddr() netip.AddrPort
 
-	// Err returns why the queue pair left StateRTS: nil while it has not, a *TerminateError, ErrClosed after Close,
-	// io.EOF after the peer's orderly end of the stream (its TCP FIN between two messages), io.ErrUnexpectedEOF
-	// for one within a message, else the failure of the connection below.
+	// Err returns why the queue pair left StateRTS: nil while it has not, a *TerminateError,
+	// ErrClosed after Close, io.EOF after the peer's orderly end of the stream (its TCP FIN between
+	// two messages), io.ErrUnexpectedEOF for one within a message, else the failure of the
+	// connection below.
 	Err() error
 
-	// Close ends the connection in order: what is on the send queue is sent, then the stream is closed. It does not
-	// wait for that, but bounds it. Every waiting call returns, work outstanding is flushed, the regions are gone.
-	// A second call returns ErrClosed.
+	// Close ends the connection in order: what is on the send queue is sent, then the stream is
+	// closed. It does not wait for that, but bounds it. Every waiting call returns, work
+	// outstanding is flushed, the regions are gone. A second call returns ErrClosed.
 	Close() error
 
 	// Abort ends the connection at once by a reset. What was not sent yet is lost.
@@ -68,7 +74,8 @@ type Wrapper interface {
 	Unwrap() QueuePair
 }
 
-// As returns the first of qp and the queue pairs that it wraps that is a T, an interface that not every QueuePair has.
+// As returns the first of qp and the queue pairs that it wraps that is a T, an interface that not
+// every QueuePair has.
 func As[T any](qp QueuePair) (T, bool) {
 	for {
 		if t, ok := qp.(T); ok {
@@ -83,11 +90,12 @@ func As[T any](qp QueuePair) (T, bool) {
 	}
 }
 
-// A Leaver is a QueuePair of which the device keeps something for a while after Close, such as the local port as long as it
-// sends what was posted.
+// A Leaver is a QueuePair of which the device keeps something for a while after Close, such as the
+// local port as long as it sends what was posted.
 type Leaver interface {
-	// OnGone has f called, once and by any goroutine, when the device has nothing left of the queue pair after Close or Abort: at
-	// once if that is so already. It may be called before the connection is up.
+	// OnGone has f called, once and by any goroutine, when the device has nothing left of the queue
+	// pair after Close or Abort: at once if that is so already. It may be called before the
+	// connection is up.
 	OnGone(f func())
 }
 
@@ -102,8 +110,9 @@ type Attributes struct {
 	SendDepth  int
 	RecvDepth  int
 
-	// Immediate tells that OpWriteImmediate is there and that peers expect it in place of an RDMA Write with a Send behind it, as the users
-	// of InfiniBand and RoCE do. It is never set with iWARP.
+	// Immediate tells that OpWriteImmediate is there and that peers expect it in place of an RDMA
+	// Write with a Send behind it, as the users of InfiniBand and RoCE do. It is never set with
+	// iWARP.
 	Immediate bool
 }
 

@@ -11,24 +11,27 @@ type Transport interface {
 	// Name is a short, constant name such as "soft" or "rnic".
 	Name() string
 
-	// Offloads reports whether the connections bypass the kernel's TCP. A transport that does is preferred.
+	// Offloads reports whether the connections bypass the kernel's TCP. A transport that does is
+	// preferred.
 	Offloads() bool
 
 	// Devices lists what is there to use now. No device is an empty list; an error says why the
 	// question could not be answered.
 	Devices() ([]Device, error)
 
-	// Route returns the device that reaches remote. An invalid local lets the transport choose the source
-	// address, which is then the first of its family in the Device's Addrs. The error matches ErrNoDevice or ErrNoRoute where that is the cause.
+	// Route returns the device that reaches remote. An invalid local lets the transport choose the
+	// source address, which is then the first of its family in the Device's Addrs. The error
+	// matches ErrNoDevice or ErrNoRoute where that is the cause.
 	Route(ctx context.Context, local, remote netip.AddrPort) (Device, error)
 
-	// Dial reaches remote and prepares a queue pair. The peer's application learns of it by Connector.Connect. An
-	// invalid local, or its port 0, lets the transport choose. A port that is taken, which Connect may find out only, is an error that
-	// matches syscall.EADDRINUSE; connections to different remotes may come from one port. A nil Options means the defaults.
+	// Dial reaches remote and prepares a queue pair. The peer's application learns of it by
+	// Connector.Connect. An invalid local, or its port 0, lets the transport choose. A port that is
+	// taken, which Connect may find out only, is an error that matches syscall.EADDRINUSE;
+	// connections to different remotes may come from one port. A nil Options means the defaults.
 	Dial(ctx context.Context, local, remote netip.AddrPort, o *Options) (Connector, error)
 
-	// Listen takes connection requests on local. A port that is taken, in this world or in the kernel's
-	// TCP, is an error that matches syscall.EADDRINUSE. A nil Options means the defaults.
+	// Listen takes connection requests on local. A port that is taken, in this world or in the
+	// kernel's TCP, is an error that matches syscall.EADDRINUSE. A nil Options means the defaults.
 	Listen(ctx context.Context, local netip.AddrPort, o *Options) (Listener, error)
 }
 
@@ -40,13 +43,15 @@ type Device struct {
 	Addrs     []netip.Addr // addresses it serves; empty means all of the host's
 	OwnPorts  bool         // true if its port space is not the kernel's TCP port space
 
-	// KernelPorts is true if the device takes ports of the kernel's TCP port space by sockets of its own, as siw does. A
-	// port that is held for it must be opened to a second socket with SO_REUSEADDR while the device binds it: in Transport.Listen, or in
-	// Connector.Connect, not before.
+	// KernelPorts is true if the device takes ports of the kernel's TCP port space by sockets of
+	// its own, as siw does. A port that is held for it must be opened to a second socket with
+	// SO_REUSEADDR while the device binds it: in Transport.Listen, or in Connector.Connect, not
+	// before.
 	KernelPorts bool
 
-	// IWARP is true if its connections are TCP on the wire, so that a port that it listens on swallows the clients of the kernel's
-	// TCP. A listener of package iwarp leaves the port to the kernel, gives such a device another one and redirects to it.
+	// IWARP is true if its connections are TCP on the wire, so that a port that it listens on
+	// swallows the clients of the kernel's TCP. A listener of package iwarp leaves the port to the
+	// kernel, gives such a device another one and redirects to it.
 	IWARP bool
 }
 
@@ -58,21 +63,23 @@ type Options struct {
 	ORD       int  // outbound RDMA Reads in flight, 1 to 16383; 0 means 16; negative means none
 	NoCRC     bool // do not ask for CRC32C (RFC 5044 §4.4); it is still used if the peer asks
 
-	// Devices names the devices that Listen is for; nil means all. With a wildcard address it takes requests to any address of
-	// these, and leaves the port of all others alone, also of those that come later. An address that
-	// none of them serves is an error that matches ErrNoDevice.
+	// Devices names the devices that Listen is for; nil means all. With a wildcard address it takes
+	// requests to any address of these, and leaves the port of all others alone, also of those that
+	// come later. An address that none of them serves is an error that matches ErrNoDevice.
 	Devices []string
-	// OnlyIPv6 has Listen on the wildcard "::" leave IPv4 alone, where it is for both families else.
+	// OnlyIPv6 has Listen on the wildcard "::" leave IPv4 alone, where it is for both families
+	// else.
 	OnlyIPv6 bool
 }
 
-// A Connector is a connection in the making on the active side. The queue pair is in StateIdle: register
-// memory and post receives, then Connect.
+// A Connector is a connection in the making on the active side. The queue pair is in StateIdle:
+// register memory and post receives, then Connect.
 type Connector interface {
 	QueuePair() QueuePair
 
-	// Connect sends privateData with the connection request and waits for the answer. It returns the peer's private data.
-	// A refusal by the peer is a *RejectedError. After an error the queue pair is closed.
+	// Connect sends privateData with the connection request and waits for the answer. It returns
+	// the peer's private data. A refusal by the peer is a *RejectedError. After an error the queue
+	// pair is closed.
 	Connect(ctx context.Context, privateData []byte) (peer []byte, err error)
 
 	// Close gives up; it also closes the queue pair. After a successful Connect it does nothing.
@@ -89,14 +96,16 @@ type Listener interface {
 	Close() error
 }
 
-// A Request is a connection in the making on the passive side. Its queue pair is in StateIdle: register
-// memory and post receives, then Accept or Reject. One of the two must be called.
+// A Request is a connection in the making on the passive side. Its queue pair is in StateIdle:
+// register memory and post receives, then Accept or Reject. One of the two must be called.
 type Request interface {
 	// PrivateData is what the peer sent with its request. It must not be changed.
 	PrivateData() []byte
 	QueuePair() QueuePair
-	// Accept answers with privateData and brings the queue pair to StateRTS. After an error the queue pair is closed.
+	// Accept answers with privateData and brings the queue pair to StateRTS. After an error the
+	// queue pair is closed.
 	Accept(ctx context.Context, privateData []byte) error
-	// Reject refuses with privateData, which the peer finds in its RejectedError, and closes the queue pair.
+	// Reject refuses with privateData, which the peer finds in its RejectedError, and closes the
+	// queue pair.
 	Reject(privateData []byte) error
 }

@@ -10,8 +10,9 @@ const (
 	OpRead                         // RDMA Read from the peer's region to Data
 	OpRecv                         // completions only: a Send has arrived
 
-	// OpWriteImmediate is OpWrite, of no or some bytes, that ends with a message of SendWR.Immediate for the peer, which takes a receive
-	// there. It is for queue pairs with Attributes.Immediate.
+	// OpWriteImmediate is OpWrite, of no or some bytes, that ends with a message of
+	// SendWR.Immediate for the peer, which takes a receive there. It is for queue pairs with
+	// Attributes.Immediate.
 	OpWriteImmediate
 	OpRecvImmediate // completions only: a peer's OpWriteImmediate has arrived; nothing is placed in the receive's Data
 )
@@ -35,11 +36,11 @@ const (
 	Solicited
 	// Fence holds the request back until all RDMA Reads before it have completed.
 	Fence
-	// Inline has the data taken over before PostSend returns, so that the caller may reuse it at once, and needs no
-	// region. Its length is limited by Attributes.MaxInline. Not for reads.
+	// Inline has the data taken over before PostSend returns, so that the caller may reuse it at
+	// once, and needs no region. Its length is limited by Attributes.MaxInline. Not for reads.
 	Inline
-	// WillDrain says that the caller goes on to call Drain, which a software transport may then leave the sending to.
-	// Without it the request is sent at all events.
+	// WillDrain says that the caller goes on to call Drain, which a software transport may then
+	// leave the sending to. Without it the request is sent at all events.
 	WillDrain
 )
 
@@ -49,11 +50,11 @@ type SendWR struct {
 	Opcode Opcode
 	Flags  Flags
 
-	// Data is the payload, or for OpRead the sink. Without Inline it belongs to the queue pair until
-	// the completion. At most 2^32-1 bytes.
+	// Data is the payload, or for OpRead the sink. Without Inline it belongs to the queue pair
+	// until the completion. At most 2^32-1 bytes.
 	Data []byte
-	// Region is the local region that Data lies in. OpRead needs one with LocalWrite; others may leave it nil
-	// with Inline.
+	// Region is the local region that Data lies in. OpRead needs one with LocalWrite; others may
+	// leave it nil with Inline.
 	Region MemoryRegion
 
 	RemoteSTag   STag   // OpWrite, OpWriteImmediate, OpRead

@@ -1,7 +1,7 @@
-// Testsum reads `go test -json` on its standard input and prints what a reader of a build log wants: go test's own
-// closing line of each package, the whole output of each test that failed, and each skip with its reason. With -results
-// it adds a line "result package test" for each test to a file, where result is pass, fail or skip, or parent for a test that
-// counts through its subtests.
+// Testsum reads `go test -json` on its standard input and prints what a reader of a build log
+// wants: go test's own closing line of each package, the whole output of each test that failed, and
+// each skip with its reason. With -results it adds a line "result package test" for each test to a
+// file, where result is pass, fail or skip, or parent for a test that counts through its subtests.
 package main
 
 import (

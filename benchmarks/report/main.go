@@ -1,12 +1,14 @@
-// Command report compares every path with plain TCP, slice by slice, and prints the ratios as Markdown.
+// Command report compares every path with plain TCP, slice by slice, and prints the ratios as
+// Markdown.
 //
 //	go run ./benchmarks/report
 //	go run ./benchmarks/report -peer self -time 1m
 //	go run ./benchmarks/report -check
 //
-// The load of a machine changes from second to second, so each slice of a path runs between two slices of plain TCP
-// and is divided by their mean. The median of these ratios over all rounds is reported with its quartiles. Plain TCP
-// against itself, by the same procedure, is the control: what it shows apart from 1.00 is noise.
+// The load of a machine changes from second to second, so each slice of a path runs between two
+// slices of plain TCP and is divided by their mean. The median of these ratios over all rounds is
+// reported with its quartiles. Plain TCP against itself, by the same procedure, is the control:
+// what it shows apart from 1.00 is noise.
 package main
 
 import (

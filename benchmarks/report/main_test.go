@@ -18,7 +18,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestReport measures far too shortly for the figures to mean anything, and checks that all of them are there.
+// TestReport measures far too shortly for the figures to mean anything, and checks that all of them
+// are there.
 func TestReport(t *testing.T) {
 	for _, peer := range []string{"process", "self"} {
 		t.Run(peer, func(t *testing.T) {

@@ -133,8 +133,8 @@ func (m *matrix) round(ctx context.Context, w workload) error {
 	return nil
 }
 
-// full runs a slice on a new connection. What the kernel has learned on an old one, such as its buffers' sizes, would depend
-// on how much it was used, and the reference's is used most.
+// full runs a slice on a new connection. What the kernel has learned on an old one, such as its
+// buffers' sizes, would depend on how much it was used, and the reference's is used most.
 func (m *matrix) full(ctx context.Context, e *end, w workload) (sample, error) {
 	n := m.counts[cell{e.path.Name, w.name()}]
 	if w.size > 0 {

@@ -29,7 +29,8 @@ type measure struct {
 	scale float64 // of the value as it is printed
 }
 
-// A sample holds the figures of one slice in the order of the workload's measures, and how long the slice took.
+// A sample holds the figures of one slice in the order of the workload's measures, and how long the
+// slice took.
 type sample struct {
 	values  []float64
 	elapsed time.Duration
@@ -88,7 +89,8 @@ func oneWay(size int) func(context.Context, *end, uint64) (sample, error) {
 	}
 }
 
-// cpu returns the processor time of both ends. When they are one process it counts twice, which no ratio shows.
+// cpu returns the processor time of both ends. When they are one process it counts twice, which no
+// ratio shows.
 func (e *end) cpu() (time.Duration, error) {
 	theirs, err := e.client.PeerCPUTime()
 	return theirs + lab.CPUTime(), err

@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 )
 
-// randomFile is the name of the generated file, and of the one that is fetched when no other is named.
+// randomFile is the name of the generated file, and of the one that is fetched when no other is
+// named.
 const randomFile = "random.bin"
 
 // content returns the file that was named, or one of random content, which cleanUp removes.

@@ -17,7 +17,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// fetch downloads name from the server at address, to the file save if it is not empty, and checks its SHA-256.
+// fetch downloads name from the server at address, to the file save if it is not empty, and checks
+// its SHA-256.
 func fetch(ctx context.Context, out io.Writer, address, name, save string, policy iwarp.Offload) error {
 	fmt.Fprintf(out, "fetching %s with policy %v\n", name, policy)
 

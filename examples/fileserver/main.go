@@ -1,7 +1,8 @@
-// Command fileserver serves files over HTTP on one port, to iWARP and to plain TCP clients, and fetches them.
+// Command fileserver serves files over HTTP on one port, to iWARP and to plain TCP clients, and
+// fetches them.
 //
-// Without arguments it does both ends: it makes a file of random content, fetches it over iWARP, fetches it again over plain
-// TCP from the same port, and checks the SHA-256 of what arrived.
+// Without arguments it does both ends: it makes a file of random content, fetches it over iWARP,
+// fetches it again over plain TCP from the same port, and checks the SHA-256 of what arrived.
 //
 //	fileserver
 //	fileserver -file ubuntu.iso

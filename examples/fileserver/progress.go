@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// progress is a bar that moves with the bytes written to it. Where out is not a terminal it prints a line per quarter.
+// progress is a bar that moves with the bytes written to it. Where out is not a terminal it prints
+// a line per quarter.
 type progress struct {
 	out      io.Writer
 	terminal bool

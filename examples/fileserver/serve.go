@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// serve serves files on l, and says of every connection which path it took. The caller must call stop.
+// serve serves files on l, and says of every connection which path it took. The caller must call
+// stop.
 func serve(out io.Writer, l net.Listener, files http.FileSystem) (stop func() error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /files/", http.StripPrefix("/files", http.FileServer(files)))

@@ -19,8 +19,8 @@ import (
 func call(ctx context.Context, out io.Writer, address string, size int64, policy iwarp.Offload) (err error) {
 	fmt.Fprintf(out, "calling with policy %v\n", policy)
 
-	// This is all that a gRPC client needs to use iWARP. With the default policy it is even shorter:
-	// grpc.WithContextDialer(iwarp.ContextDialer).
+	// This is all that a gRPC client needs to use iWARP. With the default policy it is even
+	// shorter: grpc.WithContextDialer(iwarp.ContextDialer).
 	dialer := &iwarp.Dialer{Offload: policy}
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {

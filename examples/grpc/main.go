@@ -1,8 +1,8 @@
-// Command grpc runs a gRPC service on one port for iWARP and plain TCP clients, and calls it: one unary call and a
-// stream in each direction.
+// Command grpc runs a gRPC service on one port for iWARP and plain TCP clients, and calls it: one
+// unary call and a stream in each direction.
 //
-// Without arguments it does both ends, over iWARP and then over plain TCP on the same port, and checks the SHA-256 of
-// every stream. On two hosts:
+// Without arguments it does both ends, over iWARP and then over plain TCP on the same port, and
+// checks the SHA-256 of every stream. On two hosts:
 //
 //	grpc -listen :9090
 //	grpc -connect server:9090

@@ -22,8 +22,8 @@ func serve(out io.Writer, l net.Listener) (stop func() error) {
 	}
 }
 
-// tellingListener says of every connection which path it took. A service that does not care gives the listener
-// of iwarp.Listen to Serve as it is.
+// tellingListener says of every connection which path it took. A service that does not care gives
+// the listener of iwarp.Listen to Serve as it is.
 type tellingListener struct {
 	net.Listener
 	out io.Writer

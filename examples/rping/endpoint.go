@@ -11,10 +11,12 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// infoSize is the length of every message: tagged offset (8 bytes), STag (4) and length (4) of a buffer, big-endian.
+// infoSize is the length of every message: tagged offset (8 bytes), STag (4) and length (4) of a
+// buffer, big-endian.
 const infoSize = 16
 
-// info is the advertisement of a buffer. The server's go-ahead is one whose content does not matter.
+// info is the advertisement of a buffer. The server's go-ahead is one whose content does not
+// matter.
 type info struct {
 	offset uint64
 	stag   transport.STag
@@ -57,7 +59,8 @@ type endpoint struct {
 	invalidated transport.STag // the region of ours that it revoked
 }
 
-// newEndpoint registers the buffers and posts the receive, which has to be there before the peer is told that it may send.
+// newEndpoint registers the buffers and posts the receive, which has to be there before the peer is
+// told that it may send.
 func newEndpoint(qp transport.QueuePair, size int, access transport.Access) (*endpoint, error) {
 	e := &endpoint{qp: qp}
 	var err error

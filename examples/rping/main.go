@@ -1,11 +1,13 @@
-// Rping is the RDMA ping of librdmacm's rping, on package transport: a program at the level of verbs, with memory
-// regions, RDMA Reads and Writes, Sends and completions of its own. It talks to the C program and to itself.
+// Rping is the RDMA ping of librdmacm's rping, on package transport: a program at the level of
+// verbs, with memory regions, RDMA Reads and Writes, Sends and completions of its own. It talks to
+// the C program and to itself.
 //
 //	go run -C examples ./rping -s -a 127.0.0.1
 //	go run -C examples ./rping -c -a 127.0.0.1 -C 10 -v -V
 //
-// For each ping the client advertises a source buffer, the server fetches it by RDMA Read and says go ahead; the client advertises
-// a sink, the server puts the data there by RDMA Write and says go ahead.
+// For each ping the client advertises a source buffer, the server fetches it by RDMA Read and says
+// go ahead; the client advertises a sink, the server puts the data there by RDMA Write and says go
+// ahead.
 package main
 
 import (

@@ -32,7 +32,8 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// start runs a server with args on a free port of loopback and returns the port and a function that waits for its end.
+// start runs a server with args on a free port of loopback and returns the port and a function that
+// waits for its end.
 func start(t *testing.T, args ...string) (port string, end func() error, out *buffer) {
 	pr, pw := io.Pipe()
 	out = new(buffer)

@@ -9,7 +9,8 @@ import (
 // fallback is assumed where the system does not tell.
 const fallback = 4 << 30
 
-// Bytes returns the least of GOMEMLIMIT, the limits of the process's cgroup and the machine's memory.
+// Bytes returns the least of GOMEMLIMIT, the limits of the process's cgroup and the machine's
+// memory.
 func Bytes() uint64 {
 	n := min(system(), goLimit())
 	if n == math.MaxUint64 {

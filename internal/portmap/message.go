@@ -1,5 +1,6 @@
-// Package portmap speaks the wire protocol of the iWARP port mapper (iwpmd), by which a connecting peer asks over UDP which port
-// stands for the one it wants (draft-pinkerton-iwarp-sdp-v1.0, and rdma-core's iwpmd).
+// Package portmap speaks the wire protocol of the iWARP port mapper (iwpmd), by which a connecting
+// peer asks over UDP which port stands for the one it wants (draft-pinkerton-iwarp-sdp-v1.0, and
+// rdma-core's iwpmd).
 package portmap
 
 import (
@@ -44,7 +45,8 @@ var (
 	ErrFamily  = errors.New("port mapper message for neither IPv4 nor IPv6")
 )
 
-// Parse reads a datagram. A Request may lack the mapped address, as one without the last 16 bytes does.
+// Parse reads a datagram. A Request may lack the mapped address, as one without the last 16 bytes
+// does.
 func Parse(b []byte) (Message, error) {
 	if len(b) < size || len(b) > requestSize {
 		return Message{}, ErrSize
@@ -74,7 +76,8 @@ func Parse(b []byte) (Message, error) {
 	return m, nil
 }
 
-// Append appends the datagram of m to b. The addresses must be of the family of Accepting; what differs is sent as zeros.
+// Append appends the datagram of m to b. The addresses must be of the family of Accepting; what
+// differs is sent as zeros.
 func (m Message) Append(b []byte) []byte {
 	at, n := len(b), size
 	if m.Kind == Request {
@@ -102,8 +105,8 @@ func (m Message) Append(b []byte) []byte {
 	return b
 }
 
-// Answer returns what says to m, a Request, that the port on the wire is the very port asked for, or with Reject that nobody listens
-// on it.
+// Answer returns what says to m, a Request, that the port on the wire is the very port asked for,
+// or with Reject that nobody listens on it.
 func (m Message) Answer(k Kind) Message {
 	m.Kind, m.Mapped = k, netip.AddrPort{}
 	return m

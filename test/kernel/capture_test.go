@@ -66,7 +66,8 @@ func awaitDecodings(t *testing.T) {
 	decodings = nil
 }
 
-// captured runs a test whose sessions the guest captures, and has Wireshark's dissectors decode them. The test is to add each to want.
+// captured runs a test whose sessions the guest captures, and has Wireshark's dissectors decode
+// them. The test is to add each to want.
 func (g *guest) captured(t *testing.T, dev string, test func(t *testing.T, want expected)) {
 	t.Helper()
 	const file = "/tmp/session.pcap"
@@ -94,7 +95,8 @@ func (g *guest) captured(t *testing.T, dev string, test func(t *testing.T, want 
 	}
 }
 
-// tcpdumpIsBehind returns how many packets tcpdump does not have yet of those that the kernel has, which hands them over in blocks.
+// tcpdumpIsBehind returns how many packets tcpdump does not have yet of those that the kernel has,
+// which hands them over in blocks.
 func tcpdumpIsBehind(t *testing.T, tcpdump *agent.Process, dev string) int {
 	t.Helper()
 	all := func() [][]string { return captured.FindAllStringSubmatch(tcpdump.Stderr(), -1) }

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Wireshark's dissectors read what two ends of ours say to each other over loopback: every frame is well-formed, every CRC good.
+// Wireshark's dissectors read what two ends of ours say to each other over loopback: every frame is
+// well-formed, every CRC good.
 func TestDecode(t *testing.T) {
 	needs(t)
 	host, err := theHost()

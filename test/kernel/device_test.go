@@ -23,7 +23,8 @@ type hca struct {
 	software             string // and one whose peer has iWARP in software only
 }
 
-// hcas returns the devices: siw, which is iWARP on sockets of the kernel, and rxe, which is RoCE and has a port space of its own, as hardware has.
+// hcas returns the devices: siw, which is iWARP on sockets of the kernel, and rxe, which is RoCE
+// and has a port space of its own, as hardware has.
 func hcas(t *testing.T, g *guest) []hca {
 	siw := hca{
 		name: "siw", addr: vethAddr, device: "siw2", netdev: "veth0",
@@ -98,7 +99,8 @@ func TestDevicePackage(t *testing.T) {
 	}
 }
 
-// librdmacm's programs on a device and ours on the same device: streams, memory that the other end writes into, and verbs.
+// librdmacm's programs on a device and ours on the same device: streams, memory that the other end
+// writes into, and verbs.
 func TestDevicePeers(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {

@@ -13,7 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// buildFileservers builds the file server of the examples as it is, and with one more line: the import that switches devices on.
+// buildFileservers builds the file server of the examples as it is, and with one more line: the
+// import that switches devices on.
 func buildFileservers() error {
 	dir, err := filepath.Abs("../../examples/fileserver")
 	if err != nil {
@@ -39,8 +40,8 @@ func buildFileservers() error {
 
 const served = "/tmp/www/files/file"
 
-// serveFiles starts a server of a folder with a file of random content, and returns the SHA-256 of that. Clients ask for that, too, so it lies
-// where a server that does not make it finds it.
+// serveFiles starts a server of a folder with a file of random content, and returns the SHA-256 of
+// that. Clients ask for that, too, so it lies where a server that does not make it finds it.
 func (g *guest) serveFiles(t *testing.T, h hca, p pair, size int, server ...string) (sum string) {
 	t.Helper()
 	g.run(t, "sh", "-ec", fmt.Sprintf(`mkdir -p /tmp/www/files /tmp/www/sha256
@@ -64,7 +65,8 @@ func (p pair) fileserver(program string) []string {
 	return []string{program, "-listen", p.addr + ":" + p.port, "-dir", filepath.Dir(served)}
 }
 
-// The main job over each device: the file server of the examples, with the import of transport/rnic and no other change.
+// The main job over each device: the file server of the examples, with the import of transport/rnic
+// and no other change.
 func TestDeviceFileserver(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {
@@ -74,7 +76,8 @@ func TestDeviceFileserver(t *testing.T) {
 			sum := g.serveFiles(t, h, p, 16<<20, p.fileserver("fileserver")...)
 			require.Contains(t, g.fetchFile(t, p, sum), "transport rnic")
 
-			// The same address and port serve clients that know nothing of RDMA, and iWARP in software.
+			// The same address and port serve clients that know nothing of RDMA, and iWARP in
+			// software.
 			url := "http://" + p.addr + ":" + p.port + "/files/" + filepath.Base(served)
 			require.Equal(t, sum, strings.Fields(g.run(t, "sh", "-ec", "curl -sSf "+url+" | sha256sum"))[0])
 			out := g.run(t, "fileserver-soft", "-connect", p.addr+":"+p.port, "-offload", "require", "-file", filepath.Base(served))
@@ -83,7 +86,8 @@ func TestDeviceFileserver(t *testing.T) {
 	}
 }
 
-// Auto takes the device where there is one, and plain TCP with the reason where there is none, or the peer has none.
+// Auto takes the device where there is one, and plain TCP with the reason where there is none, or
+// the peer has none.
 func TestDeviceFallback(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {

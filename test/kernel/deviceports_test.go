@@ -50,8 +50,9 @@ func (o holder) refused(t *testing.T, g *guest, p pair) {
 	require.Regexp(t, "(?i)address already in use", s.Stdout()+s.Stderr())
 }
 
-// A port that is taken in one world is taken in the other where this package has it, whoever comes first, and also where others have it.
-// That this is worth having is seen where it has not: on a device with a port space of its own both get it.
+// A port that is taken in one world is taken in the other where this package has it, whoever comes
+// first, and also where others have it. That this is worth having is seen where it has not: on a
+// device with a port space of its own both get it.
 func TestDevicePorts(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {
@@ -86,8 +87,9 @@ func TestDevicePorts(t *testing.T) {
 	}
 }
 
-// Connections over siw succeed although most of the ports that there are to choose from are taken by sockets, and those that are left by what
-// remains of the connections before. rdma_cm, which does not look at sockets, fails with most.
+// Connections over siw succeed although most of the ports that there are to choose from are taken
+// by sockets, and those that are left by what remains of the connections before. rdma_cm, which
+// does not look at sockets, fails with most.
 func TestDevicePortsNarrow(t *testing.T) {
 	g := theGuest(t)
 	h := hcas(t, g)[0]

@@ -185,7 +185,8 @@ func captures() string {
 		decoded.Captures, decoded.Sessions, decoded.FPDUs, decoded.Good, decoded.HashedTwice, decoded.Gaps)
 }
 
-// tshark runs it on a capture. rpcordma claims some short Sends for itself, and then calls them malformed.
+// tshark runs it on a capture. rpcordma claims some short Sends for itself, and then calls them
+// malformed.
 func tshark(pcap string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), groupLimit)
 	defer cancel()

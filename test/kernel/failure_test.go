@@ -48,7 +48,8 @@ func TestFailures(t *testing.T) {
 			}
 			g.captured(t, r.dev, func(t *testing.T, want expected) {
 				o := mpaOptions{rev: 2}
-				// broken is a test of a session that ends within a frame, behind which nothing is left.
+				// broken is a test of a session that ends within a frame, behind which nothing is
+				// left.
 				broken := func(name, what string, test func(t *testing.T, p pair)) {
 					t.Run(name, func(t *testing.T) {
 						named(t, what)
@@ -106,7 +107,8 @@ func TestFailures(t *testing.T) {
 						named(t, "network with "+c.name)
 						g.netem(t, c.netem)
 						before := g.outOfOrder(t, r)
-						// The last to finish is the one who reads to the end: what it says of space would otherwise find our end gone.
+						// The last to finish is the one who reads to the end: what it says of space
+						// would otherwise find our end gone.
 						f := flow{theirs: 1 << 20, ours: 1 << 20, chunk: 10_000, theirEnd: "last", mine: "half"}
 						p := g.newPair(goServes, r)
 						want.add(t, p, o.stream(goServes))
@@ -167,7 +169,8 @@ func (g *guest) link(t *testing.T, state string) {
 	t.Cleanup(func() { g.run(t, "ip", "link", "set", "veth0", "up") })
 }
 
-// netem makes the link bad in both directions until the end of the test, for packets that are each one segment.
+// netem makes the link bad in both directions until the end of the test, for packets that are each
+// one segment.
 func (g *guest) netem(t *testing.T, how string) {
 	t.Helper()
 	both := func(verb, how string, segs int) {

@@ -34,7 +34,8 @@ var corpora = []corpus{
 
 var outcome = regexp.MustCompile(`(?m)^[^:\n]+: (.*)$`)
 
-// Our fuzz corpora as the input of a listener on siw, and of its connections: it goes on listening, and the kernel is well.
+// Our fuzz corpora as the input of a listener on siw, and of its connections: it goes on listening,
+// and the kernel is well.
 func TestFuzzReplay(t *testing.T) {
 	g := theGuest(t)
 	r := g.route("host")
@@ -80,7 +81,8 @@ func TestFuzzReplay(t *testing.T) {
 				g = reboot(t)
 				t.Skip("the kernel has found a bug of its own")
 			}
-			// It serves as before, and with its end all is free. Of two requests that come at once rping may forget one.
+			// It serves as before, and with its end all is free. Of two requests that come at once
+			// rping may forget one.
 			g.run(t, "sh", "-c", `for i in 1 2 3; do timeout 5 "$@" && exit 0; done; exit 1`, "sh",
 				"rping", "-c", "-a", p.addr, "-p", p.port, "-C", "5", "-V")
 			s.Kill()

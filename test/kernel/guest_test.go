@@ -130,7 +130,8 @@ func bootGuest() (*guest, error) {
 	}
 	g.cmd.Stderr = g.stderr
 	g.cmd.ExtraFiles = tap
-	// The virtual machine ends with this process, even when that is cut off; the kernel takes the thread that started it for the parent.
+	// The virtual machine ends with this process, even when that is cut off; the kernel takes the
+	// thread that started it for the parent.
 	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	started := make(chan error)
 	go func() {
@@ -171,7 +172,8 @@ func (g *guest) setUp(init string) error {
 	return nil
 }
 
-// awaitBoot waits until the guest takes commands. Its port answers before that, as qemu listens on it.
+// awaitBoot waits until the guest takes commands. Its port answers before that, as qemu listens on
+// it.
 func (g *guest) awaitBoot() error {
 	limit := time.NewTimer(bootLimit)
 	defer limit.Stop()
@@ -216,7 +218,8 @@ func stopGuest(failed bool) {
 	}
 }
 
-// fetch copies a file of the guest to one of the host, by way of the disk: the emulated network is slow.
+// fetch copies a file of the guest to one of the host, by way of the disk: the emulated network is
+// slow.
 func (g *guest) fetch(t *testing.T, from, to string) error {
 	t.Helper()
 	said := g.run(t, "sh", "-ec", "dd if="+from+" of=/dev/vda bs=1M conv=fsync 2>/dev/null; wc -c <"+from)
@@ -260,7 +263,8 @@ func (g *guest) listens(t *testing.T, p pair) bool {
 	return want.MatchString(g.run(t, "cat", "/proc/net/tcp", "/proc/net/tcp6"))
 }
 
-// awaitCM waits until rdma_cm listens on the address: for devices whose listeners are no kernel sockets.
+// awaitCM waits until rdma_cm listens on the address: for devices whose listeners are no kernel
+// sockets.
 func (g *guest) awaitCM(t *testing.T, server *agent.Process, addr string) {
 	t.Helper()
 	want := regexp.MustCompile("state LISTEN .*src-addr " + regexp.QuoteMeta(addr) + " ")

@@ -13,9 +13,10 @@ import (
 	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
 )
 
-// siw clears the flag that it has to add the payload of an FPDU to the CRC in a byte with other flags, which another CPU writes at the same
-// time, without a lock (siw.h: do_crc and in_syscall). Where that brings the flag back and TCP had no room for all of the FPDU, what is left
-// is added once more as it is sent.
+// siw clears the flag that it has to add the payload of an FPDU to the CRC in a byte with other
+// flags, which another CPU writes at the same time, without a lock (siw.h: do_crc and in_syscall).
+// Where that brings the flag back and TCP had no room for all of the FPDU, what is left is added
+// once more as it is sent.
 const hashesTwice = "siw has added payload to a CRC for a second time, as it had to wait within an FPDU"
 
 // notOurCRC is what our end says of that.
@@ -42,8 +43,8 @@ func hashedTwice(fpdu []byte) bool {
 	return false
 }
 
-// play runs both ends of a cell with a stream, and expects success. Where siw has hashed twice it runs them again; the
-// capture has to show that.
+// play runs both ends of a cell with a stream, and expects success. Where siw has hashed twice it
+// runs them again; the capture has to show that.
 func (g *guest) play(t *testing.T, m meeting, c cell, ours, theirs func(p pair, server bool) []string) {
 	t.Helper()
 	record(t, c)

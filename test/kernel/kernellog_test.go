@@ -41,7 +41,8 @@ func (g *guest) lastWords() string {
 	return g.logged[max(0, len(g.logged)-most):]
 }
 
-// healthy checks that the kernel has found no fault of its own since the last look, and returns what it has logged.
+// healthy checks that the kernel has found no fault of its own since the last look, and returns
+// what it has logged.
 func (g *guest) healthy(t *testing.T) string {
 	t.Helper()
 	log, err := g.newKernelLog()
@@ -50,7 +51,8 @@ func (g *guest) healthy(t *testing.T) string {
 	return log
 }
 
-// noTerminate checks that siw has logged no Terminate from its peer since the last look, either, but for those that it has earned.
+// noTerminate checks that siw has logged no Terminate from its peer since the last look, either,
+// but for those that it has earned.
 func (g *guest) noTerminate(t *testing.T) {
 	t.Helper()
 	log := g.healthy(t)

@@ -22,8 +22,9 @@ const (
 	ourLinkAddr6 = "fd00:6::2"
 )
 
-// A link is that Ethernet: a tap device, alone with lo in a network namespace that vanishes with this process. QEMU's user network, by which
-// the guest is told what to do, knows little of IPv6, and cuts TCP streams into segments of its own.
+// A link is that Ethernet: a tap device, alone with lo in a network namespace that vanishes with
+// this process. QEMU's user network, by which the guest is told what to do, knows little of IPv6,
+// and cuts TCP streams into segments of its own.
 type link struct {
 	tap, namespace *os.File
 }

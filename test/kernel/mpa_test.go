@@ -26,7 +26,8 @@ var everyMPA = []mpaOptions{
 	{rev: 2, p2p: true}, {rev: 2, p2p: true, siwCRC: true, ourCRC: true},
 }
 
-// covered reports whether the options are run on the route. The quick form covers each option and each route, but not all pairs.
+// covered reports whether the options are run on the route. The quick form covers each option and
+// each route, but not all pairs.
 func (m meeting) covered() bool {
 	o := m.o
 	switch {
@@ -68,7 +69,8 @@ func (o mpaOptions) String() string {
 	return s
 }
 
-// crc reports whether the connection should have CRCs: if either end asks (RFC 5044 §7.1), but siw as a server never does.
+// crc reports whether the connection should have CRCs: if either end asks (RFC 5044 §7.1), but siw
+// as a server never does.
 func (o mpaOptions) crc(goServes bool) bool { return o.ourCRC || o.siwCRC && goServes }
 
 // session is what a connection with the options is like on the wire.

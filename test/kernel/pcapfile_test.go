@@ -123,7 +123,8 @@ func (w *pcapWriter) put(fields ...any) {
 	}
 }
 
-// add appends a segment of direction way of connection number n, which gets addresses of its own, so that no two share their ports.
+// add appends a segment of direction way of connection number n, which gets addresses of its own,
+// so that no two share their ports.
 func (w *pcapWriter) add(n, way int, h *half, data []byte) error {
 	const version4, ttl, dataOffset = 0x45, 64, tcpLen / 4 << 4
 	size := ipv4Len + tcpLen + len(data)

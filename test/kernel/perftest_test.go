@@ -29,12 +29,14 @@ var measures = []measure{
 	{"ib_read_lat", 2, 100}, {"ib_read_lat", usual, 100}, {"ib_read_lat", 65536, 20},
 }
 
-// perftestMPA are the options with which perftest is run: on all routes with the first of them, which is run with all sizes on one.
+// perftestMPA are the options with which perftest is run: on all routes with the first of them,
+// which is run with all sizes on one.
 var perftestMPA = []mpaOptions{{rev: 2, ourCRC: true}, {rev: 2}, {rev: 2, siwCRC: true, ourCRC: true}, {rev: 1}, {rev: 1, siwCRC: true, ourCRC: true}}
 
 func (m measure) name() string { return fmt.Sprintf("%s/%dx%d", m.program, m.size, m.count) }
 
-// theirs has perftest exchange what it has to over rdma_cm as well, as siw's queue pairs cannot be connected otherwise.
+// theirs has perftest exchange what it has to over rdma_cm as well, as siw's queue pairs cannot be
+// connected otherwise.
 func (m measure) theirs(p pair, server bool) []string {
 	a := []string{m.program, "-R", "-s", strconv.Itoa(m.size), "-n", strconv.Itoa(m.count), "-p", p.port}
 	if server {
@@ -52,7 +54,8 @@ func (m measure) ours(p pair, server bool, o mpaOptions) []string {
 	return slices.Concat([]string{"go-perftest"}, o.flags(), []string{"-s", strconv.Itoa(m.size), "-n", strconv.Itoa(m.count)}, where, []string{m.program})
 }
 
-// Perftest on siw and package transport: its exchange, which is Sends of its own, and what it measures.
+// Perftest on siw and package transport: its exchange, which is Sends of its own, and what it
+// measures.
 func TestPerftest(t *testing.T) {
 	g := theGuest(t)
 	for _, m := range measures {
@@ -91,7 +94,8 @@ func TestPerftest(t *testing.T) {
 	})
 }
 
-// unsteady is what perftest says, before it gives up, when the clock of an emulated processor does not satisfy it.
+// unsteady is what perftest says, before it gives up, when the clock of an emulated processor does
+// not satisfy it.
 const unsteady = "Can't produce a report"
 
 // until runs both ends until perftest finds the clock good enough for a report, some times at most.

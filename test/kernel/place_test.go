@@ -23,7 +23,8 @@ type place struct {
 	prefix []string // of every command
 }
 
-// theHost is this host, whose programs are started in the same way as the guest's. Only this user gets at the socket.
+// theHost is this host, whose programs are started in the same way as the guest's. Only this user
+// gets at the socket.
 var theHost = sync.OnceValues(func() (*place, error) {
 	ln, err := net.Listen("unix", filepath.Join(bin, "agent.sock"))
 	if err != nil {
@@ -62,7 +63,8 @@ func (p *place) startFor(t *testing.T, limit time.Duration, args ...string) *age
 	return proc
 }
 
-// again has a client on rdma_cm connect again where the local port that it got is a socket's: rdma_cm picks one without a look at those.
+// again has a client on rdma_cm connect again where the local port that it got is a socket's:
+// rdma_cm picks one without a look at those.
 func again(client []string) []string {
 	const script = `said=/tmp/said.$$
 		for i in 1 2 3; do
@@ -75,7 +77,8 @@ func again(client []string) []string {
 	return append([]string{"busybox", "sh", "-c", script, "again"}, client...)
 }
 
-// succeeds waits for the end of the process, which must be a success, and returns its standard output.
+// succeeds waits for the end of the process, which must be a success, and returns its standard
+// output.
 func succeeds(t *testing.T, p *agent.Process) string {
 	t.Helper()
 	exit, err := p.Wait()

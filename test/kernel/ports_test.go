@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The tests of ports, on the guest's kernel: who can take a port that is held, restarts over TIME_WAIT, ports that the kernel
-// chooses, reservations of all kinds.
+// The tests of ports, on the guest's kernel: who can take a port that is held, restarts over
+// TIME_WAIT, ports that the kernel chooses, reservations of all kinds.
 func TestPorts(t *testing.T) {
 	g := theGuest(t)
 	for _, name := range []string{"TestPortMatrix", "TestEphemeralPorts", "TestReservation.*", "TestReserve.*", "TestPortSet.*", "TestPortLimits",

@@ -91,10 +91,12 @@ func failure(p *agent.Process) string {
 	return ""
 }
 
-// faulty are the programs that do not work among themselves, and why. It is empty for one that works at times.
+// faulty are the programs that do not work among themselves, and why. It is empty for one that
+// works at times.
 var faulty = make(map[string]string)
 
-// outcomeOf notes how a swap has ended. Where two C ends work, if only at times, it must work with us.
+// outcomeOf notes how a swap has ended. Where two C ends work, if only at times, it must work with
+// us.
 func outcomeOf(t *testing.T, c cell, program, why string) {
 	t.Helper()
 	was, known := faulty[program]
@@ -180,7 +182,8 @@ func httpBody(n int) string {
 	return string(b)
 }
 
-// An unmodified curl on rsockets, and net/http on a listener of ours, which serves plain curl on the same port.
+// An unmodified curl on rsockets, and net/http on a listener of ours, which serves plain curl on
+// the same port.
 func TestPreloadCurl(t *testing.T) {
 	g := theGuest(t)
 	g.streamFile(t)

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a queue pair of ours reads in the Terminates that its requests earn from siw, or its Sends that are altered on the way.
+// What a queue pair of ours reads in the Terminates that its requests earn from siw, or its Sends
+// that are altered on the way.
 func TestProvoke(t *testing.T) {
 	g := theGuest(t)
 	for _, c := range []struct {

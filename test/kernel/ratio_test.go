@@ -14,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A way is how two ends of the same kind, or of two kinds, are connected in the comparison of speeds.
+// A way is how two ends of the same kind, or of two kinds, are connected in the comparison of
+// speeds.
 type way struct {
 	name           string
 	server, client []string

@@ -20,8 +20,8 @@ var rcopyFiles = []string{"/etc/passwd", "/usr/bin/curl", "/vm/go-stream"}
 
 const rcopied = "/tmp/rcopied"
 
-// librdmacm's rcopy on siw and a Conn of ours. The C server listens on all IPv4 addresses, and the C client takes an address to end at
-// its first colon, so there is no IPv6.
+// librdmacm's rcopy on siw and a Conn of ours. The C server listens on all IPv4 addresses, and the
+// C client takes an address to end at its first colon, so there is no IPv6.
 func TestRcopy(t *testing.T) {
 	g := theGuest(t)
 	for _, file := range rcopyFiles {

@@ -15,8 +15,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Wireshark's dissector of MPA knows only the FPDUs that begin a segment, and TCP may cut its stream anywhere: where a send buffer was full, or
-// a network makes segments of its own. So it is given a capture with the same streams in which each frame of MPA has a segment to itself.
+// Wireshark's dissector of MPA knows only the FPDUs that begin a segment, and TCP may cut its
+// stream anywhere: where a send buffer was full, or a network makes segments of its own. So it is
+// given a capture with the same streams in which each frame of MPA has a segment to itself.
 
 // A half is one direction of a connection.
 type half struct {
@@ -55,7 +56,8 @@ const (
 	mpaReply     = "MPA ID Rep Frame"
 )
 
-// mpaFrames splits a stream into the request or reply and the FPDUs behind it (RFC 5044, sections 4 and 7.1). rest is a frame without an end.
+// mpaFrames splits a stream into the request or reply and the FPDUs behind it (RFC 5044, sections 4
+// and 7.1). rest is a frame without an end.
 func mpaFrames(b []byte) (frames [][]byte, rest []byte) {
 	length := func(b []byte) int {
 		if len(frames) == 0 {
@@ -80,7 +82,8 @@ func mpaFrames(b []byte) (frames [][]byte, rest []byte) {
 	return frames, nil
 }
 
-// halves sorts packets by the directions of their connections, which are in pairs, the one that connects first.
+// halves sorts packets by the directions of their connections, which are in pairs, the one that
+// connects first.
 func halves(packets []packet) [][2]*half {
 	var all [][2]*half
 	latest := make(map[[2]netip.AddrPort][2]*half)
@@ -113,9 +116,9 @@ func (h *half) add(p packet) {
 	}
 }
 
-// realigned writes the connections over MPA of a capture to another. There are to be no others, but for what is left of those that had begun before
-// the capture. It numbers them, and tells the port of each server.
-// Left out are FPDUs that siw has hashed twice, which it counts by that port.
+// realigned writes the connections over MPA of a capture to another. There are to be no others, but
+// for what is left of those that had begun before the capture. It numbers them, and tells the port
+// of each server. Left out are FPDUs that siw has hashed twice, which it counts by that port.
 func realigned(pcap string, want expected) (file string, servers []int, twice map[int]int, err error) {
 	packets, err := readPcap(pcap)
 	if err != nil {

@@ -11,11 +11,13 @@ import (
 // nuttcpPort is where nuttcp's data goes, whatever its port.
 const nuttcpPort = "5101"
 
-// mayStall is a session with a program that may stall, or that a relay has beside plain TCP to the same port.
+// mayStall is a session with a program that may stall, or that a relay has beside plain TCP to the
+// same port.
 var mayStall = session{crc: true, stream: true, broken: true}
 
-// relayed has a relay of ours between the two ends of a program that knows nothing of RDMA, one of them on rsockets: what that one talks to is
-// a Conn of ours. The relay is in the namespace, and so is a plain client.
+// relayed has a relay of ours between the two ends of a program that knows nothing of RDMA, one of
+// them on rsockets: what that one talks to is a Conn of ours. The relay is in the namespace, and so
+// is a plain client.
 func (s swap) relayed(t *testing.T, g *guest, r route, want expected) {
 	for _, goServes := range []bool{true, false} {
 		t.Run("relay/"+s.name+"/go="+roleName(goServes), func(t *testing.T) {

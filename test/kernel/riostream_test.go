@@ -15,7 +15,8 @@ type direct struct {
 	mode                    []string // its -T
 }
 
-// Both ends compare what has been placed where -T v is among the options. With -T a a server waits for 5 s in rpoll.
+// Both ends compare what has been placed where -T v is among the options. With -T a a server waits
+// for 5 s in rpoll.
 var directs = []direct{
 	{64, 50, 2, words("-T b -T v")}, {1000, 100, 1, words("-T b")}, {4096, 50, 2, words("-T a -T b -T v")}, {1000, 50, 2, words("-T n -T v")},
 	{65536, 10, 1, words("-T b -T v")}, {1 << 20, 2, 1, words("-T b -T v")}, {4 << 20, 1, 1, words("-T b -T v")},

@@ -14,8 +14,8 @@ import (
 	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
 )
 
-// Addresses of the guest beside guestAddr. They are on lo, which siw serves under any address but 127.0.0.1 and ::1, on eth0, and
-// on a link to a network namespace of the guest.
+// Addresses of the guest beside guestAddr. They are on lo, which siw serves under any address but
+// 127.0.0.1 and ::1, on eth0, and on a link to a network namespace of the guest.
 const (
 	loAddr    = "10.7.0.1"
 	ethAddr6  = "fd00::15"
@@ -78,7 +78,8 @@ func onIPv4(r route) string {
 
 func (r route) v6() bool { return strings.Contains(r.addr, ":") }
 
-// A pair tells who runs where, and the server's address and port. The C program always runs in the guest.
+// A pair tells who runs where, and the server's address and port. The C program always runs in the
+// guest.
 type pair struct {
 	goServes   bool
 	ours       *place // where our program runs
@@ -107,8 +108,8 @@ func (m meeting) cell(peer, what string) cell {
 	return cell{peer, roleName(m.goServes), m.route.name, what + m.o.String()}
 }
 
-// pairs runs test for each route and each of the options that are wanted there, with a capture of each route. Both roles of our program have their
-// turn at the same time.
+// pairs runs test for each route and each of the options that are wanted there, with a capture of
+// each route. Both roles of our program have their turn at the same time.
 func pairs(t *testing.T, skip func(r route) string, options []mpaOptions, wanted func(m meeting) bool, test func(t *testing.T, g *guest, m meeting)) {
 	g := theGuest(t)
 	for _, r := range routes(g) {
@@ -165,7 +166,8 @@ func (g *guest) inGuest(goServes bool) pair {
 	return g.newPair(goServes, g.route("eth0"))
 }
 
-// roles starts the server, waits until it listens, then starts the client. ours and theirs make the arguments.
+// roles starts the server, waits until it listens, then starts the client. ours and theirs make the
+// arguments.
 func (g *guest) roles(t *testing.T, p pair, ours, theirs func(server bool) []string) (goEnd, cEnd *agent.Process) {
 	t.Helper()
 	limit := cmp.Or(p.limit, cellLimit)

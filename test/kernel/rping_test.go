@@ -14,8 +14,8 @@ import (
 
 const pings = 5
 
-// The kernel's siw with librdmacm's rping on it, and examples/rping: RDMA Read, RDMA Write and Send, checked byte by byte at the
-// end that pings.
+// The kernel's siw with librdmacm's rping on it, and examples/rping: RDMA Read, RDMA Write and
+// Send, checked byte by byte at the end that pings.
 func TestRping(t *testing.T) {
 	pairs(t, everyRoute, everyMPA, meeting.covered, func(t *testing.T, g *guest, m meeting) {
 		sizes := []int{26, 64, 1000, 65535}
@@ -55,7 +55,8 @@ func rping(t *testing.T, g *guest, p pair, size int, o mpaOptions) {
 	require.Equal(t, strings.TrimPrefix(last, "server "), strings.TrimPrefix(lastLine(goOut), "server "))
 }
 
-// rpingWithoutReads checks that the C server fails as it does towards a C client, and that our client finds the connection at its end.
+// rpingWithoutReads checks that the C server fails as it does towards a C client, and that our
+// client finds the connection at its end.
 func rpingWithoutReads(t *testing.T, g *guest, p pair, size int, o mpaOptions) {
 	goEnd, cEnd := g.roles(t, p,
 		func(server bool) []string {

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// An xfer is what one run of rstream does. Two C ends in the guest do all of those in xfers, with and without CRC.
-// In mode "a" (poll without blocking) two C ends fail now and then: the last to receive may see POLLHUP before the data.
+// An xfer is what one run of rstream does. Two C ends in the guest do all of those in xfers, with
+// and without CRC. In mode "a" (poll without blocking) two C ends fail now and then: the last to
+// receive may see POLLHUP before the data.
 type xfer struct {
 	size, count, iterations int
 	mode                    string // rstream's -T: b for blocking calls, n for none that block
@@ -55,7 +56,8 @@ func (x xfer) where(p pair, server bool) []string {
 	return []string{"-s", p.addr, "-p", p.port}
 }
 
-// librdmacm's rsockets on siw and a Conn of ours: both ends count and compare every byte, and the stream ends in order.
+// librdmacm's rsockets on siw and a Conn of ours: both ends count and compare every byte, and the
+// stream ends in order.
 func TestRstream(t *testing.T) {
 	pairs(t, everyRoute, everyMPA, meeting.covered, func(t *testing.T, g *guest, m meeting) {
 		some := quickXfers[1:2]

@@ -18,8 +18,9 @@ type mode struct {
 	x       xfer // what is transferred
 }
 
-// modes are all that rstream knows, beside blocking and non-blocking calls. Left out are -T s without the library, which is plain TCP, and
-// the run without -S, -C and -I, as a million round trips take hours here.
+// modes are all that rstream knows, beside blocking and non-blocking calls. Left out are -T s
+// without the library, which is plain TCP, and the run without -S, -C and -I, as a million round
+// trips take hours here.
 var modes = []mode{
 	{name: "async, blocking", args: words("-T a -T b"), quick: true},
 	{name: "async, non-blocking", args: words("-T a")},

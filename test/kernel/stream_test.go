@@ -14,7 +14,8 @@ import (
 	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
 )
 
-// A flow is what a connection of stream and cstream/stream.c carries: both directions at once, every byte compared.
+// A flow is what a connection of stream and cstream/stream.c carries: both directions at once,
+// every byte compared.
 type flow struct {
 	name           string
 	theirs, ours   int64  // bytes that each end sends
@@ -24,8 +25,9 @@ type flow struct {
 	theyIdle, idle int // milliseconds in which the end does nothing at first
 }
 
-// Not both finish at the same time: an rsocket that has finished writing takes the peer's end for that of the connection, and
-// drops what it has not sent yet. And who receives from an rsocket that closes has nothing to say meanwhile: its kernel answers with a reset.
+// Not both finish at the same time: an rsocket that has finished writing takes the peer's end for
+// that of the connection, and drops what it has not sent yet. And who receives from an rsocket that
+// closes has nothing to say meanwhile: its kernel answers with a reset.
 var flows = []flow{
 	{name: "half-close", theirs: 200_000, ours: 200_000, chunk: 10_000, theirEnd: "half", mine: "last"},
 	{name: "they finish first", theirs: 1, ours: 2_000_000, chunk: 65536, theirEnd: "half", mine: "last"},
@@ -108,7 +110,8 @@ func TestStream(t *testing.T) {
 	})
 }
 
-// Two ends on rsockets do the same, as far as they can. Which flows of small writes end in the Terminate is a matter of time.
+// Two ends on rsockets do the same, as far as they can. Which flows of small writes end in the
+// Terminate is a matter of time.
 func TestStreamControl(t *testing.T) {
 	g := theGuest(t)
 	for _, f := range flows {

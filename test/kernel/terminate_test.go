@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What siw makes of a peer that breaks the protocols, with CRC. It writes layer and type of a Terminate in the wrong halves of
-// their byte.
+// What siw makes of a peer that breaks the protocols, with CRC. It writes layer and type of a
+// Terminate in the wrong halves of their byte.
 func TestTerminate(t *testing.T) {
 	g := theGuest(t)
 	g.parameters(t, map[string]string{"mpa_crc_required": "Y"})
@@ -48,7 +48,8 @@ func TestTerminate(t *testing.T) {
 	section("What siw answers to faults of its peer", "The fault of the first line is none. The last one is siw's own: it forgets the first part of a CRC that is spread over two segments.\n\n"+table.String())
 }
 
-// attack has a program of ours make the fault towards a server on siw, and returns who that is and what the program says of it.
+// attack has a program of ours make the fault towards a server on siw, and returns who that is and
+// what the program says of it.
 func (g *guest) attack(t *testing.T, program, what, fault string, rsocket bool) (who, out string) {
 	t.Helper()
 	p := g.newPair(false, g.route("lo"))

@@ -9,7 +9,8 @@ import (
 // limited is a prefix that bounds a program.
 var limited = []string{"timeout", "10"}
 
-// Programs of rdma-core that only talk to themselves here: what works on this kernel between two C ends.
+// Programs of rdma-core that only talk to themselves here: what works on this kernel between two C
+// ends.
 func TestToolsControl(t *testing.T) {
 	g := theGuest(t)
 	for _, s := range []swap{

@@ -27,8 +27,9 @@ func volume(bytes int64) flow {
 	return flow{theirs: bytes, ours: bytes, chunk: 1 << 20, theirEnd: "half", mine: "last"}
 }
 
-// Ten gigabytes between a Conn of ours and rsockets, every byte compared: as many each way at once, in both roles, with CRC and the buffers that
-// rsockets have anyway, and without CRC and with large ones, which is faster.
+// Ten gigabytes between a Conn of ours and rsockets, every byte compared: as many each way at once,
+// in both roles, with CRC and the buffers that rsockets have anyway, and without CRC and with large
+// ones, which is faster.
 func TestVolume(t *testing.T) {
 	if !*fullFlag {
 		t.Skip("10 GB: run with -full")
@@ -68,7 +69,8 @@ func TestVolume(t *testing.T) {
 		"each byte was compared by who received it, and none was wrong.", total))
 }
 
-// Why no end on rsockets uses a connection with two threads here: two C ends that do come to a standstill.
+// Why no end on rsockets uses a connection with two threads here: two C ends that do come to a
+// standstill.
 func TestThreadsControl(t *testing.T) {
 	if !*fullFlag {
 		t.Skip("takes some time: run with -full")
@@ -97,7 +99,8 @@ func bytesMoved(t *testing.T, said string) int {
 	return sent + got
 }
 
-// Connections without end to one rsocket listener: it lives, and the kernel has afterwards what it had before.
+// Connections without end to one rsocket listener: it lives, and the kernel has afterwards what it
+// had before.
 func TestConnects(t *testing.T) {
 	g := theGuest(t)
 	n, r := 500, g.route("host") // which is no emulation

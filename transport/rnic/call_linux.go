@@ -33,8 +33,8 @@ func (l *library) create(name string, fn uintptr, args ...uintptr) (uintptr, err
 	return 0, os.NewSyscallError(name, said(*errno))
 }
 
-// errno returns the place of errno of this thread, to which the caller is locked, with no error in it: not every function that fails
-// sets it, and what stands there is of an earlier one.
+// errno returns the place of errno of this thread, to which the caller is locked, with no error in
+// it: not every function that fails sets it, and what stands there is of an earlier one.
 func (l *library) errno() *int32 {
 	p, _, _ := purego.SyscallN(l.errnoLocation)
 	errno := at[int32](p)

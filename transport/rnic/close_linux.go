@@ -18,12 +18,13 @@ const (
 	farewellLimit = time.Second
 )
 
-// Close implements transport.QueuePair. What was posted is still sent. An iWARP connection is then left to the peer to close for a
-// moment: with siw the end of the TCP stream may overtake what came before it, and whoever closes with something unread resets.
+// Close implements transport.QueuePair. What was posted is still sent. An iWARP connection is then
+// left to the peer to close for a moment: with siw the end of the TCP stream may overtake what came
+// before it, and whoever closes with something unread resets.
 func (q *QueuePair) Close() error { return q.close(true) }
 
-// CloseLast is Close for an end that knows that the peer needs nothing any more, so that there is nothing to wait for once what was
-// posted is sent.
+// CloseLast is Close for an end that knows that the peer needs nothing any more, so that there is
+// nothing to wait for once what was posted is sent.
 func (q *QueuePair) CloseLast() error { return q.close(false) }
 
 func (q *QueuePair) close(farewell bool) error {
@@ -112,7 +113,8 @@ func (q *QueuePair) markEnd() {
 	}
 }
 
-// sentAll reports whether there is no more to be sent, or nobody to send it to. What arrives is given up.
+// sentAll reports whether there is no more to be sent, or nobody to send it to. What arrives is
+// given up.
 func (q *QueuePair) sentAll() (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -147,7 +149,8 @@ func (q *QueuePair) disconnect() {
 	}
 }
 
-// teardown takes everything back from the device. It waits for calls that are in the device, and until that is done.
+// teardown takes everything back from the device. It waits for calls that are in the device, and
+// until that is done.
 func (q *QueuePair) teardown() {
 	q.end.Do(func() {
 		q.mu.Lock()

@@ -76,7 +76,8 @@ func TestUseAfterClose(t *testing.T) {
 	}
 }
 
-// Everything at once, while the connection comes to its end by all means. This is for the race detector and for the C objects.
+// Everything at once, while the connection comes to its end by all means. This is for the race
+// detector and for the C objects.
 func TestEndUnderUse(t *testing.T) {
 	ends := []func(p pair) error{
 		func(p pair) error { return p.a.Close() }, func(p pair) error { return p.a.Abort() },

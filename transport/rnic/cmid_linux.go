@@ -83,7 +83,8 @@ func (id *cmID) destroy() {
 	})
 }
 
-// refuse ends a connection request that nobody takes. It waits for nobody, so the goroutine of the event channel may call it.
+// refuse ends a connection request that nobody takes. It waits for nobody, so the goroutine of the
+// event channel may call it.
 func (id *cmID) refuse() {
 	id.ch.lib.call("rdma_reject", id.ch.lib.rdmaReject, id.ptr, 0, 0)
 	id.destroy()
@@ -129,8 +130,8 @@ func cString(b []byte) string {
 	return string(b)
 }
 
-// connParam fills the parameters of rdma_connect and rdma_accept. What iWARP has no use for is set as for InfiniBand: retries
-// without end when the peer has no receive posted.
+// connParam fills the parameters of rdma_connect and rdma_accept. What iWARP has no use for is set
+// as for InfiniBand: retries without end when the peer has no receive posted.
 func (s *scratch) connParam(private []byte, reads readLimits) *abi.ConnParam {
 	s.param = abi.ConnParam{
 		ResponderResources: reads.ird, InitiatorDepth: reads.ord,

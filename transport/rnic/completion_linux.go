@@ -31,8 +31,8 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 	return n
 }
 
-// poll moves completions of the device to wc, and returns how many there were, and how many of them are the user's. The caller
-// holds mu.
+// poll moves completions of the device to wc, and returns how many there were, and how many of them
+// are the user's. The caller holds mu.
 func (q *QueuePair) poll(wc []transport.Completion) (raw, n int) {
 	if q.dead {
 		return 0, 0
@@ -54,7 +54,8 @@ func (q *QueuePair) poll(wc []transport.Completion) (raw, n int) {
 	return raw, n
 }
 
-// reap moves all completions that are there to early, for a caller who wants to know what they set free.
+// reap moves all completions that are there to early, for a caller who wants to know what they set
+// free.
 func (q *QueuePair) reap() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -63,8 +64,8 @@ func (q *QueuePair) reap() {
 	}
 }
 
-// reapSome moves some completions to early, and returns how many there were. Those that come behind Close wait until the device has
-// let go. The caller holds mu.
+// reapSome moves some completions to early, and returns how many there were. Those that come behind
+// Close wait until the device has let go. The caller holds mu.
 func (q *QueuePair) reapSome() int {
 	var wc [pollMax / 2]transport.Completion
 	raw, n := q.poll(wc[:])
@@ -76,7 +77,8 @@ func (q *QueuePair) reapSome() int {
 	return raw
 }
 
-// complete takes note of a completion, and reports whether the user is to know. The caller holds mu.
+// complete takes note of a completion, and reports whether the user is to know. The caller holds
+// mu.
 func (q *QueuePair) complete(w *abi.WC) (c transport.Completion, mine bool) {
 	mine = true
 	c.Status = status(w.Status)
@@ -116,8 +118,8 @@ func (q *QueuePair) received(w *abi.WC, c *transport.Completion) {
 	}
 }
 
-// broken takes note of a request that failed, with which the connection is at its end. One that was flushed tells only that this
-// has happened before. The caller holds mu.
+// broken takes note of a request that failed, with which the connection is at its end. One that was
+// flushed tells only that this has happened before. The caller holds mu.
 func (q *QueuePair) broken(w *abi.WC, op transport.Opcode) {
 	if w.Status == abi.WCWrFlushErr {
 		if op == transport.OpRead {
@@ -135,8 +137,8 @@ func (q *QueuePair) broken(w *abi.WC, op transport.Opcode) {
 	q.flush()
 }
 
-// finish hands out what came behind Close, and makes completions of what was posted when the device let go of the queue pair. The
-// caller holds mu.
+// finish hands out what came behind Close, and makes completions of what was posted when the device
+// let go of the queue pair. The caller holds mu.
 func (q *QueuePair) finish() {
 	q.early = append(q.early, q.late...)
 	q.late = nil

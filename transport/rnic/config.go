@@ -11,12 +11,14 @@ const transportName = "rnic"
 
 // Config tunes a Transport. The zero value means the defaults.
 type Config struct {
-	// Poll is how long a call that has to wait looks for completions before it sleeps, at most. It finds them sooner than the kernel
-	// could wake it, and takes a processor for that; where it has found nothing lately it looks for a shorter time. 0
-	// means 10 µs with 4 processors or more (runtime.GOMAXPROCS), else nothing; negative means nothing.
+	// Poll is how long a call that has to wait looks for completions before it sleeps, at most. It
+	// finds them sooner than the kernel could wake it, and takes a processor for that; where it has
+	// found nothing lately it looks for a shorter time. 0 means 10 µs with 4 processors or more
+	// (runtime.GOMAXPROCS), else nothing; negative means nothing.
 	Poll time.Duration
 
-	// TOS is the type of service (RFC 2474) of connections, as the device makes use of it (RDMA_OPTION_ID_TOS). 0 means that of the system.
+	// TOS is the type of service (RFC 2474) of connections, as the device makes use of it
+	// (RDMA_OPTION_ID_TOS). 0 means that of the system.
 	TOS uint8
 }
 

@@ -113,8 +113,8 @@ func (rejection) Unwrap() error { return &transport.RejectedError{} }
 
 // answer is what the event that ends a connection request means.
 //
-// An MPA reply that rejects is ECONNRESET with siw, and ECONNREFUSED with the drivers of hardware, which say the same where nobody listens: what
-// tells them apart is the private data.
+// An MPA reply that rejects is ECONNRESET with siw, and ECONNREFUSED with the drivers of hardware,
+// which say the same where nobody listens: what tells them apart is the private data.
 func (q *QueuePair) answer(ev *cmEvent) error {
 	cause := errnoOf(ev.status)
 	switch ev.kind {

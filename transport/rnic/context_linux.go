@@ -10,9 +10,10 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
 
-// contexts are the devices that librdmacm has open (struct ibv_context) and that IDs of this process use, of all Transports. It
-// never closes one, but when it looks for another device and there still is one, and so the kernel's removal of a device whose driver cannot
-// do without its users, like those of siw and rxe, would wait for the end of this process.
+// contexts are the devices that librdmacm has open (struct ibv_context) and that IDs of this
+// process use, of all Transports. It never closes one, but when it looks for another device and
+// there still is one, and so the kernel's removal of a device whose driver cannot do without its
+// users, like those of siw and rxe, would wait for the end of this process.
 var contexts = struct {
 	sync.Mutex
 	m map[uintptr]*deviceContext
@@ -48,8 +49,9 @@ func (id *cmID) lost() {
 	}
 }
 
-// detach is called before the ID is destroyed, while librdmacm keeps the context for its sake. With the last user of a device that was
-// removed, the device's files are closed below the library, which is left with others to close.
+// detach is called before the ID is destroyed, while librdmacm keeps the context for its sake. With
+// the last user of a device that was removed, the device's files are closed below the library,
+// which is left with others to close.
 func (id *cmID) detach() {
 	contexts.Lock()
 	defer contexts.Unlock()

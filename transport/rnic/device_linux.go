@@ -22,7 +22,8 @@ type device struct {
 	siw bool
 }
 
-// deviceTTL is how long a list of devices is used. Those that come or go are noticed that late, where a connection does not tell.
+// deviceTTL is how long a list of devices is used. Those that come or go are noticed that late,
+// where a connection does not tell.
 const deviceTTL = time.Second
 
 // A deviceCache is a list of devices that is seldom asked for anew.
@@ -118,7 +119,8 @@ func newDevice(l *nldev.Link) *device {
 	return d
 }
 
-// addrsOf returns the addresses of an interface that can be reached through a device, which loopback addresses cannot.
+// addrsOf returns the addresses of an interface that can be reached through a device, which
+// loopback addresses cannot.
 func addrsOf(index int) []netip.Addr {
 	i, err := net.InterfaceByIndex(index)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
-// An eventChannel tells what happens to connections. One serves all of a Transport, with a goroutine that lasts as long as
-// there are any.
+// An eventChannel tells what happens to connections. One serves all of a Transport, with a
+// goroutine that lasts as long as there are any.
 type eventChannel struct {
 	lib  *library
 	ptr  uintptr // struct rdma_event_channel
@@ -39,10 +39,12 @@ type cmEvent struct {
 	id      *cmID // of a connection request: the new one
 }
 
-// readLimits are the RDMA Reads that a connection is to carry: those that this end answers at once, and those that it has under way.
+// readLimits are the RDMA Reads that a connection is to carry: those that this end answers at once,
+// and those that it has under way.
 type readLimits struct{ ird, ord uint8 }
 
-// newEventChannel makes a channel, which lasts until leave has been called for what add and the caller have counted in n.
+// newEventChannel makes a channel, which lasts until leave has been called for what add and the
+// caller have counted in n.
 func newEventChannel(lib *library, mu *sync.Mutex, gone func()) (*eventChannel, error) {
 	p, err := lib.create("rdma_create_event_channel", lib.rdmaCreateEventChannel)
 	if err != nil {
@@ -60,7 +62,8 @@ func newEventChannel(lib *library, mu *sync.Mutex, gone func()) (*eventChannel, 
 	return ch, nil
 }
 
-// pollable puts a descriptor that a library has opened into Go's poller. It belongs to the file from now on: the library is left -1 to close.
+// pollable puts a descriptor that a library has opened into Go's poller. It belongs to the file
+// from now on: the library is left -1 to close.
 func pollable(fd *int32, name string) (*os.File, syscall.RawConn, error) {
 	if err := unix.SetNonblock(int(*fd), true); err != nil {
 		return nil, nil, os.NewSyscallError("fcntl", err)
@@ -104,8 +107,8 @@ func (ch *eventChannel) serve() {
 	}
 }
 
-// dispatch has the event's connection act on it. The event is given back after its ID was looked up, as until then the ID cannot be
-// destroyed and its address used again.
+// dispatch has the event's connection act on it. The event is given back after its ID was looked
+// up, as until then the ID cannot be destroyed and its address used again.
 func (ch *eventChannel) dispatch(p uintptr) {
 	e := at[abi.CMEvent](p)
 	ev := cmEvent{kind: abi.CMEventType(e.Event), status: e.Status, reads: readLimits{e.Conn.ResponderResources, e.Conn.InitiatorDepth}}

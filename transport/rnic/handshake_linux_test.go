@@ -140,7 +140,8 @@ func ofIWARP(t *testing.T, test func(t *testing.T, r *rnic.Transport, d transpor
 	})
 }
 
-// A peer that says nothing costs a goroutine and an ID until the kernel gives up, but not the caller's time.
+// A peer that says nothing costs a goroutine and an ID until the kernel gives up, but not the
+// caller's time.
 func TestSilentPeer(t *testing.T) {
 	ofIWARP(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
 		hold := make(chan struct{})
@@ -170,8 +171,9 @@ func TestPeerThatIsNotIWARP(t *testing.T) {
 		"garbage": func(c *net.TCPConn) {
 			defer c.Close()
 			c.Read(make([]byte, 64))
-			// Where an MPA reply has the length of its private data there must be zeros: siw of Linux 6.1 takes the word of a frame
-			// that it refuses, and its private data from address 0 (siw_cm_upcall).
+			// Where an MPA reply has the length of its private data there must be zeros: siw of
+			// Linux 6.1 takes the word of a frame that it refuses, and its private data from
+			// address 0 (siw_cm_upcall).
 			c.Write(append([]byte("HTTP/1.1 400 Bad R\x00\x00"), "equest\r\n\r\n"...))
 		},
 		"hangs up": func(c *net.TCPConn) {

@@ -246,7 +246,8 @@ func TestRings(t *testing.T) {
 	}
 }
 
-// What is posted without a completion asks for one by the time that a quarter of the queue is such, and what the caller will drain does.
+// What is posted without a completion asks for one by the time that a quarter of the queue is such,
+// and what the caller will drain does.
 func TestSelectiveSignalling(t *testing.T) {
 	q := &QueuePair{dev: &device{}, sendDepth: 64}
 	q.sq.init(64 + spareEntries)

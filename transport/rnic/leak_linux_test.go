@@ -69,7 +69,8 @@ func round(t *testing.T, r *rnic.Transport, l transport.Listener, i int) {
 	}()
 	s, err := l.Accept(waiting)
 	if err != nil {
-		// Siw has no place for a queue until others have gone, or rdma_cm has chosen a port from which a connection is in TIME_WAIT.
+		// Siw has no place for a queue until others have gone, or rdma_cm has chosen a port from
+		// which a connection is in TIME_WAIT.
 		failed := (<-done).err
 		require.Error(t, failed)
 		require.True(t, errors.Is(err, syscall.EIO) || errors.Is(failed, syscall.EADDRNOTAVAIL) || errors.Is(failed, syscall.EADDRINUSE), "%v, %v", err, failed)

@@ -11,8 +11,8 @@ import (
 	"github.com/ebitengine/purego"
 )
 
-// A library is librdmacm and libibverbs: the addresses of their functions. What the fields' names do not tell stands in
-// rdma_cma.h and verbs.h.
+// A library is librdmacm and libibverbs: the addresses of their functions. What the fields' names
+// do not tell stands in rdma_cma.h and verbs.h.
 type library struct {
 	rdmaCreateEventChannel, rdmaDestroyEventChannel            uintptr
 	rdmaCreateID, rdmaDestroyID                                uintptr
@@ -65,7 +65,8 @@ var (
 	verbsLibrary = "libibverbs.so.1"
 )
 
-// loaded returns the libraries, which stay loaded. A failure is tried again the next time, as packages can be installed meanwhile.
+// loaded returns the libraries, which stay loaded. A failure is tried again the next time, as
+// packages can be installed meanwhile.
 var loaded = struct {
 	sync.Mutex
 	l *library

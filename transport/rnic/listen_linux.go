@@ -19,7 +19,8 @@ import (
 const (
 	// maxPending bounds the connection requests that wait for Accept. Those beyond it are rejected.
 	maxPending = 128
-	// pendingLimit is how long they wait. By then a peer has given up, as Dialers of this module and siw have after 10 s.
+	// pendingLimit is how long they wait. By then a peer has given up, as Dialers of this module
+	// and siw have after 10 s.
 	pendingLimit = 10 * time.Second
 	// listenBacklog is for the kernel's own queue, which it cuts to net.rdma_ucm.max_backlog.
 	listenBacklog = 1024
@@ -81,8 +82,8 @@ func (t *Transport) listenOn(addrs []netip.AddrPort, o *transport.Options) (*lis
 	return l, nil
 }
 
-// usable reports whether the kernel lets a socket have an address of this host. It does not while it finds out whether another host has it, too
-// (RFC 4862, section 5.4), nor once one has.
+// usable reports whether the kernel lets a socket have an address of this host. It does not while
+// it finds out whether another host has it, too (RFC 4862, section 5.4), nor once one has.
 func usable(a netip.Addr) bool {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 	if err == nil {
@@ -91,7 +92,8 @@ func usable(a netip.Addr) bool {
 	return !errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
-// A listener is an ID for each address. The goroutine of the event channel puts requests into pending.
+// A listener is an ID for each address. The goroutine of the event channel puts requests into
+// pending.
 type listener struct {
 	t       *Transport
 	o       *transport.Options
@@ -123,7 +125,8 @@ func (l *listener) listen(local netip.AddrPort) (err error) {
 	l.ids = append(l.ids, id)
 	l.mu.Unlock()
 	if local.Addr().Is6() {
-		// One for both families does not work with siw, which has connections of IPv4 come from addresses of IPv6 that no device has.
+		// One for both families does not work with siw, which has connections of IPv4 come from
+		// addresses of IPv6 that no device has.
 		if err := id.set(abi.OptionIDAFOnly, 1, 4); err != nil {
 			return err
 		}
@@ -150,8 +153,8 @@ func (l *listener) event(id *cmID, ev cmEvent) {
 	l.pending.add(pending{id: ev.id, private: ev.private, reads: ev.reads})
 }
 
-// lose gives up an address whose device was removed. With the last one the listener is at its end. One for all devices has no
-// address in this sense: it goes on, also with devices to come.
+// lose gives up an address whose device was removed. With the last one the listener is at its end.
+// One for all devices has no address in this sense: it goes on, also with devices to come.
 func (l *listener) lose(id *cmID) {
 	<-l.started
 	l.mu.Lock()
@@ -252,8 +255,9 @@ func (r *request) Accept(ctx context.Context, private []byte) error {
 		return err
 	}
 	if r.q.dev.siw {
-		// An initiator of siw gives up if an FPDU comes right behind the MPA reply. By RFC 5044 §7.1 the responder waits for one of
-		// the initiator's, which hardware sees to. Users of siw speak first as a rule; others have the reply by then.
+		// An initiator of siw gives up if an FPDU comes right behind the MPA reply. By RFC 5044
+		// §7.1 the responder waits for one of the initiator's, which hardware sees to. Users of siw
+		// speak first as a rule; others have the reply by then.
 		_ = r.q.Wait(time.Now().Add(siwPatience))
 	}
 	return nil
@@ -284,7 +288,8 @@ func (r *request) accept(ctx context.Context, private []byte) error {
 	return q.established()
 }
 
-// Reject implements transport.Request. Nobody else uses the queue pair yet, so it is given back at once.
+// Reject implements transport.Request. Nobody else uses the queue pair yet, so it is given back at
+// once.
 func (r *request) Reject(private []byte) error {
 	err := r.reject(private)
 	r.q.discard()
@@ -308,7 +313,8 @@ func (r *request) reject(private []byte) error {
 	return r.q.lib.call("rdma_reject", r.q.lib.rdmaReject, r.q.id.ptr, p, uintptr(len(private)))
 }
 
-// listenAddrs returns the addresses to listen on: local, or those of the devices that the options name.
+// listenAddrs returns the addresses to listen on: local, or those of the devices that the options
+// name.
 func (t *Transport) listenAddrs(local netip.AddrPort, o *transport.Options) ([]netip.AddrPort, error) {
 	if !local.Addr().IsValid() {
 		local = netip.AddrPortFrom(netip.IPv6Unspecified(), local.Port())
@@ -325,7 +331,8 @@ func (t *Transport) listenAddrs(local netip.AddrPort, o *transport.Options) ([]n
 			continue
 		}
 		if len(d.Addrs) == 0 {
-			// InfiniBand: rdma_cm knows whether it has the address. A wildcard is for all devices then.
+			// InfiniBand: rdma_cm knows whether it has the address. A wildcard is for all devices
+			// then.
 			addrs = append(addrs, netip.AddrPortFrom(ip, local.Port()))
 			whole = true
 			continue

@@ -90,7 +90,8 @@ func TestListenerClose(t *testing.T) {
 	})
 }
 
-// Requests that nobody has accepted are refused when the listener is closed; one that was accepted lives on.
+// Requests that nobody has accepted are refused when the listener is closed; one that was accepted
+// lives on.
 func TestListenerCloseWithRequests(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
 		l := listen(t, r, addr)
@@ -183,7 +184,8 @@ func TestListenDevices(t *testing.T) {
 	}
 }
 
-// An address that the kernel does not let anybody use yet is not what a listener for all addresses fails for.
+// An address that the kernel does not let anybody use yet is not what a listener for all addresses
+// fails for.
 func TestListenTentative(t *testing.T) {
 	eachDevice(t, func(t *testing.T, _ *rnic.Transport, d transport.Device, addr netip.Addr) {
 		const tentative = "fd00:99::1/64"

@@ -43,7 +43,8 @@ type mapping struct{ b []byte }
 
 func (m *mapping) unmap() { _ = unix.Munmap(m.b) }
 
-// empty gives the pages back. The addresses stay, or whoever still looks at the bytes would bring the process down.
+// empty gives the pages back. The addresses stay, or whoever still looks at the bytes would bring
+// the process down.
 func (m *mapping) empty() { _ = unix.Madvise(m.b, unix.MADV_DONTNEED) }
 
 // AllocateMemory implements transport.MemoryAllocator.
@@ -61,7 +62,8 @@ func (q *QueuePair) AllocateMemory(n int, access transport.Access) ([]byte, tran
 	return b[:n:n], r, nil
 }
 
-// RegisterMemory refuses: the memory must be of AllocateMemory, as Go's could be shared with a child process.
+// RegisterMemory refuses: the memory must be of AllocateMemory, as Go's could be shared with a
+// child process.
 func (q *QueuePair) RegisterMemory([]byte, transport.Access) (transport.MemoryRegion, error) {
 	return nil, errNoMemory
 }
@@ -101,8 +103,8 @@ func accessFlags(a transport.Access) uintptr {
 	return uintptr(f)
 }
 
-// Deregister implements transport.MemoryRegion. What is still to be sent from the region is sent first; after the queue pair's
-// Close that is left to its end.
+// Deregister implements transport.MemoryRegion. What is still to be sent from the region is sent
+// first; after the queue pair's Close that is left to its end.
 func (r *region) Deregister() error {
 	r.mu.Lock()
 	again := r.over

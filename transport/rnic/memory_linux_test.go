@@ -155,7 +155,8 @@ func TestRemoteAccessErrors(t *testing.T) {
 					require.NotEqual(t, transport.StatusSuccess, list[0].Status)
 				}
 				if d.IWARP && c.op == transport.OpWrite {
-					// The Write was sent, which is all that its completion says, and siw tells nobody of the Terminate.
+					// The Write was sent, which is all that its completion says, and siw tells
+					// nobody of the Terminate.
 					require.Error(t, err)
 				} else {
 					require.ErrorIs(t, err, syscall.ECONNRESET)
@@ -176,7 +177,8 @@ func TestSendInvalidate(t *testing.T) {
 			t.Skip("not with this device: ", err)
 		}
 		require.NoError(t, err)
-		// The kernel lets regions that were registered from user space be used, but not invalidated (rdma(7), fast registration).
+		// The kernel lets regions that were registered from user space be used, but not invalidated
+		// (rdma(7), fast registration).
 		list, err := rest(t, p.b)
 		require.ErrorIs(t, err, syscall.ECONNRESET)
 		require.Len(t, list, 8)

@@ -134,7 +134,8 @@ func TestRead(t *testing.T) {
 	})
 }
 
-// More reads than may be under way at once wait for their turn, and what is behind a fence for them.
+// More reads than may be under way at once wait for their turn, and what is behind a fence for
+// them.
 func TestManyReads(t *testing.T) {
 	const n = 100
 	pairs(t, nil, posted, func(t *testing.T, p pair, d transport.Device) {

@@ -16,11 +16,11 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
 
-// A QueuePair is a queue pair of a device, with a completion queue and a completion channel of its own. Besides transport.QueuePair
-// it implements transport.MemoryAllocator and transport.Leaver.
+// A QueuePair is a queue pair of a device, with a completion queue and a completion channel of its
+// own. Besides transport.QueuePair it implements transport.MemoryAllocator and transport.Leaver.
 //
-// Locks, in the order in which they may be taken: token, sendMu, recvMu, mu. What belongs to the device is used with one of the
-// latter three held, and dead looked at.
+// Locks, in the order in which they may be taken: token, sendMu, recvMu, mu. What belongs to the
+// device is used with one of the latter three held, and dead looked at.
 type QueuePair struct {
 	lib *library
 	dev *device
@@ -84,7 +84,8 @@ const (
 	wantInline   = 64 // what rsockets asks for; devices may offer more
 )
 
-// newQueuePair makes the queue pair of an ID that belongs to a device. After an error the ID is left to the caller.
+// newQueuePair makes the queue pair of an ID that belongs to a device. After an error the ID is
+// left to the caller.
 func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*QueuePair, error) {
 	q := &QueuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), stop: make(chan struct{}), regions: make(map[*region]struct{})}
 	q.waiting.holds, q.draining.holds, q.leaving.holds = q.pollable, q.drained, q.sentAll
@@ -134,7 +135,8 @@ func (q *QueuePair) configure(o *transport.Options) error {
 	return nil
 }
 
-// create makes what belongs to the device. The protection domain is the connection's own, as an STag must not be good for another.
+// create makes what belongs to the device. The protection domain is the connection's own, as an
+// STag must not be good for another.
 func (q *QueuePair) create() (err error) {
 	verbs := q.id.c().Verbs
 	if q.pd, err = q.lib.create("ibv_alloc_pd", q.lib.ibvAllocPD, verbs); err != nil {
@@ -165,8 +167,9 @@ func (q *QueuePair) create() (err error) {
 	return nil
 }
 
-// shortage marks an error that says that something has run out. EIO is of a library that does not say what: rdma-core's for siw takes the
-// place 0x90000 of a queue in the kernel's memory for a failure (SIW_INVAL_UOBJ_KEY), at which now and then one is, if there are many.
+// shortage marks an error that says that something has run out. EIO is of a library that does not
+// say what: rdma-core's for siw takes the place 0x90000 of a queue in the kernel's memory for a
+// failure (SIW_INVAL_UOBJ_KEY), at which now and then one is, if there are many.
 func shortage(err error) error {
 	for _, n := range []syscall.Errno{syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EAGAIN, syscall.EIO} {
 		if errors.Is(err, n) {
@@ -176,8 +179,8 @@ func shortage(err error) error {
 	return err
 }
 
-// established brings the queue pair to StateRTS. A peer that has ended the connection since may have sent something before: that is
-// for the user to find.
+// established brings the queue pair to StateRTS. A peer that has ended the connection since may
+// have sent something before: that is for the user to find.
 func (q *QueuePair) established() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -219,7 +222,8 @@ func (q *QueuePair) reply(ctx context.Context) (cmEvent, error) {
 	}
 }
 
-// fail ends the queue pair with err, unless it has ended already. What was posted comes back flushed.
+// fail ends the queue pair with err, unless it has ended already. What was posted comes back
+// flushed.
 func (q *QueuePair) fail(state transport.State, err error) {
 	q.mu.Lock()
 	q.leave(state, err)
@@ -244,7 +248,8 @@ func (q *QueuePair) leave(state transport.State, err error) {
 	}
 }
 
-// flushLimit is how long a device has to give back what was posted to a queue pair that has failed. It takes much less.
+// flushLimit is how long a device has to give back what was posted to a queue pair that has failed.
+// It takes much less.
 const flushLimit = time.Second
 
 // flush has the device give back what was posted. The caller holds mu.

@@ -56,7 +56,8 @@ func (q *QueuePair) PostRecv(wrs []transport.RecvWR) (n int, err error) {
 	return n, nil
 }
 
-// composeReceives makes device requests of wrs, and returns how many it could. The caller holds recvMu.
+// composeReceives makes device requests of wrs, and returns how many it could. The caller holds
+// recvMu.
 func (q *QueuePair) composeReceives(s *scratch, wrs []transport.RecvWR) (int, error) {
 	head := q.rq.head.Load()
 	for i := range wrs {
@@ -76,7 +77,8 @@ func (q *QueuePair) composeReceives(s *scratch, wrs []transport.RecvWR) (int, er
 	return len(wrs), nil
 }
 
-// postReceives posts the first n receives of s with one call, and returns how many were taken. The caller holds recvMu.
+// postReceives posts the first n receives of s with one call, and returns how many were taken. The
+// caller holds recvMu.
 func (q *QueuePair) postReceives(s *scratch, n int) (int, error) {
 	for i := range n - 1 {
 		s.recvs[i].Next = ptr(&s.recvs[i+1])

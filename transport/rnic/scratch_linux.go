@@ -19,7 +19,8 @@ const (
 	inlineMax = 256 // bytes of an inline request
 )
 
-// A scratch is memory for the arguments of C functions. It is mapped, not Go's where that can be, so that C is given no pointer to Go memory.
+// A scratch is memory for the arguments of C functions. It is mapped, not Go's where that can be,
+// so that C is given no pointer to Go memory.
 type scratch struct {
 	args   [3]uintptr // of a call
 	out    [4]uintptr // what functions return by pointer
@@ -58,7 +59,8 @@ func getScratch() *scratch {
 	scratches.Unlock()
 	b, err := mapMemory(int(unsafe.Sizeof(scratch{})))
 	if err != nil {
-		// A process may have only so many mappings (vm.max_map_count). Go's heap needs no new one as a rule, and does not move either.
+		// A process may have only so many mappings (vm.max_map_count). Go's heap needs no new one
+		// as a rule, and does not move either.
 		return new(scratch)
 	}
 	return (*scratch)(unsafe.Pointer(unsafe.SliceData(b)))
@@ -70,15 +72,17 @@ func (s *scratch) release() {
 	scratches.Unlock()
 }
 
-// call calls a function of up to three arguments. Unlike purego.SyscallN's own, which escape, they are not allocated.
+// call calls a function of up to three arguments. Unlike purego.SyscallN's own, which escape, they
+// are not allocated.
 func (s *scratch) call(fn, a, b, c uintptr) uintptr {
 	s.args = [3]uintptr{a, b, c}
 	r, _, _ := purego.SyscallN(fn, s.args[:]...)
 	return r
 }
 
-// mapMemory returns zeroed memory that does not move, of at least n bytes. A child process does not get it: its pages would become
-// copies when this process writes to them, while a device goes on with the old ones (ibv_fork_init(3)).
+// mapMemory returns zeroed memory that does not move, of at least n bytes. A child process does not
+// get it: its pages would become copies when this process writes to them, while a device goes on
+// with the old ones (ibv_fork_init(3)).
 func mapMemory(n int) ([]byte, error) {
 	page := os.Getpagesize()
 	b, err := unix.Mmap(-1, 0, (n+page-1)&^(page-1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)

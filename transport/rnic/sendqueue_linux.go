@@ -13,8 +13,9 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
 
-// A sendQueue is the account of what was posted and has not completed. Requests have running numbers, by which the device
-// calls them. Entries are written before the device knows of them, and read once it has told of their completion.
+// A sendQueue is the account of what was posted and has not completed. Requests have running
+// numbers, by which the device calls them. Entries are written before the device knows of them, and
+// read once it has told of their completion.
 type sendQueue struct {
 	entries  []sendEntry
 	mask     uint64
@@ -193,7 +194,8 @@ func (q *QueuePair) regionOf(m transport.MemoryRegion, b []byte) (*region, error
 
 func addressOf(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) }
 
-// ring posts the first n requests of s with one call, and returns how many were taken. The caller holds sendMu.
+// ring posts the first n requests of s with one call, and returns how many were taken. The caller
+// holds sendMu.
 func (q *QueuePair) ring(s *scratch, n int) (int, error) {
 	for i := range n - 1 {
 		s.sends[i].Next = ptr(&s.sends[i+1])
@@ -212,7 +214,8 @@ func (q *QueuePair) ring(s *scratch, n int) (int, error) {
 	return taken, q.refused(err)
 }
 
-// taken is how many of n requests, of size bytes each from first on, come before the one that was refused.
+// taken is how many of n requests, of size bytes each from first on, come before the one that was
+// refused.
 func taken(bad, first, size uintptr, n int) int {
 	if bad < first || bad >= first+uintptr(n)*size {
 		return n // the provider does not tell, or rang the bell in vain
@@ -229,8 +232,8 @@ func (q *QueuePair) refused(err error) error {
 	return q.Err()
 }
 
-// postEmptyWrite sends a Write of nothing to nowhere, which the peer takes no notice of, and asks for its completion. The caller holds
-// sendMu.
+// postEmptyWrite sends a Write of nothing to nowhere, which the peer takes no notice of, and asks
+// for its completion. The caller holds sendMu.
 func (q *QueuePair) postEmptyWrite() error {
 	if q.sq.outstanding() >= q.sendDepth+spareEntries {
 		return transport.ErrQueueFull
@@ -245,5 +248,6 @@ func (q *QueuePair) postEmptyWrite() error {
 	return err
 }
 
-// swap turns immediate data, which requests and completions have in network byte order. Both processors are little-endian.
+// swap turns immediate data, which requests and completions have in network byte order. Both
+// processors are little-endian.
 func swap(v uint32) uint32 { return bits.ReverseBytes32(v) }

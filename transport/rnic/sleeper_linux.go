@@ -57,7 +57,8 @@ func (s *sleeper) kick() {
 	}
 }
 
-// spin calls found until it returns true or the time for that is up. Where that leads to nothing, less time is spent on it.
+// spin calls found until it returns true or the time for that is up. Where that leads to nothing,
+// less time is spent on it.
 func (s *sleeper) spin(found func() bool) bool {
 	if s.most == 0 {
 		return false
@@ -81,8 +82,9 @@ func (s *sleeper) spin(found func() bool) bool {
 	}
 }
 
-// takeEvent asks for an event with the next completion, and reports whether there are completions, or the sleeper should look up for
-// another reason. The runtime's poller calls it again when the channel has something.
+// takeEvent asks for an event with the next completion, and reports whether there are completions,
+// or the sleeper should look up for another reason. The runtime's poller calls it again when the
+// channel has something.
 func (q *QueuePair) takeEvent() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -26,17 +26,19 @@ type Transport struct {
 
 var _ transport.Transport = (*Transport)(nil)
 
-// New returns a Transport with the given configuration, which is copied. A nil c means the defaults.
+// New returns a Transport with the given configuration, which is copied. A nil c means the
+// defaults.
 func New(c *Config) *Transport { return &Transport{cfg: c.withDefaults()} }
 
 // Name returns "rnic".
 func (t *Transport) Name() string { return transportName }
 
-// Offloads returns true: the connections do not use the kernel's TCP. (That of siw does, within the kernel.)
+// Offloads returns true: the connections do not use the kernel's TCP. (That of siw does, within the
+// kernel.)
 func (t *Transport) Offloads() bool { return true }
 
-// Devices returns the active ports of RDMA devices that belong to a network interface. It is an *UnavailableError if there are
-// some, but they cannot be used.
+// Devices returns the active ports of RDMA devices that belong to a network interface. It is an
+// *UnavailableError if there are some, but they cannot be used.
 func (t *Transport) Devices() ([]transport.Device, error) {
 	list, err := t.devices.list()
 	if err != nil {
@@ -83,7 +85,8 @@ func (t *Transport) newID() (*cmID, error) {
 	return id, err
 }
 
-// Route returns the device through which the host's routes lead to remote, with the address that connections come from first. There is none for the host's loopback addresses.
+// Route returns the device through which the host's routes lead to remote, with the address that
+// connections come from first. There is none for the host's loopback addresses.
 func (t *Transport) Route(ctx context.Context, local, remote netip.AddrPort) (transport.Device, error) {
 	id, dev, err := t.resolve(ctx, netip.AddrPortFrom(local.Addr(), 0), remote)
 	if err != nil {
@@ -100,7 +103,8 @@ func (t *Transport) Route(ctx context.Context, local, remote netip.AddrPort) (tr
 	return d, nil
 }
 
-// Dial implements transport.Transport. Its errors match transport.ErrNoDevice or ErrNoRoute where remote cannot be reached through a device.
+// Dial implements transport.Transport. Its errors match transport.ErrNoDevice or ErrNoRoute where
+// remote cannot be reached through a device.
 func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *transport.Options) (transport.Connector, error) {
 	id, dev, err := t.resolve(ctx, local, remote)
 	if err != nil {
@@ -117,7 +121,8 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 // resolve makes an ID that is bound to the device that reaches remote.
 func (t *Transport) resolve(ctx context.Context, local, remote netip.AddrPort) (*cmID, *device, error) {
 	if remote.Addr().IsLoopback() || remote.Addr().IsUnspecified() || local.Addr().IsLoopback() {
-		// They are this host itself, for which rdma_cm would take any device that can loop back, whose listener is not the host's alone.
+		// They are this host itself, for which rdma_cm would take any device that can loop back,
+		// whose listener is not the host's alone.
 		return nil, nil, &routeError{remote, errLoopback}
 	}
 	id, err := t.newID()
@@ -175,11 +180,12 @@ func (t *Transport) resolveID(ctx context.Context, id *cmID, local, remote netip
 	return t.devices.of(id.device())
 }
 
-// resolveMillis is how long the kernel tries to find a neighbour, and then a path. Contexts are shorter.
+// resolveMillis is how long the kernel tries to find a neighbour, and then a path. Contexts are
+// shorter.
 const resolveMillis = 10_000
 
-// bind gives an ID a local address. Of a port that somebody has for all addresses, or for one while this asks for all, rdma_cm says that
-// the address is not there.
+// bind gives an ID a local address. Of a port that somebody has for all addresses, or for one while
+// this asks for all, rdma_cm says that the address is not there.
 func (t *Transport) bind(id *cmID, local netip.AddrPort) error {
 	err := id.bind(local)
 	if errors.Is(err, syscall.ENODEV) && t.devices.serve(local.Addr()) {

@@ -40,8 +40,9 @@ func (c Cause) String() string {
 	return "unknown cause"
 }
 
-// An UnavailableError says why a device cannot be used, and what to do about it. errors.Is finds what was the matter in it, and
-// transport.ErrNoDevice unless the cause is NoMemory, which may pass.
+// An UnavailableError says why a device cannot be used, and what to do about it. errors.Is finds
+// what was the matter in it, and transport.ErrNoDevice unless the cause is NoMemory, which may
+// pass.
 type UnavailableError struct {
 	Cause Cause
 	Err   error // what happened

@@ -14,8 +14,8 @@ import (
 type condition struct {
 	holds func() (bool, error) // with an error: it never will
 
-	// asked counts the interrupts. Each ends the calls that were there at the time, or the next one: a call ends if there are
-	// more than taken was when it began.
+	// asked counts the interrupts. Each ends the calls that were there at the time, or the next
+	// one: a call ends if there are more than taken was when it began.
 	asked, taken atomic.Uint32
 }
 
@@ -80,15 +80,16 @@ func (q *QueuePair) known() (bool, error) {
 	case q.closed:
 		return false, q.err
 	}
-	// All that the peer has sent has completed before its end is known. What was posted comes back after that, but for sends that had
-	// no completion to come and were done.
+	// All that the peer has sent has completed before its end is known. What was posted comes back
+	// after that, but for sends that had no completion to come and were done.
 	if q.err != nil && (q.dead || q.overdue || q.sq.tail.Load() >= q.sq.marked.Load() && q.rq.head.Load() == q.rq.tail.Load()) {
 		return false, q.err
 	}
 	return false, nil
 }
 
-// drained reports whether everything on the send queue has completed, and otherwise why it never will.
+// drained reports whether everything on the send queue has completed, and otherwise why it never
+// will.
 func (q *QueuePair) drained() (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -147,7 +148,8 @@ func (q *QueuePair) sleep(c *condition, seen uint32, deadline time.Time) {
 	_ = q.sleeper.rc.Read(q.sleeper.ready)
 }
 
-// changed reports whether c holds, or never will. For Wait it leaves the device to takeEvent, which looks there next.
+// changed reports whether c holds, or never will. For Wait it leaves the device to takeEvent, which
+// looks there next.
 func (q *QueuePair) changed(c *condition) bool {
 	if c != &q.waiting {
 		ok, err := c.holds()

@@ -31,7 +31,8 @@ func TestWaitDeadline(t *testing.T) {
 }
 
 func TestDrainDeadline(t *testing.T) {
-	// Without a receive the peer of a device with retries does not take the Send. iWARP has none: the connection ends.
+	// Without a receive the peer of a device with retries does not take the Send. iWARP has none:
+	// the connection ends.
 	pairs(t, nil, nil, func(t *testing.T, p pair, d transport.Device) {
 		require.NoError(t, p.a.Drain(soon()), "nothing to wait for")
 		if d.IWARP {
@@ -147,8 +148,8 @@ func TestWaitersAndTheEnd(t *testing.T) {
 	}
 }
 
-// The end is not waited for because of sends that were done, but of which nobody knows. Where a device says late that the peer has gone it may be, so that
-// each device has some tries.
+// The end is not waited for because of sends that were done, but of which nobody knows. Where a
+// device says late that the peer has gone it may be, so that each device has some tries.
 func TestEndBehindUnsignaledSends(t *testing.T) {
 	least := make(map[string]time.Duration)
 	for range 3 {

@@ -88,7 +88,8 @@ func (b *background) setReading(on bool) {
 	b.mu.Unlock()
 }
 
-// finishOutput starts a goroutine that sends what the kernel did not take, if there is none. The caller holds tx.mu.
+// finishOutput starts a goroutine that sends what the kernel did not take, if there is none. The
+// caller holds tx.mu.
 func (q *QueuePair) finishOutput() {
 	if q.background.writing {
 		return

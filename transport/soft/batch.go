@@ -9,12 +9,13 @@ import (
 const (
 	maxPieces = 8 // as many as writev takes without an allocation
 
-	// refThreshold is the payload size from which it is written from where it lies, not copied to the batch.
+	// refThreshold is the payload size from which it is written from where it lies, not copied to
+	// the batch.
 	refThreshold = 4 << 10
 )
 
-// A batch is a row of whole FPDUs on their way to the kernel: pieces of a pooled buffer that holds headers and small
-// payloads, alternating with large payloads where they lie.
+// A batch is a row of whole FPDUs on their way to the kernel: pieces of a pooled buffer that holds
+// headers and small payloads, alternating with large payloads where they lie.
 type batch struct {
 	buf    *[]byte // from the pool; nil while the batch is empty
 	used   int     // of buf
@@ -41,8 +42,9 @@ func (b *batch) header(n int) []byte {
 	return h
 }
 
-// finish completes the FPDU that starts at start in buf. Its header of hdr bytes is filled in behind the two of the length; payload follows.
-// With ref the payload is sent from where it lies. Otherwise there must be room for it.
+// finish completes the FPDU that starts at start in buf. Its header of hdr bytes is filled in
+// behind the two of the length; payload follows. With ref the payload is sent from where it lies.
+// Otherwise there must be room for it.
 func (b *batch) finish(start, hdr int, payload []byte, crc, ref bool) {
 	ulpdu := hdr + len(payload)
 	total := mpa.FPDULen(ulpdu)

@@ -228,7 +228,8 @@ func TestQueueDepths(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// The kernel of an end that has closed answers late data with a reset. What it had sent before must arrive all the same.
+// The kernel of an end that has closed answers late data with a reset. What it had sent before must
+// arrive all the same.
 func TestNothingIsLostToAReset(t *testing.T) {
 	const size = 64 << 10
 	for range 3 {
@@ -248,7 +249,8 @@ func TestNothingIsLostToAReset(t *testing.T) {
 		require.NoError(t, p.a.Close())
 		got := 0
 		for {
-			// A Write for each Send that was received: after some of them there is nobody at the other end any more.
+			// A Write for each Send that was received: after some of them there is nobody at the
+			// other end any more.
 			_, _ = p.b.PostSend([]transport.SendWR{{Opcode: transport.OpWrite, Flags: transport.Inline, Data: make([]byte, 4096), RemoteSTag: ring.STag()}})
 			if err := p.b.Wait(soon()); err != nil {
 				break
@@ -368,7 +370,8 @@ func TestPingPongAllocatesNothing(t *testing.T) {
 // Whatever is called when, nothing hangs, and nothing is left over.
 func TestStorm(t *testing.T) {
 	for range 12 {
-		// What the peer reads is not what it writes: who does both at once gets what it deserves, but not from this test.
+		// What the peer reads is not what it writes: who does both at once gets what it deserves,
+		// but not from this test.
 		var rings, sources [2]transport.MemoryRegion
 		p := connect(t, &transport.Options{SendDepth: 8}, &transport.Options{SendDepth: 8}, func(a, b transport.QueuePair) {
 			i, q := 0, a

@@ -7,12 +7,13 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// Close implements transport.QueuePair. What was posted goes on to the peer as it does behind the Close of a socket, for as
-// long as the peer's host answers. The TCP connection is closed as soon as the kernel can do the rest alone, see parting.
+// Close implements transport.QueuePair. What was posted goes on to the peer as it does behind the
+// Close of a socket, for as long as the peer's host answers. The TCP connection is closed as soon
+// as the kernel can do the rest alone, see parting.
 func (q *QueuePair) Close() error { return q.close(false) }
 
-// CloseLast is Close for an end that knows that the peer will send nothing that matters before it has taken everything, so
-// that the kernel need not be kept from answering that with a reset.
+// CloseLast is Close for an end that knows that the peer will send nothing that matters before it
+// has taken everything, so that the kernel need not be kept from answering that with a reset.
 func (q *QueuePair) CloseLast() error { return q.close(true) }
 
 func (q *QueuePair) close(last bool) error {
@@ -51,8 +52,9 @@ func (q *QueuePair) close(last bool) error {
 	return nil
 }
 
-// LeaveEndToPeer has Close leave it to the peer to end the stream, for up to a second, once everything is sent. It is for peers
-// that know that it is over: an rsocket may notice the end of the stream sooner than what came before it, and then drops that.
+// LeaveEndToPeer has Close leave it to the peer to end the stream, for up to a second, once
+// everything is sent. It is for peers that know that it is over: an rsocket may notice the end of
+// the stream sooner than what came before it, and then drops that.
 func (q *QueuePair) LeaveEndToPeer() { q.farewell.Store(true) }
 
 // Abort implements transport.QueuePair.
@@ -97,13 +99,13 @@ func (q *QueuePair) over(err error) {
 	q.mu.Unlock()
 }
 
-// WillAwaitClosed has Close keep the connection until the peer's host has acknowledged everything, also where the kernel could
-// do the rest alone. It is for callers of AwaitClosed.
+// WillAwaitClosed has Close keep the connection until the peer's host has acknowledged everything,
+// also where the kernel could do the rest alone. It is for callers of AwaitClosed.
 func (q *QueuePair) WillAwaitClosed() { q.awaited.Store(true) }
 
-// AwaitClosed waits until what Close has begun is over: the peer's host has acknowledged everything (nil), or something was lost,
-// which the error tells. It returns os.ErrDeadlineExceeded if that is not so by the deadline. WillAwaitClosed must be called
-// before Close.
+// AwaitClosed waits until what Close has begun is over: the peer's host has acknowledged everything
+// (nil), or something was lost, which the error tells. It returns os.ErrDeadlineExceeded if that is
+// not so by the deadline. WillAwaitClosed must be called before Close.
 func (q *QueuePair) AwaitClosed(deadline time.Time) error {
 	for {
 		wake := q.join()
@@ -123,14 +125,16 @@ func (q *QueuePair) AwaitClosed(deadline time.Time) error {
 	}
 }
 
-// gateHolds reports whether something is left to be sent that has to wait for the peer's first FPDU.
+// gateHolds reports whether something is left to be sent that has to wait for the peer's first
+// FPDU.
 func (q *QueuePair) gateHolds() bool {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	return !q.tx.gateOpen && q.tx.sq.len > 0 && q.tx.err == nil
 }
 
-// dropReads gives up RDMA Reads in both directions: after Close there is no memory for their data. The caller holds tx.mu.
+// dropReads gives up RDMA Reads in both directions: after Close there is no memory for their data.
+// The caller holds tx.mu.
 func (q *QueuePair) dropReads() {
 	t := &q.tx
 	t.responses.clear()
@@ -143,8 +147,8 @@ func (q *QueuePair) dropReads() {
 	}
 }
 
-// keepAll sends what the kernel takes of the send queue and takes over the data of the rest: after Close there are no regions.
-// The caller holds tx.mu.
+// keepAll sends what the kernel takes of the send queue and takes over the data of the rest: after
+// Close there are no regions. The caller holds tx.mu.
 func (q *QueuePair) keepAll() {
 	for i := range q.tx.sq.len {
 		q.tx.sq.at(i).wr.Flags |= transport.Inline

@@ -16,7 +16,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// narrow makes the kernel's buffers small, so that a queue pair fills them soon when its peer does not read.
+// narrow makes the kernel's buffers small, so that a queue pair fills them soon when its peer does
+// not read.
 func narrow(t testing.TB, q transport.QueuePair, p *rawPeer) {
 	t.Helper()
 	require.NoError(t, q.(*soft.QueuePair).SetWriteBuffer(16<<10))
@@ -48,7 +49,8 @@ func (p *rawPeer) sends() [][]byte {
 	}
 }
 
-// halfAnswered returns a queue pair in the middle of the answer to an RDMA Read of a peer who does not take it.
+// halfAnswered returns a queue pair in the middle of the answer to an RDMA Read of a peer who does
+// not take it.
 func halfAnswered(t *testing.T) (transport.QueuePair, *rawPeer, transport.MemoryRegion) {
 	t.Helper()
 	var region transport.MemoryRegion
@@ -113,7 +115,8 @@ func TestAwaitClosed(t *testing.T) {
 	require.NoError(t, closer.AwaitClosed(time.Time{}))
 }
 
-// What the peer sent and nobody read must not turn the end of the stream into a reset, which would destroy what is on its way.
+// What the peer sent and nobody read must not turn the end of the stream into a reset, which would
+// destroy what is on its way.
 func TestCloseWithUnreadInput(t *testing.T) {
 	q, p, _ := role{prepare: func(q transport.QueuePair) { receives(t, q, 1, 4) }}.initiator(t)
 	narrow(t, q, p)
@@ -164,7 +167,8 @@ func TestCloseWithQueuedReads(t *testing.T) {
 	}
 }
 
-// Two ends that close while the other does not take what they have sent must not wait for each other.
+// Two ends that close while the other does not take what they have sent must not wait for each
+// other.
 func TestBothEndsCloseWithMuchToSend(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
 	p := connect(t, nil, nil, nil)
@@ -235,8 +239,8 @@ func TestRegionRevokedWhileItIsRead(t *testing.T) {
 	require.True(t, te.Local)
 }
 
-// As long as the peer takes something now and then it gets all of it, although what it sends meanwhile would be answered
-// with a reset if the connection was closed too soon.
+// As long as the peer takes something now and then it gets all of it, although what it sends
+// meanwhile would be answered with a reset if the connection was closed too soon.
 func TestCloseWaitsForASlowReader(t *testing.T) {
 	const patience = 500 * time.Millisecond
 	q, p, _ := role{}.initiator(t)

@@ -2,7 +2,8 @@ package soft
 
 import "github.com/rdmanet/iwarp/transport"
 
-// completionQueue is a ring that grows on demand. Work requests that are accounted for elsewhere bound it.
+// completionQueue is a ring that grows on demand. Work requests that are accounted for elsewhere
+// bound it.
 type completionQueue struct {
 	ring []transport.Completion // its length is a power of two
 	head int

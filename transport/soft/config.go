@@ -7,22 +7,25 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
-// Config sets what all connections of a Transport have in common. The zero value means the defaults.
+// Config sets what all connections of a Transport have in common. The zero value means the
+// defaults.
 type Config struct {
-	// Revision is the MPA revision that Dial and Client offer, and the newest that a listener accepts:
-	// 1 (RFC 5044) or 2 (RFC 6581). 0 means 2.
+	// Revision is the MPA revision that Dial and Client offer, and the newest that a listener
+	// accepts: 1 (RFC 5044) or 2 (RFC 6581). 0 means 2.
 	Revision int
-	// RequestTimeout bounds how long an accepted TCP connection may take to send its MPA request. 0 means 5 s.
+	// RequestTimeout bounds how long an accepted TCP connection may take to send its MPA request. 0
+	// means 5 s.
 	RequestTimeout time.Duration
 	// ReplyTimeout bounds the wait for the MPA reply. 0 means 10 s.
 	ReplyTimeout time.Duration
-	// StallTimeout ends a connection with syscall.ETIMEDOUT whose peer stops in the middle of an FPDU for that long while
-	// somebody waits for it. 0, as a negative value, means never, which is what TCP does: a peer may be suspended and go on
-	// later, and keepalives of the kernel find out about a host that is gone.
+	// StallTimeout ends a connection with syscall.ETIMEDOUT whose peer stops in the middle of an
+	// FPDU for that long while somebody waits for it. 0, as a negative value, means never, which is
+	// what TCP does: a peer may be suspended and go on later, and keepalives of the kernel find out
+	// about a host that is gone.
 	StallTimeout time.Duration
-	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come, or waits for Accept. One
-	// more makes the oldest whose request is still to come give way, by a reset; where all wait for Accept, further ones
-	// stay with the kernel. 0 means 256.
+	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come, or
+	// waits for Accept. One more makes the oldest whose request is still to come give way, by a
+	// reset; where all wait for Accept, further ones stay with the kernel. 0 means 256.
 	MaxHalfOpen int
 	// NoCRC makes every connection behave as with transport.Options.NoCRC.
 	NoCRC bool
@@ -31,7 +34,8 @@ type Config struct {
 const (
 	defaultDepth = 512
 	defaultReads = 16
-	// maxReads is how far IRD is raised when a peer asks for more reads than we offered; siw stops there too.
+	// maxReads is how far IRD is raised when a peer asks for more reads than we offered; siw stops
+	// there too.
 	maxReads uint16 = 128
 
 	// stallDelay is how long Drain is blocked before it takes care that somebody reads.

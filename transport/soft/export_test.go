@@ -9,7 +9,8 @@ func FailSending(q *QueuePair, err error) {
 	q.sendFailed(err)
 }
 
-// BoundPartings has the process keep no more than n partings, until the function that it returns is called.
+// BoundPartings has the process keep no more than n partings, until the function that it returns is
+// called.
 func BoundPartings(n int) (restore func()) {
 	set := func(least int, most func() int) {
 		partings.mu.Lock()
@@ -20,7 +21,8 @@ func BoundPartings(n int) (restore func()) {
 	return func() { set(partingsLeast, maxPartings) }
 }
 
-// Partings returns how many there are, how many may be, and how many gave way plainly and by a reset.
+// Partings returns how many there are, how many may be, and how many gave way plainly and by a
+// reset.
 func Partings() (n, most, plain, reset int) {
 	partings.mu.Lock()
 	defer partings.mu.Unlock()
@@ -52,8 +54,8 @@ func AgeFPDU(q *QueuePair, d time.Duration) {
 	q.rxTok <- struct{}{}
 }
 
-// SetRequestGrace sets the age at which a connection whose request is still to come may have to give way, until the function
-// that it returns is called.
+// SetRequestGrace sets the age at which a connection whose request is still to come may have to
+// give way, until the function that it returns is called.
 func SetRequestGrace(d time.Duration) (restore func()) {
 	before := requestGrace
 	requestGrace = d
@@ -63,7 +65,8 @@ func SetRequestGrace(d time.Duration) (restore func()) {
 // Arrived returns how many FPDUs q has handled.
 func Arrived(q *QueuePair) int { return int(q.arrived.Load()) }
 
-// Staging returns how many bytes of memory q holds for what has come of the stream and is not complete.
+// Staging returns how many bytes of memory q holds for what has come of the stream and is not
+// complete.
 func Staging(q *QueuePair) int {
 	<-q.rxTok
 	defer func() { q.rxTok <- struct{}{} }()

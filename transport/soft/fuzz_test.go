@@ -21,9 +21,10 @@ import (
 // patience bounds one run. It is only met by a hang.
 const patience = 5 * time.Second
 
-// script turns fuzzed bytes into a stream. With an odd first byte the rest is the stream. Otherwise it is a row of
-// ULPDUs, each behind one byte of its length, that get a good CRC, so that what comes behind the CRC is reached; an STag
-// below 8 stands for a region of x, which no fuzzer can guess.
+// script turns fuzzed bytes into a stream. With an odd first byte the rest is the stream. Otherwise
+// it is a row of ULPDUs, each behind one byte of its length, that get a good CRC, so that what
+// comes behind the CRC is reached; an STag below 8 stands for a region of x, which no fuzzer can
+// guess.
 func (x *target) script(b []byte, sink transport.STag) []byte {
 	if len(b) == 0 {
 		return nil
@@ -66,8 +67,8 @@ func ulpdus(fpdus ...[]byte) []byte {
 	return b
 }
 
-// FuzzStream feeds a connected queue pair whatever a peer might send. It must come to an end, whole, and touch no memory but
-// that of its regions.
+// FuzzStream feeds a connected queue pair whatever a peer might send. It must come to an end,
+// whole, and touch no memory but that of its regions.
 func FuzzStream(f *testing.F) {
 	f.Add([]byte{1})
 	f.Add(append([]byte{1}, send(1, []byte("raw"))...))

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// halfOpen holds the connections of a listener that nobody has accepted, of which there is a bounded
-// number. Where there are too many, the oldest one gives way whose MPA request is still to come.
+// halfOpen holds the connections of a listener that nobody has accepted, of which there is a
+// bounded number. Where there are too many, the oldest one gives way whose MPA request is still to
+// come.
 type halfOpen struct {
 	mu     sync.Mutex
 	most   int
@@ -29,11 +30,12 @@ type arrival struct {
 	cut    bool          // it had to, and its place belongs to another one
 }
 
-// requestGrace is the age at which a connection may have to give way. Younger ones may only not have
-// been looked at yet.
+// requestGrace is the age at which a connection may have to give way. Younger ones may only not
+// have been looked at yet.
 var requestGrace = 100 * time.Millisecond
 
-// enter adds a. It waits for room, until ctx is done, where all others wait for Accept or are young.
+// enter adds a. It waits for room, until ctx is done, where all others wait for Accept or are
+// young.
 func (h *halfOpen) enter(ctx context.Context, a *arrival) error {
 	for {
 		ok, young := h.admit(a)
@@ -55,8 +57,8 @@ func (h *halfOpen) enter(ctx context.Context, a *arrival) error {
 	}
 }
 
-// admit adds a if there is room, or somebody to give way, and otherwise returns how long that one is
-// too young still.
+// admit adds a if there is room, or somebody to give way, and otherwise returns how long that one
+// is too young still.
 func (h *halfOpen) admit(a *arrival) (ok bool, young time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -13,12 +13,14 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// rtrSTag is what start-up frames and other Writes of nothing name; nobody looks it up (RFC 6581 §6).
+// rtrSTag is what start-up frames and other Writes of nothing name; nobody looks it up (RFC 6581
+// §6).
 const rtrSTag = 1
 
 var errNotMPA = errors.New("what the peer sent is not an mpa start-up frame")
 
-// within runs f on c under a deadline and ctx, and returns ctx's error or ErrHandshakeTimeout where one of them ended it.
+// within runs f on c under a deadline and ctx, and returns ctx's error or ErrHandshakeTimeout where
+// one of them ended it.
 func within(ctx context.Context, c *net.TCPConn, limit time.Duration, f func() error) error {
 	end := time.Now().Add(limit)
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
@@ -55,7 +57,8 @@ func readFrame(c *net.TCPConn, reply bool) (mpa.Frame, error) {
 	if reply {
 		isPrefix = mpa.IsReplyPrefix
 	}
-	// The key is checked first, so that a peer that talks something else and then waits is found out at once.
+	// The key is checked first, so that a peer that talks something else and then waits is found
+	// out at once.
 	for n := 0; n < len(buf); {
 		m, err := c.Read(buf[n:])
 		n += m
@@ -160,8 +163,9 @@ var (
 	errIRD     = errors.New("peer wants more rdma reads in flight than can be served; lower its ord")
 )
 
-// negotiate returns our depths for those of the peer's frame: our ORD within its IRD, our IRD not below its
-// ORD (RFC 6581 §9). A depth of NoDepth is left alone, and so is an IRD of none, which the user has asked for.
+// negotiate returns our depths for those of the peer's frame: our ORD within its IRD, our IRD not
+// below its ORD (RFC 6581 §9). A depth of NoDepth is left alone, and so is an IRD of none, which
+// the user has asked for.
 func negotiate(ird, ord int, peerIRD, peerORD uint16) (int, int, error) {
 	if peerORD != mpa.NoDepth && int(peerORD) > ird && ird > 0 {
 		if peerORD > maxReads {
@@ -181,7 +185,8 @@ func (q *QueuePair) giveUp(e *rdmap.Error, crc bool) {
 	q.sock.c.Write(appendTerminate(nil, e, nil, crc))
 }
 
-// queueRTR makes the frame that opens the responder's gate (RFC 6581 §5) the first FPDU that is sent.
+// queueRTR makes the frame that opens the responder's gate (RFC 6581 §5) the first FPDU that is
+// sent.
 func (q *QueuePair) queueRTR(read bool) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
@@ -241,7 +246,8 @@ func (q *QueuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ir
 	return reply, ird, ord, nil
 }
 
-// rejectFrame returns the refusal of a request. It keeps the form of the request so that any peer can read it.
+// rejectFrame returns the refusal of a request. It keeps the form of the request so that any peer
+// can read it.
 func rejectFrame(req *mpa.Frame, private []byte) mpa.Frame {
 	f := mpa.Frame{Reply: true, Revision: req.Revision, Flags: mpa.FlagReject | req.Flags&(mpa.FlagEnhanced|mpa.FlagCRC), PrivateData: private}
 	if f.Revision != mpa.Rev1 && f.Revision != mpa.Rev2 {

@@ -58,7 +58,8 @@ func (x *target) prepare(t testing.TB) func(q transport.QueuePair) {
 	}
 }
 
-// connectTarget returns a target that answers a raw peer, and one more connection whose STag is foreign to it.
+// connectTarget returns a target that answers a raw peer, and one more connection whose STag is
+// foreign to it.
 func connectTarget(t testing.TB, opts *transport.Options) (*target, *rawPeer) {
 	t.Helper()
 	var other, x target

@@ -5,7 +5,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// The handlers check what depends on the state of the connection, in the order of the RFCs' error tables, and act.
+// The handlers check what depends on the state of the connection, in the order of the RFCs' error
+// tables, and act.
 
 // handleWrite places a segment of an RDMA Write (RFC 5040 §5.2, RFC 5041 §5).
 func (q *QueuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
@@ -40,7 +41,8 @@ func (q *QueuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 	return nil
 }
 
-// tellPlaced has a call of Wait return for what was placed. The one who places reads the socket, so only followers have to be woken.
+// tellPlaced has a call of Wait return for what was placed. The one who places reads the socket, so
+// only followers have to be woken.
 func (q *QueuePair) tellPlaced() {
 	if q.placed.Load() {
 		return
@@ -92,7 +94,8 @@ func (q *QueuePair) received(seg *rdmap.Segment) transport.Completion {
 
 func (q *QueuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 	rx := &q.rx
-	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is not written to any more.
+	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is not
+	// written to any more.
 	q.regions.mu.RLock()
 	defer q.regions.mu.RUnlock()
 	q.mu.Lock()
@@ -128,7 +131,8 @@ func (q *QueuePair) takeRecv(c transport.Completion) {
 	q.complete(c)
 }
 
-// invalidate revokes a region at the wish of the peer, who can only name one that it was given rights to.
+// invalidate revokes a region at the wish of the peer, who can only name one that it was given
+// rights to.
 func (q *QueuePair) invalidate(stag transport.STag) *rdmap.Error {
 	q.regions.mu.RLock()
 	r := q.regions.m[stag]
@@ -143,8 +147,8 @@ func (q *QueuePair) invalidate(stag transport.STag) *rdmap.Error {
 	return nil
 }
 
-// handleReadRequest queues the answer to an RDMA Read. rtr is true for the first FPDU of the connection: some initiators
-// open with a read of nothing even where none were negotiated.
+// handleReadRequest queues the answer to an RDMA Read. rtr is true for the first FPDU of the
+// connection: some initiators open with a read of nothing even where none were negotiated.
 func (q *QueuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error {
 	rx := &q.rx
 	if seg.U.MSN != rx.readMSN {
@@ -196,8 +200,8 @@ func (q *QueuePair) readSource(req *rdmap.ReadRequest) (*region, *rdmap.Error) {
 	return r, nil
 }
 
-// handleReadResponse places a segment of the answer to our oldest RDMA Read. Every segment is held against what was
-// asked for, not only the last.
+// handleReadResponse places a segment of the answer to our oldest RDMA Read. Every segment is held
+// against what was asked for, not only the last.
 func (q *QueuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()

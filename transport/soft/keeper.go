@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// A keeper holds the partings of the process, of which there is a bounded number: each has a descriptor that the application
-// has closed.
+// A keeper holds the partings of the process, of which there is a bounded number: each has a
+// descriptor that the application has closed.
 type keeper struct {
 	mu     sync.Mutex
 	oldest list.List // of *parting
@@ -28,8 +28,8 @@ func maxPartings() int {
 	return int(max(min(openFiles()/partingsShare, partingsMost), partingsLeast))
 }
 
-// add takes p. Where there are too many, the oldest one gives way whose bytes the kernel has, as it goes on with these like
-// with those of any closed socket, and otherwise the oldest one.
+// add takes p. Where there are too many, the oldest one gives way whose bytes the kernel has, as it
+// goes on with these like with those of any closed socket, and otherwise the oldest one.
 func (k *keeper) add(p *parting) {
 	k.mu.Lock()
 	p.place = k.oldest.PushBack(p)

@@ -14,9 +14,9 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
-// Server reads the MPA request from an accepted connection, which belongs to the Request from now on; on an error it
-// is closed. It takes no longer than Config.RequestTimeout. Nothing must have been sent or received on the
-// connection (a look with MSG_PEEK is fine).
+// Server reads the MPA request from an accepted connection, which belongs to the Request from now
+// on; on an error it is closed. It takes no longer than Config.RequestTimeout. Nothing must have
+// been sent or received on the connection (a look with MSG_PEEK is fine).
 func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Options) (transport.Request, error) {
 	q, err := newQueuePair(c, &t.cfg, o)
 	if err != nil {
@@ -77,7 +77,8 @@ func (r *request) Reject(private []byte) error {
 	return r.refuse(private)
 }
 
-// refuse answers with a reject and ends the connection so that the peer has the frame before it sees the end.
+// refuse answers with a reject and ends the connection so that the peer has the frame before it
+// sees the end.
 func (r *request) refuse(private []byte) error {
 	f := rejectFrame(&r.frame, private)
 	err := within(context.Background(), r.q.sock.c, time.Second, func() error { return writeFrame(r.q.sock.c, &f) })

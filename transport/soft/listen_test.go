@@ -65,7 +65,8 @@ func TestAcceptReturnsNoPeersFailure(t *testing.T) {
 	require.NoError(t, req.QueuePair().Close())
 }
 
-// However many silent clients there are, one that speaks is served. The oldest gives way to it by a reset, not for its age.
+// However many silent clients there are, one that speaks is served. The oldest gives way to it by a
+// reset, not for its age.
 func TestSilentClientsGiveWay(t *testing.T) {
 	ln := listen(t, &soft.Config{MaxHalfOpen: 2, RequestTimeout: time.Hour})
 	silent := []*rawPeer{knock(t, ln, nil), knock(t, ln, []byte("MPA ID Req"))}

@@ -19,8 +19,9 @@ type region struct {
 	placer transport.Placer // nil with memory
 }
 
-// regionTable holds the regions of a queue pair. Its lock is held for reading while bytes are placed or fetched, so that
-// Deregister returns only when nobody touches the memory (RFC 5042 §6.2.3.2).
+// regionTable holds the regions of a queue pair. Its lock is held for reading while bytes are
+// placed or fetched, so that Deregister returns only when nobody touches the memory (RFC 5042
+// §6.2.3.2).
 type regionTable struct {
 	mu      sync.RWMutex
 	m       map[transport.STag]*region
@@ -50,7 +51,8 @@ func (t *regionTable) add(r *region) error {
 		t.m = make(map[transport.STag]*region, 2)
 	}
 	r.table = t
-	// The whole STag is random: who does not know it cannot guess the next from the last (RFC 5042 §6.3).
+	// The whole STag is random: who does not know it cannot guess the next from the last (RFC 5042
+	// §6.3).
 	for range 16 {
 		var b [4]byte
 		rand.Read(b[:])

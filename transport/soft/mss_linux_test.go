@@ -14,7 +14,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
-// Without an agreement an FPDU fits one segment of the TCP connection (RFC 5044 §5.1), of which RNICs take no more.
+// Without an agreement an FPDU fits one segment of the TCP connection (RFC 5044 §5.1), of which
+// RNICs take no more.
 func TestFPDUsFitTheSegmentsOfTCP(t *testing.T) {
 	ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)

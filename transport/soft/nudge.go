@@ -17,8 +17,8 @@ import (
 // before may lie there still, so one that falls silent is sent one more.
 var nudges = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
-// A nudger sends the nudges of a queue pair. Its timer only runs while one may be due soon, and does
-// not keep the queue pair.
+// A nudger sends the nudges of a queue pair. Its timer only runs while one may be due soon, and
+// does not keep the queue pair.
 type nudger struct {
 	// Guarded by tx.mu.
 	step int    // of the waits
@@ -52,8 +52,8 @@ func (q *QueuePair) awaitNudge() {
 	})
 }
 
-// nudge sends a nudge, which no responder takes notice of, or sees to it that this is done later. The
-// caller holds tx.mu.
+// nudge sends a nudge, which no responder takes notice of, or sees to it that this is done later.
+// The caller holds tx.mu.
 //
 // What comes to a responder that has said all and is gone, as an rsocket may be, is answered by its
 // kernel with a reset, which overtakes the rest. So nothing is sent to one that has spoken, unless
@@ -105,6 +105,6 @@ func (q *QueuePair) sendNothing() {
 	t.unseen = unseen
 }
 
-// PeerMaySend reports whether a responder will be free to send without an FPDU of the user's: the RTR frame, or else the
-// first nudge, opens its gate.
+// PeerMaySend reports whether a responder will be free to send without an FPDU of the user's: the
+// RTR frame, or else the first nudge, opens its gate.
 func (q *QueuePair) PeerMaySend() bool { return true }

@@ -37,7 +37,8 @@ func TestNoNudgeForPeerThatIsUnread(t *testing.T) {
 	require.Empty(t, p.within(700*time.Millisecond))
 }
 
-// What was sent before the responder spoke may not have been seen, whatever it says then: it is sent one more once it is silent.
+// What was sent before the responder spoke may not have been seen, whatever it says then: it is
+// sent one more once it is silent.
 func TestNudgeBehindWhatWasSentEarly(t *testing.T) {
 	q, p, _ := role{}.initiator(t)
 	_, err := q.PostSend([]transport.SendWR{{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("x")}})
@@ -52,7 +53,8 @@ func TestNudgeBehindWhatWasSentEarly(t *testing.T) {
 	require.Empty(t, s.Payload)
 }
 
-// speaksUnread connects with a responder that may have missed the RTR frame, and has sent something that nobody reads.
+// speaksUnread connects with a responder that may have missed the RTR frame, and has sent something
+// that nobody reads.
 func speaksUnread(t *testing.T) (*soft.QueuePair, *rawPeer) {
 	t.Helper()
 	r := role{frame: mpa.Frame{Revision: mpa.Rev2, Flags: mpa.FlagEnhanced | mpa.FlagCRC,
@@ -69,7 +71,8 @@ func speaksUnread(t *testing.T) (*soft.QueuePair, *rawPeer) {
 	return c.QueuePair().(*soft.QueuePair), p
 }
 
-// While nobody reads there is nothing to be done for an idle connection. When somebody does, the responder is sent one more.
+// While nobody reads there is nothing to be done for an idle connection. When somebody does, the
+// responder is sent one more.
 func TestNudgeWaitsForAReader(t *testing.T) {
 	q, p := speaksUnread(t)
 	defer q.Close()

@@ -24,14 +24,16 @@ const (
 	partingFlood = 16 << 20 // bytes from a peer that takes nothing; more of them are read slowly
 )
 
-// A parting finishes a connection after Close, or after a Terminate of ours: it sends the rest, ends the stream and discards
-// what comes. It needs neither a goroutine nor the caller's memory, only a descriptor and a timer.
+// A parting finishes a connection after Close, or after a Terminate of ours: it sends the rest,
+// ends the stream and discards what comes. It needs neither a goroutine nor the caller's memory,
+// only a descriptor and a timer.
 //
-// The descriptor is closed when the kernel can do the rest alone, as it does for any socket: it goes on to send for as
-// long as the peer's host answers. It cannot while the peer may send something, such as a word about space, since a kernel
-// answers what comes for a closed socket with a reset, and that throws away what is on its way. So everything
-// must have been handed to the kernel, and the peer have ended the stream or its host have acknowledged everything, or the peer be known to
-// send nothing.
+// The descriptor is closed when the kernel can do the rest alone, as it does for any socket: it
+// goes on to send for as long as the peer's host answers. It cannot while the peer may send
+// something, such as a word about space, since a kernel answers what comes for a closed socket with
+// a reset, and that throws away what is on its way. So everything must have been handed to the
+// kernel, and the peer have ended the stream or its host have acknowledged everything, or the peer
+// be known to send nothing.
 type parting struct {
 	q        *QueuePair
 	last     bool      // the peer sends nothing that matters
@@ -142,7 +144,8 @@ func (p *parting) step() (done bool, err error) {
 	return p.acknowledged()
 }
 
-// giveUpGate flushes what waits for the first FPDU of a peer that has had the time to send it, or will not any more.
+// giveUpGate flushes what waits for the first FPDU of a peer that has had the time to send it, or
+// will not any more.
 func (p *parting) giveUpGate() {
 	q := p.q
 	if !q.gateHolds() {
@@ -224,7 +227,8 @@ func (p *parting) endStream() {
 	p.moved = true
 }
 
-// hear reads what has come and forgets it, unless it may open the gate. Whoever else reads at the moment leaves soon.
+// hear reads what has come and forgets it, unless it may open the gate. Whoever else reads at the
+// moment leaves soon.
 func (p *parting) hear() error {
 	q := p.q
 	p.looked = false

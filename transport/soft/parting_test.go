@@ -26,7 +26,8 @@ func stuffed(t *testing.T, data []byte) (transport.QueuePair, *rawPeer) {
 	return q, p
 }
 
-// handed returns a queue pair with more to send than the peer's kernel takes, but not more than its own.
+// handed returns a queue pair with more to send than the peer's kernel takes, but not more than its
+// own.
 func handed(t *testing.T) (q transport.QueuePair, p *rawPeer, data []byte) {
 	t.Helper()
 	q, p, _ = role{}.initiator(t)
@@ -54,7 +55,8 @@ func partings(t *testing.T, n int) {
 	}, limit, time.Millisecond)
 }
 
-// Connections that are closed while their peers do not read cost no goroutine each, and their peers get everything.
+// Connections that are closed while their peers do not read cost no goroutine each, and their peers
+// get everything.
 func TestCloseOfManyWhosePeersDoNotRead(t *testing.T) {
 	partings(t, 0) // those of tests before
 	_, most, _, _ := soft.Partings()
@@ -77,8 +79,8 @@ func TestCloseOfManyWhosePeersDoNotRead(t *testing.T) {
 	partings(t, 0)
 }
 
-// The number of closed connections that are not over is bounded. The oldest gives way that the kernel can finish, and only
-// where there is none such, the oldest is reset.
+// The number of closed connections that are not over is bounded. The oldest gives way that the
+// kernel can finish, and only where there is none such, the oldest is reset.
 func TestPartingsAreBounded(t *testing.T) {
 	partings(t, 0)
 	defer soft.BoundPartings(2)()

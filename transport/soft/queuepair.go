@@ -14,11 +14,11 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
-// A QueuePair is one end of an iWARP connection over a kernel TCP connection. Besides transport.QueuePair it
-// implements transport.PlacerRegistrar.
+// A QueuePair is one end of an iWARP connection over a kernel TCP connection. Besides
+// transport.QueuePair it implements transport.PlacerRegistrar.
 //
-// Locks, in the order in which they may be taken: rxTok, txTok, tx.mu, background.mu, regions.mu, mu, sock.mu. The sockets are only
-// ever used without blocking under tx.mu.
+// Locks, in the order in which they may be taken: rxTok, txTok, tx.mu, background.mu, regions.mu,
+// mu, sock.mu. The sockets are only ever used without blocking under tx.mu.
 type QueuePair struct {
 	cfg  Config
 	opts transport.Options
@@ -221,7 +221,8 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 	return n
 }
 
-// pollable reports whether Poll would return something, or a Placer had news, and otherwise why that will never be again.
+// pollable reports whether Poll would return something, or a Placer had news, and otherwise why
+// that will never be again.
 func (q *QueuePair) pollable() (bool, error) {
 	if q.news.Load() || q.placed.Load() {
 		return true, nil
@@ -294,7 +295,8 @@ func (q *QueuePair) RemoteAddr() netip.AddrPort {
 	return remote
 }
 
-// SetMaxSegment implements transport.QueuePair. FPDUs are no longer aligned with TCP segments afterwards.
+// SetMaxSegment implements transport.QueuePair. FPDUs are no longer aligned with TCP segments
+// afterwards.
 func (q *QueuePair) SetMaxSegment(n int) error {
 	if n < 1024 || n > mpa.MaxFPDULen {
 		return errSegment

@@ -65,7 +65,8 @@ func (r *role) peerFrame(reply bool) []byte {
 	return b
 }
 
-// responder connects a queue pair that answers, with a raw initiator. The peer has read the reply, which is returned.
+// responder connects a queue pair that answers, with a raw initiator. The peer has read the reply,
+// which is returned.
 func (r role) responder(t testing.TB) (transport.QueuePair, *rawPeer, mpa.Frame) {
 	t.Helper()
 	a, b := tcpPair(t)
@@ -82,7 +83,8 @@ func (r role) responder(t testing.TB) (transport.QueuePair, *rawPeer, mpa.Frame)
 	return q, p, p.frame(true)
 }
 
-// initiator connects a queue pair that asks, with a raw responder. The peer has read the request, which is returned.
+// initiator connects a queue pair that asks, with a raw responder. The peer has read the request,
+// which is returned.
 func (r role) initiator(t testing.TB) (transport.QueuePair, *rawPeer, mpa.Frame) {
 	t.Helper()
 	a, b := tcpPair(t)

@@ -58,8 +58,8 @@ func (q *QueuePair) composeReadRequest(r *rdmap.ReadRequest) bool {
 	return true
 }
 
-// composeResponse appends a segment of the oldest read response. Its payload is copied, because the application may
-// change exposed memory between the CRC and the write.
+// composeResponse appends a segment of the oldest read response. Its payload is copied, because the
+// application may change exposed memory between the CRC and the write.
 func (q *QueuePair) composeResponse() bool {
 	t := &q.tx
 	r := t.responses.front()

@@ -130,7 +130,8 @@ func TestReadToADeregisteredSink(t *testing.T) {
 	require.Equal(t, make([]byte, 16), x.sink[:16])
 }
 
-// No more reads are in flight than the peer serves. The others wait, without holding back anything but what is behind them.
+// No more reads are in flight than the peer serves. The others wait, without holding back anything
+// but what is behind them.
 func TestReadsWaitForTheirTurn(t *testing.T) {
 	x := newReader(t, &transport.Options{ORD: 2})
 	require.Equal(t, 2, x.q.Attributes().ORD)

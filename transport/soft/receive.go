@@ -37,9 +37,9 @@ func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
 // midMessage reports whether the stream ends within an FPDU or a message.
 func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.untagged || rx.tagged }
 
-// receive waits, or only looks, until the socket has bytes, its deadline passes or it comes to its end, handles that and
-// returns why there were no bytes. Who waits for c, which may be nil, need not be kicked once it is not blocked any more.
-// The caller holds the receive token.
+// receive waits, or only looks, until the socket has bytes, its deadline passes or it comes to its
+// end, handles that and returns why there were no bytes. Who waits for c, which may be nil, need
+// not be kicked once it is not blocked any more. The caller holds the receive token.
 func (q *QueuePair) receive(c *condition, wait bool) error {
 	rx := &q.rx
 	if rx.next() != nil {
@@ -102,14 +102,15 @@ func (q *QueuePair) brokenBy() error {
 	return nil
 }
 
-// isFailure reports whether err is that of a connection that has failed. A broken pipe only says that
-// it had ended before.
+// isFailure reports whether err is that of a connection that has failed. A broken pipe only says
+// that it had ended before.
 func isFailure(err error) bool {
 	var errno syscall.Errno
 	return errors.Is(err, syscall.ECONNRESET) || errors.As(err, &errno) && errno != syscall.EPIPE
 }
 
-// stallDeadline is the earlier one of the caller's deadline and the end of the patience with an incomplete FPDU.
+// stallDeadline is the earlier one of the caller's deadline and the end of the patience with an
+// incomplete FPDU.
 func (rx *receiver) stallDeadline(q *QueuePair, deadline time.Time) time.Time {
 	if rx.stalled.IsZero() {
 		return deadline
@@ -120,12 +121,12 @@ func (rx *receiver) stallDeadline(q *QueuePair, deadline time.Time) time.Time {
 	return deadline
 }
 
-// enough is how many bytes parse handles before it looks whether its caller has what it waits for. The caller may have
-// a better place for the next ones then.
+// enough is how many bytes parse handles before it looks whether its caller has what it waits for.
+// The caller may have a better place for the next ones then.
 const enough = 48 << 10
 
-// parse handles the complete FPDUs in staging: all of them, or in a large number as many as it takes to make c hold or as
-// one turn has.
+// parse handles the complete FPDUs in staging: all of them, or in a large number as many as it
+// takes to make c hold or as one turn has.
 func (q *QueuePair) parse(c *condition) {
 	rx := &q.rx
 	before, left := rx.r, false
@@ -165,8 +166,8 @@ func (q *QueuePair) parse(c *condition) {
 	q.resumeNudges()
 }
 
-// handle checks one FPDU in the order that makes the Terminate code the one that peers expect, and passes it on.
-// Nothing is placed before its CRC is checked.
+// handle checks one FPDU in the order that makes the Terminate code the one that peers expect, and
+// passes it on. Nothing is placed before its CRC is checked.
 func (q *QueuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 	rx := &q.rx
 	ulpdu, err := mpa.CheckFPDU(fpdu, false)

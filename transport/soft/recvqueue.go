@@ -2,8 +2,9 @@ package soft
 
 import "github.com/rdmanet/iwarp/transport"
 
-// A recvRun is a row of receive buffers of one region with consecutive IDs, equal sizes and adjacent memory. Users post
-// hundreds of small receives in such rows, so an idle connection costs one run instead of a slot for each.
+// A recvRun is a row of receive buffers of one region with consecutive IDs, equal sizes and
+// adjacent memory. Users post hundreds of small receives in such rows, so an idle connection costs
+// one run instead of a slot for each.
 type recvRun struct {
 	id     uint64
 	mem    []byte // of the first buffer; the others follow in its capacity

@@ -237,7 +237,8 @@ func TestConnectCancelled(t *testing.T) {
 	require.ErrorIs(t, err, net.ErrClosed)
 }
 
-// resetting returns the address of a peer that resets its first connection when it has read a request, and hands on the second.
+// resetting returns the address of a peer that resets its first connection when it has read a
+// request, and hands on the second.
 func resetting(t *testing.T) (netip.AddrPort, <-chan *net.TCPConn) {
 	t.Helper()
 	ln, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})

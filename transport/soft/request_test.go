@@ -219,7 +219,8 @@ func TestServerCancelled(t *testing.T) {
 	require.Equal(t, context.DeadlineExceeded, err)
 }
 
-// An initiator that is not ready for FPDUs when the reply comes drops the connection if one is glued to it.
+// An initiator that is not ready for FPDUs when the reply comes drops the connection if one is
+// glued to it.
 func TestTheResponderWaitsForTheFirstFPDU(t *testing.T) {
 	for name, first := range map[string][]byte{
 		"write of nothing": rtrWrite(),

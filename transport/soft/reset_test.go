@@ -14,8 +14,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// looks are what may see a failure of the kernel connection before somebody waits. The kernel tells it
-// once, so none of them may keep it to itself.
+// looks are what may see a failure of the kernel connection before somebody waits. The kernel tells
+// it once, so none of them may keep it to itself.
 var looks = map[string]func(t *testing.T, q *soft.QueuePair){
 	"nobody":             func(*testing.T, *soft.QueuePair) {},
 	"a look for bytes":   func(_ *testing.T, q *soft.QueuePair) { soft.BytesWait(q) },
@@ -75,7 +75,8 @@ func TestPeerClosesWithUnreadData(t *testing.T) {
 	require.ErrorIs(t, err, syscall.ECONNRESET)
 }
 
-// What only a write has found out, such as the end of the kernel's patience, is no end of the stream.
+// What only a write has found out, such as the end of the kernel's patience, is no end of the
+// stream.
 func TestFailureThatAWriteHasFound(t *testing.T) {
 	for cause, want := range map[error]error{
 		syscall.ETIMEDOUT:    syscall.ETIMEDOUT,
@@ -91,7 +92,8 @@ func TestFailureThatAWriteHasFound(t *testing.T) {
 	}
 }
 
-// A reset is told to those who drain as what it is, though somebody else may have taken it from the kernel.
+// A reset is told to those who drain as what it is, though somebody else may have taken it from the
+// kernel.
 func TestResetWhileOutputIsBlocked(t *testing.T) {
 	for range 10 {
 		q, p, _ := role{}.initiator(t)

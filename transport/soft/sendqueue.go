@@ -28,7 +28,8 @@ const (
 	sendDone
 )
 
-// A sendEntry is a work request on the send queue. Entries complete in the order in which they were posted.
+// A sendEntry is a work request on the send queue. Entries complete in the order in which they were
+// posted.
 type sendEntry struct {
 	wr     transport.SendWR
 	off    int     // payload bytes already composed
@@ -161,8 +162,8 @@ func (q *QueuePair) ready() error {
 	return nil
 }
 
-// keepInline takes over what is left of inline data, which belongs to the caller again when PostSend
-// returns. The caller holds tx.mu.
+// keepInline takes over what is left of inline data, which belongs to the caller again when
+// PostSend returns. The caller holds tx.mu.
 func (q *QueuePair) keepInline() {
 	q.tx.out.keep()
 	for i := q.tx.sq.next; i < q.tx.sq.len; i++ {
@@ -219,8 +220,8 @@ func (q *QueuePair) retire() {
 	}
 }
 
-// stopSending flushes the send queue of a queue pair that has failed. Nothing of it may be sent any more, because its memory is the
-// callers' again. The caller holds tx.mu.
+// stopSending flushes the send queue of a queue pair that has failed. Nothing of it may be sent any
+// more, because its memory is the callers' again. The caller holds tx.mu.
 func (q *QueuePair) stopSending() {
 	q.tx.out.reset()
 	q.tx.closing = true

@@ -9,14 +9,15 @@ import (
 	"time"
 )
 
-// A sock is the kernel TCP connection below a queue pair, used through the runtime's poller without blocking.
+// A sock is the kernel TCP connection below a queue pair, used through the runtime's poller without
+// blocking.
 type sock struct {
 	c             *net.TCPConn // with rc and the addresses, replaced at most once, before the queue pair is connected
 	rc            syscall.RawConn
 	local, remote netip.AddrPort
 
-	// onReadable reads from the descriptor and reports whether it got an answer (bytes, end of stream or error).
-	// onWritable writes to it and reports whether to wait until it takes more.
+	// onReadable reads from the descriptor and reports whether it got an answer (bytes, end of
+	// stream or error). onWritable writes to it and reports whether to wait until it takes more.
 	onReadable func(fd int) bool
 	onWritable func(fd int) (blocked bool)
 	platform   platformSock
@@ -26,8 +27,9 @@ type sock struct {
 	released bool
 }
 
-// A deadline is set by the one goroutine that may block on it, and kicked into the past by others. A kick lasts until
-// that goroutine has seen it, because the poller forgets a deadline that is put back at once.
+// A deadline is set by the one goroutine that may block on it, and kicked into the past by others.
+// A kick lasts until that goroutine has seen it, because the poller forgets a deadline that is put
+// back at once.
 type deadline struct {
 	t      time.Time
 	kicked atomic.Bool
@@ -52,7 +54,8 @@ func (s *sock) addrs() (local, remote netip.AddrPort) {
 	return s.local, s.remote
 }
 
-// addrPort keeps the form that the socket's family gives an address: IPv4 is mapped to IPv6 on a socket of both.
+// addrPort keeps the form that the socket's family gives an address: IPv4 is mapped to IPv6 on a
+// socket of both.
 func addrPort(a net.Addr) netip.AddrPort {
 	t, _ := a.(*net.TCPAddr)
 	return t.AddrPort()

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Where a socket cannot be tried without blocking, all sending is left to the goroutine that drains the queue.
+// Where a socket cannot be tried without blocking, all sending is left to the goroutine that drains
+// the queue.
 type platformSock struct{}
 
 func (*platformSock) init(*sock) {}
@@ -83,7 +84,8 @@ func (s *sock) write(fd int, pieces [][]byte, _ bool) (int, error) {
 	return n, err
 }
 
-// isPlatformReset knows Winsock's WSAECONNABORTED and WSAECONNRESET, which are not the ECONNRESET of package syscall.
+// isPlatformReset knows Winsock's WSAECONNABORTED and WSAECONNRESET, which are not the ECONNRESET
+// of package syscall.
 func isPlatformReset(err error) bool {
 	var errno syscall.Errno
 	return errors.As(err, &errno) && (errno == 10053 || errno == 10054)

@@ -70,8 +70,9 @@ func (q *QueuePair) fillStaging(fd int) bool {
 	}
 }
 
-// write hands pieces to the kernel and returns how many bytes it took, 0 if it takes none now. With record set
-// nothing is ever appended to the segment that they end in, so that the next FPDU starts one (RFC 5044 §5).
+// write hands pieces to the kernel and returns how many bytes it took, 0 if it takes none now. With
+// record set nothing is ever appended to the segment that they end in, so that the next FPDU starts
+// one (RFC 5044 §5).
 func (s *sock) write(fd int, pieces [][]byte, record bool) (n int, err error) {
 	for {
 		switch {
@@ -107,7 +108,8 @@ func (s *sock) mss() int {
 	return mss
 }
 
-// extra reports whether bytes can be read now. It leaves an error of the connection to whoever reads.
+// extra reports whether bytes can be read now. It leaves an error of the connection to whoever
+// reads.
 func (s *sock) extra() bool {
 	n := 0
 	s.rc.Control(func(fd uintptr) { n = readable(int(fd)) })

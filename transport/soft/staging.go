@@ -9,8 +9,8 @@ import (
 // stagingSizes are those of receive staging, from that of a new connection to that of a busy one.
 var stagingSizes = [...]int{smallBuf, midBuf, largeBuf, hugeBuf}
 
-// staging is where bytes of the stream wait until their FPDU is complete. It grows when reads of the
-// socket fill it, so that whoever has sent little holds little.
+// staging is where bytes of the stream wait until their FPDU is complete. It grows when reads of
+// the socket fill it, so that whoever has sent little holds little.
 type staging struct {
 	buf  *[]byte // from the pool; nil while nothing is there
 	r, w int     // bytes in buf not looked at yet
@@ -19,8 +19,9 @@ type staging struct {
 	large bool // it is counted in largeParked
 }
 
-// largeParked counts the connections of the process that keep staging larger than what is in it while
-// they wait for the rest of an FPDU, and mostLargeParked is how many may. It spares them two copies.
+// largeParked counts the connections of the process that keep staging larger than what is in it
+// while they wait for the rest of an FPDU, and mostLargeParked is how many may. It spares them two
+// copies.
 var largeParked, mostLargeParked atomic.Int32
 
 func init() { mostLargeParked.Store(64) }
@@ -33,8 +34,8 @@ func (s *staging) release() {
 	}
 }
 
-// park makes staging small before nobody may read for long: the beginning of an FPDU may be all that
-// ever comes of it. unpark must follow.
+// park makes staging small before nobody may read for long: the beginning of an FPDU may be all
+// that ever comes of it. unpark must follow.
 func (s *staging) park() {
 	s.release()
 	if s.buf == nil {

@@ -61,7 +61,8 @@ func TestMemoryForTheBeginningOfAnFPDU(t *testing.T) {
 	}
 }
 
-// Connections that have been busy keep large staging while they wait, but not all that there may be of them.
+// Connections that have been busy keep large staging while they wait, but not all that there may be
+// of them.
 func TestMemoryOfManyBusyConnections(t *testing.T) {
 	long := send(1, make([]byte, 60000))
 	busy := func() *soft.QueuePair {

@@ -10,8 +10,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// terminate ends the connection for a fault in ulpdu of the peer's: a Terminate, never inside an FPDU that is under
-// way, then the end of the stream (RFC 5040 §5.4).
+// terminate ends the connection for a fault in ulpdu of the peer's: a Terminate, never inside an
+// FPDU that is under way, then the end of the stream (RFC 5040 §5.4).
 func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	err := &transport.TerminateError{Layer: e.Layer, Type: e.Type, Code: e.Code, Local: true, Text: e.Text()}
 	q.tx.mu.Lock()
@@ -36,8 +36,9 @@ func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	q.part(&parting{q: q, until: time.Now().Add(terminateLimit)})
 }
 
-// Terminate ends the connection for a fault of the peer's that the user of the queue pair has found, above RDMAP. The peer is told of an
-// unspecified remote operation error (RFC 5040 §4.8). Close is still to be called.
+// Terminate ends the connection for a fault of the peer's that the user of the queue pair has
+// found, above RDMAP. The peer is told of an unspecified remote operation error (RFC 5040 §4.8).
+// Close is still to be called.
 func (q *QueuePair) Terminate() { q.terminate(rdmap.ErrRemoteOperation, nil) }
 
 func appendTerminate(b []byte, e *rdmap.Error, ulpdu []byte, crc bool) []byte {
@@ -59,7 +60,8 @@ func (q *QueuePair) handleTerminate(seg *rdmap.Segment) {
 	if e := rdmap.Lookup(msg.Layer, msg.Type, msg.Code); e != nil {
 		te.Text = e.Text()
 	}
-	// The Linux kernel's siw swaps the halves of the first byte, so name the other reading too where it has a meaning.
+	// The Linux kernel's siw swaps the halves of the first byte, so name the other reading too
+	// where it has a meaning.
 	if o := msg.Swapped(); o.Layer != msg.Layer || o.Type != msg.Type {
 		if e := rdmap.Lookup(o.Layer, o.Type, o.Code); e != nil {
 			te.Text = fmt.Sprintf("%s, or from siw %s (%d/%d/%#02x)", te.Text, e.Text(), o.Layer, o.Type, o.Code)
@@ -77,7 +79,8 @@ func (q *QueuePair) handleTerminate(seg *rdmap.Segment) {
 	q.fail(transport.StateTerminate, te)
 }
 
-// refuse stops sending, and terminates the connection, for a fault found while FPDUs are composed. The caller holds tx.mu.
+// refuse stops sending, and terminates the connection, for a fault found while FPDUs are composed.
+// The caller holds tx.mu.
 func (q *QueuePair) refuse(e *rdmap.Error) {
 	if !q.tx.refused {
 		q.tx.refused = true

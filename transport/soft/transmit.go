@@ -12,9 +12,9 @@ import (
 const (
 	fpduOverhead = 64        // more than header, length, pad and CRC
 	maxBatch     = 128 << 10 // bytes, so that the peer starts while we compose the next
-	// trapSize is the payload from which the kernel's copy is sensitive to how far apart source and target lie: on some
-	// processors it is several times slower when they differ by 1 to 31 bytes modulo the page size, and
-	// the 16 bytes of a Write's header would do just that.
+	// trapSize is the payload from which the kernel's copy is sensitive to how far apart source and
+	// target lie: on some processors it is several times slower when they differ by 1 to 31 bytes
+	// modulo the page size, and the 16 bytes of a Write's header would do just that.
 	trapSize = 8 << 10
 	trapLead = 64 // bytes of payload that are sent on their own then
 )
@@ -141,8 +141,8 @@ func (t *transmitter) sendable() bool {
 	return e.wr.Opcode != transport.OpRead || t.reads.len() < t.maxOutstanding
 }
 
-// fit returns how many of left payload bytes go into the next FPDU behind a header of hdr bytes, whether they stay where
-// they are, and whether the FPDU goes into this batch.
+// fit returns how many of left payload bytes go into the next FPDU behind a header of hdr bytes,
+// whether they stay where they are, and whether the FPDU goes into this batch.
 func (t *transmitter) fit(hdr, left int, copied bool) (n int, ref, ok bool) {
 	b := &t.out
 	n = min(left, t.maxULPDU-hdr)
@@ -205,7 +205,8 @@ func (q *QueuePair) composeSegment(e *sendEntry) bool {
 			return false
 		}
 	}
-	// A first segment with a little payload, copied, keeps the rest at a distance from the start of the page.
+	// A first segment with a little payload, copied, keeps the rest at a distance from the start of
+	// the page.
 	apart := t.large && t.out.size == 0 && left >= trapSize
 	fits := left
 	if apart {
@@ -276,8 +277,8 @@ func invalidated(wr *transport.SendWR) uint32 {
 	return 0
 }
 
-// transmitOn sends as much as the descriptor takes now and reports whether there is more that who drives is to wait for.
-// The caller holds tx.mu.
+// transmitOn sends as much as the descriptor takes now and reports whether there is more that who
+// drives is to wait for. The caller holds tx.mu.
 func (q *QueuePair) transmitOn(fd int) (wait bool) {
 	t := &q.tx
 	t.blocked = false
@@ -322,16 +323,16 @@ func (q *QueuePair) batchSent() {
 	}
 }
 
-// sendFailed stops all sending. What the peer has sent before can still be received, so the queue pair as such lives on until
-// the receive side comes to its end. The caller holds tx.mu.
+// sendFailed stops all sending. What the peer has sent before can still be received, so the queue
+// pair as such lives on until the receive side comes to its end. The caller holds tx.mu.
 func (q *QueuePair) sendFailed(err error) {
 	q.tx.err = err
 	q.tx.out.reset()
 	q.flushSends()
 }
 
-// trySend sends what can be sent now. What is left is seen to by a goroutine, unless the caller drains the queue or
-// somebody does already. The caller holds tx.mu.
+// trySend sends what can be sent now. What is left is seen to by a goroutine, unless the caller
+// drains the queue or somebody does already. The caller holds tx.mu.
 func (q *QueuePair) trySend(willDrain bool) {
 	q.sock.tryWrite()
 	t := &q.tx
@@ -347,7 +348,8 @@ func (q *QueuePair) trySend(willDrain bool) {
 	q.leaveToBackground()
 }
 
-// leaveToBackground sees to it that output goes on when no caller drives it. The caller holds tx.mu.
+// leaveToBackground sees to it that output goes on when no caller drives it. The caller holds
+// tx.mu.
 func (q *QueuePair) leaveToBackground() {
 	t := &q.tx
 	switch {

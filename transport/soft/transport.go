@@ -18,7 +18,8 @@ type Transport struct{ cfg Config }
 
 var _ transport.Transport = (*Transport)(nil)
 
-// New returns a Transport with the given configuration, which is copied. A nil c means the defaults.
+// New returns a Transport with the given configuration, which is copied. A nil c means the
+// defaults.
 func New(c *Config) *Transport { return &Transport{cfg: c.withDefaults()} }
 
 // Name returns "soft".
@@ -63,9 +64,10 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 	return conn, nil
 }
 
-// Client prepares iWARP as the initiator on an established connection, which belongs to the Connector from now on; on an error
-// it is closed. Nothing must have been sent or received on it. The Connector has a method SetRedial(func(context.Context)
-// (*net.TCPConn, error)): with it, Connect tries revision 1 on a new connection when the peer resets the first one.
+// Client prepares iWARP as the initiator on an established connection, which belongs to the
+// Connector from now on; on an error it is closed. Nothing must have been sent or received on it.
+// The Connector has a method SetRedial(func(context.Context) (*net.TCPConn, error)): with it,
+// Connect tries revision 1 on a new connection when the peer resets the first one.
 func (t *Transport) Client(c *net.TCPConn, o *transport.Options) (transport.Connector, error) {
 	q, err := newQueuePair(c, &t.cfg, o)
 	if err != nil {

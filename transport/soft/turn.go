@@ -11,10 +11,10 @@ const (
 	turnPause = 2 * time.Millisecond
 )
 
-// A turn counts what a connection has handled since it last had to wait for the peer. One that sends
-// small FPDUs faster than they are handled would otherwise keep a processor for itself: most of all
-// FPDUs of nothing, of which it may send any number. These are handled so slowly that TCP stops the
-// peer.
+// A turn counts what a connection has handled since it last had to wait for the peer. One that
+// sends small FPDUs faster than they are handled would otherwise keep a processor for itself: most
+// of all FPDUs of nothing, of which it may send any number. These are handled so slowly that TCP
+// stops the peer.
 type turn struct {
 	fpdus int
 	idle  int // of them Writes and RDMA Reads of nothing

@@ -17,11 +17,12 @@ var errAgain = errors.New("look again")
 type condition struct {
 	holds func() (bool, error) // with an error: it never will
 
-	// asked counts the interrupts. Each ends the calls that were there at the time, or the next one: a call ends if there are
-	// more than taken was when it began.
+	// asked counts the interrupts. Each ends the calls that were there at the time, or the next
+	// one: a call ends if there are more than taken was when it began.
 	asked, taken atomic.Uint32
 
-	// reading is true while a call is blocked in reading the socket, and has to be kicked when somebody else makes the condition hold.
+	// reading is true while a call is blocked in reading the socket, and has to be kicked when
+	// somebody else makes the condition hold.
 	reading atomic.Bool
 }
 
@@ -41,8 +42,8 @@ func (q *QueuePair) Wait(deadline time.Time) error {
 	return err
 }
 
-// drained reports whether everything on the send queue has been sent, and otherwise why it never will be. What the kernel
-// has taken is sent, whatever becomes of the connection after that.
+// drained reports whether everything on the send queue has been sent, and otherwise why it never
+// will be. What the kernel has taken is sent, whatever becomes of the connection after that.
 func (q *QueuePair) drained() (bool, error) {
 	q.tx.mu.Lock()
 	sent, err := q.tx.sq.len == 0 && !q.tx.lost, q.tx.err
@@ -120,7 +121,8 @@ func (q *QueuePair) drive(c *condition, seen uint32, deadline time.Time) error {
 	q.sock.setReadDeadline(q.rx.stallDeadline(q, deadline))
 	c.reading.Store(true)
 	defer c.reading.Store(false)
-	// Whoever interrupts, closes or completes something does so first and kicks the socket then, so one of the two is seen.
+	// Whoever interrupts, closes or completes something does so first and kicks the socket then, so
+	// one of the two is seen.
 	if ok, err := c.holds(); ok || err != nil {
 		return err
 	}
@@ -130,8 +132,8 @@ func (q *QueuePair) drive(c *condition, seen uint32, deadline time.Time) error {
 	return errAgain
 }
 
-// Look reads and handles once what has arrived, for the next call of Poll, unless another call waits for
-// that. It does not block, and returns false if there was nothing.
+// Look reads and handles once what has arrived, for the next call of Poll, unless another call
+// waits for that. It does not block, and returns false if there was nothing.
 func (q *QueuePair) Look() bool {
 	if !q.healthy.Load() {
 		return false
@@ -239,7 +241,8 @@ func (q *QueuePair) blockOnOutput(deadline time.Time, drains bool, seen uint32) 
 	return q.writeUntil(deadline, drains, seen)
 }
 
-// writeUntil returns os.ErrDeadlineExceeded itself only when the deadline has passed, not when the call was ended early.
+// writeUntil returns os.ErrDeadlineExceeded itself only when the deadline has passed, not when the
+// call was ended early.
 func (q *QueuePair) writeUntil(deadline time.Time, drains bool, seen uint32) error {
 	q.sock.setWriteDeadline(deadline)
 	if q.Err() != nil || drains && q.draining.interrupted(seen) {

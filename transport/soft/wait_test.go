@@ -33,7 +33,8 @@ func TestInterruptEndsEveryWait(t *testing.T) {
 			go func() { ended <- q.Wait(soon()) }()
 		}
 		for n := 0; n < waits; {
-			// One that has not begun yet may miss an interrupt that another has taken, so there may have to be several.
+			// One that has not begun yet may miss an interrupt that another has taken, so there may
+			// have to be several.
 			q.Interrupt()
 			select {
 			case err := <-ended:

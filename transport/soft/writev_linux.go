@@ -6,8 +6,8 @@ const eor = unix.MSG_EOR
 
 func writev(fd int, pieces [][]byte) (int, error) { return unix.Writev(fd, pieces) }
 
-// unacknowledged returns how many bytes the peer's kernel has not acknowledged yet, the end of the stream being one of them, and
-// whether that is known.
+// unacknowledged returns how many bytes the peer's kernel has not acknowledged yet, the end of the
+// stream being one of them, and whether that is known.
 func (s *sock) unacknowledged() (n int, known bool) {
 	err := s.rc.Control(func(fd uintptr) {
 		var err error
@@ -23,7 +23,8 @@ func readable(fd int) int {
 	return n
 }
 
-// peerGone reports whether the peer has ended its direction, or the connection has failed. The error stays with the socket.
+// peerGone reports whether the peer has ended its direction, or the connection has failed. The
+// error stays with the socket.
 func (s *sock) peerGone() (gone bool) {
 	s.rc.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}

@@ -64,7 +64,8 @@ func (c *Client) answer() (uint64, error) {
 	return binary.BigEndian.Uint64(c.head[:]), err
 }
 
-// StartEcho has the peer send back count messages of size bytes, or every message until the end of the stream if count is 0.
+// StartEcho has the peer send back count messages of size bytes, or every message until the end of
+// the stream if count is 0.
 func (c *Client) StartEcho(size int, count uint64) error { return c.ask(opEcho, size, count) }
 
 // RoundTrip sends a message of size bytes and waits until it has come back.
@@ -114,7 +115,8 @@ func (c *Client) FinishSend() (uint64, error) {
 	return c.answer()
 }
 
-// OneWay sends count messages of size bytes and returns the time until the peer has received all of them.
+// OneWay sends count messages of size bytes and returns the time until the peer has received all of
+// them.
 func (c *Client) OneWay(size int, count uint64) (time.Duration, error) {
 	start := time.Now()
 	if err := c.ask(opSink, size, count); err != nil {
@@ -141,8 +143,8 @@ func (c *Client) PeerCPUTime() (time.Duration, error) {
 	return time.Duration(v), err
 }
 
-// SetUp makes a connection over p, has one byte go there and back, and resets it, so that a long run does not use
-// up the ports in TIME_WAIT.
+// SetUp makes a connection over p, has one byte go there and back, and resets it, so that a long
+// run does not use up the ports in TIME_WAIT.
 func SetUp(ctx context.Context, p Path, address string) error {
 	c, err := p.Dial(ctx, address)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 // Congestion is the congestion control that every path is measured with.
 const Congestion = "cubic"
 
-// pinCongestion keeps the host's default out of the figures: bbr, a common one, paces and has half of cubic's
-// throughput on the loopback interface.
+// pinCongestion keeps the host's default out of the figures: bbr, a common one, paces and has half
+// of cubic's throughput on the loopback interface.
 func pinCongestion(_, _ string, c syscall.RawConn) error {
 	var err error
 	if e := c.Control(func(fd uintptr) {

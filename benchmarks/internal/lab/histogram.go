@@ -29,7 +29,8 @@ func (h *Histogram) Count() uint64 { return h.count }
 // Reset empties h.
 func (h *Histogram) Reset() { *h = Histogram{} }
 
-// Quantile returns the duration that a share q, 0 to 1, of all durations does not exceed, 0 if there are none.
+// Quantile returns the duration that a share q, 0 to 1, of all durations does not exceed, 0 if
+// there are none.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	if h.count == 0 {
 		return 0

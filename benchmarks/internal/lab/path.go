@@ -88,7 +88,8 @@ func encrypted() Path {
 		if err != nil {
 			return nil, err
 		}
-		// The cost of encryption is measured here, so the certificate is made on the spot and nobody vouches for it.
+		// The cost of encryption is measured here, so the certificate is made on the spot and
+		// nobody vouches for it.
 		return tls.Client(c, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}), nil
 	}
 	p.Listen = func(ctx context.Context, address string) (net.Listener, error) {

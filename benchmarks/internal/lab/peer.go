@@ -74,7 +74,8 @@ func StartLocal(ctx context.Context, paths []Path) (*Peer, error) {
 // peerEnv makes an executable that calls MaybePeer the peer of the process that started it.
 const peerEnv = "IWARP_BENCHMARK_PEER"
 
-// StartProcess runs the peer in a process of its own: this executable, whose main or TestMain must call MaybePeer first.
+// StartProcess runs the peer in a process of its own: this executable, whose main or TestMain must
+// call MaybePeer first.
 func StartProcess(ctx context.Context) (*Peer, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -105,8 +106,8 @@ func StartProcess(ctx context.Context) (*Peer, error) {
 	return p, nil
 }
 
-// MaybePeer returns at once, unless StartProcess started this process: then it is the peer until the parent
-// closes its standard input, and exits.
+// MaybePeer returns at once, unless StartProcess started this process: then it is the peer until
+// the parent closes its standard input, and exits.
 func MaybePeer() {
 	if os.Getenv(peerEnv) == "" {
 		return

@@ -1,4 +1,5 @@
-// Guestd is the first program of a test in the virtual machine: it runs there what the test asks for.
+// Guestd is the first program of a test in the virtual machine: it runs there what the test asks
+// for.
 package main
 
 import (

@@ -1,5 +1,6 @@
-// Httpd serves net/http over package iwarp, for clients that do not know that: /N is N bytes, and a body that is posted is
-// answered by its length and digest. IWARP_OFFLOAD says which clients it takes.
+// Httpd serves net/http over package iwarp, for clients that do not know that: /N is N bytes, and a
+// body that is posted is answered by its length and digest. IWARP_OFFLOAD says which clients it
+// takes.
 package main
 
 import (

@@ -15,7 +15,8 @@ import (
 // depth is how many messages can arrive before they are looked at.
 const depth = 64
 
-// A link is a connection with receives for messages of up to size bytes, and memory for the peer if access says so.
+// A link is a connection with receives for messages of up to size bytes, and memory for the peer if
+// access says so.
 type link struct {
 	qp     transport.QueuePair
 	size   int
@@ -150,7 +151,8 @@ func (l *link) await(op transport.Opcode) (transport.Completion, error) {
 	}
 }
 
-// farewell waits for the peer to end the connection, as it may fail if that ends before it has looked at its last completion.
+// farewell waits for the peer to end the connection, as it may fail if that ends before it has
+// looked at its last completion.
 func (l *link) farewell() {
 	for deadline := time.Now().Add(2 * time.Second); l.qp.Err() == nil && time.Now().Before(deadline); {
 		_ = l.qp.Wait(deadline)

@@ -1,6 +1,7 @@
-// Perftest speaks the protocol of the programs of perftest when they are started with -R, over package transport, to be their peer in
-// tests: ib_send_lat, ib_write_bw and ib_read_lat. A first connection carries the exchange of versions, addresses and
-// keys, in Sends, and every step of the test in lockstep; the second one, to the same port, is what is measured.
+// Perftest speaks the protocol of the programs of perftest when they are started with -R, over
+// package transport, to be their peer in tests: ib_send_lat, ib_write_bw and ib_read_lat. A first
+// connection carries the exchange of versions, addresses and keys, in Sends, and every step of the
+// test in lockstep; the second one, to the same port, is what is measured.
 package main
 
 import (

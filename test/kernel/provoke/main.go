@@ -1,5 +1,6 @@
-// Provoke has a peer end the connection by a Terminate, with requests that package transport takes or with a Send that is altered on the way,
-// and tells what the queue pair makes of that: the report as its error, and how the request ended.
+// Provoke has a peer end the connection by a Terminate, with requests that package transport takes
+// or with a Send that is altered on the way, and tells what the queue pair makes of that: the
+// report as its error, and how the request ended.
 package main
 
 import (
@@ -126,7 +127,8 @@ func provoke(ctx context.Context, addr string, request func(target) []transport.
 		t = target{addr: binary.BigEndian.Uint64(said[24:]), key: binary.BigEndian.Uint32(said[32:])}
 	}
 	if !rsocket {
-		// A connection that breaks while the other kernel still accepts it can stop that (iwcm.c of Linux 6.1), which nothing tells.
+		// A connection that breaks while the other kernel still accepts it can stop that (iwcm.c of
+		// Linux 6.1), which nothing tells.
 		time.Sleep(acceptTime)
 	}
 	wrs := request(t)

@@ -7,8 +7,9 @@ import (
 	"net"
 )
 
-// alterations are what becomes, on the way, of an untagged FPDU: two bytes of length, DDP and RDMAP control, and from offset 8 on queue number, message
-// number and message offset, of 4 bytes each (RFC 5041, section 4.3).
+// alterations are what becomes, on the way, of an untagged FPDU: two bytes of length, DDP and RDMAP
+// control, and from offset 8 on queue number, message number and message offset, of 4 bytes each
+// (RFC 5041, section 4.3).
 var alterations = map[string]func(fpdu []byte){
 	"opcode":         func(b []byte) { b[3] |= 0x0f },
 	"ddp version":    func(b []byte) { b[2] ^= 0x02 },
@@ -19,7 +20,8 @@ var alterations = map[string]func(fpdu []byte){
 	"crc":            func(b []byte) { b[len(b)-1] ^= 1 },
 }
 
-// proxy returns the address of one that passes a connection on to the peer, but for the first untagged FPDU, which it alters.
+// proxy returns the address of one that passes a connection on to the peer, but for the first
+// untagged FPDU, which it alters.
 func proxy(to string, alter func(fpdu []byte)) (addr string, err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

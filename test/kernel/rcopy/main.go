@@ -1,5 +1,5 @@
-// Rcopy speaks the protocol of librdmacm's rcopy over package iwarp, to be its peer in tests: the client tells the name of a file, its
-// length and its bytes, and each step is answered.
+// Rcopy speaks the protocol of librdmacm's rcopy over package iwarp, to be its peer in tests: the
+// client tells the name of a file, its length and its bytes, and each step is answered.
 package main
 
 import (

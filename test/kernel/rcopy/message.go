@@ -20,7 +20,8 @@ const (
 	most       = 4096 // of a message
 )
 
-// A header begins every message, in the byte order of the host: version 0, command, length with this header, and data.
+// A header begins every message, in the byte order of the host: version 0, command, length with
+// this header, and data.
 type header struct {
 	command uint8
 	data    uint32 // of an answer, 0 or the number of an error

@@ -1,5 +1,6 @@
-// Relay joins each connection on one side to one of its own on the other: one side is plain TCP, the other iWARP over package iwarp. So
-// programs that know nothing of either meet programs on rsockets. Both ends' finishing is passed on.
+// Relay joins each connection on one side to one of its own on the other: one side is plain TCP,
+// the other iWARP over package iwarp. So programs that know nothing of either meet programs on
+// rsockets. Both ends' finishing is passed on.
 package main
 
 import (

@@ -1,6 +1,7 @@
-// Riostream speaks the protocol of librdmacm's riostream over package iwarp, to be its peer in tests: each end exposes memory and
-// writes into the other's. After 16 bytes of stream each way there are, in each iteration, a number of transfers from the client and
-// as many from the server. The last byte of the last one is a marker, which the other end looks for in its memory.
+// Riostream speaks the protocol of librdmacm's riostream over package iwarp, to be its peer in
+// tests: each end exposes memory and writes into the other's. After 16 bytes of stream each way
+// there are, in each iteration, a number of transfers from the client and as many from the server.
+// The last byte of the last one is a marker, which the other end looks for in its memory.
 package main
 
 import (
@@ -129,7 +130,8 @@ func (c *config) connect(ctx context.Context) (net.Conn, error) {
 	return ln.Accept()
 }
 
-// peer is one end. What it sends counts up byte by byte, markers left out, and so should what it receives.
+// peer is one end. What it sends counts up byte by byte, markers left out, and so should what it
+// receives.
 type peer struct {
 	*config
 	conn      *rdmanet.Conn
@@ -189,8 +191,8 @@ func (p *peer) send() error {
 	return nil
 }
 
-// recv waits until the marker is in the memory. The bytes of a transfer may be placed in any order, so it is complete when all
-// of it is right.
+// recv waits until the marker is in the memory. The bytes of a transfer may be placed in any order,
+// so it is complete when all of it is right.
 func (p *peer) recv() error {
 	last := len(p.buf) - 1
 	mem := p.region.Bytes()

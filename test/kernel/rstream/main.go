@@ -1,5 +1,6 @@
-// Rstream speaks the protocol of librdmacm's rstream over package iwarp, to be its peer in tests: 16 bytes each way, then
-// in each iteration a number of transfers from the client and as many from the server, and an orderly close.
+// Rstream speaks the protocol of librdmacm's rstream over package iwarp, to be its peer in tests:
+// 16 bytes each way, then in each iteration a number of transfers from the client and as many from
+// the server, and an orderly close.
 package main
 
 import (
@@ -114,7 +115,8 @@ func (c *config) connect(ctx context.Context) (net.Conn, error) {
 
 const syncSize = 16
 
-// peer is one end of the stream. What it sends counts up byte by byte over the whole connection, and so should what it receives.
+// peer is one end of the stream. What it sends counts up byte by byte over the whole connection,
+// and so should what it receives.
 type peer struct {
 	conn      io.Writer
 	r         *bufio.Reader

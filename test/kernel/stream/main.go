@@ -1,5 +1,6 @@
-// Stream is the peer, over package iwarp, of cstream/stream.c, and takes the same options: each connection carries -s bytes from
-// this end and -r bytes to it, at once, and every byte is compared. With -q there are round trips instead.
+// Stream is the peer, over package iwarp, of cstream/stream.c, and takes the same options: each
+// connection carries -s bytes from this end and -r bytes to it, at once, and every byte is
+// compared. With -q there are round trips instead.
 package main
 
 import (

@@ -1,5 +1,6 @@
-// Package agent runs commands in a virtual machine on behalf of a program on its host, over one TCP connection per
-// command. It is for tests on a private network: whoever reaches the server's address may run anything.
+// Package agent runs commands in a virtual machine on behalf of a program on its host, over one TCP
+// connection per command. It is for tests on a private network: whoever reaches the server's
+// address may run anything.
 package agent
 
 import (
@@ -109,7 +110,8 @@ func (p *Process) collect(ctx context.Context) {
 	}
 }
 
-// Wait waits for the end of the command and returns its exit status. The error says why there is none.
+// Wait waits for the end of the command and returns its exit status. The error says why there is
+// none.
 func (p *Process) Wait() (exit int, err error) {
 	<-p.done
 	return p.exit, p.err
@@ -143,7 +145,8 @@ func (p *Process) Stderr() string {
 	return p.stderr.String()
 }
 
-// WaitOutput waits until want is in the command's standard output or standard error, or fails when the command ends without it.
+// WaitOutput waits until want is in the command's standard output or standard error, or fails when
+// the command ends without it.
 func (p *Process) WaitOutput(want string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

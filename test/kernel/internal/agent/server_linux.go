@@ -31,7 +31,8 @@ func serve(conn net.Conn) {
 	}
 	out := &frames{enc: json.NewEncoder(conn)}
 	cmd := exec.Command(req.Args[0], req.Args[1:]...)
-	// In a group of its own, so that a signal reaches its children too, and not without this program.
+	// In a group of its own, so that a signal reaches its children too, and not without this
+	// program.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Stdout, cmd.Stderr = stream{1, out}, stream{2, out}
 	if err := cmd.Start(); err != nil {

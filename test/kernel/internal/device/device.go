@@ -1,5 +1,6 @@
-// Package device makes streams over the RDMA devices of a host for the programs of the tests, without the front door: on the very
-// port that is asked for, whatever the kernel's sockets have there.
+// Package device makes streams over the RDMA devices of a host for the programs of the tests,
+// without the front door: on the very port that is asked for, whatever the kernel's sockets have
+// there.
 package device
 
 import (

@@ -67,7 +67,8 @@ type ConnParam struct {
 	QPNum              uint32
 }
 
-// CMEvent is a struct rdma_cm_event, with the member of its union that connections have. The library makes it.
+// CMEvent is a struct rdma_cm_event, with the member of its union that connections have. The
+// library makes it.
 type CMEvent struct {
 	ID       uintptr // *CMID
 	ListenID uintptr // *CMID

@@ -11,8 +11,8 @@ type Context struct {
 	NumCompVectors int32
 }
 
-// ContextOps is a struct ibv_context_ops: addresses of the provider's functions. Those that verbs.h calls _compat_ are not to be
-// called; the library has functions in their place.
+// ContextOps is a struct ibv_context_ops: addresses of the provider's functions. Those that verbs.h
+// calls _compat_ are not to be called; the library has functions in their place.
 type ContextOps struct {
 	CompatQueryDevice uintptr
 	CompatQueryPort   uintptr

@@ -86,8 +86,8 @@ const (
 	DeviceMemMgtExtensions = 1 << 21 // local and remote invalidation
 )
 
-// PortAttr is a struct ibv_port_attr. Function ibv_query_port of the library (not the inline one of the same name in verbs.h) leaves
-// alone what old providers do not know, at the end of it.
+// PortAttr is a struct ibv_port_attr. Function ibv_query_port of the library (not the inline one of
+// the same name in verbs.h) leaves alone what old providers do not know, at the end of it.
 type PortAttr struct {
 	State         uint32
 	MaxMTU        uint32

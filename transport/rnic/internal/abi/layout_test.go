@@ -28,7 +28,8 @@ var committed string
 
 var update = flag.Bool("update", false, "write testdata/layout_lp64.txt by the headers that are installed here")
 
-// structs are the types by their names in C. Those that are only the beginning of a C struct have no size to compare.
+// structs are the types by their names in C. Those that are only the beginning of a C struct have
+// no size to compare.
 var structs = []struct {
 	name string
 	part bool
@@ -182,8 +183,9 @@ type compiler struct {
 	command []string
 }
 
-// compilers are this machine's and the one for the other of the two kinds that are supported. The other's has no headers of
-// rdma-core of its own, and these are the same for all machines; the C library's must be its own, so they come first.
+// compilers are this machine's and the one for the other of the two kinds that are supported. The
+// other's has no headers of rdma-core of its own, and these are the same for all machines; the C
+// library's must be its own, so they come first.
 var compilers = []compiler{
 	{"this machine", []string{"cc"}},
 	{"amd64", []string{"x86_64-linux-gnu-gcc", "-idirafter", "/usr/include"}},
@@ -214,8 +216,8 @@ func (c compiler) run(t *testing.T, source string, args ...string) ([]byte, erro
 	return exec.Command(c.command[0], args...).CombinedOutput()
 }
 
-// TestLayout compares the structs with what a C program prints that is compiled with the installed headers; where there is no
-// compiler or no header, with what such a program has printed elsewhere.
+// TestLayout compares the structs with what a C program prints that is compiled with the installed
+// headers; where there is no compiler or no header, with what such a program has printed elsewhere.
 func TestLayout(t *testing.T) {
 	var ours strings.Builder
 	for _, r := range table() {
@@ -256,8 +258,9 @@ func TestNumbers(t *testing.T) {
 	require.Len(t, numbers, n)
 }
 
-// TestAssertions has the compilers of both kinds of machines check the structs and the numbers: it gives them a file with a
-// _Static_assert for each. So arm64 is checked on amd64 without a machine that could run its programs, and the other way round.
+// TestAssertions has the compilers of both kinds of machines check the structs and the numbers: it
+// gives them a file with a _Static_assert for each. So arm64 is checked on amd64 without a machine
+// that could run its programs, and the other way round.
 func TestAssertions(t *testing.T) {
 	for _, c := range compilers {
 		t.Run(c.machine, func(t *testing.T) {

@@ -41,7 +41,8 @@ type QPCap struct {
 	MaxInlineData uint32
 }
 
-// QPInitAttr is a struct ibv_qp_init_attr. What creates the queue pair writes into Cap what the device gives.
+// QPInitAttr is a struct ibv_qp_init_attr. What creates the queue pair writes into Cap what the
+// device gives.
 type QPInitAttr struct {
 	QPContext uintptr
 	SendCQ    uintptr // *CQ
@@ -125,7 +126,8 @@ type QPAttr struct {
 	RateLimit        uint32
 }
 
-// Bits that say which members of QPAttr ibv_modify_qp is to set, or ibv_query_qp to tell: enum ibv_qp_attr_mask.
+// Bits that say which members of QPAttr ibv_modify_qp is to set, or ibv_query_qp to tell: enum
+// ibv_qp_attr_mask.
 const (
 	QPAttrState            = 1 << 0
 	QPAttrCurState         = 1 << 1

@@ -55,7 +55,8 @@ type RecvWR struct {
 	NumSge int32
 }
 
-// WC is a struct ibv_wc. With a Status other than WCSuccess only WrID, Status, QPNum and VendorErr are good (ibv_poll_cq(3)).
+// WC is a struct ibv_wc. With a Status other than WCSuccess only WrID, Status, QPNum and VendorErr
+// are good (ibv_poll_cq(3)).
 type WC struct {
 	WrID         uint64
 	Status       uint32

@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// captured has what Linux 6.1 answered with siw0 on lo, siw1 and rxe0 on eth0, and rping with both ends on siw1 (TestCapture).
+// captured has what Linux 6.1 answered with siw0 on lo, siw1 and rxe0 on eth0, and rping with both
+// ends on siw1 (TestCapture).
 //
 //go:embed testdata/*.bin
 var captured embed.FS

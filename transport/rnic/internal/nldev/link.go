@@ -16,9 +16,10 @@ type Link struct {
 	NetDevIndex uint32 // of that interface, or 0
 }
 
-// Driver is the kernel's number of a driver (enum rdma_driver_id of rdma/ib_user_ioctl_verbs.h). The kernel does not tell
-// it for drivers whose libraries must find their devices by PCI numbers (uverbs_no_driver_id_binding), nor before 5.3, nor for the
-// moment in which a device that comes or goes has no chardev; then Chardev is empty, too.
+// Driver is the kernel's number of a driver (enum rdma_driver_id of rdma/ib_user_ioctl_verbs.h).
+// The kernel does not tell it for drivers whose libraries must find their devices by PCI numbers
+// (uverbs_no_driver_id_binding), nor before 5.3, nor for the moment in which a device that comes or
+// goes has no chardev; then Chardev is empty, too.
 type Driver uint32
 
 // Drivers that matter to callers: the two in software.
@@ -38,7 +39,8 @@ func (d Driver) String() string {
 	return "driver " + strconv.FormatUint(uint64(d), 10)
 }
 
-// NodeType is what a device is (enum rdma_node_type of the kernel's rdma/ib_verbs.h, ibv_node_type of verbs.h).
+// NodeType is what a device is (enum rdma_node_type of the kernel's rdma/ib_verbs.h, ibv_node_type
+// of verbs.h).
 type NodeType uint8
 
 // The types of nodes.

@@ -95,8 +95,8 @@ func uint32Attribute(kind uint16, v uint32) attribute {
 	return attribute{kind, native.AppendUint32(nil, v)}
 }
 
-// parse calls each with the attributes of every message of a datagram that answers request seq for command c, and reports
-// whether the datagram ends the answer. The answer may be a refusal.
+// parse calls each with the attributes of every message of a datagram that answers request seq for
+// command c, and reports whether the datagram ends the answer. The answer may be a refusal.
 func parse(b []byte, c command, seq uint32, each func(attributes []byte) error) (done bool, err error) {
 	for len(b) > 0 {
 		if len(b) < headerSize {
@@ -111,8 +111,8 @@ func parse(b []byte, c command, seq uint32, each func(attributes []byte) error) 
 		switch kind := native.Uint16(b[4:]); {
 		case !ours: // the rest of an answer that nobody waits for
 		case kind == typeDone, kind == typeError:
-			// A dump that fails says why in its last message (netlink_dump of af_netlink.c), anything else in an
-			// error, which with code 0 is the end of a good answer.
+			// A dump that fails says why in its last message (netlink_dump of af_netlink.c),
+			// anything else in an error, which with code 0 is the end of a good answer.
 			if len(body) < 4 {
 				return false, errMalformed
 			}
@@ -130,8 +130,9 @@ func parse(b []byte, c command, seq uint32, each func(attributes []byte) error) 
 	return false, nil
 }
 
-// parseAttributes calls each with the attributes of a message, or of a nested attribute, until it fails. What is left at the
-// end and too short for an attribute is padding, as it is to the kernel (nla_ok).
+// parseAttributes calls each with the attributes of a message, or of a nested attribute, until it
+// fails. What is left at the end and too short for an attribute is padding, as it is to the kernel
+// (nla_ok).
 func parseAttributes(b []byte, each func(attribute) error) error {
 	for len(b) >= attributeHeaderSize {
 		size := int(native.Uint16(b))
@@ -146,7 +147,8 @@ func parseAttributes(b []byte, each func(attribute) error) error {
 	return nil
 }
 
-// number reads a number of any size: UVERBS_DRIVER_ID is u64 in the header file and u32 on the wire.
+// number reads a number of any size: UVERBS_DRIVER_ID is u64 in the header file and u32 on the
+// wire.
 func (a attribute) number() (uint64, error) {
 	switch len(a.value) {
 	case 1:

@@ -1,7 +1,8 @@
 package nldev
 
-// parseLink reads the attributes of an answer about a device (GET, GET_CHARDEV) or a port (PORT_GET) into l and leaves alone what
-// they do not say. For a device the port is the number of its ports.
+// parseLink reads the attributes of an answer about a device (GET, GET_CHARDEV) or a port
+// (PORT_GET) into l and leaves alone what they do not say. For a device the port is the number of
+// its ports.
 func parseLink(b []byte, l *Link) error {
 	return parseAttributes(b, func(a attribute) (err error) {
 		switch a.kind {

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Links lists the ports of the RDMA devices that the calling thread's network namespace sees, by device and port. A kernel
-// without RDMA has none, which is no failure. The question has the kernel load ib_uverbs if that is a module, as opening a
-// device would.
+// Links lists the ports of the RDMA devices that the calling thread's network namespace sees, by
+// device and port. A kernel without RDMA has none, which is no failure. The question has the kernel
+// load ib_uverbs if that is a module, as opening a device would.
 func Links() ([]Link, error) {
 	s, err := open()
 	if err != nil {
@@ -26,8 +26,9 @@ func Links() ([]Link, error) {
 		return err
 	})
 	if err != nil {
-		// ECONNREFUSED: the kernel does not listen in this network namespace. EINVAL: nldev is not there, and neither is
-		// any device (rdma_nl_rcv_msg). EOPNOTSUPP: a kernel that can do without.
+		// ECONNREFUSED: the kernel does not listen in this network namespace. EINVAL: nldev is not
+		// there, and neither is any device (rdma_nl_rcv_msg). EOPNOTSUPP: a kernel that can do
+		// without.
 		return nil, ignore(err, unix.ECONNREFUSED, unix.EINVAL, unix.EOPNOTSUPP)
 	}
 	for _, d := range devices {

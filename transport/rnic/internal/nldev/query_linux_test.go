@@ -39,7 +39,8 @@ func content(file string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// TestLinks compares with what sysfs tells: here, in a virtual machine with devices, or on a host without RDMA.
+// TestLinks compares with what sysfs tells: here, in a virtual machine with devices, or on a host
+// without RDMA.
 func TestLinks(t *testing.T) {
 	links, err := Links()
 	require.NoError(t, err)

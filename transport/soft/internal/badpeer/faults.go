@@ -63,13 +63,15 @@ var faults = map[string]func(*peer) error{
 }
 
 const (
-	// between is left before each segment, so that the peer's kernel has ended its part of the set-up, and sees each by itself.
+	// between is left before each segment, so that the peer's kernel has ended its part of the
+	// set-up, and sees each by itself.
 	between = 200 * time.Millisecond
 	// reaction is longer than a peer takes to find a fault and say so.
 	reaction = 2 * time.Second
 )
 
-// put sends each piece as a segment of its own, and ends the stream a while later if the peer has not.
+// put sends each piece as a segment of its own, and ends the stream a while later if the peer has
+// not.
 func (p *peer) put(segments ...[]byte) error {
 	for _, b := range segments {
 		time.Sleep(between)

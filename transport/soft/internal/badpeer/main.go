@@ -1,5 +1,6 @@
-// Badpeer breaks the protocols below a stream in a way that is asked for, and tells what the peer makes of it: for tests against
-// other implementations. With -replay it sends the bytes of a fuzz corpus.
+// Badpeer breaks the protocols below a stream in a way that is asked for, and tells what the peer
+// makes of it: for tests against other implementations. With -replay it sends the bytes of a fuzz
+// corpus.
 package main
 
 import (

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// replayCorpus sends each entry of a fuzz corpus on a connection of its own, and prints what the peer makes of it.
+// replayCorpus sends each entry of a fuzz corpus on a connection of its own, and prints what the
+// peer makes of it.
 func replayCorpus(addr, folder string, handshake bool) error {
 	files, err := filepath.Glob(filepath.Join(folder, "*"))
 	if err != nil || len(files) == 0 {
@@ -37,7 +38,8 @@ func replayCorpus(addr, folder string, handshake bool) error {
 			outcome = p.outcome()
 		} else {
 			outcome = p.answer()
-			// A peer that closes while iw_cm of Linux 6.1 still accepts has its worker stop for a bug of its own.
+			// A peer that closes while iw_cm of Linux 6.1 still accepts has its worker stop for a
+			// bug of its own.
 			time.Sleep(between)
 		}
 		fmt.Printf("%s: %s\n", filepath.Base(file), outcome)
