@@ -92,9 +92,18 @@ func (l *Listener) assist(ctx context.Context) {
 		return
 	}
 	defer l.leaveAssistant()
+	if l.isShared() { // what waits in the kernel may be for others; requests of devices are not
+		select {
+		case <-l.closing:
+		case <-ctx.Done():
+		}
+		return
+	}
 	select {
 	case l.turn <- struct{}{}:
 		defer func() { <-l.turn }()
+	case <-l.closing:
+		return
 	case <-ctx.Done():
 		return
 	}
