@@ -47,6 +47,18 @@ func eachListener(t *testing.T, f func(t *testing.T, listen func() tcpListener))
 	}
 }
 
+// copyOf returns a listener of package net on the socket of l. It ends with the test.
+func copyOf(t *testing.T, l tcpListener) *net.TCPListener {
+	t.Helper()
+	f, err := l.File()
+	require.NoError(t, err)
+	defer f.Close()
+	other, err := net.FileListener(f)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = other.Close() })
+	return other.(*net.TCPListener)
+}
+
 // TestClientsStayInQueue has another listener on the socket get all clients that no call of Accept
 // has asked for, whatever becomes of the first one.
 func TestClientsStayInQueue(t *testing.T) {
@@ -54,12 +66,7 @@ func TestClientsStayInQueue(t *testing.T) {
 	eachListener(t, func(t *testing.T, listen func() tcpListener) {
 		l := listen()
 		defer l.Close()
-		f, err := l.File()
-		require.NoError(t, err)
-		defer f.Close()
-		other, err := net.FileListener(f)
-		require.NoError(t, err)
-		defer other.Close()
+		other := copyOf(t, l)
 		connect := func() {
 			for range clients {
 				_, err := io.WriteString(dialTCP(t, l), "hello")
@@ -67,7 +74,7 @@ func TestClientsStayInQueue(t *testing.T) {
 			}
 		}
 		served := func() {
-			require.NoError(t, other.(tcpListener).SetDeadline(time.Now().Add(patience)))
+			require.NoError(t, other.SetDeadline(time.Now().Add(patience)))
 			for range clients {
 				c, err := other.Accept()
 				require.NoError(t, err)
@@ -80,7 +87,7 @@ func TestClientsStayInQueue(t *testing.T) {
 		connect() // while nobody has been in Accept yet
 		served()
 		require.NoError(t, l.SetDeadline(time.Now().Add(time.Millisecond)))
-		_, err = l.Accept()
+		_, err := l.Accept()
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		connect() // once nobody is any more
 		served()
@@ -96,12 +103,7 @@ func TestAcceptTakesOne(t *testing.T) {
 	eachListener(t, func(t *testing.T, listen func() tcpListener) {
 		l := listen()
 		defer l.Close()
-		f, err := l.File()
-		require.NoError(t, err)
-		defer f.Close()
-		other, err := net.FileListener(f)
-		require.NoError(t, err)
-		defer other.Close()
+		other := copyOf(t, l)
 		for range clients {
 			_, err := io.WriteString(dialTCP(t, l), "hello")
 			require.NoError(t, err)
@@ -112,7 +114,7 @@ func TestAcceptTakesOne(t *testing.T) {
 		c, err := l.Accept()
 		require.NoError(t, err)
 		require.NoError(t, c.Close())
-		require.NoError(t, other.(tcpListener).SetDeadline(time.Now().Add(patience)))
+		require.NoError(t, other.SetDeadline(time.Now().Add(patience)))
 		for range clients - 1 {
 			c, err := other.Accept()
 			require.NoError(t, err)

@@ -13,23 +13,28 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
+// leaveOneDescriptor lets the process have one descriptor more than it has, until restore is called.
+func leaveOneDescriptor(t *testing.T) (restore func()) {
+	t.Helper()
+	free, err := unix.Dup(0)
+	require.NoError(t, err)
+	require.NoError(t, unix.Close(free))
+	var old unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free) + 1, Max: old.Max}))
+	return func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old)) }
+}
+
 // TestOutOfDescriptors has Accept return the error that package net gives, and go on when there are
 // some again.
 func TestOutOfDescriptors(t *testing.T) {
 	for _, policy := range policies {
 		t.Run(policy.String(), func(t *testing.T) {
 			l := listen(t, iwarp.ListenConfig{Offload: policy})
-			free, err := unix.Dup(0)
-			require.NoError(t, err)
-			require.NoError(t, unix.Close(free))
-			var old unix.Rlimit
-			require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
-			restore := func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old)) }
+			restore := leaveOneDescriptor(t)
 			defer restore()
-			require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free) + 1, Max: old.Max}))
 
-			var c net.Conn
-			c, err = net.Dial("tcp", l.Addr().String()) // which takes the last one
+			c, err := net.Dial("tcp", l.Addr().String()) // which takes the last one
 			require.NoError(t, err)
 			defer c.Close()
 			for range 3 {
@@ -62,16 +67,10 @@ func TestOutOfDescriptorsForAMoment(t *testing.T) {
 		if refuses(l) {
 			policy = iwarp.OffloadRequire
 		}
-		free, err := unix.Dup(0)
-		require.NoError(t, err)
-		require.NoError(t, unix.Close(free))
-		var old unix.Rlimit
-		require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
-		restore := func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old)) }
+		restore := leaveOneDescriptor(t)
 		defer restore()
-		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free) + 1, Max: old.Max}))
 		c := dialTCP(t, l) // which takes the last one
-		_, err = io.WriteString(c, "hello")
+		_, err := io.WriteString(c, "hello")
 		require.NoError(t, err)
 		time.Sleep(10 * time.Millisecond) // in which one that accepts on its own account would have failed
 		restore()
