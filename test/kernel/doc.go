@@ -4,7 +4,7 @@
 // writes the table of results:
 //
 //	go test ./test/kernel -kernel
-//	go test ./test/kernel -kernel -full -timeout 60m -interop ../../docs/interop.md
+//	go test ./test/kernel -kernel -full -timeout 60m -results RESULTS.md
 //
 // Without hardware virtualisation they take minutes, and half an hour on two cores. They need root,
 // for the captures, and Debian 12 on x86-64: what else is missing is installed by apt-get. One boot

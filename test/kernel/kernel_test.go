@@ -17,7 +17,7 @@ var (
 	kernelFlag  = flag.Bool("kernel", false, "run the tests that need a virtual machine or captures")
 	consoleFlag = flag.Bool("console", false, "show the guest's console")
 	fullFlag    = flag.Bool("full", false, "run all, and not only a part that covers each option once")
-	interopFlag = flag.String("interop", "", "`file` for the table of results")
+	resultsFlag = flag.String("results", "", "`file` for the table of results")
 	pcapFlag    = flag.String("pcap", "", "`file` for a capture of what goes between the guest and the host")
 )
 
@@ -46,8 +46,8 @@ func run(m *testing.M) int {
 	}
 	status := m.Run()
 	stopGuest(status != 0)
-	if *interopFlag != "" {
-		if err := writeInterop(*interopFlag); err != nil {
+	if *resultsFlag != "" {
+		if err := writeResults(*resultsFlag); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
