@@ -13,7 +13,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// leaveOneDescriptor lets the process have one descriptor more than it has, until restore is called.
+// leaveOneDescriptor lets the process have one descriptor more than it has, until restore is
+// called.
 func leaveOneDescriptor(t *testing.T) (restore func()) {
 	t.Helper()
 	free, err := unix.Dup(0)

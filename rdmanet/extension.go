@@ -16,12 +16,14 @@ import (
 //	5   1  flags: bit 0, the whole ring is granted at the start
 //	              bit 1, in a request: the sender can be redirected
 //	              bit 2, in a request with bit 1: it wants nothing else
-//	              bit 3: bytes written to the sender's ring count as received when they are placed, in the order
-//	              of the stream; no word is to follow them, and they take no credit
+//	              bit 3: bytes written to the sender's ring count as received when they are
+//	              placed, in the order of the stream; no word is to follow them, and they
+//	              take no credit
 //	6      fields: 1, 4 bytes: the largest FPDU that the sender takes
-//	               2, 2 bytes, in a refusal: the port to connect to in place of this one, at the same address
-//	               3, 2 bytes, in a refusal with field 2: the port of the service, as the server sees it
-//	                           in a request that comes of it: the same
+//	               2, 2 bytes, in a refusal: the port to connect to in place of this one, at
+//	                           the same address
+//	               3, 2 bytes, in a refusal with field 2: the port of the service, as the
+//	                           server sees it; in a request that comes of it: the same
 //
 // It is in the answer only if it was in the request. A refusal of such a request is an extension
 // alone: one without private data looks to a client on siw as if the peer had hung up.

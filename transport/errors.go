@@ -55,8 +55,8 @@ func (e *RejectedError) Error() string {
 // Unwrap returns syscall.ECONNREFUSED.
 func (e *RejectedError) Unwrap() error { return syscall.ECONNREFUSED }
 
-// A TerminateError is an RDMAP Terminate (RFC 5040 §4.8) that ended the connection. errors.Is finds
-// syscall.ECONNRESET in it.
+// A TerminateError is an RDMAP Terminate (RFC 5040 §4.8) that ended the connection. errors.Is
+// finds syscall.ECONNRESET in it.
 type TerminateError struct {
 	Layer, Type, Code uint8  // RFC 5040 §4.8, RFC 5041 §7, RFC 5044 §8
 	Local             bool   // true if this end found the fault and sent the Terminate
