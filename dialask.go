@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -26,8 +27,12 @@ func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 	if software == nil {
 		software, useful = soft.New(nil), false
 	}
-	c, err := d.inSoftware(ctx, software, &rdmanet.Config{Redirectable: true, OnlyAsks: !useful})
-	var to *rdmanet.RedirectError
+	k := redirect.Connector{Takes: redirect.StreamOrTo}
+	if !useful {
+		k.Takes = redirect.OnlyTo
+	}
+	c, err := d.inSoftware(ctx, software, k)
+	var to *redirect.To
 	var refused *transport.RejectedError
 	switch {
 	case errors.As(err, &refused) && !errors.As(err, &to) && !useful:
@@ -40,13 +45,13 @@ func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 		return c, Info{Transport: software.Name(), Device: c.Attributes().Device, Offloaded: software.Offloads()}, nil
 	}
 	_ = c.Close()
-	c, err = d.attempt(ctx, d.remote.Port(), nil)
+	c, err = d.attempt(ctx, d.remote.Port(), redirect.Connector{})
 	return c, d.info(0), err
 }
 
 // inSoftware connects to the peer's port of the service without the device. It comes from a port
 // that is held for that, as those that are left to choose from may be few.
-func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, k redirect.Connector) (*rdmanet.Conn, error) {
 	for try := 1; ; try++ {
 		held, err := d.PortSpace.or().hold(ctx, d.local, d.remote, d.device, try > 1)
 		if err != nil {
@@ -56,7 +61,7 @@ func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, c
 		d.began = time.Now()
 		tcp, err := d.beside(ctx, held.port)
 		if err == nil {
-			return d.upgradeOnce(ctx, software, tcp, time.Since(d.began), conf)
+			return d.upgradeOnce(ctx, software, tcp, time.Since(d.began), k)
 		}
 		if d.local.Port() != 0 || try == devicePortTries || !taken(err) {
 			return nil, err
@@ -93,13 +98,13 @@ func (d *deviceDial) beside(ctx context.Context, r *Reservation) (*net.TCPConn, 
 
 // upgradeOnce makes an iWARP connection of tcp. What is refused leaves nothing behind, as the
 // device is to have the port next.
-func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, trip time.Duration, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, trip time.Duration, k redirect.Connector) (*rdmanet.Conn, error) {
 	d.began = time.Now()
 	hctx, cancel := d.answer(ctx, trip, peers.speaks(peer{software.Name(), d.remote}, d.began))
 	defer cancel()
 	_ = tcp.SetLinger(0)
 	defer assistDial(tcp)()
-	c, err := d.setUp(hctx, conf, func() (transport.Connector, error) { return software.Client(tcp, nil) })
+	c, err := d.setUp(hctx, k, func() (transport.Connector, error) { return software.Client(tcp, nil) })
 	if err != nil {
 		_ = tcp.Close()
 		if over(hctx) != nil && over(ctx) == nil {

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -95,12 +96,12 @@ type deviceDial struct {
 }
 
 // attempt connects to the port at the address of remote. The time for the handshake is its own.
-func (d *deviceDial) attempt(ctx context.Context, port uint16, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+func (d *deviceDial) attempt(ctx context.Context, port uint16, k redirect.Connector) (*rdmanet.Conn, error) {
 	d.began = time.Now()
 	hctx, cancel := d.handshake(ctx)
 	defer cancel()
 	defer assist(d.local.Addr(), d.remote)()
-	c, err := d.connect(hctx, netip.AddrPortFrom(d.remote.Addr(), port), conf)
+	c, err := d.connect(hctx, netip.AddrPortFrom(d.remote.Addr(), port), k)
 	if err != nil && over(hctx) != nil && over(ctx) == nil {
 		return nil, transport.ErrHandshakeTimeout
 	}
@@ -112,9 +113,9 @@ const devicePortTries = 8
 
 // connect connects from a port that the kernel's port space holds for as long as the connection
 // lives.
-func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, k redirect.Connector) (*rdmanet.Conn, error) {
 	if !d.device.OwnPorts && !d.device.KernelPorts {
-		return d.stream(ctx, &deviceQP{}, to, conf)
+		return d.stream(ctx, &deviceQP{}, to, k)
 	}
 	for try := 1; ; try++ {
 		// Ports are shared with connections to elsewhere, until one turns out to be of no use.
@@ -129,7 +130,7 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, conf *rdman
 			}
 		}
 		defer leave() // no sooner, or the next try would get the same port
-		c, err := d.stream(ctx, q, to, conf)
+		c, err := d.stream(ctx, q, to, k)
 		if err == nil {
 			kept = true
 			held.keep()
@@ -151,12 +152,12 @@ func taken(err error) bool {
 
 // stream sets up the stream over q, from the port that it holds, or from one that the transport
 // chooses.
-func (d *deviceDial) stream(ctx context.Context, q *deviceQP, to netip.AddrPort, conf *rdmanet.Config) (*rdmanet.Conn, error) {
+func (d *deviceDial) stream(ctx context.Context, q *deviceQP, to netip.AddrPort, k redirect.Connector) (*rdmanet.Conn, error) {
 	local := d.local
 	if q.port != nil {
 		local = q.port.port.addrPort()
 	}
-	return d.setUp(ctx, conf, func() (transport.Connector, error) {
+	return d.setUp(ctx, k, func() (transport.Connector, error) {
 		k, err := d.transport.Dial(ctx, local, to, nil)
 		if err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -163,7 +164,7 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 		}
 		return tcp, nil
 	}
-	c, err := k.setUp(hctx, nil, func() (transport.Connector, error) {
+	c, err := k.setUp(hctx, redirect.Connector{}, func() (transport.Connector, error) {
 		connector, err := k.transport.Client(tcp, nil)
 		if r, ok := connector.(redialer); ok && err == nil {
 			r.SetRedial(redial)
@@ -183,18 +184,16 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	return c, nil
 }
 
-// setUp sets up the stream over a connection in the making. A nil conf has nothing to say.
-func (d *Dialer) setUp(ctx context.Context, conf *rdmanet.Config, open func() (transport.Connector, error)) (*rdmanet.Conn, error) {
-	connector, err := open()
-	if err != nil {
+// setUp sets up the stream over the connection in the making that open returns, with what k has to
+// say.
+func (d *Dialer) setUp(ctx context.Context, k redirect.Connector, open func() (transport.Connector, error)) (*rdmanet.Conn, error) {
+	var err error
+	if k.Connector, err = open(); err != nil {
 		return nil, err
 	}
-	if conf == nil {
-		conf = &rdmanet.Config{}
-	}
-	c, err := rdmanet.Client(ctx, connector, buffered(*conf, d.ReadBuffer, d.ReadBudget))
+	c, err := rdmanet.Client(ctx, &k, buffered(d.ReadBuffer, d.ReadBudget))
 	if err != nil {
-		_ = connector.Close()
+		_ = k.Close()
 		return nil, err
 	}
 	return c, nil

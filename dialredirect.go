@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 )
 
@@ -28,9 +29,13 @@ func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, Info,
 	if d.device.KernelPorts {
 		c, info, err = d.ask(ctx)
 	} else {
-		c, err = d.attempt(ctx, d.remote.Port(), &rdmanet.Config{Redirectable: d.device.IWARP})
+		var k redirect.Connector
+		if d.device.IWARP {
+			k.Takes = redirect.StreamOrTo
+		}
+		c, err = d.attempt(ctx, d.remote.Port(), k)
 	}
-	var to *rdmanet.RedirectError
+	var to *redirect.To
 	if err == nil {
 		peers.spoke(p, time.Now())
 		return c, info, nil
@@ -45,8 +50,8 @@ func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, Info,
 	return c, info, nil
 }
 
-func (d *deviceDial) redirected(ctx context.Context, to rdmanet.RedirectError) (*rdmanet.Conn, Info, error) {
-	c, err := d.attempt(ctx, to.Port, &rdmanet.Config{Service: to.Service})
+func (d *deviceDial) redirected(ctx context.Context, to redirect.To) (*rdmanet.Conn, Info, error) {
+	c, err := d.attempt(ctx, to.Port, redirect.Connector{Service: to.Service})
 	return c, d.info(to.Port), err
 }
 

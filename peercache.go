@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -46,9 +46,9 @@ type peerCache struct {
 }
 
 type lesson struct {
-	why   OffloadError          // the peer did not speak iWARP, until
-	until time.Time             // then
-	to    rdmanet.RedirectError // unless it has a port: its device listens there, until then
+	why   OffloadError // the peer did not speak iWARP, until
+	until time.Time    // then
+	to    redirect.To  // unless it has a port: its device listens there, until then
 
 	learned time.Time     // when why was
 	kept    time.Duration // until is that much later
@@ -74,7 +74,7 @@ func (pc *peerCache) lookup(p peer, now time.Time) (OffloadError, bool) {
 }
 
 // redirect returns where the device of p listens, port 0 if that is not known.
-func (pc *peerCache) redirect(p peer, now time.Time) rdmanet.RedirectError {
+func (pc *peerCache) redirect(p peer, now time.Time) redirect.To {
 	return pc.recall(p, now).to
 }
 
@@ -101,7 +101,7 @@ func (pc *peerCache) recall(p peer, now time.Time) lesson {
 		return lesson{}
 	}
 	if !now.Before(l.until) {
-		l.why, l.to, l.other = OffloadError{}, rdmanet.RedirectError{}, instead{}
+		l.why, l.to, l.other = OffloadError{}, redirect.To{}, instead{}
 	}
 	if now.Sub(l.spoke) >= spokeTTL {
 		l.spoke = time.Time{}
@@ -161,7 +161,7 @@ func (pc *peerCache) spoke(p peer, now time.Time) {
 }
 
 // learnRedirect keeps in mind where the device of p listens.
-func (pc *peerCache) learnRedirect(p peer, to rdmanet.RedirectError, now time.Time) {
+func (pc *peerCache) learnRedirect(p peer, to redirect.To, now time.Time) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	pc.keep(p, lesson{to: to, until: now.Add(peerTTL), spoke: now}, now)
@@ -183,7 +183,7 @@ func (pc *peerCache) forgetRedirect(p peer) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	if l, ok := pc.m[p]; ok {
-		l.to = rdmanet.RedirectError{}
+		l.to = redirect.To{}
 		pc.m[p] = l
 	}
 }

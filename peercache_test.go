@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -131,7 +131,7 @@ func TestPeerCacheRedirects(t *testing.T) {
 	var pc peerCache
 	now := time.Unix(1000, 0)
 	p := peer{"rnic", netip.MustParseAddrPort("192.0.2.1:80")}
-	to := rdmanet.RedirectError{Port: 7174, Service: 80}
+	to := redirect.To{Port: 7174, Service: 80}
 	require.Zero(t, pc.redirect(p, now))
 	pc.learnRedirect(p, to, now)
 	require.Equal(t, to, pc.redirect(p, now.Add(peerTTL-1)))

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -130,7 +130,7 @@ func reasonOf(err error) Reason {
 	}
 	var known *OffloadError
 	var rejected *transport.RejectedError
-	var redirected *rdmanet.RedirectError
+	var redirected *redirect.To
 	switch {
 	case err == nil:
 		return ReasonNone

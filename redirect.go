@@ -6,14 +6,12 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
 
-var (
-	errRedirected = errors.New("client was redirected")
-	errNoSoftware = errors.New("client wants iwarp in software, which is not among the transports")
-)
+var errNoSoftware = errors.New("client wants iwarp in software, which is not among the transports")
 
 // serve sets up the stream that a client asks for, unless it came by the kernel and is better off
 // with a device.
@@ -22,19 +20,15 @@ func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.
 	if err != nil {
 		return nil, err
 	}
-	service := l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()
+	to := &redirect.Request{Request: r, Service: l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()}
 	if h.c != nil {
 		local := unmap(h.c.LocalAddr().(*net.TCPAddr).AddrPort())
-		sent, _ := rdmanet.Redirect(r, service, func() uint16 { return l.redirectPort(local.Addr()) }) // a client that has gone is no failure
-		switch {
-		case sent:
-			return nil, errRedirected
-		case l.redirects:
-			_ = r.Reject(nil)
-			return nil, errNoSoftware
+		to.Port = func() uint16 { return l.redirectPort(local.Addr()) }
+		if l.redirects {
+			to.Else = errNoSoftware
 		}
 	}
-	return rdmanet.Server(ctx, r, buffered(rdmanet.Config{Service: service}, l.config.ReadBuffer, l.config.ReadBudget))
+	return rdmanet.Server(ctx, to, buffered(l.config.ReadBuffer, l.config.ReadBudget))
 }
 
 // redirectPort returns the port where an iWARP device that has the address now listens, or 0, and

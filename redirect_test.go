@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -569,7 +570,7 @@ func TestServiceOfListener(t *testing.T) {
 	acceptEach(t, l)
 	k, err := soft.New(nil).Dial(t.Context(), netip.AddrPort{}, infoAddr(l), nil)
 	require.NoError(t, err)
-	_, err = rdmanet.Client(t.Context(), k, &rdmanet.Config{Service: portOf(l.Addr()) ^ 1})
+	_, err = rdmanet.Client(t.Context(), &redirect.Connector{Connector: k, Service: portOf(l.Addr()) ^ 1}, nil)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	eventually(t, func() bool { return l.Stats().HandshakeFailed == 1 }, "the refusal is counted")
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -91,7 +92,7 @@ func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.R
 	c, err := l.serve(ctx, h, request)
 	cut := l.half.decide(h)
 	if err != nil {
-		if !errors.Is(err, errRedirected) {
+		if !errors.Is(err, redirect.ErrSent) {
 			l.counters.failed.Add(1)
 		}
 		switch {

@@ -24,17 +24,6 @@ type Config struct {
 	MaxSegment int
 	// Plain has the connection be a pure rsocket, even towards a peer that could do more.
 	Plain bool
-	// Redirectable tells a server that this client takes a *RedirectError for an answer. It has no
-	// meaning for Server, nor with Plain.
-	Redirectable bool
-	// OnlyAsks, with Redirectable, tells a server of this package that the client wants to be
-	// redirected or refused, and no stream. Another server takes the connection.
-	OnlyAsks bool
-	// Service names a service by the port that its server redirects from. Client tells it to a
-	// server that it was redirected to, lately perhaps, as the port may have gone to another
-	// service meanwhile; Server refuses a client that wants another one than its own. 0 means no
-	// statement.
-	Service uint16
 }
 
 const (

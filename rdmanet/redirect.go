@@ -1,45 +1,45 @@
 package rdmanet
 
 import (
-	"fmt"
-	"syscall"
-
 	"github.com/pkg/errors"
 
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A RedirectError says that a server refused the connection and wants another one to Port at the
-// same address, where its RDMA device listens, with Service for the Config.Service of that one.
-// Client returns it if Config.Redirectable is set. errors.Is finds syscall.ECONNREFUSED in it.
-type RedirectError struct {
-	Port    uint16
-	Service uint16 // 0 means that the server does not say
+// askFor adds to the connection data what k is to say about redirects.
+func askFor(own *connData, k transport.Connector) {
+	r, ok := k.(*redirect.Connector)
+	if !ok || own.ext == nil {
+		return
+	}
+	own.ext.redirectable, own.ext.onlyAsks = r.Takes != redirect.Stream, r.Takes == redirect.OnlyTo
+	own.ext.service = r.Service
 }
 
-func (e *RedirectError) Error() string { return fmt.Sprintf("peer redirects to port %d", e.Port) }
-
-// Unwrap returns syscall.ECONNREFUSED.
-func (e *RedirectError) Unwrap() error { return syscall.ECONNREFUSED }
-
-// Redirect refuses the request of a client that can be redirected, and sends it to the port that
-// port returns; it reports whether it did. Service is the Config.Service of the Server there. The
-// requests of other clients are left to Server. If port returns 0, so are all but those that only
-// ask, which are refused. An error says that the refusal may not have arrived.
-func Redirect(r transport.Request, service uint16, port func() uint16) (bool, error) {
-	peer, err := parseConnData(r.PrivateData())
-	if err != nil || peer.ext == nil || !peer.ext.redirectable {
-		return false, nil
+// turnAway answers a client that is to go elsewhere, or that wants another service than the one of
+// r. It returns nil if the client is to be served.
+func turnAway(r *redirect.Request, peer *connData) error {
+	if r.Port != nil && peer.ext != nil && peer.ext.redirectable {
+		to := r.Port()
+		if to != 0 || peer.ext.onlyAsks {
+			e := extension{redirect: to}
+			if to != 0 {
+				e.service = r.Service
+			}
+			_ = r.Reject(e.append(nil)) // a client that has gone is no failure
+			return redirect.ErrSent
+		}
 	}
-	to := port()
-	if to == 0 && !peer.ext.onlyAsks {
-		return false, nil
+	if r.Else != nil {
+		_ = r.Reject(nil)
+		return r.Else
 	}
-	if to == 0 {
-		service = 0
+	if r.Service != 0 && peer.ext != nil && peer.ext.service != 0 && peer.ext.service != r.Service {
+		_ = r.Reject(refusal(peer))
+		return errors.Errorf("peer wants the service at port %d; this is the one at port %d", peer.ext.service, r.Service)
 	}
-	e := extension{redirect: to, service: service}
-	return true, errors.Wrap(r.Reject(e.append(nil)), "redirect the client")
+	return nil
 }
 
 // refusal is what a peer whose connection cannot be had is told.
@@ -57,7 +57,7 @@ func redirected(err error) error {
 		return err
 	}
 	if e, perr := parseExtension(rejected.PrivateData); perr == nil && e != nil && e.redirect != 0 {
-		return &RedirectError{e.redirect, e.service}
+		return &redirect.To{Port: e.redirect, Service: e.service}
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -14,26 +15,31 @@ import (
 // TestRedirect refuses clients that can be redirected, and serves the others.
 func TestRedirect(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		client rdmanet.Config
-		port   uint16
-		asked  bool // whether the server is asked for a port
-		sent   bool
+		name  string
+		takes redirect.Answers
+		plain bool
+		port  uint16
+		other error // why the server has no stream for others
+		asked bool  // whether the server is asked for a port
+		sent  bool
 	}{
-		{name: "redirectable", client: rdmanet.Config{Redirectable: true}, port: 7174, asked: true, sent: true},
-		{name: "highest port", client: rdmanet.Config{Redirectable: true}, port: 65535, asked: true, sent: true},
-		{name: "no port", client: rdmanet.Config{Redirectable: true}, asked: true},
-		{name: "only asks", client: rdmanet.Config{Redirectable: true, OnlyAsks: true}, port: 7174, asked: true, sent: true},
-		{name: "only asks, no port", client: rdmanet.Config{Redirectable: true, OnlyAsks: true}, asked: true, sent: true},
+		{name: "redirectable", takes: redirect.StreamOrTo, port: 7174, asked: true, sent: true},
+		{name: "highest port", takes: redirect.StreamOrTo, port: 65535, asked: true, sent: true},
+		{name: "no port", takes: redirect.StreamOrTo, asked: true},
+		{name: "only asks", takes: redirect.OnlyTo, port: 7174, asked: true, sent: true},
+		{name: "only asks, no port", takes: redirect.OnlyTo, asked: true, sent: true},
 		{name: "not redirectable", port: 7174},
-		{name: "rsocket", client: rdmanet.Config{Redirectable: true, Plain: true}, port: 7174},
+		{name: "no port, no stream", takes: redirect.StreamOrTo, other: syscall.ENODEV, asked: true},
+		{name: "not redirectable, no stream", port: 7174, other: syscall.ENODEV},
+		{name: "rsocket, no stream", plain: true, port: 7174, other: syscall.ENODEV},
+		{name: "rsocket", takes: redirect.StreamOrTo, plain: true, port: 7174},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := prepare(t, setting{}, nil)
 			ctx := testContext(t)
 			done := make(chan error, 1)
 			go func() {
-				a, err := rdmanet.Client(ctx, n.k, &c.client)
+				a, err := rdmanet.Client(ctx, &redirect.Connector{Connector: n.k, Takes: c.takes}, &rdmanet.Config{Plain: c.plain})
 				if err == nil {
 					a.Close()
 				}
@@ -42,28 +48,31 @@ func TestRedirect(t *testing.T) {
 			r, err := n.accept()
 			require.NoError(t, err)
 			asked := false
-			sent, err := rdmanet.Redirect(r, 80, func() uint16 { asked = true; return c.port })
-			require.NoError(t, err)
+			b, err := rdmanet.Server(ctx, &redirect.Request{Request: r, Service: 80, Else: c.other, Port: func() uint16 { asked = true; return c.port }}, nil)
 			require.Equal(t, c.asked, asked)
-			require.Equal(t, c.sent, sent)
-			if !sent {
-				b, err := rdmanet.Server(ctx, r, nil)
+			if c.other != nil {
+				require.Equal(t, c.other, err)
+				require.Error(t, <-done)
+				return
+			}
+			if !c.sent {
 				require.NoError(t, err)
 				require.NoError(t, <-done)
 				b.Close()
 				return
 			}
+			require.Equal(t, redirect.ErrSent, err)
 			err = <-done
-			var redirect *rdmanet.RedirectError
+			var to *redirect.To
 			if c.port == 0 {
 				var refused *transport.RejectedError
 				require.ErrorAs(t, err, &refused)
 				require.NotEmpty(t, refused.PrivateData, "a refusal without a word looks like a peer that does not speak iWARP")
-				require.False(t, errors.As(err, &redirect))
+				require.False(t, errors.As(err, &to))
 				return
 			}
-			require.ErrorAs(t, err, &redirect)
-			require.Equal(t, &rdmanet.RedirectError{Port: c.port, Service: 80}, redirect)
+			require.ErrorAs(t, err, &to)
+			require.Equal(t, &redirect.To{Port: c.port, Service: 80}, to)
 			require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		})
 	}
@@ -74,13 +83,13 @@ func TestRedirect(t *testing.T) {
 func TestRefusalIsNoRedirect(t *testing.T) {
 	for _, c := range []struct {
 		name, data string
-		client     rdmanet.Config
+		takes      redirect.Answers
 	}{
-		{name: "nothing", client: rdmanet.Config{Redirectable: true}},
-		{name: "zeros", data: string(make([]byte, 148)), client: rdmanet.Config{Redirectable: true}},
-		{name: "of another version", data: "iWAR\x02\x00\x02\x02\x1f\x90", client: rdmanet.Config{Redirectable: true}},
-		{name: "port 0", data: "iWAR\x01\x00\x02\x02\x00\x00", client: rdmanet.Config{Redirectable: true}},
-		{name: "cut short", data: "iWAR\x01\x00\x02\x02\x1f", client: rdmanet.Config{Redirectable: true}},
+		{name: "nothing", takes: redirect.StreamOrTo},
+		{name: "zeros", data: string(make([]byte, 148)), takes: redirect.StreamOrTo},
+		{name: "of another version", data: "iWAR\x02\x00\x02\x02\x1f\x90", takes: redirect.StreamOrTo},
+		{name: "port 0", data: "iWAR\x01\x00\x02\x02\x00\x00", takes: redirect.StreamOrTo},
+		{name: "cut short", data: "iWAR\x01\x00\x02\x02\x1f", takes: redirect.StreamOrTo},
 		{name: "not asked for", data: "iWAR\x01\x00\x02\x02\x1f\x90"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -88,15 +97,15 @@ func TestRefusalIsNoRedirect(t *testing.T) {
 			ctx := testContext(t)
 			done := make(chan error, 1)
 			go func() {
-				_, err := rdmanet.Client(ctx, n.k, &c.client)
+				_, err := rdmanet.Client(ctx, &redirect.Connector{Connector: n.k, Takes: c.takes}, nil)
 				done <- err
 			}()
 			r, err := n.accept()
 			require.NoError(t, err)
 			require.NoError(t, r.Reject([]byte(c.data)))
 			err = <-done
-			var redirect *rdmanet.RedirectError
-			require.False(t, errors.As(err, &redirect), "%v", err)
+			var to *redirect.To
+			require.False(t, errors.As(err, &to), "%v", err)
 			var rejected *transport.RejectedError
 			require.ErrorAs(t, err, &rejected)
 			require.Equal(t, c.data, string(rejected.PrivateData))
@@ -110,15 +119,15 @@ func TestRedirectPadded(t *testing.T) {
 	ctx := testContext(t)
 	done := make(chan error, 1)
 	go func() {
-		_, err := rdmanet.Client(ctx, n.k, &rdmanet.Config{Redirectable: true})
+		_, err := rdmanet.Client(ctx, &redirect.Connector{Connector: n.k, Takes: redirect.StreamOrTo}, nil)
 		done <- err
 	}()
 	r, err := n.accept()
 	require.NoError(t, err)
 	require.NoError(t, r.Reject(append([]byte("iWAR\x01\x00\x02\x02\x1f\x90"), make([]byte, 139)...)))
-	var redirect *rdmanet.RedirectError
-	require.ErrorAs(t, <-done, &redirect)
-	require.Equal(t, &rdmanet.RedirectError{Port: 8080}, redirect)
+	var to *redirect.To
+	require.ErrorAs(t, <-done, &to)
+	require.Equal(t, &redirect.To{Port: 8080}, to)
 }
 
 // TestService refuses a client that wants another service than the one it has reached.
@@ -138,7 +147,7 @@ func TestService(t *testing.T) {
 			ctx := testContext(t)
 			done := make(chan error, 1)
 			go func() {
-				a, err := rdmanet.Client(ctx, n.k, &rdmanet.Config{Service: c.client})
+				a, err := rdmanet.Client(ctx, &redirect.Connector{Connector: n.k, Service: c.client}, nil)
 				if err == nil {
 					a.Close()
 				}
@@ -146,7 +155,7 @@ func TestService(t *testing.T) {
 			}()
 			r, err := n.accept()
 			require.NoError(t, err)
-			b, err := rdmanet.Server(ctx, r, &rdmanet.Config{Service: c.server})
+			b, err := rdmanet.Server(ctx, &redirect.Request{Request: r, Service: c.server}, nil)
 			if !c.refused {
 				require.NoError(t, err)
 				require.NoError(t, <-done)

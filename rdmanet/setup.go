@@ -9,6 +9,7 @@ import (
 
 	"github.com/pkg/errors"
 
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -23,14 +24,12 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 		return nil, err
 	}
 	own := c.connData(littleEndian, !conf.Plain)
-	if own.ext != nil {
-		own.ext.redirectable, own.ext.onlyAsks, own.ext.service = conf.Redirectable, conf.OnlyAsks, conf.Service
-	}
+	askFor(own, k)
 	answer, err := k.Connect(ctx, own.append(nil))
 	if err != nil {
 		k.Close()
 		c.release()
-		if conf.Redirectable {
+		if own.ext != nil && own.ext.redirectable {
 			err = redirected(err)
 		}
 		return nil, err
@@ -82,9 +81,10 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 		r.Reject(nil)
 		return nil, err
 	}
-	if cfg != nil && cfg.Service != 0 && peer.ext != nil && peer.ext.service != 0 && peer.ext.service != cfg.Service {
-		r.Reject(refusal(peer))
-		return nil, errors.Errorf("peer wants the service at port %d; this is the one at port %d", peer.ext.service, cfg.Service)
+	if l, ok := r.(*redirect.Request); ok {
+		if err := turnAway(l, peer); err != nil {
+			return nil, err
+		}
 	}
 	c, conf, err := newConn(r.QueuePair(), cfg)
 	if err != nil {

@@ -1,0 +1,61 @@
+// Package redirect is what a listener and a dialer of package iwarp say below the stream, so that a
+// client comes to the port where the server's RDMA device listens: package rdmanet puts it into the
+// connection request and into its refusal.
+package redirect
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// ErrSent is what rdmanet.Server returns once a client was redirected.
+var ErrSent = errors.New("client was redirected")
+
+// Answers are what a client takes for an answer to its request.
+type Answers uint8
+
+const (
+	Stream     Answers = iota // nothing but a stream
+	StreamOrTo                // or a *To in its place
+	OnlyTo                    // a *To or a refusal; a server that knows of no redirects gives it a stream
+)
+
+// A Connector has rdmanet.Client say what the client of a redirecting server has to say. It means
+// nothing to an rsocket.
+type Connector struct {
+	transport.Connector
+	Takes   Answers
+	Service uint16 // To.Service of the answer that has led here; 0 means no statement
+}
+
+// A Request has rdmanet.Server redirect the client, or refuse it.
+type Request struct {
+	transport.Request
+
+	// Service is the port of the service, as the listener has it. A client that wants another one,
+	// as a port may have gone to another service since it was told of it, is refused.
+	Service uint16
+
+	// Port returns the port for clients that can be redirected, or 0, with which only those that
+	// take nothing else are refused. It is asked for no other clients. nil means that none are
+	// redirected.
+	Port func() uint16
+
+	// Else, if not nil, is why clients that are not redirected are refused.
+	Else error
+}
+
+// A To is the answer of a server that wants the client to connect to Port at the same address.
+// errors.Is finds syscall.ECONNREFUSED in it.
+type To struct {
+	Port    uint16
+	Service uint16 // for Connector.Service there; 0 means that the server does not say
+}
+
+func (t *To) Error() string { return fmt.Sprintf("peer redirects to port %d", t.Port) }
+
+// Unwrap returns syscall.ECONNREFUSED.
+func (t *To) Unwrap() error { return syscall.ECONNREFUSED }
