@@ -28,8 +28,8 @@ import (
 //   - A reset fails every call that follows with syscall.ECONNRESET. A socket tells it once; after
 //     that its Reads return io.EOF, and its Writes fail with syscall.EPIPE.
 //   - That the peer has closed, or has reset the connection, is noticed by Read, by another call
-//     that waits, and by CloseRead and CloseWrite. Writes are taken until then, and after an orderly
-//     close one more; a CloseWrite after such a Write returns nil.
+//     that waits, and by CloseRead and CloseWrite. Writes are taken until then, and after an
+//     orderly close one more; a CloseWrite after such a Write returns nil.
 //   - A peer that closes without reading all is told apart by syscall.ECONNRESET, as with a socket,
 //     but only once everything that it has written is read, and only where it is of this package.
 //   - What the peer writes after CloseRead and CloseWrite fails there, and resets nothing here.
