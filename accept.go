@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // enter counts a call of Accept. What clients come in by is waited on from the first one.
@@ -121,7 +123,7 @@ func (l *Listener) take() (client, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return client{}, l.fail("accept", os.ErrDeadlineExceeded)
 	}
-	return client{}, l.fail("accept", bare(err))
+	return client{}, l.fail("accept", neterr.Bare(err))
 }
 
 // accepted notes that accept(2) is left, and reports whether that was asked for.

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 	"weak"
+
+	"github.com/rdmanet/iwarp/internal/netaddr"
 )
 
 // The set-up of an iWARP connection takes both ends. A program that dials a listener of its own and
@@ -23,7 +25,7 @@ const assistDelay = 5 * time.Millisecond
 
 // announceSelf makes l known to dials of this process.
 func (l *Listener) announceSelf() {
-	l.at, l.self = unmap(l.tcp.Addr().(*net.TCPAddr).AddrPort()), weak.Make(l)
+	l.at, l.self = netaddr.Of(l.tcp.Addr()), weak.Make(l)
 	ownListeners.Store(l.at, l.self)
 }
 
@@ -33,7 +35,7 @@ func (h *listening) forgetSelf() { ownListeners.CompareAndDelete(h.at, h.self) }
 // ownListener returns the listener of this process that a connection from local to remote reaches,
 // or nil.
 func ownListener(local netip.Addr, remote netip.AddrPort) *Listener {
-	remote = unmap(remote)
+	remote = netaddr.Unmap(remote)
 	places := []netip.AddrPort{remote}
 	if remote.Addr().IsLoopback() || remote.Addr() == local.Unmap() {
 		port := remote.Port()

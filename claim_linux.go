@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 )
 
@@ -110,7 +111,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return ctxError(ctx.Err())
+		return neterr.OfContext(ctx.Err())
 	}
 }
 

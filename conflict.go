@@ -3,7 +3,6 @@ package iwarp
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 )
 
@@ -153,37 +153,17 @@ func holders(sockets []sockdiag.Socket) []Holder {
 	var list, connected []Holder
 	for _, s := range sockets {
 		p := owners[s.Inode]
-		h := Holder{Local: zoned(s.Local, s.Interface), Device: interfaceName(s.Interface), State: s.State.String(), UID: int(s.UID),
+		h := Holder{Local: netaddr.Zoned(s.Local, s.Interface), Device: netaddr.InterfaceName(s.Interface), State: s.State.String(), UID: int(s.UID),
 			PID: p.PID, Process: p.Name, hidden: p.PID == 0 && !complete}
 		h.Kernel = p.PID == 0 && s.Inode != 0 && complete && there(s)
 		if s.Remote.Port() == 0 {
 			list = append(list, h)
 			continue
 		}
-		h.Remote = zoned(s.Remote, s.Interface)
+		h.Remote = netaddr.Zoned(s.Remote, s.Interface)
 		connected = append(connected, h)
 	}
 	return append(list, connected...)
-}
-
-// zoned gives a link-local address the interface that it belongs to.
-func zoned(a netip.AddrPort, device uint32) netip.AddrPort {
-	a = unmap(a)
-	if a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() && device != 0 {
-		return netip.AddrPortFrom(a.Addr().WithZone(interfaceName(device)), a.Port())
-	}
-	return a
-}
-
-// interfaceName returns the name of an interface, or its number if it is gone.
-func interfaceName(index uint32) string {
-	if index == 0 {
-		return ""
-	}
-	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
-		return ifi.Name
-	}
-	return strconv.FormatUint(uint64(index), 10)
 }
 
 // Holders lists the sockets of the host, or of the process's network namespace, that have the TCP

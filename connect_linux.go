@@ -10,13 +10,15 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // connect connects the socket, and gives up the attempt when ctx ends. After an error the socket is
 // bound as before.
 func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*net.TCPConn, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, ctxError(err)
+		return nil, neterr.OfContext(err)
 	}
 	if s.listens() {
 		return nil, os.NewSyscallError("connect", syscall.EINVAL)
@@ -75,7 +77,7 @@ func (s *socket) wait(ctx context.Context, rc syscall.RawConn) error {
 	})
 	if !stop() {
 		_ = s.f.SetWriteDeadline(time.Time{})
-		return ctxError(ctx.Err())
+		return neterr.OfContext(ctx.Err())
 	}
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
@@ -88,7 +89,7 @@ func (d *deviceDial) beside(ctx context.Context, r *Reservation) (*net.TCPConn, 
 	defer cancel()
 	c, err := n.DialContext(hctx, d.network, d.remote.String())
 	if err != nil {
-		if over(hctx) != nil && over(ctx) == nil {
+		if neterr.Over(hctx) != nil && neterr.Over(ctx) == nil {
 			err = transport.ErrHandshakeTimeout
 		}
 		return nil, err
@@ -107,7 +108,7 @@ func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, 
 	c, err := d.setUp(hctx, k, func() (transport.Connector, error) { return software.Client(tcp, nil) })
 	if err != nil {
 		_ = tcp.Close()
-		if over(hctx) != nil && over(ctx) == nil {
+		if neterr.Over(hctx) != nil && neterr.Over(ctx) == nil {
 			err = transport.ErrHandshakeTimeout
 		}
 		return nil, err

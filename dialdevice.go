@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
@@ -29,20 +31,20 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 	if len(usable) == 0 {
 		return nil, why, nil
 	}
-	remotes, err := lookup(ctx, a.Resolver, a.network, a.address)
+	remotes, err := netaddr.Lookup(ctx, a.Resolver, a.network, a.address)
 	if err != nil {
 		// The kernel path will fail alike, with the error that package net gives.
 		return nil, OffloadError{ReasonFailed, err}, nil
 	}
 	for i, remote := range remotes {
 		for _, t := range usable {
-			a.tried, a.ahead = netAddr(remote), len(remotes)-i-1
+			a.tried, a.ahead = netaddr.TCP(remote), len(remotes)-i-1
 			c, err := a.device(ctx, t, remote)
 			if err == nil {
 				return c, OffloadError{}, nil
 			}
-			if end := over(ctx); end != nil {
-				return nil, why, a.fail(a.tried, ctxError(end))
+			if end := neterr.Over(ctx); end != nil {
+				return nil, why, a.fail(a.tried, neterr.OfContext(end))
 			}
 			why = whyNot(err)
 		}
@@ -56,10 +58,7 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 	if why, ok := peers.lookup(p, time.Now()); ok && a.policy != OffloadRequire {
 		return nil, &why
 	}
-	var local netip.AddrPort
-	if l, ok := a.LocalAddr.(*net.TCPAddr); ok && l != nil {
-		local = unmap(l.AddrPort())
-	}
+	local := netaddr.Of(a.LocalAddr)
 	dev, err := a.route(ctx, t, local, remote)
 	if err != nil {
 		return nil, err
@@ -102,7 +101,7 @@ func (d *deviceDial) attempt(ctx context.Context, port uint16, k redirect.Connec
 	defer cancel()
 	defer assist(d.local.Addr(), d.remote)()
 	c, err := d.connect(hctx, netip.AddrPortFrom(d.remote.Addr(), port), k)
-	if err != nil && over(hctx) != nil && over(ctx) == nil {
+	if err != nil && neterr.Over(hctx) != nil && neterr.Over(ctx) == nil {
 		return nil, transport.ErrHandshakeTimeout
 	}
 	return c, err

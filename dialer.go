@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -113,7 +114,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if ctx == nil {
 		panic("nil context")
 	}
-	if !isTCP(network) {
+	if !netaddr.IsTCP(network) {
 		return d.netDialer().DialContext(ctx, network, address)
 	}
 	policy, err := d.Offload.effective(offloadEnv)
@@ -173,7 +174,7 @@ func (a *dialing) kernel(ctx context.Context, address string) (*net.TCPConn, err
 
 func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPConn, error) {
 	control := func(network, address string, c syscall.RawConn) error { return d.control(ctx, network, address, c) }
-	r, err := d.PortSpace.or().toDial(familyOf(network, address), d.LocalAddr, control)
+	r, err := d.PortSpace.or().toDial(netaddr.Narrow(network, address), d.LocalAddr, control)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Err: err}
 	}
@@ -213,8 +214,4 @@ func (d *Dialer) netDialer() *net.Dialer {
 	n.DualStack, n.Cancel = d.DualStack, d.Cancel
 	n.SetMultipathTCP(false)
 	return n
-}
-
-func isTCP(network string) bool {
-	return network == "tcp" || network == "tcp4" || network == "tcp6"
 }

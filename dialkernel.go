@@ -6,6 +6,8 @@ import (
 	"net"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
@@ -30,8 +32,8 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 	if c := k.next(ctx, others, err); c != nil {
 		return c, nil
 	}
-	if end := over(ctx); end != nil {
-		return nil, a.fail(k.remote, ctxError(end))
+	if end := neterr.Over(ctx); end != nil {
+		return nil, a.fail(k.remote, neterr.OfContext(end))
 	}
 	if a.policy == OffloadRequire {
 		why := whyNot(err)
@@ -64,7 +66,7 @@ func (a *dialing) dialKernel(ctx context.Context, t kernelTransport, address str
 
 func (k *kernelDial) use(tcp *net.TCPConn, trip time.Duration) {
 	k.tcp, k.trip, k.remote = tcp, trip, tcp.RemoteAddr().(*net.TCPAddr)
-	k.peer = peer{k.transport.Name(), unmap(k.remote.AddrPort())}
+	k.peer = peer{k.transport.Name(), netaddr.Unmap(k.remote.AddrPort())}
 }
 
 // mute returns why the peer is not asked, if it is known not to speak iWARP.
@@ -85,7 +87,7 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 			peers.spoke(k.peer, time.Now())
 			return remember(c, Info{Transport: k.transport.Name(), Device: c.Attributes().Device, Offloaded: k.transport.Offloads()}), nil
 		}
-		if over(ctx) != nil {
+		if neterr.Over(ctx) != nil {
 			return nil, err
 		}
 		if k.policy != OffloadRequire {
@@ -173,7 +175,7 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	})
 	if err != nil {
 		_ = tcp.Close()
-		if over(hctx) != nil && over(ctx) == nil {
+		if neterr.Over(hctx) != nil && neterr.Over(ctx) == nil {
 			err = transport.ErrHandshakeTimeout
 		}
 		return nil, err
@@ -197,15 +199,6 @@ func (d *Dialer) setUp(ctx context.Context, k redirect.Connector, open func() (t
 		return nil, err
 	}
 	return c, nil
-}
-
-// bare takes off the outer *net.OpError, which the caller puts on with its own fields.
-func bare(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
 }
 
 func hasPort(a net.Addr) bool {

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // others returns the addresses of a name besides the one that is connected, in the order in which
@@ -26,7 +29,7 @@ func (k *kernelDial) lookupOthers(ctx context.Context) []netip.AddrPort {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return nil
 	}
-	list, err := lookup(ctx, k.Resolver, k.network, k.address)
+	list, err := netaddr.Lookup(ctx, k.Resolver, k.network, k.address)
 	if err != nil {
 		return nil
 	}
@@ -39,7 +42,7 @@ func (k *kernelDial) lookupOthers(ctx context.Context) []netip.AddrPort {
 // failed with err. Where plain TCP is allowed it does not wait for those to answer of which nothing
 // is known, if the first has cost such a wait.
 func (k *kernelDial) next(ctx context.Context, others []netip.AddrPort, err error) net.Conn {
-	if over(ctx) != nil {
+	if neterr.Over(ctx) != nil {
 		return nil
 	}
 	if others == nil {
@@ -58,7 +61,7 @@ func (k *kernelDial) next(ctx context.Context, others []netip.AddrPort, err erro
 			}
 			return c
 		}
-		if over(ctx) != nil {
+		if neterr.Over(ctx) != nil {
 			return nil
 		}
 		waited = waited || k.policy != OffloadRequire && reasonOf(err) == ReasonHandshakeTimeout

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 )
@@ -18,7 +19,7 @@ func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, Info,
 		if err == nil {
 			return c, info, nil
 		}
-		if over(ctx) != nil || !saysOfPeer(reasonOf(err)) {
+		if neterr.Over(ctx) != nil || !saysOfPeer(reasonOf(err)) {
 			return nil, Info{}, err
 		}
 		peers.forgetRedirect(p)

@@ -3,7 +3,6 @@ package iwarp
 import (
 	"context"
 	"net"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -139,41 +138,4 @@ func (a *dialing) hasty(began time.Time) bool {
 		enough = min(minPatience, a.HandshakeTimeout)
 	}
 	return time.Since(began) < enough
-}
-
-// over returns the error of a context that has ended. A deadline that has passed counts even before
-// the context's timer has noticed, as sockets have timers of their own.
-func over(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
-		return context.DeadlineExceeded
-	}
-	return nil
-}
-
-// ctxError puts the error of a context in the words of package net.
-func ctxError(err error) error {
-	switch err {
-	case context.Canceled:
-		return canceledError{}
-	case context.DeadlineExceeded:
-		return timeoutError{}
-	}
-	return err
-}
-
-type canceledError struct{}
-
-func (canceledError) Error() string        { return "operation was canceled" }
-func (canceledError) Is(target error) bool { return target == context.Canceled }
-
-type timeoutError struct{}
-
-func (timeoutError) Error() string   { return "i/o timeout" }
-func (timeoutError) Timeout() bool   { return true }
-func (timeoutError) Temporary() bool { return true }
-func (timeoutError) Is(target error) bool {
-	return target == context.DeadlineExceeded || target == os.ErrDeadlineExceeded
 }

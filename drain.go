@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 const (
@@ -69,7 +71,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		_ = l.Close()
-		return l.fail("drain", ctxError(ctx.Err()))
+		return l.fail("drain", neterr.OfContext(ctx.Err()))
 	}
 }
 
@@ -95,7 +97,7 @@ func (l *Listener) takeQueue(ctx context.Context) error {
 		case errors.As(err, &t) && t.Temporary():
 			time.Sleep(drainRetry)
 		default:
-			return l.fail("drain", bare(err))
+			return l.fail("drain", neterr.Bare(err))
 		}
 	}
 	return nil

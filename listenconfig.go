@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -71,7 +72,7 @@ var errNoPeek = fmt.Errorf("first bytes of a connection cannot be looked at on t
 // For "tcp", "tcp4" and "tcp6" the result is a *Listener. If a device has the port in use already,
 // the error matches syscall.EADDRINUSE, as for a socket.
 func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
-	if !isTCP(network) {
+	if !netaddr.IsTCP(network) {
 		return lc.netConfig().Listen(ctx, network, address)
 	}
 	policy, err := lc.policy(network)
@@ -163,7 +164,7 @@ func (l *Listener) started() *Listener {
 // listenKernel makes the kernel's listener of the socket of a reservation: that of the address if
 // there is one, else a new one.
 func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, *Reservation, error) {
-	local, err := lookupLocal(ctx, network, address)
+	local, err := netaddr.LookupLocal(ctx, network, address)
 	if err != nil {
 		return nil, nil, &net.OpError{Op: "listen", Net: network, Err: err}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -30,7 +31,7 @@ type deviceListener struct {
 // the kernel's listener holds as well; iWARP devices have another. A device that can do neither is
 // left out: the kernel's listener serves its clients.
 func (l *Listener) listenDevices(ctx context.Context, list []transport.Transport) error {
-	local := unmap(l.tcp.Addr().(*net.TCPAddr).AddrPort())
+	local := netaddr.Of(l.tcp.Addr())
 	for _, t := range list {
 		devices, err := t.Devices()
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // File returns a copy of the kernel's listening socket, for a process that takes over: there Adopt
@@ -24,7 +26,7 @@ func (l *Listener) File() (*os.File, error) {
 	}
 	f, err := listenerFile(l.tcp)
 	if err != nil {
-		return nil, l.fail("file", bare(err))
+		return nil, l.fail("file", neterr.Bare(err))
 	}
 	l.port.share()
 	return f, nil

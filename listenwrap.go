@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"syscall"
+
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // Wrap makes a Listener of one of package net, such as systemd, tableflip or a server's hand-over
@@ -15,7 +17,7 @@ import (
 func (lc *ListenConfig) Wrap(l *net.TCPListener) (*Listener, error) {
 	const network = "tcp"
 	fail := func(err error) (*Listener, error) {
-		op := &net.OpError{Op: "listen", Net: network, Err: bare(err)}
+		op := &net.OpError{Op: "listen", Net: network, Err: neterr.Bare(err)}
 		if addr, ok := l.Addr().(*net.TCPAddr); ok {
 			op.Addr = addr
 		}

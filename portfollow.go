@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"slices"
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 )
 
@@ -59,7 +59,7 @@ func (s *PortSet) Follow(ctx context.Context) error {
 
 // reconcile makes the set what the host's addresses are now.
 func (s *PortSet) reconcile(ctx context.Context) error {
-	addrs, err := hostAddrs()
+	addrs, err := netaddr.OfHost()
 	if err != nil {
 		return err
 	}
@@ -85,37 +85,4 @@ func (s *PortSet) reconcile(ctx context.Context) error {
 		s.mu.Unlock()
 	}
 	return nil
-}
-
-// hostAddrs returns the unicast addresses of the interfaces that are up, link-local ones with their
-// zone.
-func hostAddrs() ([]netip.Addr, error) {
-	ifis, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
-	var list []netip.Addr
-	for _, ifi := range ifis {
-		if ifi.Flags&net.FlagUp == 0 {
-			continue
-		}
-		addrs, err := ifi.Addrs()
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range addrs {
-			n, ok := a.(*net.IPNet)
-			if !ok {
-				continue
-			}
-			addr, _ := netip.AddrFromSlice(n.IP)
-			if addr = addr.Unmap(); addr.Is6() && addr.IsLinkLocalUnicast() {
-				addr = addr.WithZone(ifi.Name)
-			}
-			if addr.IsValid() && !slices.Contains(list, addr) {
-				list = append(list, addr)
-			}
-		}
-	}
-	return list, nil
 }

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // A PortSet is one port that is held on several addresses of the host by a Reservation each, where
@@ -45,13 +48,13 @@ func (ps *PortSpace) ReserveEach(ctx context.Context, port uint16, addrs ...neti
 	addrs = distinct(addrs)
 	if s.all {
 		var err error
-		if addrs, err = hostAddrs(); err != nil {
+		if addrs, err = netaddr.OfHost(); err != nil {
 			return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: err}
 		}
 	}
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
-			return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: ctxError(err)}
+			return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: neterr.OfContext(err)}
 		}
 		err := s.take(ctx, port, addrs)
 		if err == nil {
@@ -84,7 +87,7 @@ func (s *PortSet) take(ctx context.Context, port uint16, addrs []netip.Addr) (er
 		}
 	}()
 	for _, a := range addrs {
-		r, err := s.space.reserve(ctx, networkOf(a), s.at(a))
+		r, err := s.space.reserve(ctx, netaddr.Network(a), s.at(a))
 		if s.all && errors.Is(err, syscall.EADDRNOTAVAIL) {
 			continue // it went away, or is not ready yet (RFC 4862 §5.4)
 		}
@@ -150,7 +153,7 @@ func (s *PortSet) Conflicts() map[netip.Addr]error {
 // *ConflictError and the address is noted in Conflicts. An address that the set has, also by a
 // wildcard, is no error: its member is returned.
 func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, error) {
-	addr = canonical(addr)
+	addr = netaddr.Canonical(addr)
 	r, err := s.begin(ctx, addr)
 	if err != nil {
 		return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: err}
@@ -158,7 +161,7 @@ func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, er
 	if r != nil {
 		return r, nil
 	}
-	r, err = s.space.reserve(ctx, networkOf(addr), s.at(addr))
+	r, err = s.space.reserve(ctx, netaddr.Network(addr), s.at(addr))
 	if err == nil {
 		s.adopt(r)
 	}
@@ -174,7 +177,7 @@ func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, er
 func (s *PortSet) begin(ctx context.Context, addr netip.Addr) (*Reservation, error) {
 	for {
 		if err := ctx.Err(); err != nil {
-			return nil, ctxError(err)
+			return nil, neterr.OfContext(err)
 		}
 		r, other, err := s.tryBegin(addr)
 		if other == nil {
@@ -239,7 +242,7 @@ func (s *PortSet) note(addr netip.Addr, err error) {
 
 // has reports whether the reservation holds the port on a, which is canonical.
 func (r *Reservation) has(a netip.Addr) bool {
-	return canonical(r.addrPort().Addr()) == a || r.at.addr.IsUnspecified() && r.at.reaches(a)
+	return netaddr.Canonical(r.addrPort().Addr()) == a || r.at.addr.IsUnspecified() && r.at.reaches(a)
 }
 
 // at is the port on an address.
@@ -247,22 +250,10 @@ func (s *PortSet) at(a netip.Addr) *net.TCPAddr {
 	return &net.TCPAddr{IP: a.AsSlice(), Zone: a.Zone(), Port: int(s.port)}
 }
 
-// canonical makes one address of the ways to write it: IPv4 in IPv6, and a zone by its number.
-func canonical(a netip.Addr) netip.Addr {
-	a = a.Unmap()
-	if !a.IsLinkLocalUnicast() {
-		return a.WithZone("")
-	}
-	if i := zoneIndex(a.Zone()); i != 0 {
-		return a.WithZone(interfaceName(i))
-	}
-	return a
-}
-
 // distinct returns each address once, without those that a wildcard among them covers.
 func distinct(addrs []netip.Addr) (list []netip.Addr) {
 	for _, a := range addrs {
-		if a = canonical(a); !slices.Contains(list, a) {
+		if a = netaddr.Canonical(a); !slices.Contains(list, a) {
 			list = append(list, a)
 		}
 	}
@@ -294,11 +285,4 @@ func (s *PortSet) Release() error {
 		_ = r.Release()
 	}
 	return nil
-}
-
-func networkOf(a netip.Addr) string {
-	if a.Unmap().Is4() {
-		return "tcp4"
-	}
-	return "tcp6"
 }

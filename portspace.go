@@ -6,10 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"sync"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -63,15 +64,15 @@ func (ps *PortSpace) or() *PortSpace {
 // and connections of an earlier listener in TIME_WAIT are not in the way. Elsewhere the reserving
 // socket listens from the start, and clients wait in its backlog.
 func (ps *PortSpace) Reserve(ctx context.Context, network, address string) (*Reservation, error) {
-	if !isTCP(network) {
+	if !netaddr.IsTCP(network) {
 		return nil, &net.OpError{Op: "reserve", Net: network, Err: net.UnknownNetworkError(network)}
 	}
-	local, err := lookupLocal(ctx, network, address)
+	local, err := netaddr.LookupLocal(ctx, network, address)
 	if err != nil {
 		return nil, &net.OpError{Op: "reserve", Net: network, Err: err}
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, &net.OpError{Op: "reserve", Net: network, Addr: local, Err: ctxError(err)}
+		return nil, &net.OpError{Op: "reserve", Net: network, Addr: local, Err: neterr.OfContext(err)}
 	}
 	return ps.or().reserve(ctx, network, local)
 }
@@ -183,7 +184,7 @@ func (ps *PortSpace) remove(r *Reservation) {
 // and interface.
 func (ps *PortSpace) matching(a net.Addr) []*Reservation {
 	return ps.find(a, func(b binding, t *net.TCPAddr) int {
-		if isWildcard(t.IP) && b.addr.IsUnspecified() {
+		if netaddr.IsWildcard(t.IP) && b.addr.IsUnspecified() {
 			return 1
 		}
 		own, _ := netip.AddrFromSlice(t.IP)
@@ -204,7 +205,7 @@ func (ps *PortSpace) find(a net.Addr, fits func(binding, *net.TCPAddr) int) []*R
 		return nil
 	}
 	netns, err := currentNetns()
-	zone := zoneIndex(t.Zone)
+	zone := netaddr.ZoneIndex(t.Zone)
 	how := make(map[*Reservation]int)
 	list = slices.DeleteFunc(list, func(r *Reservation) bool {
 		how[r] = fits(r.at, t)
@@ -265,41 +266,4 @@ func choose(list []*Reservation, a net.Addr, control control) (*Reservation, err
 // onDevice reports whether the socket is bound to an interface that its address does not tell.
 func (r *Reservation) onDevice() bool {
 	return r.at.device != 0 && !r.at.addr.IsLinkLocalUnicast()
-}
-
-// zoneIndex returns the interface of a zone, by its name or number, or 0.
-func zoneIndex(zone string) uint32 {
-	if zone == "" {
-		return 0
-	}
-	if ifi, err := net.InterfaceByName(zone); err == nil {
-		return uint32(ifi.Index)
-	}
-	n, _ := strconv.ParseUint(zone, 10, 32)
-	return uint32(n)
-}
-
-func isWildcard(ip net.IP) bool { return len(ip) == 0 || ip.IsUnspecified() }
-
-// lookupLocal resolves an address to bind, preferring IPv4 as net.Listen does.
-func lookupLocal(ctx context.Context, network, address string) (*net.TCPAddr, error) {
-	if address == "" {
-		return &net.TCPAddr{}, nil
-	}
-	list, err := lookup(ctx, nil, network, address)
-	if err != nil {
-		return nil, err
-	}
-	if host, _, _ := net.SplitHostPort(address); host == "" {
-		return &net.TCPAddr{Port: int(list[0].Port())}, nil
-	}
-	if first := list[0].Addr(); first.Is6() && first.IsUnspecified() {
-		return netAddr(list[0]), nil // which is both families; the next is IPv4's alone
-	}
-	for _, a := range list {
-		if a.Addr().Is4() {
-			return netAddr(a), nil
-		}
-	}
-	return netAddr(list[0]), nil
 }

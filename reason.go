@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -162,7 +163,7 @@ func whyNot(err error) OffloadError {
 	if errors.As(err, &known) {
 		return *known
 	}
-	return OffloadError{reasonOf(err), bare(err)}
+	return OffloadError{reasonOf(err), neterr.Bare(err)}
 }
 
 // noDevice sorts an error that came instead of a list of devices.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
@@ -22,7 +23,7 @@ func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.
 	}
 	to := &redirect.Request{Request: r, Service: l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()}
 	if h.c != nil {
-		local := unmap(h.c.LocalAddr().(*net.TCPAddr).AddrPort())
+		local := netaddr.Of(h.c.LocalAddr())
 		to.Port = func() uint16 { return l.redirectPort(local.Addr()) }
 		if l.redirects {
 			to.Else = errNoSoftware

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // A Reservation holds a port until it is released, or until its socket becomes a listener or a
@@ -48,7 +51,7 @@ func (r *Reservation) Addr() net.Addr {
 	return &a
 }
 
-func (r *Reservation) addrPort() netip.AddrPort { return unmap(r.addr.AddrPort()) }
+func (r *Reservation) addrPort() netip.AddrPort { return netaddr.Unmap(r.addr.AddrPort()) }
 
 // Listen makes a listener of the very socket that holds the port. After an error the port is still
 // held, unless the error says that somebody else listens on it (syscall.EADDRINUSE). A reservation
@@ -93,7 +96,7 @@ func (r *Reservation) DialContext(ctx context.Context, network, address string) 
 	if ctx == nil {
 		panic("nil context")
 	}
-	if !isTCP(network) {
+	if !netaddr.IsTCP(network) {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: net.UnknownNetworkError(network)}
 	}
 	return r.dial(ctx, &Dialer{LocalAddr: r.Addr()}, network, address)
@@ -110,7 +113,7 @@ func (r *Reservation) File() (*os.File, error) {
 	}
 	f, err := r.socket.file()
 	if err != nil {
-		return nil, r.fail("file", bare(err))
+		return nil, r.fail("file", neterr.Bare(err))
 	}
 	r.shared, r.socket.shared = true, true
 	return f, nil
@@ -224,7 +227,7 @@ func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address stri
 	}
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
-	remotes, err := lookup(ctx, d.Resolver, network, address)
+	remotes, err := netaddr.Lookup(ctx, d.Resolver, network, address)
 	if err != nil {
 		return fail(nil, nil, err)
 	}
@@ -237,7 +240,7 @@ func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address stri
 	remotes = slices.DeleteFunc(remotes, func(a netip.AddrPort) bool { return !r.at.reaches(a.Addr()) })
 	err = &net.OpError{Op: "dial", Net: network, Err: &net.AddrError{Err: "no suitable address found", Addr: r.addr.String()}}
 	for i, remote := range remotes {
-		raddr := netAddr(remote)
+		raddr := netaddr.TCP(remote)
 		conn, cerr := connectWithin(ctx, s, raddr, d, len(remotes)-i)
 		if cerr == nil {
 			return conn, nil

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -69,7 +70,7 @@ func (l *Listener) report(ctx context.Context, err error) bool {
 	}
 	l.mu.Lock()
 	if l.calls > 0 {
-		l.fault = l.fail("accept", bare(err))
+		l.fault = l.fail("accept", neterr.Bare(err))
 		l.kick()
 	}
 	l.mu.Unlock()

@@ -9,6 +9,9 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // maxBacklog is cut to net.core.somaxconn by the kernel, which is what package net asks for.
@@ -42,7 +45,7 @@ const bindTries = 16
 // After an error the socket is closed, and tells where it was to be. A listener listens at once.
 func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control control, listener bool) (*socket, error) {
 	s := &socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6", listener: listener}
-	dual := network == "tcp" && isWildcard(addr.IP)
+	dual := network == "tcp" && netaddr.IsWildcard(addr.IP)
 	if dual {
 		s.v6 = true
 	}
@@ -289,7 +292,7 @@ func (s *socket) listen(control control) (*net.TCPListener, error) {
 		if !before && !s.shared {
 			err = errors.Join(err, s.unlisten(rc))
 		}
-		return nil, bare(err)
+		return nil, neterr.Bare(err)
 	}
 	_ = s.f.Close() // l has a descriptor of its own
 	return l.(*net.TCPListener), nil
@@ -357,7 +360,7 @@ func (s *socket) sockaddr(a *net.TCPAddr) (unix.Sockaddr, error) {
 	if len(a.IP) != 0 && !a.IP.IsUnspecified() {
 		copy(sa.Addr[:], a.IP.To16())
 	}
-	sa.ZoneId = zoneIndex(a.Zone)
+	sa.ZoneId = netaddr.ZoneIndex(a.Zone)
 	return sa, nil
 }
 

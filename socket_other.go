@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // socket holds a port by listening on it, which is what package net can do everywhere.
@@ -23,7 +25,7 @@ func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control 
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(ctx, network, addr.String())
 	if err != nil {
-		return &socket{at: bindingOf(addr, network != "tcp4", network == "tcp6")}, bare(err)
+		return &socket{at: bindingOf(addr, network != "tcp4", network == "tcp6")}, neterr.Bare(err)
 	}
 	local := l.Addr().(*net.TCPAddr)
 	return &socket{l: l.(*net.TCPListener), at: bindingOf(local, local.IP.To4() == nil, network == "tcp6")}, nil
@@ -82,7 +84,7 @@ func unblock(*net.TCPListener) error { return nil }
 func adoptSocket(f *os.File) (*socket, bool, error) {
 	l, err := net.FileListener(f)
 	if err != nil {
-		return nil, false, bare(err)
+		return nil, false, neterr.Bare(err)
 	}
 	t, ok := l.(*net.TCPListener)
 	if !ok {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
@@ -126,27 +127,9 @@ func addrsOf(index int) []netip.Addr {
 	if err != nil {
 		return nil
 	}
-	list, err := i.Addrs()
+	list, err := netaddr.OfInterface(*i)
 	if err != nil {
 		return nil
 	}
-	var addrs []netip.Addr
-	for _, a := range list {
-		n, ok := a.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		ip, ok := netip.AddrFromSlice(n.IP)
-		if !ok || ip.IsLoopback() {
-			continue
-		}
-		ip = ip.Unmap()
-		if ip.Is6() && ip.IsLinkLocalUnicast() {
-			ip = ip.WithZone(i.Name)
-		}
-		if !slices.Contains(addrs, ip) {
-			addrs = append(addrs, ip)
-		}
-	}
-	return addrs
+	return slices.DeleteFunc(list, netip.Addr.IsLoopback)
 }

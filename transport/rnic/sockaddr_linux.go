@@ -4,11 +4,11 @@ package rnic
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
-	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/netaddr"
 )
 
 // putSockaddr makes b a struct sockaddr_in or sockaddr_in6.
@@ -25,18 +25,7 @@ func putSockaddr(b *[sockaddrLen]byte, a netip.AddrPort) {
 	binary.NativeEndian.PutUint16(b[:], unix.AF_INET6)
 	as16 := ip.As16()
 	copy(b[8:], as16[:])
-	binary.NativeEndian.PutUint32(b[24:], scope(ip.Zone()))
-}
-
-func scope(zone string) uint32 {
-	if zone == "" {
-		return 0
-	}
-	if i, err := net.InterfaceByName(zone); err == nil {
-		return uint32(i.Index)
-	}
-	n, _ := strconv.ParseUint(zone, 10, 32)
-	return uint32(n)
+	binary.NativeEndian.PutUint32(b[24:], netaddr.ZoneIndex(ip.Zone()))
 }
 
 // addrPort reads a struct sockaddr_in or sockaddr_in6; others are no address.
@@ -48,11 +37,7 @@ func addrPort(b *[sockaddrLen]byte) netip.AddrPort {
 	case unix.AF_INET6:
 		ip := netip.AddrFrom16([16]byte(b[8:24]))
 		if id := binary.NativeEndian.Uint32(b[24:]); id != 0 && ip.IsLinkLocalUnicast() {
-			zone := strconv.FormatUint(uint64(id), 10)
-			if i, err := net.InterfaceByIndex(int(id)); err == nil {
-				zone = i.Name
-			}
-			ip = ip.WithZone(zone)
+			ip = ip.WithZone(netaddr.InterfaceName(id))
 		}
 		return netip.AddrPortFrom(ip.Unmap(), port)
 	}

@@ -1,4 +1,4 @@
-package iwarp
+package netaddr
 
 import (
 	"context"
@@ -6,8 +6,8 @@ import (
 	"net/netip"
 )
 
-// lookup resolves address to what a transport can dial, in the order of the resolver.
-func lookup(ctx context.Context, r *net.Resolver, network, address string) ([]netip.AddrPort, error) {
+// Lookup resolves address to what a transport can dial, in the order of the resolver.
+func Lookup(ctx context.Context, r *net.Resolver, network, address string) ([]netip.AddrPort, error) {
 	if r == nil {
 		r = net.DefaultResolver
 	}
@@ -47,25 +47,25 @@ func lookup(ctx context.Context, r *net.Resolver, network, address string) ([]ne
 	return list, nil
 }
 
-// netAddr returns a as package net has it in the errors of a dial.
-func netAddr(a netip.AddrPort) *net.TCPAddr {
-	t := net.TCPAddrFromAddrPort(a)
-	t.IP = t.IP.To16()
-	return t
-}
-
-func unmap(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-}
-
-// familyOf narrows the network to the family of the address, if that tells it.
-func familyOf(network, address string) string {
-	a, err := netip.ParseAddrPort(address)
-	switch {
-	case err != nil:
-		return network
-	case a.Addr().Unmap().Is4():
-		return "tcp4"
+// LookupLocal resolves an address to bind, preferring IPv4 as net.Listen does.
+func LookupLocal(ctx context.Context, network, address string) (*net.TCPAddr, error) {
+	if address == "" {
+		return &net.TCPAddr{}, nil
 	}
-	return "tcp6"
+	list, err := Lookup(ctx, nil, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if host, _, _ := net.SplitHostPort(address); host == "" {
+		return &net.TCPAddr{Port: int(list[0].Port())}, nil
+	}
+	if first := list[0].Addr(); first.Is6() && first.IsUnspecified() {
+		return TCP(list[0]), nil // which is both families; the next is IPv4's alone
+	}
+	for _, a := range list {
+		if a.Addr().Is4() {
+			return TCP(a), nil
+		}
+	}
+	return TCP(list[0]), nil
 }
