@@ -155,6 +155,19 @@ func TestExtension(t *testing.T) {
 	require.Equal(t, &extension{maxSegment: 1 << 15}, e, "unknown flags and fields must be skipped")
 }
 
+// The field that ends as a line does is the last one, and tells nothing.
+func TestExtensionEndsLine(t *testing.T) {
+	const request = "69574152 01 0b 01 04 00010000 03 02 1f90"
+	e := extension{wholeRing: true, redirectable: true, wordless: true, maxSegment: 1 << 16, service: 8080}
+	want := e
+	e.line = true
+	wire := unhex(t, request+"7f 04 0d0a0d0a")
+	require.Equal(t, wire, e.append(nil))
+	got, err := parseExtension(wire)
+	require.NoError(t, err)
+	require.Equal(t, &want, got)
+}
+
 // A field of type 0 ends the extension: what InfiniBand and RoCE fill private data with is no
 // field, however long it is.
 func TestExtensionEnds(t *testing.T) {
@@ -175,6 +188,8 @@ func TestExtensionEnds(t *testing.T) {
 func TestConnDataFits(t *testing.T) {
 	request := connData{ext: &extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16, service: 1}}
 	require.LessOrEqual(t, len(request.append(nil)), 56)
+	request.ext.line = true // not for RoCE
+	require.LessOrEqual(t, len(request.append(nil)), 251)
 	answer := connData{ext: &extension{wholeRing: true, maxSegment: 1 << 16}}
 	require.LessOrEqual(t, len(answer.append(nil)), 196)
 	refusal := extension{redirect: 1, service: 1}

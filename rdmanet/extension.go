@@ -39,6 +39,7 @@ type extension struct {
 	maxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
 	redirect     uint16 // port that the peer is to connect to; 0 means none
 	service      uint16 // port of the service that the client is redirected from; 0 means no statement
+	line         bool   // it ends as a line does; parseExtension takes no notice
 }
 
 const (
@@ -55,6 +56,9 @@ const (
 	extMaxSegment = 1
 	extRedirect   = 2
 	extService    = 3
+	extLine       = 127
+
+	lineEnd = "\r\n\r\n"
 )
 
 func (e *extension) append(b []byte) []byte {
@@ -85,6 +89,10 @@ func (e *extension) append(b []byte) []byte {
 			b = append(b, port.field, 2)
 			b = binary.BigEndian.AppendUint16(b, port.value)
 		}
+	}
+	if e.line {
+		b = append(b, extLine, byte(len(lineEnd)))
+		b = append(b, lineEnd...)
 	}
 	return b
 }

@@ -25,6 +25,9 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	}
 	own := c.connData(littleEndian, !conf.Plain)
 	askFor(own, k)
+	if own.ext != nil {
+		own.ext.line = c.ring.mem == nil
+	}
 	answer, err := k.Connect(ctx, own.append(nil))
 	if err != nil {
 		k.Close()
