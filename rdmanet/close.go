@@ -2,6 +2,7 @@ package rdmanet
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"runtime"
@@ -114,6 +115,9 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 				break
 			}
 		}
+		if errors.Is(err, io.EOF) && c.peerClosed() {
+			err = nil // it has what it wants
+		}
 	}
 	if d > 0 && tells {
 		l.WillAwaitClosed()
@@ -130,6 +134,16 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 		return nil // the peer had closed before
 	}
 	return cause("close", err)
+}
+
+// peerClosed reports whether the peer has closed the connection, with everything read.
+func (c *Conn) peerClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.peerDisconnected && c.err == nil {
+		c.look(&looking, enoughSteps)
+	}
+	return c.peerDisconnected && !c.peerLeftUnread
 }
 
 // CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF behind what

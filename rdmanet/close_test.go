@@ -379,6 +379,43 @@ func TestLinger(t *testing.T) {
 			require.Len(t, got, n)
 		})
 	}
+	for name, tt := range map[string]struct {
+		end  func(t *testing.T, e ends)
+		want error
+	}{
+		"positive after the peer's end, which is read": {func(t *testing.T, e ends) {
+			require.NoError(t, e.a.CloseWrite())
+			_, err := io.Copy(io.Discard, e.b)
+			require.NoError(t, err)
+			require.NoError(t, e.b.Close())
+			_, err = io.Copy(io.Discard, e.a)
+			require.NoError(t, err)
+		}, nil},
+		"positive after the peer's end": {func(t *testing.T, e ends) {
+			_, err := io.ReadFull(e.b, make([]byte, len("hello")))
+			require.NoError(t, err)
+			require.NoError(t, e.b.Close())
+		}, nil},
+		"positive after the peer broke off": {func(t *testing.T, e ends) {
+			_, err := io.ReadFull(e.b, make([]byte, len("hello")))
+			require.NoError(t, err)
+			require.NoError(t, e.tcpB.CloseWrite())
+		}, io.ErrUnexpectedEOF},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := connect(t, setting{wrap: func(qp transport.QueuePair) transport.QueuePair { return departed{restricted{qp, false}} }})
+			_, err := e.a.Write([]byte("hello"))
+			require.NoError(t, err)
+			tt.end(t, e)
+			require.NoError(t, e.a.SetLinger(20))
+			err = e.a.Close()
+			if tt.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			requireOpError(t, e.a, err, "close", tt.want)
+		})
+	}
 	t.Run("positive is bounded", func(t *testing.T) {
 		e := connect(t, setting{})
 		require.NoError(t, e.tcpB.SetReadBuffer(1<<12))
@@ -388,6 +425,14 @@ func TestLinger(t *testing.T) {
 		requireOpError(t, e.a, e.a.Close(), "close", os.ErrDeadlineExceeded)
 		require.GreaterOrEqual(t, time.Since(start), time.Second/2, "nobody reads")
 	})
+}
+
+// departed is a queue pair of whose peer nothing is left by the time that it could be drained.
+type departed struct{ restricted }
+
+func (q departed) Drain(deadline time.Time) error {
+	_ = q.Wait(deadline)
+	return io.EOF
 }
 
 // wrapper is a queue pair around another one.
