@@ -16,9 +16,9 @@ import (
 
 // A holder is a process of its own that listens on a port, in one world or in both.
 type holder struct {
-	name   string
-	args   func(p pair) []string
-	kernel bool // it is to be seen among the kernel's sockets
+	name  string
+	args  func(p pair) []string
+	tells bool // when it has the port in every world where it wants it
 }
 
 var (
@@ -31,8 +31,8 @@ var (
 func (o holder) holds(t *testing.T, g *guest, h hca, p pair) *agent.Process {
 	t.Helper()
 	s := g.startFor(t, groupLimit, o.args(p)...)
-	if o.kernel {
-		g.awaitListener(t, s, p)
+	if o.tells { // to be seen among the kernel's sockets comes before devices listen
+		require.NoError(t, s.WaitOutput("listening on"))
 	} else {
 		h.await(t, g, s, p)
 	}
