@@ -15,6 +15,11 @@ type deviceQP struct {
 	local, remote uint16    // ports of the addresses; 0 means those of the queue pair
 }
 
+var (
+	_ transport.Wrapper    = (*deviceQP)(nil)
+	_ transport.LastCloser = (*deviceQP)(nil) // As would walk past it, and its port never be given back
+)
+
 // Unwrap implements transport.Wrapper.
 func (q *deviceQP) Unwrap() transport.QueuePair { return q.QueuePair }
 
@@ -31,6 +36,15 @@ func withPort(a netip.AddrPort, port uint16) netip.AddrPort {
 
 func (q *deviceQP) Close() error {
 	defer q.leave()
+	return q.QueuePair.Close()
+}
+
+// CloseLast implements transport.LastCloser, by Close where the device's queue pair does not.
+func (q *deviceQP) CloseLast() error {
+	defer q.leave()
+	if l, ok := transport.As[transport.LastCloser](q.QueuePair); ok {
+		return l.CloseLast()
+	}
 	return q.QueuePair.Close()
 }
 

@@ -12,7 +12,8 @@ import (
 // leaver is a queue pair of which something is left after Close.
 type leaver struct {
 	transport.QueuePair
-	told []func()
+	told   []func()
+	closed bool
 }
 
 func (l *leaver) gone() {
@@ -21,10 +22,43 @@ func (l *leaver) gone() {
 	}
 }
 
-func (l *leaver) Close() error              { return nil }
+func (l *leaver) Close() error              { l.closed = true; return nil }
 func (l *leaver) Abort() error              { return nil }
 func (l *leaver) OnGone(f func())           { l.told = append(l.told, f) }
 func (l *leaver) LocalAddr() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:7174") }
+
+// lastCloser is a leaver that can be closed as the last one.
+type lastCloser struct {
+	leaver
+	last bool
+}
+
+func (l *lastCloser) CloseLast() error { l.last = true; return nil }
+
+// TestDeviceQPCloseLast has the port given back by whoever closes behind the peer's last word, and
+// finds no way past that.
+func TestDeviceQPCloseLast(t *testing.T) {
+	able, unable := &lastCloser{}, &leaver{}
+	for name, inner := range map[string]transport.QueuePair{"able": able, "unable": unable} {
+		ps := &PortSpace{}
+		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
+		require.NoError(t, err)
+		l, ok := transport.As[transport.LastCloser](&deviceQP{QueuePair: inner, port: e})
+		require.True(t, ok, name)
+		require.NoError(t, l.CloseLast(), name)
+		require.False(t, isFree(t, e.port.Addr()), name)
+		require.Equal(t, name == "unable", unable.closed, name)
+		if g, ok := inner.(*lastCloser); ok {
+			g.gone()
+		} else {
+			unable.gone()
+		}
+		require.True(t, isFree(t, e.port.Addr()), name)
+		require.Zero(t, sockets(ps), name)
+	}
+	require.True(t, able.last)
+	require.False(t, able.closed)
+}
 
 // TestDeviceQPHoldsPort keeps the port until the device has done with it.
 func TestDeviceQPHoldsPort(t *testing.T) {

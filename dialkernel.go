@@ -168,7 +168,7 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	}
 	c, err := k.setUp(hctx, redirect.Connector{}, func() (transport.Connector, error) {
 		connector, err := k.transport.Client(tcp, nil)
-		if r, ok := connector.(redialer); ok && err == nil {
+		if r, ok := connector.(transport.Redialer); ok && err == nil {
 			r.SetRedial(redial)
 		}
 		return connector, err

@@ -1,26 +1,12 @@
 package iwarp
 
 import (
-	"context"
-	"net"
-
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // A kernelTransport makes queue pairs of TCP connections of the kernel.
-type kernelTransport interface {
-	transport.Transport
-	Client(c *net.TCPConn, o *transport.Options) (transport.Connector, error)
-	// Server reads the MPA request of c.
-	Server(ctx context.Context, c *net.TCPConn, o *transport.Options) (transport.Request, error)
-}
-
-// A redialer is a Connector that may want another connection to the peer, to offer it an older MPA
-// revision.
-type redialer interface {
-	SetRedial(func(context.Context) (*net.TCPConn, error))
-}
+type kernelTransport = transport.Upgrader
 
 // Software iWARP needs nothing but the kernel's TCP, so it is always there.
 func init() { transport.Register(soft.New(nil)) }

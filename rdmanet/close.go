@@ -90,25 +90,12 @@ func (c *Conn) finalize() {
 	go c.close(false)
 }
 
-// A lingerer is a queue pair that knows when the peer's host has acknowledged what was sent before
-// Close.
-type lingerer interface {
-	WillAwaitClosed()
-	AwaitClosed(deadline time.Time) error
-}
-
-// An endLeaver is a queue pair that can leave it to the peer to end the connection, as rsockets
-// need.
-type endLeaver interface {
-	LeaveEndToPeer()
-}
-
 // closeOrderly closes the queue pair behind what was sent, and waits for up to d until the peer's
 // host has that, or where the transport cannot tell, until it has left this host. It returns why
 // that did not come to pass.
 func (c *Conn) closeOrderly(d time.Duration) (err error) {
 	deadline := time.Now().Add(d)
-	l, tells := transport.As[lingerer](c.qp)
+	l, tells := transport.As[transport.CloseAwaiter](c.qp)
 	if d > 0 && !tells {
 		for {
 			if err = c.qp.Drain(deadline); !errors.Is(err, transport.ErrInterrupted) {
@@ -122,7 +109,7 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 	if d > 0 && tells {
 		l.WillAwaitClosed()
 	}
-	if t, ok := transport.As[endLeaver](c.qp); ok && !c.extended {
+	if t, ok := transport.As[transport.EndLeaver](c.qp); ok && !c.extended {
 		t.LeaveEndToPeer()
 	}
 	// It is an error only if the connection is at its end already.

@@ -8,21 +8,6 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A transport offers what it can of these on its queue pair; they mean what they mean for a
-// net.TCPConn.
-type (
-	keepAliver interface {
-		SetKeepAliveConfig(net.KeepAliveConfig) error
-	}
-	noDelayer interface {
-		SetNoDelay(bool) error
-	}
-	bufferer interface {
-		SetReadBuffer(int) error
-		SetWriteBuffer(int) error
-	}
-)
-
 // set applies an option unless the connection is closed. wrap says which ends the error names.
 func (c *Conn) set(wrap func(error) error, option func() error) error {
 	err := net.ErrClosed
@@ -49,7 +34,7 @@ func (c *Conn) peerError(err error) error { return c.opError("set", err) }
 // always does so returns an error that matches errors.ErrUnsupported for false.
 func (c *Conn) SetNoDelay(noDelay bool) error {
 	return c.set(c.peerError, func() error {
-		if t, ok := transport.As[noDelayer](c.qp); ok {
+		if t, ok := transport.As[transport.NoDelayer](c.qp); ok {
 			return t.SetNoDelay(noDelay)
 		}
 		if noDelay {
@@ -80,7 +65,7 @@ func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
 // The error matches errors.ErrUnsupported if it cannot.
 func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.set(c.peerError, func() error {
-		t, ok := transport.As[keepAliver](c.qp)
+		t, ok := transport.As[transport.KeepAliver](c.qp)
 		if !ok {
 			return errors.ErrUnsupported
 		}
@@ -106,18 +91,18 @@ func (c *Conn) SetLinger(sec int) error {
 // SetReadBuffer sets the size in bytes of the receive buffer that the transport uses below the
 // stream's own ring. The error matches errors.ErrUnsupported if it has none.
 func (c *Conn) SetReadBuffer(bytes int) error {
-	return c.setBuffer(func(t bufferer) error { return t.SetReadBuffer(bytes) })
+	return c.setBuffer(func(t transport.Bufferer) error { return t.SetReadBuffer(bytes) })
 }
 
 // SetWriteBuffer sets the size in bytes of the transport's transmit buffer. The error matches
 // errors.ErrUnsupported if it has none.
 func (c *Conn) SetWriteBuffer(bytes int) error {
-	return c.setBuffer(func(t bufferer) error { return t.SetWriteBuffer(bytes) })
+	return c.setBuffer(func(t transport.Bufferer) error { return t.SetWriteBuffer(bytes) })
 }
 
-func (c *Conn) setBuffer(option func(bufferer) error) error {
+func (c *Conn) setBuffer(option func(transport.Bufferer) error) error {
 	return c.set(c.setError, func() error {
-		if t, ok := transport.As[bufferer](c.qp); ok {
+		if t, ok := transport.As[transport.Bufferer](c.qp); ok {
 			return option(t)
 		}
 		return errors.ErrUnsupported

@@ -24,12 +24,6 @@ func (c *Conn) await(s *side, deadline time.Time) {
 	c.mu.Lock()
 }
 
-// A looker is a queue pair that finds out what has arrived only when somebody waits, or has it
-// look.
-type looker interface {
-	Look() bool // once; false if there was nothing
-}
-
 // looking is the side of calls that only look.
 var looking side
 
@@ -41,7 +35,7 @@ func (c *Conn) look(s *side, steps int) {
 	}
 	c.driver = s
 	c.mu.Unlock()
-	if l, ok := transport.As[looker](c.qp); ok {
+	if l, ok := transport.As[transport.Looker](c.qp); ok {
 		for steps > 0 && l.Look() {
 			steps--
 		}
@@ -181,29 +175,18 @@ func (c *Conn) poll() {
 	}
 }
 
-// A terminator is a queue pair that can tell the peer of a fault that was found above it.
-type terminator interface {
-	Terminate()
-}
-
 // reject ends the connection for the peer's fault.
 func (c *Conn) reject() {
-	if t, ok := transport.As[terminator](c.qp); ok {
+	if t, ok := transport.As[transport.Terminator](c.qp); ok {
 		t.Terminate()
 	} else {
 		c.qp.Abort()
 	}
 }
 
-// A lastCloser is a queue pair that can be closed without regard for what the peer may still have
-// to take.
-type lastCloser interface {
-	CloseLast() error
-}
-
 // closeLast closes the queue pair behind the peer's last word.
 func (c *Conn) closeLast() {
-	if t, ok := transport.As[lastCloser](c.qp); ok {
+	if t, ok := transport.As[transport.LastCloser](c.qp); ok {
 		t.CloseLast()
 	} else {
 		c.qp.Close()

@@ -50,17 +50,10 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	return c, nil
 }
 
-// An opener is a queue pair that knows whether the responder is free to send, or will be soon. By
-// RFC 5044 §7.1 it must wait for the first FPDU of the initiator, which is part of the connection
-// set-up only with RFC 6581.
-type opener interface {
-	PeerMaySend() bool
-}
-
 // open sends what the responder may have to wait for before it sends: all that it is to be told at
 // the start, if anything.
 func (c *Conn) open() {
-	if o, ok := transport.As[opener](c.qp); ok && o.PeerMaySend() {
+	if o, ok := transport.As[transport.EarlySender](c.qp); ok && o.PeerMaySend() {
 		c.give()
 		return
 	}

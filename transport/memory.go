@@ -49,21 +49,3 @@ type Placer interface {
 	// with a base and bounds error.
 	Place(off uint64, p []byte) (news bool, err error)
 }
-
-// A PlacerRegistrar is a QueuePair that can place through a Placer.
-type PlacerRegistrar interface {
-	// RegisterPlacer makes p reachable for RDMA Writes as a region of length bytes. CallerDriven is
-	// implied.
-	RegisterPlacer(length uint64, p Placer) (MemoryRegion, error)
-}
-
-// A MemoryAllocator is a QueuePair that brings the memory of its regions itself, as a device needs
-// memory that stays where it is and is not shared with a child process. Such a queue pair refuses
-// memory that is not its own in RegisterMemory.
-type MemoryAllocator interface {
-	// AllocateMemory registers n bytes of new memory, all zero, with the rights of access. What is
-	// in it lasts until the region's Deregister, which may also be called after the queue pair's
-	// Close; the bytes may be touched, though they hold nothing any more, for as long as the region
-	// is not garbage. What the queue pair still has to send is not lost by either.
-	AllocateMemory(n int, access Access) ([]byte, MemoryRegion, error)
-}

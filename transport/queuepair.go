@@ -69,36 +69,6 @@ type QueuePair interface {
 	Abort() error
 }
 
-// A Wrapper is a QueuePair around another one, whose optional interfaces As finds.
-type Wrapper interface {
-	Unwrap() QueuePair
-}
-
-// As returns the first of qp and the queue pairs that it wraps that is a T, an interface that not
-// every QueuePair has.
-func As[T any](qp QueuePair) (T, bool) {
-	for {
-		if t, ok := qp.(T); ok {
-			return t, true
-		}
-		w, ok := qp.(Wrapper)
-		if !ok {
-			var none T
-			return none, false
-		}
-		qp = w.Unwrap()
-	}
-}
-
-// A Leaver is a QueuePair of which the device keeps something for a while after Close, such as the
-// local port as long as it sends what was posted.
-type Leaver interface {
-	// OnGone has f called, once and by any goroutine, when the device has nothing left of the queue
-	// pair after Close or Abort: at once if that is so already. It may be called before the
-	// connection is up.
-	OnGone(f func())
-}
-
 // Attributes tells what two ends have negotiated and what the queue pair can do.
 type Attributes struct {
 	Device     string // name of the Device in use

@@ -29,10 +29,7 @@ type region struct {
 	last uint64 // number behind that of the last send request that uses it; guarded by QueuePair.sendMu
 }
 
-var (
-	_ transport.MemoryRegion    = (*region)(nil)
-	_ transport.MemoryAllocator = (*QueuePair)(nil)
-)
+var _ transport.MemoryRegion = (*region)(nil)
 
 func (r *region) STag() transport.STag { return r.stag }
 func (r *region) Base() uint64         { return r.base }

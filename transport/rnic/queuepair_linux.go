@@ -71,8 +71,11 @@ type QueuePair struct {
 }
 
 var (
-	_ transport.QueuePair = (*QueuePair)(nil)
-	_ transport.Leaver    = (*QueuePair)(nil)
+	_ transport.QueuePair       = (*QueuePair)(nil)
+	_ transport.MemoryAllocator = (*QueuePair)(nil)
+	_ transport.LastCloser      = (*QueuePair)(nil)
+	_ transport.Leaver          = (*QueuePair)(nil)
+	_ transport.KeepAliver      = (*QueuePair)(nil)
 )
 
 const (

@@ -60,6 +60,15 @@ type QueuePair struct {
 var (
 	_ transport.QueuePair       = (*QueuePair)(nil)
 	_ transport.PlacerRegistrar = (*QueuePair)(nil)
+	_ transport.Looker          = (*QueuePair)(nil)
+	_ transport.EarlySender     = (*QueuePair)(nil)
+	_ transport.Terminator      = (*QueuePair)(nil)
+	_ transport.LastCloser      = (*QueuePair)(nil)
+	_ transport.EndLeaver       = (*QueuePair)(nil)
+	_ transport.CloseAwaiter    = (*QueuePair)(nil)
+	_ transport.KeepAliver      = (*QueuePair)(nil)
+	_ transport.NoDelayer       = (*QueuePair)(nil)
+	_ transport.Bufferer        = (*QueuePair)(nil)
 )
 
 func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*QueuePair, error) {

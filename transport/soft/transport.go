@@ -16,7 +16,10 @@ const deviceName = "soft"
 // A Transport makes software iWARP connections. It is stateless: use one or many.
 type Transport struct{ cfg Config }
 
-var _ transport.Transport = (*Transport)(nil)
+var (
+	_ transport.Upgrader = (*Transport)(nil)
+	_ transport.Redialer = (*connector)(nil)
+)
 
 // New returns a Transport with the given configuration, which is copied. A nil c means the
 // defaults.
@@ -66,8 +69,8 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 
 // Client prepares iWARP as the initiator on an established connection, which belongs to the
 // Connector from now on; on an error it is closed. Nothing must have been sent or received on it.
-// The Connector has a method SetRedial(func(context.Context) (*net.TCPConn, error)): with it,
-// Connect tries revision 1 on a new connection when the peer resets the first one.
+// The Connector is a transport.Redialer, by which Connect tries revision 1 on a new connection when
+// the peer resets the first one.
 func (t *Transport) Client(c *net.TCPConn, o *transport.Options) (transport.Connector, error) {
 	q, err := newQueuePair(c, &t.cfg, o)
 	if err != nil {
@@ -84,7 +87,7 @@ type connector struct {
 
 func (c *connector) QueuePair() transport.QueuePair { return c.q }
 
-// SetRedial sets how a second connection to the peer is made.
+// SetRedial implements transport.Redialer.
 func (c *connector) SetRedial(f func(context.Context) (*net.TCPConn, error)) { c.redial = f }
 
 func (c *connector) Connect(ctx context.Context, private []byte) ([]byte, error) {
