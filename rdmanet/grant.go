@@ -1,0 +1,110 @@
+package rdmanet
+
+import (
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// grantDue reports whether the peer should be told of space or credits. With part 2 that is when it
+// pays a message of its own. The caller holds mu.
+func (c *Conn) grantDue(part uint64) bool {
+	if c.closed || c.disconnected || c.peerFinished || c.err != nil || c.sendErr != nil {
+		return false
+	}
+	if !c.stage.controlReady() {
+		return false
+	}
+	return (c.in.spaceDue() || c.in.creditsDue(part)) && !c.peerMayBeGone()
+}
+
+// peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP
+// connection right behind that, without waiting until all has arrived, and its kernel answers what
+// we send then with a reset, which ends what is still on its way to us. So a plain rsocket is told
+// of space and credits only when it cannot go on without. The first time it is told as long as
+// nothing has come from it: it may wait for that.
+func (c *Conn) peerMayBeGone() bool {
+	return !c.extended && !c.immediate && c.in.arrived > 0 && !c.ring.full() && !c.in.exhausted()
+}
+
+// lookTime is how long a Read waits for what a plain rsocket has sent, before that is told of space
+// for the first time.
+const lookTime = 50 * time.Millisecond
+
+// mayHaveSentAll reports whether a peer that peerMayBeGone is about has something to say that
+// nobody has looked at yet. The caller holds mu.
+func (c *Conn) mayHaveSentAll() bool {
+	return !c.extended && !c.immediate && c.in.arrived == 0 && c.driver == nil && c.grantDue(2)
+}
+
+// lookUntil is when that Read stops to wait. The caller holds mu.
+func (c *Conn) lookUntil() time.Time {
+	until := time.Now().Add(lookTime)
+	if d := c.rd.deadline; !d.IsZero() && d.Before(until) {
+		return d
+	}
+	return until
+}
+
+// addGrant adds what tells the peer of space and credits. The caller holds sendMu and mu.
+func (c *Conn) addGrant(b *batch, flags transport.Flags) {
+	g := c.in.grant(time.Now())
+	wr := transport.SendWR{Flags: flags}
+	if g.space.length > 0 {
+		c.ring.grant(uint64(g.space.length))
+		c.order.putSGE(b.entry[:], g.space)
+		wr.Flags |= transport.Inline
+		wr.Data, wr.RemoteSTag, wr.RemoteOffset = b.entry[:], c.peerTable.key, c.peerTable.addr+g.entry
+	}
+	c.addMessage(b, wr, makeWord(opLimit, uint32(g.limit)), 0)
+}
+
+// give tells the peer of space and credits, if that is worth a message. If somebody else sends at
+// the moment, that one does so when it is done.
+func (c *Conn) give() {
+	for {
+		c.giveWanted.Store(true)
+		if !c.sendMu.TryLock() {
+			return
+		}
+		c.giveWanted.Store(false)
+		var b *batch
+		c.mu.Lock()
+		due := c.grantDue(2)
+		if due || c.confirmDue() {
+			b = batches.Get().(*batch)
+		}
+		if due {
+			c.addGrant(b, 0)
+		}
+		if b != nil {
+			c.addConfirmations(b)
+		}
+		c.mu.Unlock()
+		if b == nil {
+			c.sendMu.Unlock()
+		} else {
+			c.postAndRelease(b)
+		}
+		if !c.giveWanted.Load() {
+			return
+		}
+	}
+}
+
+// keepTime is how long a plain peer is silent that is one of ours and waits for credits although it
+// has some left. An rsocket uses all that it has; it may have closed by then, and must not be told
+// of credits before all that it has sent is here.
+const keepTime = 50 * time.Millisecond
+
+// seeWhetherKept gives credits to a peer that has not used those which one of ours leaves unused.
+func (c *Conn) seeWhetherKept() {
+	c.mu.Lock()
+	c.in.asked = false
+	kept := c.in.mayKeep()
+	c.in.keeps = kept
+	c.mu.Unlock()
+	if kept {
+		c.give()
+	}
+}

@@ -1,0 +1,67 @@
+package rdmanet
+
+import "github.com/rdmanet/iwarp/transport"
+
+// iomap acts on a word about exposed memory. The caller holds mu.
+func (c *Conn) iomap(value uint32) error {
+	index := value & iomapIndex
+	if c.extended && value&iomapConfirmed != 0 {
+		if r := c.revoking; r != nil && r.index == index {
+			c.revoking, c.regions[index], r.revoked = nil, nil, true
+			c.wr.rouse()
+			return nil
+		}
+		return &protocolError{"confirmation of what was not revoked"}
+	}
+	// It costs the peer a credit, which an rsocket would not get back otherwise.
+	if err := c.in.message(); err != nil {
+		return err
+	}
+	if index >= iomapEntries {
+		return &protocolError{"index of an entry is beyond the table"}
+	}
+	if c.extended && value&iomapRevoked != 0 {
+		if c.maps == nil || c.maps.entries[index].length == 0 {
+			return &protocolError{"revocation of what was not exposed"}
+		}
+		c.maps.entries[index] = iomapEntry{}
+		c.confirm |= 1 << index
+		return nil
+	}
+	return c.maps.update(index, c.ownOrder)
+}
+
+// confirmDue reports whether the peer can be told that what it revoked is confirmed. The caller
+// holds mu.
+func (c *Conn) confirmDue() bool { return c.confirm != 0 && c.stage.controlReady() && !c.over() }
+
+// addConfirmations adds words that confirm what the peer has revoked. The caller holds sendMu, so
+// that no request to the memory follows, and mu.
+func (c *Conn) addConfirmations(b *batch) {
+	for i := uint32(0); c.confirm != 0 && b.w < len(b.words) && c.stage.controlReady(); i++ {
+		if c.confirm&(1<<i) != 0 {
+			c.confirm &^= 1 << i
+			c.addWord(b, makeWord(opIomap, iomapConfirmed|i), 0)
+		}
+	}
+}
+
+// addDirect adds RDMA Writes of the first bytes of p to what the peer has exposed at off, and
+// returns the number of bytes. The caller holds sendMu and mu.
+func (c *Conn) addDirect(b *batch, p []byte, off uint64, flags transport.Flags) (n int) {
+	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
+		at := off + uint64(n)
+		e := c.maps.find(at)
+		data, staged := c.sendable(p[n:])
+		if e == nil || len(data) == 0 {
+			break
+		}
+		into := at - e.offset
+		data = data[:min(uint64(len(data)), uint64(e.length)-into)]
+		wr, taken := c.payload(b, data, staged, flags)
+		wr.RemoteSTag, wr.RemoteOffset = e.key, e.addr+into
+		c.addWrite(b, wr, taken)
+		n += len(data)
+	}
+	return n
+}

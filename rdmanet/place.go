@@ -1,0 +1,54 @@
+package rdmanet
+
+import "weak"
+
+// ringPlacer is the Placer of a Conn's ring. The queue pair, which may outlive the Conn's users by
+// what serves it in the background, must not keep the Conn: one that nobody has closed is closed
+// once it is garbage.
+type ringPlacer struct{ c weak.Pointer[Conn] }
+
+// Place takes a piece of the stream, and drops it if the Conn is garbage. It is news for a Read
+// that waits for the queue pair, if no word follows it.
+func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
+	c := p.c.Value()
+	if c == nil {
+		return false, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ring.wordless && c.peerFinished && len(b) > 0 {
+		c.ring.fault = errDataAfterEnd
+		return false, c.ring.fault
+	}
+	if err := c.ring.place(off, b); err != nil || !c.ring.wordless {
+		return false, err
+	}
+	c.rd.rouse()
+	return c.driver == &c.rd, nil
+}
+
+// tablePlacer is the Placer of a Conn's table, as ringPlacer is of its ring.
+type tablePlacer struct{ c weak.Pointer[Conn] }
+
+// Place takes what the peer writes into the table.
+func (t tablePlacer) Place(off uint64, p []byte) (news bool, err error) {
+	c := t.c.Value()
+	if c == nil {
+		return false, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if off < tableLen {
+		n := min(tableLen-off, uint64(len(p)))
+		c.out.place(off, p[:n])
+		off, p = off+n, p[n:]
+	}
+	if len(p) == 0 {
+		return false, nil
+	}
+	if c.maps == nil {
+		c.maps = &mappings{table: make([]byte, iomapTableLen), placed: true}
+	}
+	c.maps.place(off-tableLen, p)
+	return false, nil
+}

@@ -1,0 +1,197 @@
+package rdmanet
+
+import (
+	"sync"
+	"time"
+	"weak"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+type completions [32]transport.Completion
+
+var completionPool = sync.Pool{New: func() any { return new(completions) }}
+
+// poll acts on all completions that are there. Only the driver may call it.
+func (c *Conn) poll() {
+	wc := completionPool.Get().(*completions)
+	var o outcome
+	for more := true; more; {
+		n := c.qp.Poll(wc[:])
+		if n == 0 {
+			break // bytes were placed
+		}
+		o = c.take(wc[:n])
+		more = n == len(wc) && o.err == nil && !o.lost
+	}
+	completionPool.Put(wc)
+	if o.segment > 0 {
+		c.qp.SetMaxSegment(o.segment)
+	}
+	switch {
+	case o.err != nil:
+		c.reject()
+	case o.disconnected:
+		// Both directions are at their end. The peer need not wait for our Close to be done.
+		c.closeLast()
+	case o.lost:
+		c.ended(c.qp.Err())
+	case o.small && c.slots.grow(c.qp):
+		c.mu.Lock()
+		c.in.window = c.slots.window
+		c.mu.Unlock()
+		c.give()
+	case o.due:
+		c.give()
+	}
+}
+
+// reject ends the connection for the peer's fault.
+func (c *Conn) reject() {
+	if t, ok := transport.As[transport.Terminator](c.qp); ok {
+		t.Terminate()
+	} else {
+		c.qp.Abort()
+	}
+}
+
+// closeLast closes the queue pair behind the peer's last word.
+func (c *Conn) closeLast() {
+	if t, ok := transport.As[transport.LastCloser](c.qp); ok {
+		t.CloseLast()
+	} else {
+		c.qp.Close()
+	}
+}
+
+// An outcome says what is to be done after completions were acted on.
+type outcome struct {
+	err          error // what the peer did wrong
+	lost         bool  // the queue pair has ended
+	disconnected bool  // the peer has closed
+	due          bool  // the peer is to be told of space or credits
+	small        bool  // many messages are under way, so they are small
+	segment      int   // size of the largest FPDU from now on, if it is another one
+}
+
+// take acts on completions.
+func (c *Conn) take(wc []transport.Completion) (o outcome) {
+	done := 0
+	c.mu.Lock()
+	for i := range wc {
+		w := &wc[i]
+		if !isReceive(w) {
+			if w.Status == transport.StatusSuccess {
+				c.stage.sent(w.ID)
+				c.wr.rouse()
+			}
+			continue
+		}
+		if o.lost = w.Status == transport.StatusFlushed; o.lost || c.peerDisconnected || c.released {
+			break
+		}
+		var m word
+		if m, o.err = c.received(w); o.err == nil {
+			o.err = c.message(m)
+		}
+		if o.err != nil {
+			break
+		}
+		done++
+	}
+	if o.err != nil {
+		c.fail(o.err)
+	}
+	o.disconnected = c.peerDisconnected
+	if c.out.wordless && c.out.pace.news {
+		c.out.pace.news, o.segment = false, c.out.pace.piece
+	}
+	if !c.extended && !c.immediate && !c.in.asked && c.in.mayKeep() {
+		c.in.asked = true
+		w := weak.Make(c)
+		time.AfterFunc(keepTime, func() {
+			if c := w.Value(); c != nil {
+				c.seeWhetherKept()
+			}
+		})
+	}
+	o.small = c.in.creditsDue(2)
+	o.due = c.grantDue(2) || c.confirmDue()
+	c.mu.Unlock()
+	for i := 0; done > 0; i++ {
+		if isReceive(&wc[i]) {
+			done--
+			// It fails only when the queue pair has ended, which the next completions tell.
+			c.slots.used(c.qp, wc[i].ID)
+		}
+	}
+	return o
+}
+
+func isReceive(w *transport.Completion) bool {
+	return w.Opcode == transport.OpRecv || w.Opcode == transport.OpRecvImmediate
+}
+
+// received returns the word that came with a receive. The caller holds mu.
+func (c *Conn) received(w *transport.Completion) (word, error) {
+	switch {
+	case w.Status != transport.StatusSuccess && w.Status != transport.StatusLocalLength:
+		return 0, &protocolError{"message failed: " + w.Status.String()}
+	case w.Status != transport.StatusSuccess:
+		return 0, &protocolError{"message is not one word of 4 bytes"}
+	case c.immediate != (w.Opcode == transport.OpRecvImmediate):
+		return 0, &protocolError{"word comes in the wrong kind of message"}
+	case c.immediate:
+		return word(w.Immediate), nil
+	case w.Bytes != wordLen:
+		return 0, &protocolError{"message is not one word of 4 bytes"}
+	}
+	mem, _ := c.slots.slot(w.ID)
+	return word(c.order.uint32(mem)), nil
+}
+
+// message acts on a word from the peer. It returns what is wrong with it. The caller holds mu.
+func (c *Conn) message(w word) error {
+	switch w.op() {
+	case opData:
+		if err := c.in.message(); err != nil {
+			return err
+		}
+		if c.peerFinished {
+			return errDataAfterEnd
+		}
+		if c.ring.wordless {
+			if c.out.wordless {
+				return &protocolError{"word about data that needs none"}
+			}
+			return nil // the peer does not know that
+		}
+		if err := c.ring.announce(uint64(w.value())); err != nil {
+			return err
+		}
+		c.rd.rouse()
+	case opIomap:
+		return c.iomap(w.value())
+	case opLimit:
+		if err := c.out.update(uint16(w.value())); err != nil {
+			return err
+		}
+		c.wr.rouse()
+	case opCtrl:
+		switch w.value() {
+		case ctrlDisconnect:
+			c.peerFinished, c.peerDisconnected = true, true
+			c.peerGone.Store(true)
+			c.rd.rouse()
+			c.wr.rouse()
+		case ctrlUnread:
+			c.peerLeftUnread = true
+		case ctrlShutdown:
+			c.peerFinished = true
+			c.rd.rouse()
+		}
+	default:
+		return &protocolError{"reserved operation"}
+	}
+	return nil
+}
