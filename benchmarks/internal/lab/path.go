@@ -50,34 +50,32 @@ func Lookup(name string) (Path, bool) {
 	return Path{}, false
 }
 
+// path makes a Path of what dials and listens in the ways of package net.
+func path(name string, dial func(ctx context.Context, network, address string) (net.Conn, error),
+	listen func(ctx context.Context, network, address string) (net.Listener, error)) Path {
+	return Path{
+		Name: name,
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return dial(ctx, "tcp", address)
+		},
+		Listen: func(ctx context.Context, address string) (net.Listener, error) {
+			return listen(ctx, "tcp", address)
+		},
+	}
+}
+
 func plain(name string) Path {
 	d := &net.Dialer{Control: pinCongestion}
 	d.SetMultipathTCP(false)
 	lc := &net.ListenConfig{Control: pinCongestion}
 	lc.SetMultipathTCP(false)
-	return Path{
-		Name: name,
-		Dial: func(ctx context.Context, address string) (net.Conn, error) {
-			return d.DialContext(ctx, "tcp", address)
-		},
-		Listen: func(ctx context.Context, address string) (net.Listener, error) {
-			return lc.Listen(ctx, "tcp", address)
-		},
-	}
+	return path(name, d.DialContext, lc.Listen)
 }
 
 func offload(name string, dial, listen iwarp.Offload, over []transport.Transport) Path {
 	d := &iwarp.Dialer{Control: pinCongestion, Offload: dial, Transports: over}
 	lc := &iwarp.ListenConfig{Control: pinCongestion, Offload: listen, Transports: over}
-	return Path{
-		Name: name,
-		Dial: func(ctx context.Context, address string) (net.Conn, error) {
-			return d.DialContext(ctx, "tcp", address)
-		},
-		Listen: func(ctx context.Context, address string) (net.Listener, error) {
-			return lc.Listen(ctx, "tcp", address)
-		},
-	}
+	return path(name, d.DialContext, lc.Listen)
 }
 
 func encrypted() Path {

@@ -7,11 +7,8 @@ package main
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"os"
 	"runtime"
@@ -19,121 +16,29 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/rdmanet"
-	"github.com/rdmanet/iwarp/test/kernel/internal/device"
-	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/soft"
+	"github.com/rdmanet/iwarp/test/kernel/internal/transfers"
 )
 
-type config struct {
-	server     string // as a client: where to
-	bind       string
-	port       string
-	size       int
-	count      int
-	iterations int
-	verify     bool
-	device     bool
-	crc        bool
-	revision   int
-	first      bool
-	limit      time.Duration
-}
+func main() { transfers.Main("riostream", run) }
 
-func main() {
-	log.SetFlags(0)
-	log.SetPrefix("riostream: ")
-	var c config
-	flag.StringVar(&c.server, "s", "", "be the client of the server at this `address`")
-	flag.StringVar(&c.bind, "b", "", "`address` to listen on")
-	flag.StringVar(&c.port, "p", "7471", "`port`")
-	flag.IntVar(&c.size, "S", 1000, "`bytes` in a transfer")
-	flag.IntVar(&c.count, "C", 1000, "`transfers` each way in an iteration")
-	flag.IntVar(&c.iterations, "I", 1, "`iterations`")
-	flag.BoolVar(&c.verify, "verify", false, "compare the data, which the peer has to make with -T verify")
-	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device")
-	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
-	flag.IntVar(&c.revision, "mpa", 2, "MPA `revision`")
-	flag.BoolVar(&c.first, "first", false, "end the stream without waiting for the peer to end it, as one of two of these programs has to")
-	flag.DurationVar(&c.limit, "t", time.Minute, "limit for the whole run")
-	flag.Parse()
-	ctx, cancel := context.WithTimeout(context.Background(), c.limit)
-	defer cancel()
-	if err := c.run(ctx); err != nil {
-		log.Print(err)
-		os.Exit(1)
-	}
-}
-
-func (c *config) run(ctx context.Context) error {
-	if c.size < 1 || c.count < 1 || c.iterations < 1 {
-		return errors.New("size, transfers and iterations must be at least 1")
-	}
-	nc, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, c *transfers.Config, nc net.Conn) (io.Reader, error) {
 	conn := nc.(*rdmanet.Conn) // as nothing else is allowed
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return err
-	}
-	begin := time.Now()
 	// A whole number of words, as the last byte is looked at by its word.
-	region, err := conn.Expose(0, (c.size+3)&^3)
-	if err != nil {
-		return err
-	}
-	region.Bytes()[c.size-1] = 0xff // no marker yet; the peer writes only after the synchronisation
-	p := &peer{config: c, conn: conn, region: region, buf: make([]byte, c.size), deadline: deadline}
-	if err := p.transfers(); err != nil {
-		return err
-	}
-	if c.first {
-		if err := conn.CloseWrite(); err != nil {
-			return err
-		}
-	}
-	// The peer shuts down after the last transfer, so the stream ends by its word, not by a cut.
-	if n, err := conn.Read(p.buf); n != 0 || err != io.EOF {
-		return fmt.Errorf("after the last transfer: %d bytes and %v, want the end of the stream", n, err)
-	}
-	if err := region.Close(); err != nil {
-		return err
-	}
-	if err := conn.Close(); err != nil {
-		return err
-	}
-	fmt.Printf("%d bytes each way in %v\n", c.size*c.count*c.iterations, time.Since(begin))
-	return nil
-}
-
-func (c *config) connect(ctx context.Context) (net.Conn, error) {
-	if c.device {
-		return device.Connect(ctx, c.server, c.bind, c.port)
-	}
-	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
-	if c.server != "" {
-		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: over}
-		return d.DialContext(ctx, "tcp", net.JoinHostPort(c.server, c.port))
-	}
-	lc := iwarp.ListenConfig{Offload: iwarp.OffloadRequire, Transports: over}
-	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(c.bind, c.port))
+	region, err := conn.Expose(0, (c.Size+3)&^3)
 	if err != nil {
 		return nil, err
 	}
-	defer ln.Close()
-	log.Printf("listening on %s", ln.Addr())
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	return ln.Accept()
+	region.Bytes()[c.Size-1] = 0xff // no marker yet; the peer writes only after the synchronisation
+	p := &peer{Config: c, conn: conn, region: region, buf: make([]byte, c.Size)}
+	p.deadline, _ = ctx.Deadline()
+	return conn, p.transfers()
 }
 
 // peer is one end. What it sends counts up byte by byte, markers left out, and so should what it
 // receives.
 type peer struct {
-	*config
+	*transfers.Config
 	conn      *rdmanet.Conn
 	region    *rdmanet.Region
 	buf       []byte
@@ -153,7 +58,7 @@ func (p *peer) transfers() error {
 		return err
 	}
 	opening, steps := []func() error{say, hear}, []func() error{p.send, p.recv}
-	if p.server == "" {
+	if p.Server == "" {
 		opening, steps = []func() error{hear, say}, []func() error{p.recv, p.send}
 	}
 	for _, step := range opening {
@@ -161,7 +66,7 @@ func (p *peer) transfers() error {
 			return fmt.Errorf("synchronisation: %w", err)
 		}
 	}
-	for range p.iterations {
+	for range p.Iterations {
 		for _, step := range steps {
 			if err := step(); err != nil {
 				return err
@@ -175,8 +80,8 @@ func (p *peer) transfers() error {
 func (p *peer) send() error {
 	last := len(p.buf) - 1
 	p.buf[last] = p.marker - 1
-	for i := range p.count {
-		if i == p.count-1 {
+	for i := range p.Count {
+		if i == p.Count-1 {
 			for j := range p.buf[:last] {
 				p.buf[j] = p.sent
 				p.sent++
@@ -203,7 +108,7 @@ func (p *peer) recv() error {
 		wrong := -1
 		if b[last&3] != p.marker {
 			wrong = last
-		} else if p.verify {
+		} else if p.Verify {
 			for i, v := range mem[:last] {
 				if v != p.got+byte(i) {
 					wrong = i

@@ -6,111 +6,18 @@ package main
 import (
 	"bufio"
 	"context"
-	"flag"
 	"fmt"
 	"io"
-	"log"
 	"net"
-	"os"
-	"time"
 
-	"github.com/rdmanet/iwarp"
-	"github.com/rdmanet/iwarp/test/kernel/internal/device"
-	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/soft"
+	"github.com/rdmanet/iwarp/test/kernel/internal/transfers"
 )
 
-type config struct {
-	server     string // as a client: where to
-	bind       string
-	port       string
-	size       int
-	count      int
-	iterations int
-	verify     bool
-	device     bool
-	crc        bool
-	revision   int
-	first      bool
-	limit      time.Duration
-}
+func main() { transfers.Main("rstream", run) }
 
-func main() {
-	log.SetFlags(0)
-	log.SetPrefix("rstream: ")
-	var c config
-	flag.StringVar(&c.server, "s", "", "be the client of the server at this `address`")
-	flag.StringVar(&c.bind, "b", "", "`address` to listen on")
-	flag.StringVar(&c.port, "p", "7471", "`port`")
-	flag.IntVar(&c.size, "S", 1000, "`bytes` in a transfer")
-	flag.IntVar(&c.count, "C", 1000, "`transfers` each way in an iteration")
-	flag.IntVar(&c.iterations, "I", 1, "`iterations`")
-	flag.BoolVar(&c.verify, "verify", false, "compare the data, which the peer has to make with -T verify")
-	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device")
-	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
-	flag.IntVar(&c.revision, "mpa", 2, "MPA `revision`")
-	flag.BoolVar(&c.first, "first", false, "end the stream without waiting for the peer to end it, as one of two of these programs has to")
-	flag.DurationVar(&c.limit, "t", time.Minute, "limit for the whole run")
-	flag.Parse()
-	ctx, cancel := context.WithTimeout(context.Background(), c.limit)
-	defer cancel()
-	if err := c.run(ctx); err != nil {
-		log.Print(err)
-		os.Exit(1)
-	}
-}
-
-func (c *config) run(ctx context.Context) error {
-	conn, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return err
-	}
-	info, _ := iwarp.Describe(conn)
-	log.Printf("%s %s: %+v", conn.LocalAddr(), conn.RemoteAddr(), info)
-	begin := time.Now()
-	p := &peer{conn: conn, r: bufio.NewReaderSize(conn, 1<<16), buf: make([]byte, max(c.size, syncSize)), verify: c.verify}
-	if err := p.transfers(c); err != nil {
-		return err
-	}
-	if c.first {
-		if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
-			return err
-		}
-	}
-	// The peer shuts down after the last transfer, so the stream ends by its word, not by a cut.
-	if n, err := p.r.Read(p.buf); n != 0 || err != io.EOF {
-		return fmt.Errorf("after the last transfer: %d bytes and %v, want the end of the stream", n, err)
-	}
-	if err := conn.Close(); err != nil {
-		return err
-	}
-	fmt.Printf("%d bytes each way in %v\n", c.size*c.count*c.iterations, time.Since(begin))
-	return nil
-}
-
-func (c *config) connect(ctx context.Context) (net.Conn, error) {
-	if c.device {
-		return device.Connect(ctx, c.server, c.bind, c.port)
-	}
-	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
-	if c.server != "" {
-		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: over}
-		return d.DialContext(ctx, "tcp", net.JoinHostPort(c.server, c.port))
-	}
-	lc := iwarp.ListenConfig{Offload: iwarp.OffloadRequire, Transports: over}
-	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(c.bind, c.port))
-	if err != nil {
-		return nil, err
-	}
-	defer ln.Close()
-	log.Printf("listening on %s", ln.Addr())
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
-	return ln.Accept()
+func run(_ context.Context, c *transfers.Config, conn net.Conn) (io.Reader, error) {
+	p := &peer{conn: conn, r: bufio.NewReaderSize(conn, 1<<16), buf: make([]byte, max(c.Size, syncSize)), verify: c.Verify}
+	return p.r, p.transfers(c)
 }
 
 const syncSize = 16
@@ -125,9 +32,9 @@ type peer struct {
 	verify    bool
 }
 
-func (p *peer) transfers(c *config) error {
+func (p *peer) transfers(c *transfers.Config) error {
 	steps := []func(int) error{p.send, p.recv}
-	if c.server == "" {
+	if c.Server == "" {
 		steps[0], steps[1] = steps[1], steps[0]
 	}
 	for _, step := range steps {
@@ -135,10 +42,10 @@ func (p *peer) transfers(c *config) error {
 			return fmt.Errorf("synchronisation: %w", err)
 		}
 	}
-	for range c.iterations {
+	for range c.Iterations {
 		for _, step := range steps {
-			for range c.count {
-				if err := step(c.size); err != nil {
+			for range c.Count {
+				if err := step(c.Size); err != nil {
 					return err
 				}
 			}
