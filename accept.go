@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/keepalive"
 	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
@@ -175,7 +176,7 @@ func (l *Listener) awaitNudge() {
 
 // sort returns c if what it is shows at once. Otherwise it is found out in the background.
 func (l *Listener) sort(c *net.TCPConn) client {
-	setAcceptedKeepAlive(l.tcp, c, l.config.KeepAlive, l.config.KeepAliveConfig)
+	keepalive.SetAccepted(l.tcp, c, l.config.KeepAlive, l.config.KeepAliveConfig)
 	if l.direct {
 		reason := ReasonPolicy
 		if l.policy != OffloadNever {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 )
@@ -60,9 +61,6 @@ func quoted(name string) string {
 	return strconv.QuoteToASCII(name)
 }
 
-// errTaken is what the kernel says of a port that somebody has.
-var errTaken = os.NewSyscallError("bind", syscall.EADDRINUSE)
-
 // A ConflictError says who has a port that is in use. It is found by errors.As in the *net.OpError
 // of Reserve, ReserveEach and Listen, and matches syscall.EADDRINUSE. What Listen returns has the
 // text that package net gives.
@@ -109,7 +107,7 @@ func (e *ConflictError) Unwrap() error { return e.Err }
 
 // conflict makes a ConflictError of err if the port of a is in use where a socket was to be, and
 // returns other errors as they are.
-func conflict(a netip.AddrPort, at binding, err error) error {
+func conflict(a netip.AddrPort, at bound.Binding, err error) error {
 	var known *ConflictError
 	if !errors.Is(err, syscall.EADDRINUSE) || errors.As(err, &known) {
 		return err
@@ -125,18 +123,13 @@ func conflict(a netip.AddrPort, at binding, err error) error {
 			e.unknown = err
 			return e
 		}
-		list = slices.DeleteFunc(list, func(s sockdiag.Socket) bool { return !inTheWay(s, at) })
+		list = slices.DeleteFunc(list, func(s sockdiag.Socket) bool { return !at.InTheWay(s) })
 		if len(list) > 0 {
 			e.holders = holders(list)
 			return e
 		}
 	}
 	return e
-}
-
-// inTheWay reports whether s does not let another socket be bound at the place.
-func inTheWay(s sockdiag.Socket, at binding) bool {
-	return s.Meets(at.device) && s.Covers(at.addr, at.only6)
 }
 
 // holders says whose the sockets are, those without a peer first.

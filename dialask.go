@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
@@ -80,7 +81,7 @@ func (d *deviceDial) beside(ctx context.Context, r *Reservation) (*net.TCPConn, 
 	n := d.netDialer()
 	n.LocalAddr = net.TCPAddrFromAddrPort(r.addrPort())
 	n.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
-		if err := shareAddress(c); err != nil {
+		if err := bound.ShareAddress(c); err != nil {
 			return err
 		}
 		return d.control(ctx, network, address, c)

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/keepalive"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/redirect"
@@ -69,7 +70,7 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 		a.learn(p, err, errors.Is(err, errNoPeerDevice), d.began)
 		return nil, err
 	}
-	setDeviceKeepAlive(c, a.KeepAlive, a.KeepAliveConfig)
+	keepalive.SetDevice(c, a.KeepAlive, a.KeepAliveConfig)
 	return remember(c, info), nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 	"weak"
+
+	"github.com/rdmanet/iwarp/internal/bound"
 )
 
 // An endpoint is the share that one connection of a device has in a Reservation.
@@ -97,7 +99,7 @@ func (r *Reservation) unlisten(l *net.TCPListener) error {
 	if !shared {
 		err = errors.Join(err, l.Close())
 	} else {
-		_ = unblock(l) // or else it may take a client more to close
+		_ = bound.Unblock(l) // or else it may take a client more to close
 		closed := make(chan error, 1)
 		go func() { closed <- l.Close() }()
 		wait := time.NewTimer(closePatience)
@@ -122,9 +124,9 @@ func (r *Reservation) retire(l *net.TCPListener) (shared bool, err error) {
 	if r.endpoints == 0 {
 		return r.shared, nil
 	}
-	hold := mute
+	hold := bound.Mute
 	if r.shared {
-		hold = heldOf
+		hold = bound.CopyOf
 	}
 	s, err := hold(l)
 	if errors.Is(err, errors.ErrUnsupported) {

@@ -23,17 +23,14 @@ func keepStarts(l *net.TCPListener, adopted bool) bool {
 	if err != nil {
 		return false
 	}
-	err = do(rc, "getsockopt", func(fd int) error {
-		kept, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SAVE_SYN)
-		if err == nil && kept != 0 && !adopted {
-			err = unix.EBUSY
+	keeps := false
+	_ = rc.Control(func(fd uintptr) {
+		kept, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SAVE_SYN)
+		if err == nil && (kept == 0 || adopted) {
+			keeps = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SAVE_SYN, 1) == nil
 		}
-		return err
 	})
-	if err == nil {
-		err = do(rc, "setsockopt", func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SAVE_SYN, 1) })
-	}
-	return err == nil
+	return keeps
 }
 
 // guard is a filter on a connection.

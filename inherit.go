@@ -8,12 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-)
 
-var (
-	errNotTCP    = errors.New("file is not a TCP socket")
-	errNotBound  = errors.New("socket is not bound to a port")
-	errConnected = errors.New("socket is connected")
+	"github.com/rdmanet/iwarp/internal/bound"
 )
 
 // Adopt makes a Reservation of a TCP socket that is bound, or listens, and was got from another
@@ -23,7 +19,7 @@ var (
 // cannot dial. On Windows the error matches errors.ErrUnsupported, on other systems than Linux the
 // socket must listen.
 func (ps *PortSpace) Adopt(f *os.File) (*Reservation, error) {
-	s, listens, err := adoptSocket(f)
+	s, listens, err := bound.Adopt(f)
 	if err != nil {
 		return nil, &net.OpError{Op: "adopt", Net: "tcp", Err: err}
 	}
@@ -31,8 +27,8 @@ func (ps *PortSpace) Adopt(f *os.File) (*Reservation, error) {
 }
 
 // adopted makes a Reservation of a socket that came from elsewhere.
-func (ps *PortSpace) adopted(s *socket, listens bool, owner string) *Reservation {
-	return ps.add(&Reservation{addr: *s.addr(), at: s.at, owner: owner, socket: s, listens: listens, shared: true})
+func (ps *PortSpace) adopted(s *bound.Socket, listens bool, owner string) *Reservation {
+	return ps.add(&Reservation{addr: *s.TCPAddr(), at: s.At(), owner: owner, socket: s, listens: listens, shared: true})
 }
 
 // firstInherited is SD_LISTEN_FDS_START of sd_listen_fds(3).
@@ -62,7 +58,7 @@ func (ps *PortSpace) Inherit() ([]*Reservation, error) {
 	}
 	all, err := inheritance()
 	if err == nil {
-		err = closeOnExec(all)
+		err = bound.CloseOnExec(descriptors(all))
 	}
 	var ports, rest []inherited
 	for i := 0; i < len(all) && err == nil; i++ {
@@ -82,12 +78,12 @@ func (ps *PortSpace) Inherit() ([]*Reservation, error) {
 	var list []*Reservation
 	var failures []error
 	for _, p := range ports {
-		s, err := adoptFD(p.fd, p.name)
+		s, err := bound.AdoptFD(p.fd, p.name)
 		if err != nil { // nothing that is known of can make it fail
 			failures = append(failures, fmt.Errorf("%s: %w", p.name, err))
 			continue
 		}
-		list = append(list, ps.adopted(s, s.listens(), p.name))
+		list = append(list, ps.adopted(s, s.Listens(), p.name))
 	}
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
@@ -134,14 +130,21 @@ func inheritance() ([]inherited, error) {
 	return list, nil
 }
 
+func descriptors(list []inherited) (fds []int) {
+	for _, d := range list {
+		fds = append(fds, d.fd)
+	}
+	return fds
+}
+
 // isPort reports whether the descriptor is a socket that can be adopted. An error means that it is
 // not known.
 func isPort(fd int) (bool, error) {
-	err := adoptable(fd)
+	err := bound.Adoptable(fd)
 	switch {
 	case err == nil:
 		return true, nil
-	case errors.Is(err, errNotTCP), errors.Is(err, errNotBound), errors.Is(err, errConnected), errors.Is(err, syscall.ENOTSOCK):
+	case errors.Is(err, bound.ErrNotTCP), errors.Is(err, bound.ErrNotBound), errors.Is(err, bound.ErrConnected), errors.Is(err, syscall.ENOTSOCK):
 		return false, nil
 	}
 	return false, err

@@ -5,6 +5,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
@@ -24,7 +25,7 @@ func (l *Listener) File() (*os.File, error) {
 	if l.state != listens { // when Drain may have the socket refuse clients
 		return nil, l.fail("file", net.ErrClosed)
 	}
-	f, err := listenerFile(l.tcp)
+	f, err := bound.ListenerFile(l.tcp)
 	if err != nil {
 		return nil, l.fail("file", neterr.Bare(err))
 	}

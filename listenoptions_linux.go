@@ -7,19 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepInherited sets c as the fields ask for, and otherwise as l is set.
-func keepInherited(l *net.TCPListener, c *net.TCPConn, idle time.Duration, config net.KeepAliveConfig) error {
-	rc, err := l.SyscallConn()
-	if err != nil {
-		return err
-	}
-	had, err := socketKeepAlive(rc)
-	if err == nil {
-		setDialedKeepAlive(c, had, idle, config)
-	}
-	return err
-}
-
 // roundTrip returns the time to the peer and back, as measured so far, or 0.
 func roundTrip(c *net.TCPConn) (d time.Duration) {
 	rc, err := c.SyscallConn()

@@ -5,6 +5,7 @@ import (
 	"net"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
@@ -30,7 +31,7 @@ func (lc *ListenConfig) Wrap(l *net.TCPListener) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := listenerFile(l)
+	f, err := bound.ListenerFile(l)
 	if err != nil {
 		return fail(err)
 	}

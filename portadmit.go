@@ -1,6 +1,10 @@
 package iwarp
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/rdmanet/iwarp/internal/bound"
+)
 
 // admit lets a device's own socket, which sets SO_REUSEADDR, bind to the port beside the socket
 // that holds it. The last of the calls of shut that belong to those of admit has the port closed
@@ -16,7 +20,7 @@ func (r *Reservation) admit() (shut func(), err error) {
 		return func() {}, nil // nobody can bind beside a socket that listens
 	}
 	if r.admitted == 0 {
-		if err := s.admit(true); err != nil {
+		if err := s.Admit(true); err != nil {
 			return nil, err
 		}
 	}
@@ -25,7 +29,7 @@ func (r *Reservation) admit() (shut func(), err error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.admitted--; r.admitted == 0 && r.socket == s {
-			if s.admit(false) != nil {
+			if s.Admit(false) != nil {
 				r.lost = true // others can come in
 			}
 		}
@@ -41,7 +45,7 @@ func (r *Reservation) stolen() error {
 	if s == nil {
 		return nil
 	}
-	yes, err := s.listenedOn()
+	yes, err := s.ListenedOn()
 	if !yes && err == nil {
 		return nil
 	}
@@ -49,7 +53,7 @@ func (r *Reservation) stolen() error {
 	defer r.mu.Unlock()
 	r.lost = true
 	if !yes {
-		return fmt.Errorf("%w: who else listens on the port cannot be looked up: %w", errTaken, err)
+		return fmt.Errorf("%w: who else listens on the port cannot be looked up: %w", bound.ErrTaken, err)
 	}
-	return errTaken
+	return bound.ErrTaken
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"github.com/rdmanet/iwarp/internal/bound"
 )
 
 // PortState says what a reserved port is used for.
@@ -36,7 +38,7 @@ type PortInfo struct {
 
 // Limits tells in sentences which properties of docs/portspace.md the running system does not have,
 // as found out by trying. It is empty where all is as described.
-func (ps *PortSpace) Limits() []string { return portLimits() }
+func (ps *PortSpace) Limits() []string { return bound.Limits() }
 
 // Reservations lists the ports that are held now, by address. Ports of connections for which the
 // kernel chose, and needs no help to hold, are not among them; Holders lists those too.

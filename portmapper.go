@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/portmap"
 )
 
@@ -29,7 +30,7 @@ func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error 
 		return err
 	}
 	defer c.Close()
-	netns, err := currentNetns()
+	netns, err := bound.CurrentNetns()
 	if err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (ps *PortSpace) listens(a netip.AddrPort, netns uint64) bool {
 	ps.mu.Unlock()
 	host := a.Addr().Unmap().WithZone("")
 	return slices.ContainsFunc(list, func(r *Reservation) bool {
-		if r.at.netns != netns || r.at.addr != host && !(r.at.addr.IsUnspecified() && r.at.reaches(host)) {
+		if r.at.Netns != netns || r.at.Addr != host && !(r.at.Addr.IsUnspecified() && r.at.Reaches(host)) {
 			return false
 		}
 		info, held := r.info()

@@ -6,16 +6,18 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/internal/bound"
 )
 
 // TestListensLooksUp has a PortSpace with many ports, of which a query concerns one.
 func TestListensLooksUp(t *testing.T) {
 	ps := &PortSpace{}
 	for port := 1; port <= 8000; port++ {
-		for _, b := range []binding{
-			{addr: netip.MustParseAddr("127.0.0.1")}, {addr: netip.IPv6Unspecified(), only6: true},
+		for _, b := range []bound.Binding{
+			{Addr: netip.MustParseAddr("127.0.0.1")}, {Addr: netip.IPv6Unspecified(), Only6: true},
 		} {
-			ps.add(&Reservation{addr: net.TCPAddr{IP: b.addr.AsSlice(), Port: port}, at: b, socket: &socket{}, listens: true})
+			ps.add(&Reservation{addr: net.TCPAddr{IP: b.Addr.AsSlice(), Port: port}, at: b, socket: &bound.Socket{}, listens: true})
 		}
 	}
 	for _, test := range []struct {

@@ -219,7 +219,7 @@ func (s *PortSet) end(addr netip.Addr, err error) (released bool) {
 	defer s.mu.Unlock()
 	close(s.taking[addr])
 	delete(s.taking, addr)
-	own := func(r *Reservation) bool { return addr.IsUnspecified() && r.at.addr.Is4() == addr.Is4() }
+	own := func(r *Reservation) bool { return addr.IsUnspecified() && r.at.Addr.Is4() == addr.Is4() }
 	switch {
 	case err == nil:
 		delete(s.conflicts, addr)
@@ -242,7 +242,7 @@ func (s *PortSet) note(addr netip.Addr, err error) {
 
 // has reports whether the reservation holds the port on a, which is canonical.
 func (r *Reservation) has(a netip.Addr) bool {
-	return netaddr.Canonical(r.addrPort().Addr()) == a || r.at.addr.IsUnspecified() && r.at.reaches(a)
+	return netaddr.Canonical(r.addrPort().Addr()) == a || r.at.Addr.IsUnspecified() && r.at.Reaches(a)
 }
 
 // at is the port on an address.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/transport"
@@ -82,18 +83,15 @@ func (ps *PortSpace) reserve(ctx context.Context, network string, local *net.TCP
 }
 
 // bind gives r a socket that has the port of local.
-func (ps *PortSpace) bind(ctx context.Context, local *net.TCPAddr, control control, r *Reservation) (*Reservation, error) {
-	s, err := bindSocket(ctx, r.network, local, control, r.owner == listenerOwner)
+func (ps *PortSpace) bind(ctx context.Context, local *net.TCPAddr, control bound.Control, r *Reservation) (*Reservation, error) {
+	s, err := bound.Bind(ctx, r.network, local, control, r.owner == listenerOwner)
 	if err != nil {
-		at := netip.AddrPortFrom(s.at.addr, uint16(local.Port))
-		return nil, &net.OpError{Op: "reserve", Net: r.network, Addr: local, Err: conflict(at, s.at, err)}
+		at := netip.AddrPortFrom(s.At().Addr, uint16(local.Port))
+		return nil, &net.OpError{Op: "reserve", Net: r.network, Addr: local, Err: conflict(at, s.At(), err)}
 	}
-	r.socket, r.addr, r.at = s, *s.addr(), s.at
+	r.socket, r.addr, r.at = s, *s.TCPAddr(), s.At()
 	return ps.add(r), nil
 }
-
-// control is the type of Control fields.
-type control = func(network, address string, c syscall.RawConn) error
 
 // hold takes a share in a local port for a connection to remote from a device that serves addrs.
 // Without a local port any will do, or if fresh is set any that nobody has; with one, connections
@@ -140,7 +138,7 @@ func (ps *PortSpace) sharedPorts(local netip.Addr, remote netip.AddrPort) *share
 			key.local = netip.IPv4Unspecified()
 		}
 	}
-	key.netns, _ = currentNetns() // what cannot be found out shows when the port is bound
+	key.netns, _ = bound.CurrentNetns() // what cannot be found out shows when the port is bound
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.shared == nil {
@@ -183,17 +181,20 @@ func (ps *PortSpace) remove(r *Reservation) {
 // matching returns the reservations of a in the caller's network namespace, whatever their state
 // and interface.
 func (ps *PortSpace) matching(a net.Addr) []*Reservation {
-	return ps.find(a, func(b binding, t *net.TCPAddr) int {
-		if netaddr.IsWildcard(t.IP) && b.addr.IsUnspecified() {
+	return ps.find(a, func(b bound.Binding, t *net.TCPAddr) int {
+		if netaddr.IsWildcard(t.IP) && b.Addr.IsUnspecified() {
 			return 1
 		}
 		own, _ := netip.AddrFromSlice(t.IP)
-		return score(b.addr == own.Unmap(), 1)
+		if b.Addr == own.Unmap() {
+			return 1
+		}
+		return 0
 	})
 }
 
 // find returns the reservations of the port of a that fit, those that do best first.
-func (ps *PortSpace) find(a net.Addr, fits func(binding, *net.TCPAddr) int) []*Reservation {
+func (ps *PortSpace) find(a net.Addr, fits func(bound.Binding, *net.TCPAddr) int) []*Reservation {
 	t, ok := a.(*net.TCPAddr)
 	if !ok || t == nil || t.Port == 0 {
 		return nil
@@ -204,12 +205,12 @@ func (ps *PortSpace) find(a net.Addr, fits func(binding, *net.TCPAddr) int) []*R
 	if len(list) == 0 {
 		return nil
 	}
-	netns, err := currentNetns()
+	netns, err := bound.CurrentNetns()
 	zone := netaddr.ZoneIndex(t.Zone)
 	how := make(map[*Reservation]int)
 	list = slices.DeleteFunc(list, func(r *Reservation) bool {
 		how[r] = fits(r.at, t)
-		return err != nil || r.at.netns != netns || how[r] == 0 || zone != 0 && r.at.device != zone
+		return err != nil || r.at.Netns != netns || how[r] == 0 || zone != 0 && r.at.Device != zone
 	})
 	slices.SortStableFunc(list, func(a, b *Reservation) int { return how[b] - how[a] })
 	return list
@@ -217,7 +218,7 @@ func (ps *PortSpace) find(a net.Addr, fits func(binding, *net.TCPAddr) int) []*R
 
 // toDial returns the reservation of a that a connection of the network is to be made of, if there
 // is one.
-func (ps *PortSpace) toDial(network string, a net.Addr, control control) (*Reservation, error) {
+func (ps *PortSpace) toDial(network string, a net.Addr, control bound.Control) (*Reservation, error) {
 	list := slices.DeleteFunc(ps.matching(a), func(r *Reservation) bool { return !r.usable(false) || !r.suits(network) })
 	return choose(list, a, control)
 }
@@ -226,37 +227,37 @@ func (ps *PortSpace) toDial(network string, a net.Addr, control control) (*Reser
 func (r *Reservation) suits(network string) bool {
 	switch network {
 	case "tcp4":
-		return r.at.reaches(netip.IPv4Unspecified())
+		return r.at.Reaches(netip.IPv4Unspecified())
 	case "tcp6":
-		return r.at.reaches(netip.IPv6Unspecified())
+		return r.at.Reaches(netip.IPv6Unspecified())
 	}
 	return true
 }
 
 // toListen returns the reservation that a listener of the network and address is to be made of, if
 // there is one.
-func (ps *PortSpace) toListen(network string, a net.Addr, control control) (*Reservation, error) {
-	list := ps.find(a, func(b binding, t *net.TCPAddr) int { return b.fits(network, t.IP, oneFamily) })
+func (ps *PortSpace) toListen(network string, a net.Addr, control bound.Control) (*Reservation, error) {
+	list := ps.find(a, func(b bound.Binding, t *net.TCPAddr) int { return b.Fits(network, t.IP, bound.OneFamily) })
 	list = slices.DeleteFunc(list, func(r *Reservation) bool { return !r.usable(true) })
 	return choose(list, a, control)
 }
 
 // choose returns the first reservation that is on the interface that the control function binds to,
 // or on none if it does not.
-func choose(list []*Reservation, a net.Addr, control control) (*Reservation, error) {
+func choose(list []*Reservation, a net.Addr, control bound.Control) (*Reservation, error) {
 	var device uint32
 	if control != nil && slices.ContainsFunc(list, (*Reservation).onDevice) {
 		family := "tcp6"
-		if list[0].at.addr.Is4() {
+		if list[0].at.Addr.Is4() {
 			family = "tcp4"
 		}
 		var err error
-		if device, err = deviceOf(family, a.String(), control); err != nil {
+		if device, err = bound.DeviceOf(family, a.String(), control); err != nil {
 			return nil, err
 		}
 	}
 	for _, r := range list {
-		if !r.onDevice() && device == 0 || r.onDevice() && r.at.device == device {
+		if !r.onDevice() && device == 0 || r.onDevice() && r.at.Device == device {
 			return r, nil
 		}
 	}
@@ -265,5 +266,5 @@ func choose(list []*Reservation, a net.Addr, control control) (*Reservation, err
 
 // onDevice reports whether the socket is bound to an interface that its address does not tell.
 func (r *Reservation) onDevice() bool {
-	return r.at.device != 0 && !r.at.addr.IsLinkLocalUnicast()
+	return r.at.Device != 0 && !r.at.Addr.IsLinkLocalUnicast()
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/neterr"
 )
@@ -25,10 +26,10 @@ type Reservation struct {
 	addr    net.TCPAddr
 	owner   string   // for Reservations
 	set     *PortSet // that it is a member of, or nil
-	at      binding
+	at      bound.Binding
 
 	mu       sync.Mutex
-	socket   *socket            // nil while lent, and once it is a listener or a connection
+	socket   *bound.Socket      // nil while lent, and once it is a listener or a connection
 	listens  bool               // the socket listens already, as one that was adopted may
 	shared   bool               // another process may have the socket as well
 	cancel   context.CancelFunc // ends the dial that the socket is lent to
@@ -58,29 +59,24 @@ func (r *Reservation) addrPort() netip.AddrPort { return netaddr.Unmap(r.addr.Ad
 // that was used up or released gives net.ErrClosed.
 func (r *Reservation) Listen() (*net.TCPListener, error) { return r.listen(nil, false) }
 
-func (r *Reservation) listen(control control, again bool) (l *net.TCPListener, err error) {
+func (r *Reservation) listen(control bound.Control, again bool) (l *net.TCPListener, err error) {
 	s, err := r.take(nil, again)
 	if err != nil {
 		return nil, r.fail("listen", err)
 	}
 	defer func() {
-		var lost lostError
+		var lost bound.LostError
 		if errors.As(err, &lost) {
 			r.forfeit()
 		}
 		r.put(s, l != nil, PortListening, func() func() bool { return openness(l) })
 	}()
-	l, err = s.listen(control)
+	l, err = s.Listen(control)
 	if err != nil {
 		return nil, r.fail("listen", conflict(r.addrPort(), r.at, err))
 	}
 	return l, nil
 }
-
-// lostError says that somebody else has the port of a socket that held it.
-type lostError struct{ error }
-
-func (e lostError) Unwrap() error { return e.error }
 
 // forfeit has a socket that is lent given up when it comes back.
 func (r *Reservation) forfeit() {
@@ -111,11 +107,11 @@ func (r *Reservation) File() (*os.File, error) {
 	if r.socket == nil {
 		return nil, r.fail("file", net.ErrClosed)
 	}
-	f, err := r.socket.file()
+	f, err := r.socket.File()
 	if err != nil {
 		return nil, r.fail("file", neterr.Bare(err))
 	}
-	r.shared, r.socket.shared = true, true
+	r.shared = true
 	return f, nil
 }
 
@@ -178,7 +174,7 @@ func (r *Reservation) settle() error {
 
 // take lends the socket to one user, whom cancel makes give it back early. Again says that the user
 // may listen on a port that is spent.
-func (r *Reservation) take(cancel context.CancelFunc, again bool) (*socket, error) {
+func (r *Reservation) take(cancel context.CancelFunc, again bool) (*bound.Socket, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.socket
@@ -197,7 +193,7 @@ func (r *Reservation) take(cancel context.CancelFunc, again bool) (*socket, erro
 
 // put ends what take began. After a success the socket belongs to somebody else, whom lives watches
 // without keeping.
-func (r *Reservation) put(s *socket, used bool, became PortState, lives func() func() bool) {
+func (r *Reservation) put(s *bound.Socket, used bool, became PortState, lives func() func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cancel = nil
@@ -205,7 +201,7 @@ func (r *Reservation) put(s *socket, used bool, became PortState, lives func() f
 		r.became, r.lives = became, lives()
 		return
 	}
-	r.socket, r.listens = s, s.listens()
+	r.socket, r.listens = s, s.Listens()
 	_ = r.settle()
 }
 
@@ -237,7 +233,7 @@ func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address stri
 	}
 	defer func() { r.put(s, c != nil, PortConnected, func() func() bool { return openness(c) }) }()
 
-	remotes = slices.DeleteFunc(remotes, func(a netip.AddrPort) bool { return !r.at.reaches(a.Addr()) })
+	remotes = slices.DeleteFunc(remotes, func(a netip.AddrPort) bool { return !r.at.Reaches(a.Addr()) })
 	err = &net.OpError{Op: "dial", Net: network, Err: &net.AddrError{Err: "no suitable address found", Addr: r.addr.String()}}
 	for i, remote := range remotes {
 		raddr := netaddr.TCP(remote)
@@ -260,12 +256,12 @@ const minShare = 2 * time.Second
 
 // connectWithin connects s to the first of the addresses that are left, and leaves the others their
 // share of the time.
-func connectWithin(ctx context.Context, s *socket, remote *net.TCPAddr, d *Dialer, left int) (*net.TCPConn, error) {
+func connectWithin(ctx context.Context, s *bound.Socket, remote *net.TCPAddr, d *Dialer, left int) (*net.TCPConn, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		remaining := time.Until(deadline)
 		share, cancel := context.WithTimeout(ctx, max(remaining/time.Duration(left), min(remaining, minShare)))
 		defer cancel()
 		ctx = share
 	}
-	return s.connect(ctx, remote, d)
+	return s.Connect(ctx, remote, bound.Options{Control: d.control, KeepAlive: d.KeepAlive, KeepAliveConfig: d.KeepAliveConfig})
 }

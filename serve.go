@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/keepalive"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -106,7 +107,7 @@ func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.R
 	}
 	l.counters.iwarp.Add(1)
 	if h.c == nil {
-		setDeviceKeepAlive(c, l.config.KeepAlive, l.config.KeepAliveConfig)
+		keepalive.SetDevice(c, l.config.KeepAlive, l.config.KeepAliveConfig)
 	}
 	l.deliver(client{Conn: remember(c, info(c.Attributes().Device))}) // or else it is closed
 	return true

@@ -1,4 +1,4 @@
-package iwarp
+package bound
 
 import (
 	"context"
@@ -31,7 +31,7 @@ const (
 // claim binds without SO_REUSEADDR, which no two sockets can do. Where connections in TIME_WAIT or
 // of an earlier listener forbid that, it binds with the option. Then two could get in at the same
 // time, and the kernel is made to decide between them: see contend.
-func (s *socket) claim(ctx context.Context, addr *net.TCPAddr, control control) error {
+func (s *Socket) claim(ctx context.Context, addr *net.TCPAddr, control Control) error {
 	err := s.open(addr, control, false)
 	if !errors.Is(err, syscall.EADDRINUSE) || addr.Port == 0 {
 		return err
@@ -61,7 +61,7 @@ func (s *socket) claim(ctx context.Context, addr *net.TCPAddr, control control) 
 // bind; then it stops listening. A holder that has the option for a moment, since it is about to
 // listen, stays: then this socket goes. Where it cannot be seen it has had the time to listen.
 // After an error the socket is to be closed.
-func (s *socket) contend(ctx context.Context) error {
+func (s *Socket) contend(ctx context.Context) error {
 	rc, err := s.f.SyscallConn()
 	if err != nil {
 		return err
@@ -87,16 +87,16 @@ func (s *socket) contend(ctx context.Context) error {
 }
 
 // awaitAlone waits until no other socket is seen in the place of this one.
-func (s *socket) awaitAlone(ctx context.Context) error {
+func (s *Socket) awaitAlone(ctx context.Context) error {
 	for limit := time.Now().Add(claimPatience); ; {
 		others, err := s.others(sockdiag.QueryUnconnected)
 		switch {
 		case err != nil:
-			return fmt.Errorf("%w: who else has the port cannot be looked up: %w", errTaken, err)
+			return fmt.Errorf("%w: who else has the port cannot be looked up: %w", ErrTaken, err)
 		case len(others) == 0:
 			return nil
 		case time.Now().After(limit):
-			return errTaken
+			return ErrTaken
 		}
 		if err := pause(ctx, claimPoll); err != nil {
 			return err
@@ -117,7 +117,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // deafen has the kernel drop what comes to the socket until hear is called, so that no client gets
 // as far as to be reset. A socket that has a filter of its user's is left as it is.
-func (s *socket) deafen(rc syscall.RawConn) (hear func()) {
+func (s *Socket) deafen(rc syscall.RawConn) (hear func()) {
 	done := false
 	_ = rc.Control(func(fd uintptr) {
 		// SO_GET_FILTER has the number of SO_ATTACH_FILTER.
@@ -138,7 +138,7 @@ func (s *socket) deafen(rc syscall.RawConn) (hear func()) {
 // let only a socket listen that has the option already. One that contends for the port may get in
 // between and listen before it sees that the port is held. It gives way; if somebody else listens,
 // the port is lost.
-func (s *socket) listenOverRemains(rc syscall.RawConn) error {
+func (s *Socket) listenOverRemains(rc syscall.RawConn) error {
 	for limit := time.Now().Add(listenPatience); ; {
 		if err := s.reuse(true); err != nil {
 			return err
@@ -148,13 +148,13 @@ func (s *socket) listenOverRemains(rc syscall.RawConn) error {
 			return nil
 		}
 		if cerr := s.reuse(false); cerr != nil {
-			return lostError{cerr}
+			return LostError{cerr}
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
 		if time.Now().After(limit) {
-			return lostError{err}
+			return LostError{err}
 		}
 		_ = pause(context.Background(), claimPoll)
 	}

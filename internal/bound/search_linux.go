@@ -1,4 +1,4 @@
-package iwarp
+package bound
 
 import (
 	"context"
@@ -17,7 +17,7 @@ const searchTries = 64
 // search claims a port of the range that the kernel chooses from, which finds none that nothing
 // has: some may have no more than remains of earlier connections. The administrator's reserved
 // ports are left out, as the kernel leaves them out.
-func (s *socket) search(ctx context.Context, addr *net.TCPAddr, control control) error {
+func (s *Socket) search(ctx context.Context, addr *net.TCPAddr, control Control) error {
 	err := os.NewSyscallError("bind", syscall.EADDRINUSE)
 	var low, high int
 	if _, scanned := fmt.Sscan(ipSysctl("ip_local_port_range"), &low, &high); scanned != nil || low < 1 || high < low || high > 1<<16-1 {
@@ -43,7 +43,7 @@ func (s *socket) search(ctx context.Context, addr *net.TCPAddr, control control)
 
 // narrow cuts the range to that of the socket (IP_LOCAL_PORT_RANGE), by the rules of the kernel: an
 // end that lies outside does not count.
-func (s *socket) narrow(low, high int) (int, int) {
+func (s *Socket) narrow(low, high int) (int, int) {
 	first, last := low, high
 	if low <= s.ports[0] && s.ports[0] <= high {
 		first = s.ports[0]

@@ -1,8 +1,8 @@
 //go:build !linux
 
-package iwarp
+package bound
 
-func portLimits() []string {
+func Limits() []string {
 	return []string{
 		"a port is held by listening on it, so clients wait in the backlog of an idle reservation",
 		"a reservation cannot dial",

@@ -1,4 +1,4 @@
-package iwarp
+package bound
 
 import (
 	"context"
@@ -11,16 +11,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/keepalive"
 	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
-// connect connects the socket, and gives up the attempt when ctx ends. After an error the socket is
+// Connect connects the socket, and gives up the attempt when ctx ends. After an error the socket is
 // bound as before.
-func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*net.TCPConn, error) {
+func (s *Socket) Connect(ctx context.Context, remote *net.TCPAddr, o Options) (*net.TCPConn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, neterr.OfContext(err)
 	}
-	if s.listens() {
+	if s.Listens() {
 		return nil, os.NewSyscallError("connect", syscall.EINVAL)
 	}
 	sa, err := s.sockaddr(remote)
@@ -31,7 +32,7 @@ func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := d.control(ctx, s.network(), remote.String(), rc); err != nil {
+	if err := o.Control(ctx, s.network(), remote.String(), rc); err != nil {
 		return nil, err
 	}
 	err = do(rc, "connect", func(fd int) error { return unix.Connect(fd, sa) })
@@ -41,7 +42,7 @@ func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*
 	var c net.Conn
 	var had net.KeepAliveConfig
 	if err == nil {
-		had, err = socketKeepAlive(rc)
+		had, err = keepalive.Of(rc)
 	}
 	if err == nil {
 		c, err = net.FileConn(s.f)
@@ -51,12 +52,12 @@ func (s *socket) connect(ctx context.Context, remote *net.TCPAddr, d *Dialer) (*
 		return nil, err
 	}
 	_ = s.f.Close()
-	setDialedKeepAlive(c.(*net.TCPConn), had, d.KeepAlive, d.KeepAliveConfig)
+	keepalive.SetDialed(c.(*net.TCPConn), had, o.KeepAlive, o.KeepAliveConfig)
 	return c.(*net.TCPConn), nil
 }
 
 // wait waits for the end of a connect under way.
-func (s *socket) wait(ctx context.Context, rc syscall.RawConn) error {
+func (s *Socket) wait(ctx context.Context, rc syscall.RawConn) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.f.SetWriteDeadline(time.Unix(1, 0)) })
 	var failure error
 	err := rc.Write(func(fd uintptr) bool {

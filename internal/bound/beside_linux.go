@@ -1,4 +1,4 @@
-package iwarp
+package bound
 
 import (
 	"errors"
@@ -14,15 +14,15 @@ import (
 
 var errElsewhere = errors.New("sockets of another network namespace cannot be looked at")
 
-// listenedOn reports whether another socket than s listens in its place. An error means that it is
+// ListenedOn reports whether another socket than s listens in its place. An error means that it is
 // not known.
-func (s *socket) listenedOn() (bool, error) {
+func (s *Socket) ListenedOn() (bool, error) {
 	list, err := s.others(sockdiag.QueryListening)
 	return len(list) > 0, err
 }
 
 // others returns the sockets other than s that are in its place, of those that query lists.
-func (s *socket) others(query func(port uint16) ([]sockdiag.Socket, error)) ([]sockdiag.Socket,
+func (s *Socket) others(query func(port uint16) ([]sockdiag.Socket, error)) ([]sockdiag.Socket,
 	error) {
 	rc, err := s.f.SyscallConn()
 	if err != nil {
@@ -32,10 +32,10 @@ func (s *socket) others(query func(port uint16) ([]sockdiag.Socket, error)) ([]s
 	if err := do(rc, "fstat", func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
 		return nil, err
 	}
-	switch ns, err := currentNetns(); {
+	switch ns, err := CurrentNetns(); {
 	case err != nil:
 		return nil, err
-	case ns != s.at.netns:
+	case ns != s.at.Netns:
 		return nil, errElsewhere
 	}
 	list, err := query(uint16(s.local.Port))
@@ -43,12 +43,12 @@ func (s *socket) others(query func(port uint16) ([]sockdiag.Socket, error)) ([]s
 		return nil, err
 	}
 	return slices.DeleteFunc(list, func(o sockdiag.Socket) bool {
-		return uint64(o.Inode) == st.Ino || !inTheWay(o, s.at)
+		return uint64(o.Inode) == st.Ino || !s.at.InTheWay(o)
 	}), nil
 }
 
-// currentNetns identifies the network namespace of the calling thread.
-func currentNetns() (uint64, error) {
+// CurrentNetns identifies the network namespace of the calling thread.
+func CurrentNetns() (uint64, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EAFNOSUPPORT) {
 		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -69,8 +69,8 @@ func netnsOf(fd int) uint64 {
 	return cookie
 }
 
-// oneFamily reports whether no socket can have both families, so that a wildcard has one only.
-func oneFamily() bool {
+// OneFamily reports whether no socket can have both families, so that a wildcard has one only.
+func OneFamily() bool {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return errors.Is(err, unix.EAFNOSUPPORT)
@@ -121,13 +121,13 @@ var clearingCounts = probe.Once(func() (counts bool, err error) {
 // SO_REUSEADDR in. An older kernel remembers for each port whether all its sockets had the option
 // when they were bound, and forgets that when one without it is bound to the port on any address.
 // There is no such address beside a wildcard of both families.
-func (s *socket) makeKnown() {
+func (s *Socket) makeKnown() {
 	if clearingCounts() {
 		return
 	}
-	v4 := s.at.addr.Is4()
+	v4 := s.at.Addr.Is4()
 	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: s.local.Port, Addr: [4]byte{127, 255, 255, 253}})
-	if v4 && s.at.addr.IsUnspecified() {
+	if v4 && s.at.Addr.IsUnspecified() {
 		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: s.local.Port, Addr: netip.IPv6Loopback().As16()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

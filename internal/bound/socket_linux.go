@@ -1,11 +1,10 @@
-package iwarp
+package bound
 
 import (
 	"context"
 	"errors"
 	"net"
 	"os"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,13 +16,13 @@ import (
 // maxBacklog is cut to net.core.somaxconn by the kernel, which is what package net asks for.
 const maxBacklog = 1<<16 - 1
 
-// socket is a bound TCP socket that neither listens nor is connected.
-type socket struct {
+// A Socket is a bound TCP socket that neither listens nor is connected.
+type Socket struct {
 	f     *os.File
 	v6    bool
 	only6 bool
 	local *net.TCPAddr
-	at    binding // also of one that could not be bound, as far as it got
+	at    Binding // also of one that could not be bound, as far as it got
 
 	shared    bool   // another process may have it as well
 	listener  bool   // is to listen at once, with what its Control function made of it
@@ -35,7 +34,7 @@ type socket struct {
 // bindTries bounds the search for a port that can be bound by number.
 const bindTries = 16
 
-// bindSocket binds so that nobody else gets in, and remains of earlier connections are not in the
+// Bind binds a socket so that nobody else gets in, and remains of earlier connections are not in the
 // way.
 //
 // A socket keeps its port when a connect fails only if it was bound to the port by its number. So
@@ -43,8 +42,8 @@ const bindTries = 16
 // whose Control function is to be called once, as package net does.
 //
 // After an error the socket is closed, and tells where it was to be. A listener listens at once.
-func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control control, listener bool) (*socket, error) {
-	s := &socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6", listener: listener}
+func Bind(ctx context.Context, network string, addr *net.TCPAddr, control Control, listener bool) (*Socket, error) {
+	s := &Socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6", listener: listener}
 	dual := network == "tcp" && netaddr.IsWildcard(addr.IP)
 	if dual {
 		s.v6 = true
@@ -72,7 +71,7 @@ func bindSocket(ctx context.Context, network string, addr *net.TCPAddr, control 
 }
 
 // reuse sets or clears SO_REUSEADDR.
-func (s *socket) reuse(on bool) error {
+func (s *Socket) reuse(on bool) error {
 	rc, err := s.f.SyscallConn()
 	if err != nil {
 		return err
@@ -84,13 +83,13 @@ func (s *socket) reuse(on bool) error {
 	return s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, v)
 }
 
-// shareAddress lets a socket that is to be bound have the port of one that admits it.
-func shareAddress(rc syscall.RawConn) error {
+// ShareAddress lets a socket that is to be bound have the port of one that admits it.
+func ShareAddress(rc syscall.RawConn) error {
 	return do(rc, "setsockopt", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 }
 
-// admit lets another socket with SO_REUSEADDR bind to the port too, or ends that.
-func (s *socket) admit(on bool) error {
+// Admit lets another socket with SO_REUSEADDR bind to the port too, or ends that.
+func (s *Socket) Admit(on bool) error {
 	err := s.reuse(on)
 	if !on {
 		s.makeKnown()
@@ -98,7 +97,7 @@ func (s *socket) admit(on bool) error {
 	return err
 }
 
-func (s *socket) open(addr *net.TCPAddr, control control, reuse bool) error {
+func (s *Socket) open(addr *net.TCPAddr, control Control, reuse bool) error {
 	family := unix.AF_INET
 	if s.v6 {
 		family = unix.AF_INET6
@@ -121,7 +120,7 @@ func (s *socket) open(addr *net.TCPAddr, control control, reuse bool) error {
 	return nil
 }
 
-func (s *socket) bind(addr *net.TCPAddr, control control, reuse bool) error {
+func (s *Socket) bind(addr *net.TCPAddr, control Control, reuse bool) error {
 	sa, err := s.sockaddr(addr)
 	if err != nil {
 		return err
@@ -163,7 +162,7 @@ func (s *socket) bind(addr *net.TCPAddr, control control, reuse bool) error {
 
 // families has an IPv6 socket leave IPv4 alone or not. Like package net it goes on where that
 // cannot be set, with what the system has.
-func (s *socket) families(rc syscall.RawConn) error {
+func (s *Socket) families(rc syscall.RawConn) error {
 	if !s.v6 {
 		return nil
 	}
@@ -183,7 +182,7 @@ func (s *socket) families(rc syscall.RawConn) error {
 
 // restrain takes back what a Control function may have set that lets others have the port, or lets
 // the socket have none, and notes what it has set that matters later.
-func (s *socket) restrain(rc syscall.RawConn, reuse bool) error {
+func (s *Socket) restrain(rc syscall.RawConn, reuse bool) error {
 	if err := s.reuse(reuse); err != nil {
 		return err
 	}
@@ -210,20 +209,20 @@ func (s *socket) restrain(rc syscall.RawConn, reuse bool) error {
 }
 
 // locate notes the place of the socket, which is bound to addr or is to be.
-func (s *socket) locate(rc syscall.RawConn, addr *net.TCPAddr) {
+func (s *Socket) locate(rc syscall.RawConn, addr *net.TCPAddr) {
 	s.at = bindingOf(addr, s.v6, s.only6)
 	_ = rc.Control(func(fd uintptr) {
-		s.at.netns = netnsOf(int(fd))
+		s.at.Netns = netnsOf(int(fd))
 		if v, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX); err == nil {
-			s.at.device = uint32(v)
+			s.at.Device = uint32(v)
 		}
 	})
 }
 
-// deviceOf returns the interface that a Control function binds sockets to, by trying it on one that
+// DeviceOf returns the interface that a Control function binds sockets to, by trying it on one that
 // is not bound to a port.
-func deviceOf(network, address string, control control) (uint32, error) {
-	s := &socket{v6: network == "tcp6"}
+func DeviceOf(network, address string, control Control) (uint32, error) {
+	s := &Socket{v6: network == "tcp6"}
 	family := unix.AF_INET
 	if s.v6 {
 		family = unix.AF_INET6
@@ -242,27 +241,34 @@ func deviceOf(network, address string, control control) (uint32, error) {
 		return 0, err
 	}
 	s.locate(rc, &net.TCPAddr{})
-	return s.at.device, nil
+	return s.at.Device, nil
 }
 
 // network is the name that package net gives Control functions.
-func (s *socket) network() string {
+func (s *Socket) network() string {
 	if s.v6 {
 		return "tcp6"
 	}
 	return "tcp4"
 }
 
-func (s *socket) addr() *net.TCPAddr { return s.local }
+// TCPAddr returns the address with the port.
+func (s *Socket) TCPAddr() *net.TCPAddr { return s.local }
 
-func (s *socket) Close() error { return s.f.Close() }
+// At returns where the socket is bound, or was to be.
+func (s *Socket) At() Binding { return s.at }
 
-func (s *socket) listen(control control) (*net.TCPListener, error) {
+// Close gives the port back.
+func (s *Socket) Close() error { return s.f.Close() }
+
+// Listen makes a listener of the socket, which after an error holds the port as before, unless that
+// is a LostError.
+func (s *Socket) Listen(control Control) (*net.TCPListener, error) {
 	rc, err := s.f.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	before := s.listens()
+	before := s.Listens()
 	if control != nil {
 		if err := control(s.network(), s.local.String(), rc); err != nil {
 			return nil, err
@@ -298,8 +304,8 @@ func (s *socket) listen(control control) (*net.TCPListener, error) {
 	return l.(*net.TCPListener), nil
 }
 
-// listens reports whether the socket takes clients, as one may that another process has made.
-func (s *socket) listens() bool {
+// Listens reports whether the socket takes clients, as one may that another process has made.
+func (s *Socket) Listens() bool {
 	rc, err := s.f.SyscallConn()
 	if err != nil {
 		return false
@@ -314,7 +320,7 @@ func (s *socket) listens() bool {
 
 // unlisten makes a socket that listens one that is bound only. Clients in its backlog are reset. A
 // port that the kernel has chosen goes with the listening, so it is bound again, by its number.
-func (s *socket) unlisten(rc syscall.RawConn) error {
+func (s *Socket) unlisten(rc syscall.RawConn) error {
 	if err := s.reuse(false); err != nil { // first, so that nobody gets in
 		return err
 	}
@@ -333,7 +339,7 @@ func (s *socket) unlisten(rc syscall.RawConn) error {
 	})
 }
 
-func (s *socket) set(rc syscall.RawConn, level, option, value int) error {
+func (s *Socket) set(rc syscall.RawConn, level, option, value int) error {
 	return do(rc, "setsockopt", func(fd int) error { return unix.SetsockoptInt(fd, level, option, value) })
 }
 
@@ -346,7 +352,7 @@ func do(rc syscall.RawConn, name string, call func(fd int) error) error {
 	return os.NewSyscallError(name, err)
 }
 
-func (s *socket) sockaddr(a *net.TCPAddr) (unix.Sockaddr, error) {
+func (s *Socket) sockaddr(a *net.TCPAddr) (unix.Sockaddr, error) {
 	if !s.v6 {
 		sa := &unix.SockaddrInet4{Port: a.Port}
 		if ip := a.IP.To4(); ip != nil {
@@ -370,12 +376,7 @@ func tcpAddr(sa unix.Sockaddr) *net.TCPAddr {
 		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
 	case *unix.SockaddrInet6:
 		a := &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
-		if sa.ZoneId != 0 {
-			a.Zone = strconv.FormatUint(uint64(sa.ZoneId), 10)
-			if ifi, err := net.InterfaceByIndex(int(sa.ZoneId)); err == nil {
-				a.Zone = ifi.Name
-			}
-		}
+		a.Zone = netaddr.InterfaceName(sa.ZoneId)
 		return a
 	}
 	return &net.TCPAddr{}

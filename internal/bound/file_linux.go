@@ -1,4 +1,4 @@
-package iwarp
+package bound
 
 import (
 	"fmt"
@@ -9,13 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// file returns a copy of the socket's descriptor.
-func (s *socket) file() (*os.File, error) { return copyFile(s.f, s.f.Name()) }
+// File returns a copy of the socket's descriptor.
+func (s *Socket) File() (*os.File, error) {
+	f, err := copyFile(s.f, s.f.Name())
+	if err == nil {
+		s.shared = true
+	}
+	return f, err
+}
 
-// listenerFile returns a copy of the listener's descriptor. Unlike what its File method returns it
+// ListenerFile returns a copy of the listener's descriptor. Unlike what its File method returns it
 // goes on not to block: that is a trait of the socket, which the copy shares, and without it a
 // Close waits for the Accept under way.
-func listenerFile(l *net.TCPListener) (*os.File, error) {
+func ListenerFile(l *net.TCPListener) (*os.File, error) {
 	return copyFile(l, "tcp:"+l.Addr().String()+"->")
 }
 
@@ -40,31 +46,31 @@ func dup(c syscall.Conn) (fd int, err error) {
 	return fd, err
 }
 
-// adoptSocket makes a socket of a copy of f, and reports whether it listens already.
-func adoptSocket(f *os.File) (_ *socket, listening bool, err error) {
+// Adopt makes a socket of a copy of f, and reports whether it listens already.
+func Adopt(f *os.File) (_ *Socket, listening bool, err error) {
 	fd, err := dup(f)
 	if err != nil {
 		return nil, false, err
 	}
-	if err := adoptable(fd); err != nil {
+	if err := Adoptable(fd); err != nil {
 		_ = unix.Close(fd)
 		return nil, false, err
 	}
-	s, err := adoptFD(fd, f.Name())
+	s, err := AdoptFD(fd, f.Name())
 	if err != nil {
 		return nil, false, err
 	}
-	return s, s.listens(), nil
+	return s, s.Listens(), nil
 }
 
-// adoptable returns an error if fd is not a TCP socket that has a port and no peer. It alters
+// Adoptable returns an error if fd is not a TCP socket that has a port and no peer. It alters
 // nothing.
-func adoptable(fd int) error {
+func Adoptable(fd int) error {
 	switch v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); {
 	case err != nil:
 		return os.NewSyscallError("getsockopt", err)
 	case v != unix.IPPROTO_TCP && v != unix.IPPROTO_MPTCP: // as package net makes them
-		return errNotTCP
+		return ErrNotTCP
 	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
@@ -72,17 +78,17 @@ func adoptable(fd int) error {
 	}
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		err = errIf(sa.Port == 0, errNotBound)
+		err = errIf(sa.Port == 0, ErrNotBound)
 	case *unix.SockaddrInet6:
-		err = errIf(sa.Port == 0, errNotBound)
+		err = errIf(sa.Port == 0, ErrNotBound)
 	default:
-		err = errNotTCP
+		err = ErrNotTCP
 	}
 	if err != nil {
 		return err
 	}
 	_, err = unix.Getpeername(fd)
-	return errIf(err == nil, errConnected)
+	return errIf(err == nil, ErrConnected)
 }
 
 func errIf(cond bool, err error) error {
@@ -92,9 +98,9 @@ func errIf(cond bool, err error) error {
 	return nil
 }
 
-// adoptFD makes a socket of fd itself, which is adoptable, and closes it after an error.
-func adoptFD(fd int, name string) (s *socket, err error) {
-	s = &socket{shared: true}
+// AdoptFD makes a socket of fd itself, which is adoptable, and closes it after an error.
+func AdoptFD(fd int, name string) (s *Socket, err error) {
+	s = &Socket{shared: true}
 	// Only a descriptor that does not block waits with Go's poller, so it has to be set before the
 	// os.File is made.
 	if err := unix.SetNonblock(fd, true); err != nil {
@@ -115,24 +121,24 @@ func adoptFD(fd int, name string) (s *socket, err error) {
 		return nil, err
 	}
 	s.locate(rc, s.local)
-	if !s.listens() {
+	if !s.Listens() {
 		err = s.reuse(false)
 	}
 	return s, err
 }
 
-// closeOnExec keeps the descriptors from programs that the process starts.
-func closeOnExec(list []inherited) error {
-	for _, d := range list {
-		if _, err := unix.FcntlInt(uintptr(d.fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
-			return fmt.Errorf("descriptor %d of LISTEN_FDS: %w", d.fd, os.NewSyscallError("fcntl", err))
+// CloseOnExec keeps the descriptors from programs that the process starts.
+func CloseOnExec(fds []int) error {
+	for _, fd := range fds {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+			return fmt.Errorf("descriptor %d of LISTEN_FDS: %w", fd, os.NewSyscallError("fcntl", err))
 		}
 	}
 	return nil
 }
 
 // examine finds out what a socket from elsewhere is bound to.
-func (s *socket) examine(fd int) error {
+func (s *Socket) examine(fd int) error {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
 		return err
@@ -148,21 +154,21 @@ func (s *socket) examine(fd int) error {
 	return nil
 }
 
-// heldOf makes a socket of a copy of l's, which goes on to listen. It is for one that other
+// CopyOf makes a socket of a copy of l's, which goes on to listen. It is for one that other
 // processes may have as well.
-func heldOf(l *net.TCPListener) (*socket, error) {
+func CopyOf(l *net.TCPListener) (*Socket, error) {
 	fd, err := dup(l)
 	if err != nil {
 		return nil, err
 	}
-	return adoptFD(fd, l.Addr().String())
+	return AdoptFD(fd, l.Addr().String())
 }
 
-// mute makes l's socket one that is bound and does not listen. Clients in its backlog are reset, as
+// Mute makes l's socket one that is bound and does not listen. Clients in its backlog are reset, as
 // by Close, which is still to be called. It must not be used for a socket that other processes may
 // have as well.
-func mute(l *net.TCPListener) (*socket, error) {
-	s, err := heldOf(l)
+func Mute(l *net.TCPListener) (*Socket, error) {
+	s, err := CopyOf(l)
 	if err != nil {
 		return nil, err
 	}
@@ -178,9 +184,9 @@ func mute(l *net.TCPListener) (*socket, error) {
 	return s, nil
 }
 
-// unblock has calls on the descriptor of l, which somebody who shares it may have made to block,
+// Unblock has calls on the descriptor of l, which somebody who shares it may have made to block,
 // wait with Go's poller again. A call that blocks already goes on to do so.
-func unblock(l *net.TCPListener) error {
+func Unblock(l *net.TCPListener) error {
 	rc, err := l.SyscallConn()
 	if err != nil {
 		return err

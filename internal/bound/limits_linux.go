@@ -1,4 +1,4 @@
-package iwarp
+package bound
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 )
 
-func portLimits() (list []string) {
+func Limits() (list []string) {
 	if err := sockdiag.Available(); err != nil {
 		list = append(list, fmt.Sprintf("netlink sockets are not to be had, as in a sandbox without AF_NETLINK (%v), so a conflict does not name its holder, "+
 			"a port that was opened to a device's socket is not used, and the addresses of the host cannot be followed", err))

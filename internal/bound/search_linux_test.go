@@ -1,6 +1,6 @@
 //go:build linux
 
-package iwarp
+package bound
 
 import (
 	"testing"
