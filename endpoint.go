@@ -17,8 +17,7 @@ import (
 type endpoint struct {
 	port   *Reservation
 	remote netip.AddrPort // of a connection that was dialed
-	shared *sharedPorts   // that chose the port, or nil
-	slot   int
+	part   func()         // gives the share back
 	once   sync.Once
 }
 
@@ -41,7 +40,7 @@ func (r *Reservation) join(remote netip.AddrPort) (*endpoint, error) {
 		r.remotes[remote] = struct{}{}
 	}
 	r.endpoints++
-	return &endpoint{port: r, remote: remote}, nil
+	return &endpoint{port: r, remote: remote, part: func() { r.part(remote) }}, nil
 }
 
 // keep has the port go with the last endpoint, as the connection that e stands for is there.
@@ -55,13 +54,7 @@ func (e *endpoint) keep() {
 
 // leave gives the share back. It can be called more than once.
 func (e *endpoint) leave() {
-	e.once.Do(func() {
-		if e.shared != nil {
-			e.shared.leave(e)
-			return
-		}
-		e.port.part(e.remote)
-	})
+	e.once.Do(e.part)
 }
 
 // listened notes whether a device listens on the port.

@@ -105,9 +105,7 @@ func (s *PortSet) take(ctx context.Context, port uint16, addrs []netip.Addr) (er
 }
 
 func (s *PortSet) adopt(r *Reservation) {
-	r.mu.Lock()
-	r.set = s
-	r.mu.Unlock()
+	r.whenGone(func() { s.forget(r) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.members = append(s.members, r)

@@ -151,7 +151,7 @@ func (ps *PortSpace) sharedPorts(local netip.Addr, remote netip.AddrPort) *share
 }
 
 func (ps *PortSpace) add(r *Reservation) *Reservation {
-	r.space = ps
+	r.whenGone(func() { ps.remove(r) })
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.held == nil {

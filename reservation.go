@@ -21,14 +21,13 @@ import (
 // a reservation: the port is given back with the last of them. The methods may be called from
 // several goroutines at once.
 type Reservation struct {
-	space   *PortSpace
 	network string
 	addr    net.TCPAddr
-	owner   string   // for Reservations
-	set     *PortSet // that it is a member of, or nil
+	owner   string // for Reservations
 	at      bound.Binding
 
-	mu       sync.Mutex
+	mu       sync.Mutex         // before that of a PortSpace or PortSet
+	onGone   []func()           // called with mu held once the port is given back, or left to others
 	socket   *bound.Socket      // nil while lent, and once it is a listener or a connection
 	listens  bool               // the socket listens already, as one that was adopted may
 	shared   bool               // another process may have the socket as well
@@ -160,9 +159,8 @@ func (r *Reservation) settle() error {
 	if r.socket == nil && r.lives != nil && r.lives() {
 		return nil // it is up to the listener
 	}
-	r.space.remove(r)
-	if r.set != nil {
-		r.set.forget(r)
+	for _, tell := range r.onGone {
+		tell()
 	}
 	s := r.socket
 	r.socket = nil
@@ -203,6 +201,13 @@ func (r *Reservation) put(s *bound.Socket, used bool, became PortState, lives fu
 	}
 	r.socket, r.listens = s, s.Listens()
 	_ = r.settle()
+}
+
+// whenGone has f called, with r.mu held, when the port is given back or left to its listener.
+func (r *Reservation) whenGone(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onGone = append(r.onGone, f)
 }
 
 // usable reports whether the socket is there to be made something of. A port that a listener has

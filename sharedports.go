@@ -99,7 +99,7 @@ func (p *sharedPorts) join(remote netip.AddrPort, slot int) *endpoint {
 		p.slots[slot] = nil
 		return nil
 	}
-	e.shared, e.slot = p, slot
+	e.part = func() { p.leave(e, slot) }
 	return e
 }
 
@@ -119,13 +119,13 @@ func (p *sharedPorts) fill(slot int, r *Reservation) {
 	p.slots[slot] = r
 }
 
-func (p *sharedPorts) leave(e *endpoint) {
+func (p *sharedPorts) leave(e *endpoint, slot int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.displace(e.remote, e.slot)
+	p.displace(e.remote, slot)
 	e.port.part(e.remote)
-	if e.slot < len(p.slots) && p.slots[e.slot] == e.port && !e.port.holds() {
-		p.slots[e.slot] = nil
+	if slot < len(p.slots) && p.slots[slot] == e.port && !e.port.holds() {
+		p.slots[slot] = nil
 		for n := len(p.slots); n > 0 && p.slots[n-1] == nil; n-- {
 			p.slots = p.slots[:n-1]
 		}
