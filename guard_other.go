@@ -10,10 +10,12 @@ type seqNumber uint32
 func keepStarts(*net.TCPListener, bool) bool { return false }
 
 // guard is what keeps a late MPA request from the user of a connection. Linux alone has one.
-type guard bool
+type guard struct{}
 
-func guardStart(*halfOpen) guard { return false }
+func guardStart(*halfOpen) guard { return guard{} }
 
 func (guard) drop(*net.TCPConn) {}
+
+func (guard) watch(*net.TCPConn, func()) {}
 
 func refuseNew(*net.TCPListener) bool { return false }

@@ -46,8 +46,12 @@ type ListenConfig struct {
 	// 1 s at first, and 20 ms and three round trips once three clients in a row were silent; an MPA
 	// request brings back the second. What other listeners of the process have learned counts as
 	// well, as long as none has seen such a request. A client that has begun to send an MPA
-	// request has HandshakeTimeout. On Linux, a request that comes later never reaches the
-	// application: the kernel drops it, and the client falls back or fails.
+	// request has HandshakeTimeout.
+	//
+	// On Linux, a request that comes later never reaches the application: the kernel drops it, and
+	// Read returns io.EOF a tenth of a second later, or as much later as the client had been
+	// silent. The client falls back or fails when the application closes the connection. After
+	// silence of 100 s it is only dropped, and TCP keep-alive notices once the client has gone.
 	FirstByteTimeout time.Duration
 
 	// ReadBuffer is how many bytes the client of an iWARP connection may send ahead of the calls of
@@ -125,7 +129,7 @@ func (lc *ListenConfig) listen(
 	if l.config.HandshakeTimeout <= 0 {
 		l.config.HandshakeTimeout = defaultHandshakeTimeout
 	}
-	l.silence.fixed = max(0, l.config.FirstByteTimeout)
+	l.silence = &silence{fixed: max(0, l.config.FirstByteTimeout)}
 	if policy == OffloadNever || !canPeek {
 		l.direct = true
 		return l.started(), nil

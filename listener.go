@@ -45,7 +45,7 @@ type Listener struct {
 	cancel   context.CancelFunc
 	cleanup  runtime.Cleanup // for a Listener that is dropped
 	half     halfOpenSet
-	silence  silence
+	silence  *silence
 	workers  sync.WaitGroup
 	counters counters
 

@@ -147,6 +147,7 @@ func (l *Listener) lookAgain(c client) client {
 	p := l.plain(h.c, ReasonSilent, nil)
 	if p != nil {
 		l.counters.silent.Add(1)
+		guard.watch(h.c, l.silence.broken)
 	}
 	return client{Conn: p}
 }
