@@ -13,7 +13,7 @@ import (
 func TestDependencies(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./rdmanet", "./transport/soft").Output()
 	require.NoError(t, err)
-	allowed := []string{"github.com/rdmanet/iwarp", "github.com/pkg/errors", "golang.org/x/sys"}
+	allowed := []string{"github.com/rdmanet/iwarp", "golang.org/x/sys"}
 	for _, module := range strings.Fields(string(out)) {
 		require.Contains(t, allowed, module)
 	}

@@ -2,8 +2,8 @@ package rdmanet
 
 import (
 	"encoding/binary"
-
-	"github.com/pkg/errors"
+	"errors"
+	"fmt"
 )
 
 const (
@@ -51,10 +51,10 @@ func (d *connData) append(b []byte) []byte {
 // looked at if it is an extension of this package.
 func parseConnData(b []byte) (*connData, error) {
 	if len(b) < connDataLen {
-		return nil, errors.Errorf("private data of %d bytes is too short for rsocket connection data", len(b))
+		return nil, fmt.Errorf("private data of %d bytes is too short for rsocket connection data", len(b))
 	}
 	if b[0] != version {
-		return nil, errors.Errorf("peer speaks rsocket version %d; only version 1 is supported", b[0])
+		return nil, fmt.Errorf("peer speaks rsocket version %d; only version 1 is supported", b[0])
 	}
 	d := &connData{
 		order:   b[1]&flagBigEndian != 0,
@@ -66,7 +66,7 @@ func parseConnData(b []byte) (*connData, error) {
 		d.iomap = unscale(b[7])
 	}
 	if d.table.length < tableEntries {
-		return nil, errors.Errorf("peer has a table of %d entries; at least 2 are needed", d.table.length)
+		return nil, fmt.Errorf("peer has a table of %d entries; at least 2 are needed", d.table.length)
 	}
 	if wraps(d.table.addr, sgeLen*uint64(d.table.length)+iomapEntryLen*uint64(d.iomap)) || wraps(d.ring.addr, uint64(d.ring.length)) {
 		return nil, errors.New("peer's memory reaches beyond 64 bits of address")

@@ -2,8 +2,8 @@ package rdmanet
 
 import (
 	"encoding/binary"
-
-	"github.com/pkg/errors"
+	"errors"
+	"fmt"
 )
 
 // An extension follows the connection data of rsockets, which ignores it: a magic, a version,
@@ -118,12 +118,12 @@ func parseExtension(b []byte) (*extension, error) {
 		switch field {
 		case extMaxSegment:
 			if len(value) != 4 {
-				return nil, errors.Errorf("the largest segment is told in %d bytes; 4 are needed", len(value))
+				return nil, fmt.Errorf("the largest segment is told in %d bytes; 4 are needed", len(value))
 			}
 			e.maxSegment = binary.BigEndian.Uint32(value)
 		case extRedirect, extService:
 			if len(value) != 2 {
-				return nil, errors.Errorf("a port is told in %d bytes; 2 are needed", len(value))
+				return nil, fmt.Errorf("a port is told in %d bytes; 2 are needed", len(value))
 			}
 			port := binary.BigEndian.Uint16(value)
 			if field == extRedirect {

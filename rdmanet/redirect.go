@@ -1,7 +1,8 @@
 package rdmanet
 
 import (
-	"github.com/pkg/errors"
+	"errors"
+	"fmt"
 
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
@@ -37,7 +38,7 @@ func turnAway(r *redirect.Request, peer *connData) error {
 	}
 	if r.Service != 0 && peer.ext != nil && peer.ext.service != 0 && peer.ext.service != r.Service {
 		_ = r.Reject(refusal(peer))
-		return errors.Errorf("peer wants the service at port %d; this is the one at port %d", peer.ext.service, r.Service)
+		return fmt.Errorf("peer wants the service at port %d; this is the one at port %d", peer.ext.service, r.Service)
 	}
 	return nil
 }

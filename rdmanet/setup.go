@@ -2,12 +2,11 @@ package rdmanet
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"runtime"
 	"time"
 	"weak"
-
-	"github.com/pkg/errors"
 
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
@@ -145,11 +144,11 @@ func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 	c.out.table, c.out.placed = make([]byte, tableLen), true
 	ring, err := qp.RegisterPlacer(c.ring.size, ringPlacer{weak.Make(c)})
 	if err != nil {
-		return errors.Wrap(err, "register the ring")
+		return fmt.Errorf("register the ring: %w", err)
 	}
 	table, err := qp.RegisterPlacer(tableLen+iomapTableLen, tablePlacer{weak.Make(c)})
 	if err != nil {
-		return errors.Wrap(err, "register the table")
+		return fmt.Errorf("register the table: %w", err)
 	}
 	c.in.ring = sge{addr: ring.Base(), key: ring.STag(), length: uint32(c.ring.size)}
 	c.out.own = sge{addr: table.Base(), key: table.STag(), length: tableEntries}
@@ -162,7 +161,7 @@ func (c *Conn) allocateBuffers() (err error) {
 	size := int(c.ring.size)
 	c.remoteMem, err = allocate(c.qp, size+tableLen+iomapTableLen, transport.RemoteWrite|transport.CallerDriven)
 	if err != nil {
-		return errors.Wrap(err, "register ring and table")
+		return fmt.Errorf("register ring and table: %w", err)
 	}
 	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:size+tableLen]
 	c.maps = &mappings{table: c.remoteMem.b[size+tableLen:]}
@@ -178,7 +177,7 @@ func (c *Conn) allocateBuffers() (err error) {
 	}
 	c.localMem, err = allocate(c.qp, total, transport.LocalWrite)
 	if err != nil {
-		return errors.Wrap(err, "register receive slots and send buffer")
+		return fmt.Errorf("register receive slots and send buffer: %w", err)
 	}
 	c.slots.use(c.localMem.part(0, n))
 	if !c.stage.bare {

@@ -2,13 +2,12 @@ package soft
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
-
-	"github.com/pkg/errors"
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"

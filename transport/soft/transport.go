@@ -2,10 +2,9 @@ package soft
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
-
-	"github.com/pkg/errors"
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
