@@ -14,6 +14,7 @@ const (
 	flagIomap     = 1 << 1
 
 	tableEntries = 2
+	tableLen     = tableEntries * sgeLen
 )
 
 // connData is the private data of the connection request and of its answer: what an end tells of
@@ -38,7 +39,7 @@ func (d *connData) append(b []byte) []byte {
 	b = append(b, 0, 0, 0, scale(d.iomap))
 	for _, s := range []sge{d.table, d.ring} {
 		b = binary.BigEndian.AppendUint64(b, s.addr)
-		b = binary.BigEndian.AppendUint32(b, uint32(s.key))
+		b = binary.BigEndian.AppendUint32(b, s.key)
 		b = binary.BigEndian.AppendUint32(b, s.length)
 	}
 	if d.ext != nil {

@@ -104,7 +104,7 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 	m := e.memory.region
 	b := batches.Get().(*batch)
 	c.out.mapped(c.extended)
-	c.addMessage(b, c.iomapWrite(b, index, iomapEntry{e.offset, sge{m.Base(), m.STag(), uint32(n)}}), makeWord(opIomap, index), 0)
+	c.addMessage(b, c.iomapWrite(b, index, iomapEntry{e.offset, sge{addr: m.Base(), key: uint32(m.STag()), length: uint32(n)}}), makeWord(opIomap, index), 0)
 	c.mu.Unlock()
 	err = c.postAndRelease(b)
 	if err != nil {
@@ -149,7 +149,7 @@ func (c *Conn) mayMap() bool { return c.stage.controlReady() && c.out.mayMap(c.e
 // iomapWrite returns the write of an entry of the peer's table.
 func (c *Conn) iomapWrite(b *batch, index uint32, e iomapEntry) transport.SendWR {
 	c.order.putIomapEntry(b.mapping[:], e)
-	return transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline, Data: b.mapping[:], RemoteSTag: c.peerTable.key,
+	return transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline, Data: b.mapping[:], RemoteSTag: transport.STag(c.peerTable.key),
 		RemoteOffset: c.peerTable.addr + sgeLen*uint64(c.peerTable.length) + iomapEntryLen*uint64(index)}
 }
 

@@ -54,7 +54,7 @@ func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 		c.ring.grant(uint64(g.space.length))
 		c.order.putSGE(b.entry[:], g.space)
 		wr.Flags |= transport.Inline
-		wr.Data, wr.RemoteSTag, wr.RemoteOffset = b.entry[:], c.peerTable.key, c.peerTable.addr+g.entry
+		wr.Data, wr.RemoteSTag, wr.RemoteOffset = b.entry[:], transport.STag(c.peerTable.key), c.peerTable.addr+g.entry
 	}
 	c.addMessage(b, wr, makeWord(opLimit, uint32(g.limit)), 0)
 }

@@ -60,7 +60,7 @@ func (i *inbound) left() uint64 { return i.limit - i.arrived }
 // message takes note of a message that needed a credit.
 func (i *inbound) message() error {
 	if i.arrived == i.limit {
-		return &protocolError{"more messages than were allowed"}
+		return violation("more messages than were allowed")
 	}
 	i.arrived++
 	if i.left() < i.kept {

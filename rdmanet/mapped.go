@@ -11,18 +11,18 @@ func (c *Conn) iomap(value uint32) error {
 			c.wr.rouse()
 			return nil
 		}
-		return &protocolError{"confirmation of what was not revoked"}
+		return violation("confirmation of what was not revoked")
 	}
 	// It costs the peer a credit, which an rsocket would not get back otherwise.
 	if err := c.in.message(); err != nil {
 		return err
 	}
 	if index >= iomapEntries {
-		return &protocolError{"index of an entry is beyond the table"}
+		return violation("index of an entry is beyond the table")
 	}
 	if c.extended && value&iomapRevoked != 0 {
 		if c.maps == nil || c.maps.entries[index].length == 0 {
-			return &protocolError{"revocation of what was not exposed"}
+			return violation("revocation of what was not exposed")
 		}
 		c.maps.entries[index] = iomapEntry{}
 		c.confirm |= 1 << index
@@ -59,7 +59,7 @@ func (c *Conn) addDirect(b *batch, p []byte, off uint64, flags transport.Flags) 
 		into := at - e.offset
 		data = data[:min(uint64(len(data)), uint64(e.length)-into)]
 		wr, taken := c.payload(b, data, staged, flags)
-		wr.RemoteSTag, wr.RemoteOffset = e.key, e.addr+into
+		wr.RemoteSTag, wr.RemoteOffset = transport.STag(e.key), e.addr+into
 		c.addWrite(b, wr, taken)
 		n += len(data)
 	}

@@ -23,7 +23,7 @@ func (m *mappings) place(off uint64, p []byte) {
 // update takes over the entry at index. It returns what is wrong with it, if anything.
 func (m *mappings) update(index uint32, order byteOrder) error {
 	if m == nil || m.placed && m.filled[index] != iomapFilled && !m.known[index] {
-		return &protocolError{"word for an entry that was not written"}
+		return violation("word for an entry that was not written")
 	}
 	if m.placed && m.filled[index] != iomapFilled {
 		return nil // an rsocket has written the entry twice: the first word was for both, or the second one is to come
@@ -31,7 +31,7 @@ func (m *mappings) update(index uint32, order byteOrder) error {
 	m.filled[index], m.known[index] = 0, true
 	e := order.iomapEntry(m.table[index*iomapEntryLen:])
 	if wraps(e.addr, uint64(e.length)) || wraps(e.offset, uint64(e.length)) {
-		return &protocolError{"exposed memory reaches beyond 64 bits"}
+		return violation("exposed memory reaches beyond 64 bits")
 	}
 	m.entries[index] = e
 	return nil

@@ -27,8 +27,6 @@ type outbound struct {
 	order  byteOrder // of the entries
 }
 
-const tableLen = tableEntries * sgeLen
-
 const allFilled = 1<<sgeLen - 1
 
 // start sets what the peer told when it connected.
@@ -114,7 +112,7 @@ func (o *outbound) update(limit uint16) error {
 	// A limit may move by as much as the peer has receives; more than half the range is a move
 	// backwards.
 	if step := limit - o.limit; step > max(o.credits, 1<<15-1) || uint32(o.limit-o.sent)+uint32(step) > 1<<16-1 {
-		return &protocolError{"limit moves backwards"}
+		return violation("limit moves backwards")
 	}
 	o.limit, o.maps = limit, 0
 	space := uint64(0)
@@ -125,7 +123,7 @@ func (o *outbound) update(limit uint16) error {
 			break
 		}
 		if wraps(s.addr, uint64(s.length)) {
-			return &protocolError{"space reaches beyond 64 bits of address"}
+			return violation("space reaches beyond 64 bits of address")
 		}
 		o.target[o.next] = s
 		space += uint64(s.length)

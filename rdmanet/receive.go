@@ -136,15 +136,15 @@ func isReceive(w *transport.Completion) bool {
 func (c *Conn) received(w *transport.Completion) (word, error) {
 	switch {
 	case w.Status != transport.StatusSuccess && w.Status != transport.StatusLocalLength:
-		return 0, &protocolError{"message failed: " + w.Status.String()}
+		return 0, violation("message failed: " + w.Status.String())
 	case w.Status != transport.StatusSuccess:
-		return 0, &protocolError{"message is not one word of 4 bytes"}
+		return 0, violation("message is not one word of 4 bytes")
 	case c.immediate != (w.Opcode == transport.OpRecvImmediate):
-		return 0, &protocolError{"word comes in the wrong kind of message"}
+		return 0, violation("word comes in the wrong kind of message")
 	case c.immediate:
 		return word(w.Immediate), nil
 	case w.Bytes != wordLen:
-		return 0, &protocolError{"message is not one word of 4 bytes"}
+		return 0, violation("message is not one word of 4 bytes")
 	}
 	mem, _ := c.slots.slot(w.ID)
 	return word(c.order.uint32(mem)), nil
@@ -162,7 +162,7 @@ func (c *Conn) message(w word) error {
 		}
 		if c.ring.wordless {
 			if c.out.wordless {
-				return &protocolError{"word about data that needs none"}
+				return violation("word about data that needs none")
 			}
 			return nil // the peer does not know that
 		}
@@ -191,7 +191,7 @@ func (c *Conn) message(w word) error {
 			c.rd.rouse()
 		}
 	default:
-		return &protocolError{"reserved operation"}
+		return violation("reserved operation")
 	}
 	return nil
 }

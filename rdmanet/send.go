@@ -138,7 +138,7 @@ func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 			break
 		}
 		wr, taken := c.payload(b, data[:to.length], staged, flags)
-		wr.RemoteSTag, wr.RemoteOffset = to.key, to.addr
+		wr.RemoteSTag, wr.RemoteOffset = transport.STag(to.key), to.addr
 		if c.out.wordless {
 			c.addWrite(b, wr, taken)
 		} else {

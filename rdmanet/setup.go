@@ -150,8 +150,8 @@ func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 	if err != nil {
 		return fmt.Errorf("register the table: %w", err)
 	}
-	c.in.ring = sge{addr: ring.Base(), key: ring.STag(), length: uint32(c.ring.size)}
-	c.out.own = sge{addr: table.Base(), key: table.STag(), length: tableEntries}
+	c.in.ring = sge{addr: ring.Base(), key: uint32(ring.STag()), length: uint32(c.ring.size)}
+	c.out.own = sge{addr: table.Base(), key: uint32(table.STag()), length: tableEntries}
 	return nil
 }
 
@@ -165,7 +165,7 @@ func (c *Conn) allocateBuffers() (err error) {
 	}
 	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:size+tableLen]
 	c.maps = &mappings{table: c.remoteMem.b[size+tableLen:]}
-	c.in.ring = sge{addr: c.remoteMem.region.Base(), key: c.remoteMem.region.STag(), length: uint32(size)}
+	c.in.ring = sge{addr: c.remoteMem.region.Base(), key: uint32(c.remoteMem.region.STag()), length: uint32(size)}
 	c.out.own = sge{addr: c.in.ring.addr + uint64(size), key: c.in.ring.key, length: tableEntries}
 	n := c.slots.size()
 	total := n

@@ -9,9 +9,10 @@ import (
 // rsocket protocol. Such an error also matches syscall.ECONNRESET.
 var ErrProtocol = errors.New("peer violates the rsocket protocol")
 
-type protocolError struct{ what string }
+// A violation is what a peer did against the protocol.
+type violation string
 
-func (e *protocolError) Error() string   { return ErrProtocol.Error() + ": " + e.what }
-func (e *protocolError) Unwrap() []error { return []error{ErrProtocol, syscall.ECONNRESET} }
+func (v violation) Error() string   { return ErrProtocol.Error() + ": " + string(v) }
+func (v violation) Unwrap() []error { return []error{ErrProtocol, syscall.ECONNRESET} }
 
-var errDataAfterEnd = &protocolError{"data after the end of the stream"}
+const errDataAfterEnd = violation("data after the end of the stream")
