@@ -196,23 +196,23 @@ func (c *Conn) bothEnded() bool {
 func (c *Conn) sendEnd(both bool) {
 	c.sendMu.Lock()
 	c.mu.Lock()
-	value := uint32(ctrlShutdown)
+	value := uint32(CtrlShutdown)
 	if both || c.readClosed || c.peerFinished {
-		value = ctrlDisconnect
+		value = CtrlDisconnect
 	}
 	if both && c.peerFinished && c.writeClosed {
 		c.disconnected = true // both directions are at their end, and the peer knows
 	}
 	needed := !c.disconnected && (!c.writeClosed || both) && !c.peerDisconnected && c.err == nil && c.sendErr == nil
 	c.writeClosed = true
-	c.disconnected = c.disconnected || value == ctrlDisconnect
+	c.disconnected = c.disconnected || value == CtrlDisconnect
 	var b *batch
 	if needed {
 		b = batches.Get().(*batch)
 		if c.closed && c.extended && c.ring.available() > 0 {
-			c.addWord(b, makeWord(opCtrl, ctrlUnread), 0)
+			c.addWord(b, MakeWord(OpCtrl, CtrlUnread), 0)
 		}
-		c.addWord(b, makeWord(opCtrl, value), 0)
+		c.addWord(b, MakeWord(OpCtrl, value), 0)
 	}
 	c.mu.Unlock()
 	if b == nil {

@@ -36,10 +36,10 @@ import (
 type Conn struct {
 	qp            transport.QueuePair
 	local, remote *net.TCPAddr
-	order         byteOrder // of words, and of entries written to the peer's table
-	peerTable     sge
-	peerIomap     int       // entries behind it, for memory that is exposed here
-	ownOrder      byteOrder // of entries that the peer writes here
+	order         Order // of words, and of entries written to the peer's table
+	peerTable     SGE
+	peerIomap     int   // entries behind it, for memory that is exposed here
+	ownOrder      Order // of entries that the peer writes here
 	extended      bool
 	immediate     bool // words go as immediate data
 	stage         *stage

@@ -26,31 +26,31 @@ const (
 func TestConnDataOfRsockets(t *testing.T) {
 	for _, c := range []struct {
 		name, wire string
-		want       connData
+		want       ConnData
 	}{
-		{"client", rsocketClient, connData{credits: 384,
-			table: sge{addr: 0x560000001000, key: 0x1300, length: 2},
-			ring:  sge{addr: 0x7f0000100000, key: 0x1400, length: 65536}}},
-		{"server", rsocketServer, connData{credits: 384,
-			table: sge{addr: 0x550000002000, key: 0x1600, length: 2},
-			ring:  sge{addr: 0x7e0000200000, key: 0x1700, length: 65536}}},
-		{"big-endian host", strings.Replace(rsocketClient, "0102", "0103", 1), connData{order: bigEndian, credits: 384,
-			table: sge{addr: 0x560000001000, key: 0x1300, length: 2},
-			ring:  sge{addr: 0x7f0000100000, key: 0x1400, length: 65536}}},
+		{"client", rsocketClient, ConnData{Credits: 384,
+			Table: SGE{Addr: 0x560000001000, Key: 0x1300, Length: 2},
+			Ring:  SGE{Addr: 0x7f0000100000, Key: 0x1400, Length: 65536}}},
+		{"server", rsocketServer, ConnData{Credits: 384,
+			Table: SGE{Addr: 0x550000002000, Key: 0x1600, Length: 2},
+			Ring:  SGE{Addr: 0x7e0000200000, Key: 0x1700, Length: 65536}}},
+		{"big-endian host", strings.Replace(rsocketClient, "0102", "0103", 1), ConnData{Order: bigEndian, Credits: 384,
+			Table: SGE{Addr: 0x560000001000, Key: 0x1300, Length: 2},
+			Ring:  SGE{Addr: 0x7f0000100000, Key: 0x1400, Length: 65536}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			wire := unhex(t, c.wire)
-			got, err := parseConnData(wire)
+			got, err := ParseConnData(wire)
 			require.NoError(t, err)
 			require.Equal(t, &c.want, got)
-			require.Equal(t, wire, c.want.append(nil))
+			require.Equal(t, wire, c.want.Append(nil))
 		})
 	}
 }
 
 func TestConnDataIgnores(t *testing.T) {
 	plain := unhex(t, rsocketClient)
-	want, err := parseConnData(plain)
+	want, err := ParseConnData(plain)
 	require.NoError(t, err)
 	for _, c := range []struct {
 		name   string
@@ -65,7 +65,7 @@ func TestConnDataIgnores(t *testing.T) {
 		{"half a magic", func(b []byte) []byte { return append(b, "iWAR\x01"...) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parseConnData(c.change(append([]byte(nil), plain...)))
+			got, err := ParseConnData(c.change(append([]byte(nil), plain...)))
 			require.NoError(t, err)
 			require.Equal(t, want, got)
 		})
@@ -102,7 +102,7 @@ func TestConnDataRefused(t *testing.T) {
 		{"segment of 2 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01\x02\x80\x00"...) }, "4 are needed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := parseConnData(c.change(unhex(t, rsocketClient)))
+			_, err := ParseConnData(c.change(unhex(t, rsocketClient)))
 			require.ErrorContains(t, err, c.want)
 		})
 	}
@@ -124,46 +124,46 @@ func TestScale(t *testing.T) {
 }
 
 func TestExtension(t *testing.T) {
-	d, err := parseConnData(unhex(t, rsocketClient))
+	d, err := ParseConnData(unhex(t, rsocketClient))
 	require.NoError(t, err)
 	for _, c := range []struct {
 		name, wire string
-		want       extension
+		want       Extension
 	}{
-		{"empty", "69574152 01 00", extension{}},
-		{"whole ring", "69574152 01 01", extension{wholeRing: true}},
-		{"segment", "69574152 01 01 01 04 00010000", extension{wholeRing: true, maxSegment: 1 << 16}},
-		{"redirectable", "69574152 01 02", extension{redirectable: true}},
-		{"only asks", "69574152 01 06", extension{redirectable: true, onlyAsks: true}},
-		{"all of a request", "69574152 01 03 01 04 00010000", extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16}},
-		{"wordless", "69574152 01 09 01 04 00010000", extension{wholeRing: true, wordless: true, maxSegment: 1 << 16}},
-		{"redirect", "69574152 01 00 02 02 1f90", extension{redirect: 8080}},
-		{"redirect from a service", "69574152 01 00 02 02 1f90 03 02 0050", extension{redirect: 8080, service: 80}},
-		{"service", "69574152 01 01 01 04 00010000 03 02 1f90", extension{wholeRing: true, maxSegment: 1 << 16, service: 8080}},
+		{"empty", "69574152 01 00", Extension{}},
+		{"whole ring", "69574152 01 01", Extension{WholeRing: true}},
+		{"segment", "69574152 01 01 01 04 00010000", Extension{WholeRing: true, MaxSegment: 1 << 16}},
+		{"redirectable", "69574152 01 02", Extension{Redirectable: true}},
+		{"only asks", "69574152 01 06", Extension{Redirectable: true, OnlyAsks: true}},
+		{"all of a request", "69574152 01 03 01 04 00010000", Extension{WholeRing: true, Redirectable: true, MaxSegment: 1 << 16}},
+		{"wordless", "69574152 01 09 01 04 00010000", Extension{WholeRing: true, Wordless: true, MaxSegment: 1 << 16}},
+		{"redirect", "69574152 01 00 02 02 1f90", Extension{Redirect: 8080}},
+		{"redirect from a service", "69574152 01 00 02 02 1f90 03 02 0050", Extension{Redirect: 8080, Service: 80}},
+		{"service", "69574152 01 01 01 04 00010000 03 02 1f90", Extension{WholeRing: true, MaxSegment: 1 << 16, Service: 8080}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			wire := append(unhex(t, rsocketClient), unhex(t, c.wire)...)
-			got, err := parseConnData(wire)
+			got, err := ParseConnData(wire)
 			require.NoError(t, err)
-			require.Equal(t, &c.want, got.ext)
-			d.ext = &c.want
-			require.Equal(t, wire, d.append(nil))
+			require.Equal(t, &c.want, got.Ext)
+			d.Ext = &c.want
+			require.Equal(t, wire, d.Append(nil))
 		})
 	}
-	e, err := parseExtension(unhex(t, "69574152 01 f0 7f 03 010203 01 04 00008000 80 00"))
+	e, err := ParseExtension(unhex(t, "69574152 01 f0 7f 03 010203 01 04 00008000 80 00"))
 	require.NoError(t, err)
-	require.Equal(t, &extension{maxSegment: 1 << 15}, e, "unknown flags and fields must be skipped")
+	require.Equal(t, &Extension{MaxSegment: 1 << 15}, e, "unknown flags and fields must be skipped")
 }
 
 // The field that ends as a line does is the last one, and tells nothing.
 func TestExtensionEndsLine(t *testing.T) {
 	const request = "69574152 01 0b 01 04 00010000 03 02 1f90"
-	e := extension{wholeRing: true, redirectable: true, wordless: true, maxSegment: 1 << 16, service: 8080}
+	e := Extension{WholeRing: true, Redirectable: true, Wordless: true, MaxSegment: 1 << 16, Service: 8080}
 	want := e
-	e.line = true
+	e.Line = true
 	wire := unhex(t, request+"7f 04 0d0a0d0a")
-	require.Equal(t, wire, e.append(nil))
-	got, err := parseExtension(wire)
+	require.Equal(t, wire, e.Append(nil))
+	got, err := ParseExtension(wire)
 	require.NoError(t, err)
 	require.Equal(t, &want, got)
 }
@@ -172,13 +172,13 @@ func TestExtensionEndsLine(t *testing.T) {
 // field, however long it is.
 func TestExtensionEnds(t *testing.T) {
 	const fields = "69574152 01 03 01 04 00008000"
-	want := &extension{wholeRing: true, redirectable: true, maxSegment: 1 << 15}
+	want := &Extension{WholeRing: true, Redirectable: true, MaxSegment: 1 << 15}
 	for n := range 300 {
-		got, err := parseExtension(append(unhex(t, fields), make([]byte, n)...))
+		got, err := ParseExtension(append(unhex(t, fields), make([]byte, n)...))
 		require.NoError(t, err, "%d zeros", n)
 		require.Equal(t, want, got, "%d zeros", n)
 	}
-	got, err := parseExtension(unhex(t, fields+"00 02 02 1f90 ff"))
+	got, err := ParseExtension(unhex(t, fields+"00 02 02 1f90 ff"))
 	require.NoError(t, err)
 	require.Equal(t, want, got, "nothing behind the end counts")
 }
@@ -186,14 +186,14 @@ func TestExtensionEnds(t *testing.T) {
 // RoCE takes 56 bytes in a request. The length of a block with private data is told in one byte by
 // some iWARP peers, together with 4 bytes of MPA's.
 func TestConnDataFits(t *testing.T) {
-	request := connData{ext: &extension{wholeRing: true, redirectable: true, maxSegment: 1 << 16, service: 1}}
-	require.LessOrEqual(t, len(request.append(nil)), 56)
-	request.ext.line = true // not for RoCE
-	require.LessOrEqual(t, len(request.append(nil)), 251)
-	answer := connData{ext: &extension{wholeRing: true, maxSegment: 1 << 16}}
-	require.LessOrEqual(t, len(answer.append(nil)), 196)
-	refusal := extension{redirect: 1, service: 1}
-	require.LessOrEqual(t, len(refusal.append(nil)), 148)
+	request := ConnData{Ext: &Extension{WholeRing: true, Redirectable: true, MaxSegment: 1 << 16, Service: 1}}
+	require.LessOrEqual(t, len(request.Append(nil)), 56)
+	request.Ext.Line = true // not for RoCE
+	require.LessOrEqual(t, len(request.Append(nil)), 251)
+	answer := ConnData{Ext: &Extension{WholeRing: true, MaxSegment: 1 << 16}}
+	require.LessOrEqual(t, len(answer.Append(nil)), 196)
+	refusal := Extension{Redirect: 1, Service: 1}
+	require.LessOrEqual(t, len(refusal.Append(nil)), 148)
 }
 
 func FuzzConnData(f *testing.F) {
@@ -206,14 +206,14 @@ func FuzzConnData(f *testing.F) {
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x09\x01\x04\x00\x01\x00\x00"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x02\x02\x02\x1f\x90\x00"...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := parseConnData(b)
+		d, err := ParseConnData(b)
 		if err != nil {
 			return
 		}
 		// What was understood survives another trip.
-		again, err := parseConnData(d.append(nil))
+		again, err := ParseConnData(d.Append(nil))
 		require.NoError(t, err)
 		require.Equal(t, d, again)
-		require.GreaterOrEqual(t, d.table.length, uint32(2))
+		require.GreaterOrEqual(t, d.Table.Length, uint32(2))
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// An extension follows the connection data of rsockets, which ignores it: a magic, a version,
+// An Extension follows the connection data of rsockets, which ignores it: a magic, a version,
 // flags, and then any number of fields, each of a type, a length and that many bytes. Unknown flags
 // and fields are ignored. A type of 0 ends the list, as InfiniBand and RoCE fill private data with
 // zeros up to a fixed size.
@@ -31,15 +31,15 @@ import (
 // Bit 3 is for an end that places by software. One that does not know the bit does not state it
 // either, and may send words all the same: from such a peer they are taken, although they tell
 // nothing.
-type extension struct {
-	wholeRing    bool   // a second space as long as the first follows it, and is granted too
-	redirectable bool   // the sender of the request connects again where it is told to
-	onlyAsks     bool   // and it wants to be told that, or be refused
-	wordless     bool   // bytes written to the sender's ring need no word
-	maxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
-	redirect     uint16 // port that the peer is to connect to; 0 means none
-	service      uint16 // port of the service that the client is redirected from; 0 means no statement
-	line         bool   // it ends as a line does; parseExtension takes no notice
+type Extension struct {
+	WholeRing    bool   // a second space as long as the first follows it, and is granted too
+	Redirectable bool   // the sender of the request connects again where it is told to
+	OnlyAsks     bool   // and it wants to be told that, or be refused
+	Wordless     bool   // bytes written to the sender's ring need no word
+	MaxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
+	Redirect     uint16 // port that the peer is to connect to; 0 means none
+	Service      uint16 // port of the service that the client is redirected from; 0 means no statement
+	Line         bool   // it ends as a line does; ParseExtension takes no notice
 }
 
 const (
@@ -61,53 +61,54 @@ const (
 	lineEnd = "\r\n\r\n"
 )
 
-func (e *extension) append(b []byte) []byte {
+// Append appends the encoding of e to b.
+func (e *Extension) Append(b []byte) []byte {
 	var flags byte
-	if e.wholeRing {
+	if e.WholeRing {
 		flags |= extWholeRing
 	}
-	if e.redirectable {
+	if e.Redirectable {
 		flags |= extRedirectable
 	}
-	if e.onlyAsks {
+	if e.OnlyAsks {
 		flags |= extOnlyAsks
 	}
-	if e.wordless {
+	if e.Wordless {
 		flags |= extWordless
 	}
 	b = append(b, extMagic...)
 	b = append(b, extVersion, flags)
-	if e.maxSegment != 0 {
+	if e.MaxSegment != 0 {
 		b = append(b, extMaxSegment, 4)
-		b = binary.BigEndian.AppendUint32(b, e.maxSegment)
+		b = binary.BigEndian.AppendUint32(b, e.MaxSegment)
 	}
 	for _, port := range []struct {
 		field byte
 		value uint16
-	}{{extRedirect, e.redirect}, {extService, e.service}} {
+	}{{extRedirect, e.Redirect}, {extService, e.Service}} {
 		if port.value != 0 {
 			b = append(b, port.field, 2)
 			b = binary.BigEndian.AppendUint16(b, port.value)
 		}
 	}
-	if e.line {
+	if e.Line {
 		b = append(b, extLine, byte(len(lineEnd)))
 		b = append(b, lineEnd...)
 	}
 	return b
 }
 
-// parseExtension returns nil if b is no extension, or one of a version that is not known.
-func parseExtension(b []byte) (*extension, error) {
+// ParseExtension returns nil if b is no extension, or one of a version that is not known.
+func ParseExtension(b []byte) (*Extension, error) {
 	if len(b) < extHeaderLen || string(b[:len(extMagic)]) != extMagic || b[len(extMagic)] != extVersion {
 		return nil, nil
 	}
 	flags := b[len(extMagic)+1]
-	e := &extension{
-		wholeRing:    flags&extWholeRing != 0,
-		redirectable: flags&extRedirectable != 0,
-		onlyAsks:     flags&extOnlyAsks != 0,
-		wordless:     flags&extWordless != 0,
+	e := &Extension{
+		WholeRing:    flags&extWholeRing != 0,
+		Redirectable: flags&extRedirectable != 0,
+		OnlyAsks:     flags&extOnlyAsks != 0,
+		Wordless:     flags&extWordless != 0,
 	}
 	for b = b[extHeaderLen:]; len(b) > 0 && b[0] != extEnd; {
 		if len(b) < 2 || len(b)-2 < int(b[1]) {
@@ -120,16 +121,16 @@ func parseExtension(b []byte) (*extension, error) {
 			if len(value) != 4 {
 				return nil, fmt.Errorf("the largest segment is told in %d bytes; 4 are needed", len(value))
 			}
-			e.maxSegment = binary.BigEndian.Uint32(value)
+			e.MaxSegment = binary.BigEndian.Uint32(value)
 		case extRedirect, extService:
 			if len(value) != 2 {
 				return nil, fmt.Errorf("a port is told in %d bytes; 2 are needed", len(value))
 			}
 			port := binary.BigEndian.Uint16(value)
 			if field == extRedirect {
-				e.redirect = port
+				e.Redirect = port
 			} else {
-				e.service = port
+				e.Service = port
 			}
 		}
 	}

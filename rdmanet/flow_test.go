@@ -9,45 +9,49 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func newOutbound(credits uint16, ring sge, extended, wholeRing bool) *outbound {
-	o := &outbound{placed: true, table: make([]byte, tableLen)}
-	peer := &connData{credits: credits, ring: ring}
+func sge(addr uint64, key, length uint32) SGE {
+	return SGE{Addr: addr, Key: key, Length: length}
+}
+
+func newOutbound(credits uint16, ring SGE, extended, wholeRing bool) *outbound {
+	o := &outbound{placed: true, table: make([]byte, TableLen)}
+	peer := &ConnData{Credits: credits, Ring: ring}
 	if extended {
-		peer.ext = &extension{wholeRing: wholeRing}
+		peer.Ext = &Extension{WholeRing: wholeRing}
 	}
-	o.start(peer, littleEndian, extended, false)
+	o.start(peer, LittleEndian, extended, false)
 	return o
 }
 
-func writeEntry(o *outbound, index int, s sge) {
-	var b [sgeLen]byte
-	littleEndian.putSGE(b[:], s)
-	o.place(uint64(sgeLen*index), b[:])
+func writeEntry(o *outbound, index int, s SGE) {
+	var b [SGELen]byte
+	LittleEndian.PutSGE(b[:], s)
+	o.place(uint64(SGELen*index), b[:])
 }
 
 func TestOutboundFillsSpaceInTurn(t *testing.T) {
-	first, second, third := sge{1000, 7, 100}, sge{5000, 8, 50}, sge{1000, 7, 30}
+	first, second, third := sge(1000, 7, 100), sge(5000, 8, 50), sge(1000, 7, 30)
 	o := newOutbound(100, first, true, false)
-	require.Equal(t, sge{1000, 7, 60}, o.take(60))
-	require.Equal(t, sge{1060, 7, 40}, o.take(60), "a message must not reach beyond the space")
+	require.Equal(t, sge(1000, 7, 60), o.take(60))
+	require.Equal(t, sge(1060, 7, 40), o.take(60), "a message must not reach beyond the space")
 	require.False(t, o.ready(), "the second space is not there yet")
 	require.Zero(t, o.take(1))
 
 	writeEntry(o, 1, second)
 	require.False(t, o.ready(), "space counts when the word says so")
 	require.NoError(t, o.update(100))
-	require.Equal(t, sge{5000, 8, 10}, o.take(10))
+	require.Equal(t, sge(5000, 8, 10), o.take(10))
 
 	writeEntry(o, 0, third)
 	require.NoError(t, o.update(100))
-	require.Equal(t, sge{5010, 8, 40}, o.take(70), "the space begun is filled first")
-	require.Equal(t, sge{1000, 7, 30}, o.take(70))
+	require.Equal(t, sge(5010, 8, 40), o.take(70), "the space begun is filled first")
+	require.Equal(t, sge(1000, 7, 30), o.take(70))
 	require.Zero(t, o.take(1))
 	require.Zero(t, o.take(0))
 }
 
 func TestOutboundUpdates(t *testing.T) {
-	ring := sge{0, 1, 10}
+	ring := sge(0, 1, 10)
 	t.Run("without space", func(t *testing.T) {
 		o := newOutbound(16, ring, true, false)
 		require.NoError(t, o.update(20))
@@ -56,44 +60,44 @@ func TestOutboundUpdates(t *testing.T) {
 	})
 	t.Run("empty entry", func(t *testing.T) {
 		o := newOutbound(16, ring, true, false)
-		writeEntry(o, 1, sge{77, 7, 0})
+		writeEntry(o, 1, sge(77, 7, 0))
 		require.NoError(t, o.update(20))
 		require.Equal(t, 1, o.next, "an entry without space is not taken over")
-		writeEntry(o, 1, sge{77, 7, 5})
+		writeEntry(o, 1, sge(77, 7, 5))
 		require.NoError(t, o.update(20))
-		require.Equal(t, sge{77, 7, 5}, o.target[1])
+		require.Equal(t, sge(77, 7, 5), o.target[1])
 	})
 	t.Run("entry in pieces", func(t *testing.T) {
 		o := newOutbound(16, ring, true, false)
-		var b [sgeLen]byte
-		littleEndian.putSGE(b[:], sge{0x1234, 7, 5})
-		o.place(sgeLen+8, b[8:])
+		var b [SGELen]byte
+		LittleEndian.PutSGE(b[:], sge(0x1234, 7, 5))
+		o.place(SGELen+8, b[8:])
 		require.NoError(t, o.update(20))
 		require.Zero(t, o.target[1], "half an entry is not taken over")
-		o.place(sgeLen, b[:8])
+		o.place(SGELen, b[:8])
 		require.NoError(t, o.update(20))
-		require.Equal(t, sge{0x1234, 7, 5}, o.target[1])
+		require.Equal(t, sge(0x1234, 7, 5), o.target[1])
 	})
 	t.Run("two entries before one word", func(t *testing.T) {
 		o := newOutbound(16, ring, true, false)
 		o.take(10)
-		writeEntry(o, 1, sge{1, 1, 1})
-		writeEntry(o, 0, sge{2, 2, 2})
+		writeEntry(o, 1, sge(1, 1, 1))
+		writeEntry(o, 0, sge(2, 2, 2))
 		require.NoError(t, o.update(20))
-		require.Equal(t, [2]sge{{2, 2, 2}, {1, 1, 1}}, o.target)
+		require.Equal(t, [2]SGE{sge(2, 2, 2), sge(1, 1, 1)}, o.target)
 	})
 	t.Run("entry beyond 64 bits", func(t *testing.T) {
 		o := newOutbound(16, ring, true, false)
-		writeEntry(o, 1, sge{1<<64 - 4, 7, 5})
+		writeEntry(o, 1, sge(1<<64-4, 7, 5))
 		require.ErrorIs(t, o.update(20), ErrProtocol)
 	})
 	t.Run("whole ring", func(t *testing.T) {
-		o := newOutbound(16, sge{0, 1, 10}, true, true)
-		require.Equal(t, [2]sge{{0, 1, 10}, {10, 1, 10}}, o.target)
+		o := newOutbound(16, sge(0, 1, 10), true, true)
+		require.Equal(t, [2]SGE{sge(0, 1, 10), sge(10, 1, 10)}, o.target)
 		o.take(10)
-		writeEntry(o, 0, sge{0, 1, 10})
+		writeEntry(o, 0, sge(0, 1, 10))
 		require.NoError(t, o.update(20))
-		require.Equal(t, sge{0, 1, 10}, o.target[0])
+		require.Equal(t, sge(0, 1, 10), o.target[0])
 	})
 }
 
@@ -115,7 +119,7 @@ func TestOutboundLimits(t *testing.T) {
 		{credits: 16, limit: 16, sent: 16, update: 16 + 1<<15},
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
-			o := newOutbound(c.credits, sge{0, 1, 1 << 20}, true, false)
+			o := newOutbound(c.credits, sge(0, 1, 1<<20), true, false)
 			o.limit, o.sent = c.limit, c.sent
 			err := o.update(c.update)
 			if c.ok {
@@ -130,15 +134,15 @@ func TestOutboundLimits(t *testing.T) {
 
 func TestOutboundReserve(t *testing.T) {
 	for _, c := range []struct{ credits, usable uint16 }{{0, 0}, {1, 1}, {2, 1}, {16, 8}, {17, 9}, {64, 56}, {384, 336}, {4096, 3584}, {65534, 57343}} {
-		o := newOutbound(c.credits, sge{0, 1, 1 << 20}, false, false)
+		o := newOutbound(c.credits, sge(0, 1, 1<<20), false, false)
 		n := uint16(0)
-		for o.take(1).length > 0 {
+		for o.take(1).Length > 0 {
 			n++
 		}
 		require.Equal(t, c.usable, n, "of %d credits of a plain rsocket", c.credits)
-		o = newOutbound(c.credits, sge{0, 1, 1 << 20}, true, false)
+		o = newOutbound(c.credits, sge(0, 1, 1<<20), true, false)
 		n = 0
-		for o.take(1).length > 0 {
+		for o.take(1).Length > 0 {
 			n++
 		}
 		require.Equal(t, c.credits, n, "of %d credits of a peer that holds receives in reserve", c.credits)
@@ -149,10 +153,10 @@ func TestOutboundReserve(t *testing.T) {
 // bytes.
 func TestInboundGrants(t *testing.T) {
 	var in inbound
-	ring := sge{addr: 0x7f0000100000, key: 0x1400, length: 131072}
+	ring := SGE{Addr: 0x7f0000100000, Key: 0x1400, Length: 131072}
 	in.start(ring, 384, 2, false)
 	require.True(t, in.spaceDue(), "the second half is granted first of all")
-	require.Equal(t, grant{space: sge{0x7f0000110000, 0x1400, 65536}, entry: 16, limit: 384}, in.grant(time.Now()))
+	require.Equal(t, grant{space: sge(0x7f0000110000, 0x1400, 65536), entry: 16, limit: 384}, in.grant(time.Now()))
 	require.False(t, in.spaceDue())
 	require.False(t, in.creditsDue(2))
 	for range 7 {
@@ -162,15 +166,15 @@ func TestInboundGrants(t *testing.T) {
 	require.False(t, in.spaceDue())
 	in.read = 102400
 	require.True(t, in.spaceDue())
-	require.Equal(t, grant{space: sge{0x7f0000100000, 0x1400, 65536}, entry: 0, limit: 391}, in.grant(time.Now()))
+	require.Equal(t, grant{space: sge(0x7f0000100000, 0x1400, 65536), entry: 0, limit: 391}, in.grant(time.Now()))
 	require.False(t, in.spaceDue())
 	in.read += 65536
-	require.Equal(t, grant{space: sge{0x7f0000110000, 0x1400, 65536}, entry: 16, limit: 391}, in.grant(time.Now()))
+	require.Equal(t, grant{space: sge(0x7f0000110000, 0x1400, 65536), entry: 16, limit: 391}, in.grant(time.Now()))
 }
 
 func TestInboundCredits(t *testing.T) {
 	var in inbound
-	in.start(sge{length: 1 << 20}, 16, 3, true)
+	in.start(SGE{Length: 1 << 20}, 16, 3, true)
 	require.False(t, in.spaceDue(), "the whole ring was granted")
 	for i := range 16 {
 		require.Equal(t, i >= 8, in.creditsDue(2), "after %d messages", i)
@@ -223,8 +227,8 @@ func (r *rsocketReader) update(o *outbound) error {
 	}
 	r.cmp = r.seq + uint16(r.size/2)
 	g := r.in.grant(time.Now())
-	if g.space.length > 0 {
-		writeEntry(o, int(g.entry/sgeLen), g.space)
+	if g.space.Length > 0 {
+		writeEntry(o, int(g.entry/SGELen), g.space)
 	}
 	return o.update(g.limit)
 }
@@ -238,8 +242,8 @@ func TestNeverOverrunsRsocket(t *testing.T) {
 				const ring = 131072
 				rnd := rand.New(rand.NewPCG(1, uint64(size*most)))
 				r := &rsocketReader{queue: size, size: size, cmp: uint16(size / 2)}
-				r.in.start(sge{addr: 1 << 20, length: ring}, uint64(size), 2, false)
-				o := newOutbound(uint16(size), sge{addr: 1 << 20, length: ring / 2}, false, false)
+				r.in.start(SGE{Addr: 1 << 20, Length: ring}, uint64(size), 2, false)
+				o := newOutbound(uint16(size), SGE{Addr: 1 << 20, Length: ring / 2}, false, false)
 				sent := uint64(0)
 				for round := 0; sent < 70000; round++ {
 					if round == 1<<22 {
@@ -247,11 +251,11 @@ func TestNeverOverrunsRsocket(t *testing.T) {
 					}
 					for {
 						to := o.take(1 + rnd.IntN(most))
-						if to.length == 0 {
+						if to.Length == 0 {
 							break
 						}
 						sent++
-						r.arrived = append(r.arrived, to.length)
+						r.arrived = append(r.arrived, to.Length)
 						if r.queue--; r.queue < 0 {
 							t.Fatal("a message found no receive")
 						}
@@ -292,18 +296,18 @@ func TestFlowModel(t *testing.T) {
 				if varies {
 					in.space.bytes = least
 				}
-				in.start(sge{addr: 0, length: size}, window, 2, whole)
+				in.start(SGE{Addr: 0, Length: size}, window, 2, whole)
 				r.grant(in.granted)
-				o := newOutbound(uint16(window), sge{addr: 0, length: uint32(in.half())}, true, whole)
+				o := newOutbound(uint16(window), SGE{Addr: 0, Length: uint32(in.half())}, true, whole)
 				give := func() {
 					if varies && in.spaceDue() {
 						in.space.bytes = max(least, min(size, in.space.bytes*uint64(1+rnd.IntN(4))/2))
 					}
 					if in.spaceDue() || in.creditsDue(2) {
 						g := in.grant(time.Now())
-						if g.space.length > 0 {
-							r.grant(uint64(g.space.length))
-							writeEntry(o, int(g.entry/sgeLen), g.space)
+						if g.space.Length > 0 {
+							r.grant(uint64(g.space.Length))
+							writeEntry(o, int(g.entry/SGELen), g.space)
 						}
 						require.NoError(t, o.update(g.limit))
 					}
@@ -313,13 +317,13 @@ func TestFlowModel(t *testing.T) {
 				for messages := 0; messages < 70000; {
 					for o.ready() && rnd.IntN(8) > 0 {
 						to := o.take(1 + rnd.IntN(64))
-						p := buf[:to.length]
+						p := buf[:to.Length]
 						for i := range p {
 							p[i], wrote = wrote, wrote+1
 						}
 						require.NoError(t, in.message())
-						require.NoError(t, r.place(to.addr, p))
-						require.NoError(t, r.announce(uint64(to.length)))
+						require.NoError(t, r.place(to.Addr, p))
+						require.NoError(t, r.announce(uint64(to.Length)))
 						messages++
 					}
 					p := buf[:rnd.IntN(len(buf))]

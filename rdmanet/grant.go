@@ -50,13 +50,13 @@ func (c *Conn) lookUntil() time.Time {
 func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 	g := c.in.grant(time.Now())
 	wr := transport.SendWR{Flags: flags}
-	if g.space.length > 0 {
-		c.ring.grant(uint64(g.space.length))
-		c.order.putSGE(b.entry[:], g.space)
+	if g.space.Length > 0 {
+		c.ring.grant(uint64(g.space.Length))
+		c.order.PutSGE(b.entry[:], g.space)
 		wr.Flags |= transport.Inline
-		wr.Data, wr.RemoteSTag, wr.RemoteOffset = b.entry[:], transport.STag(c.peerTable.key), c.peerTable.addr+g.entry
+		wr.Data, wr.RemoteSTag, wr.RemoteOffset = b.entry[:], transport.STag(c.peerTable.Key), c.peerTable.Addr+g.entry
 	}
-	c.addMessage(b, wr, makeWord(opLimit, uint32(g.limit)), 0)
+	c.addMessage(b, wr, MakeWord(OpLimit, uint32(g.limit)), 0)
 }
 
 // give tells the peer of space and credits, if that is worth a message. If somebody else sends at

@@ -11,11 +11,11 @@ import (
 func receiving(t *testing.T, extended bool) *Conn {
 	c := &Conn{extended: extended, stage: newTestStage(t, 512)}
 	c.ring.size = 4096
-	c.in.start(sge{length: 4096}, 64, 2, extended)
+	c.in.start(SGE{Length: 4096}, 64, 2, extended)
 	c.ring.grant(c.in.granted)
 	if !extended {
 		require.True(t, c.grantDue(2), "the peer may wait for the first grant")
-		c.ring.grant(uint64(c.in.grant(time.Now()).space.length))
+		c.ring.grant(uint64(c.in.grant(time.Now()).space.Length))
 	}
 	require.EqualValues(t, 4096, c.ring.granted)
 	return c

@@ -1,6 +1,8 @@
 package rdmanet
 
-import "time"
+import (
+	"time"
+)
 
 // Inbound is what we let the peer send, and have told it. It is not safe for concurrent use.
 type inbound struct {
@@ -11,7 +13,7 @@ type inbound struct {
 	keeps   bool   // it has turned out to be one
 	asked   bool   // whether it is one will show soon
 
-	ring    sge    // length is the whole ring's
+	ring    SGE    // length is the whole ring's
 	space   space  // how much of it may be unread
 	granted uint64 // bytes of stream that the peer was given space for
 	older   uint64 // as far as it was given in the piece before the last
@@ -23,11 +25,11 @@ type inbound struct {
 
 // start sets what was told when the connection was made: window messages and the first half of the
 // space, or all of it.
-func (i *inbound) start(ring sge, window uint64, entries uint32, wholeSpace bool) {
+func (i *inbound) start(ring SGE, window uint64, entries uint32, wholeSpace bool) {
 	i.ring, i.window, i.limit, i.entries = ring, window, window, entries
 	i.kept = uint64(reserve(uint16(window))) // of what the peer is told first, however much it is told later
 	if i.space.bytes == 0 {
-		i.space.bytes = uint64(ring.length)
+		i.space.bytes = uint64(ring.Length)
 	}
 	i.granted, i.index = i.half(), 1
 	if wholeSpace {
@@ -46,7 +48,7 @@ func (i *inbound) spaceDue() bool {
 // piece returns the length of the next piece of space, which does not reach beyond the end of the
 // ring.
 func (i *inbound) piece() uint64 {
-	return min(i.half(), uint64(i.ring.length)-i.granted%uint64(i.ring.length))
+	return min(i.half(), uint64(i.ring.Length)-i.granted%uint64(i.ring.Length))
 }
 
 // creditsDue reports whether one part in so many of the window can be given to the peer.
@@ -60,7 +62,7 @@ func (i *inbound) left() uint64 { return i.limit - i.arrived }
 // message takes note of a message that needed a credit.
 func (i *inbound) message() error {
 	if i.arrived == i.limit {
-		return violation("more messages than were allowed")
+		return Violation("more messages than were allowed")
 	}
 	i.arrived++
 	if i.left() < i.kept {
@@ -80,7 +82,7 @@ func (i *inbound) mayKeep() bool { return !i.keeps && i.kept > 0 && i.left() == 
 
 // A grant is what the peer is told at one time.
 type grant struct {
-	space sge    // of length 0 if there is only the limit to tell
+	space SGE    // of length 0 if there is only the limit to tell
 	entry uint64 // offset of the entry for space in the peer's table
 	limit uint16
 }
@@ -99,8 +101,8 @@ func (i *inbound) grant(now time.Time) grant {
 		return g // there is less of it
 	}
 	n := i.piece()
-	g.space = sge{addr: i.ring.addr + i.granted%uint64(i.ring.length), key: i.ring.key, length: uint32(n)}
-	g.entry = sgeLen * uint64(i.index)
+	g.space = SGE{Addr: i.ring.Addr + i.granted%uint64(i.ring.Length), Key: i.ring.Key, Length: uint32(n)}
+	g.entry = SGELen * uint64(i.index)
 	i.older = i.granted
 	i.granted += n
 	i.index = (i.index + 1) % i.entries

@@ -1,44 +1,44 @@
 package rdmanet
 
-import (
-	"math"
-)
+import "math"
 
 // Iomap is what rsockets calls the placement of bytes in memory of the peer's choice, beside the
-// stream. Who exposes memory writes an entry into the table of the peer, which lies behind that for
+// stream. Whoever exposes memory writes an entry into the table of the peer, which lies behind that for
 // the stream, and sends the entry's index in a word. The peer then writes there with the key of the
 // entry, and no word at all.
 //
-// Between two ends of this package a word revokes an entry, and another confirms that: whoever has
+// Between two ends of package rdmanet a word revokes an entry, and another confirms that: whoever has
 // sent the confirmation writes no more to the memory, and what was written before it has arrived
 // ahead of it. Only then is the entry used again.
 const (
-	iomapEntries  = 16 // of our table
-	iomapEntryLen = 24
-	iomapTableLen = iomapEntries * iomapEntryLen
+	IomapEntries  = 16 // of our table
+	IomapEntryLen = 24
+	IomapTableLen = IomapEntries * IomapEntryLen
 
-	iomapIndex     = 1<<16 - 1 // bits of the word's value
-	iomapConfirmed = 1 << 28   // bits of the word's value that are not there in rsockets
-	iomapRevoked   = 1 << 27
+	IomapIndex     = 1<<16 - 1 // bits of the word's value
+	IomapConfirmed = 1 << 28   // bits of the word's value that are not there in rsockets
+	IomapRevoked   = 1 << 27
 )
 
-// An iomapEntry is memory that can be written by its offsets from offset on.
-type iomapEntry struct {
-	offset uint64
-	sge
+// An IomapEntry is memory that can be written by its offsets from Offset on.
+type IomapEntry struct {
+	Offset uint64
+	SGE
 }
 
-func (o byteOrder) iomapEntry(b []byte) iomapEntry {
-	return iomapEntry{o.uint64(b), o.sge(b[8:])}
+// IomapEntry returns what is at the start of b.
+func (o Order) IomapEntry(b []byte) IomapEntry {
+	return IomapEntry{o.uint64(b), o.SGE(b[8:])}
 }
 
-func (o byteOrder) putIomapEntry(b []byte, e iomapEntry) {
-	o.putUint64(b, e.offset)
-	o.putSGE(b[8:], e.sge)
+// PutIomapEntry puts e at the start of b.
+func (o Order) PutIomapEntry(b []byte, e IomapEntry) {
+	o.putUint64(b, e.Offset)
+	o.PutSGE(b[8:], e.SGE)
 }
 
-// has reports whether the byte at off is in e.
-func (e *iomapEntry) has(off uint64) bool { return off >= e.offset && off-e.offset < uint64(e.length) }
+// Has reports whether the byte at off is in e.
+func (e *IomapEntry) Has(off uint64) bool { return off >= e.Offset && off-e.Offset < uint64(e.Length) }
 
 // scale is how rsockets tells the number of entries in one byte: numbers above 128 by their upper
 // bits.

@@ -7,26 +7,26 @@ import (
 )
 
 func TestIomapEntry(t *testing.T) {
-	e := iomapEntry{0x0102030405060708, sge{0x1112131415161718, 0x21222324, 0x31323334}}
+	e := IomapEntry{0x0102030405060708, SGE{0x1112131415161718, 0x21222324, 0x31323334}}
 	for _, c := range []struct {
-		order byteOrder
+		order Order
 		wire  string
 	}{
-		{littleEndian, "0807060504030201 1817161514131211 24232221 34333231"},
+		{LittleEndian, "0807060504030201 1817161514131211 24232221 34333231"},
 		{bigEndian, "0102030405060708 1112131415161718 21222324 31323334"},
 	} {
-		var b [iomapEntryLen]byte
-		c.order.putIomapEntry(b[:], e)
+		var b [IomapEntryLen]byte
+		c.order.PutIomapEntry(b[:], e)
 		require.Equal(t, unhex(t, c.wire), b[:])
-		require.Equal(t, e, c.order.iomapEntry(b[:]))
+		require.Equal(t, e, c.order.IomapEntry(b[:]))
 	}
 }
 
 func TestIomapEntryHas(t *testing.T) {
-	e := iomapEntry{1<<64 - 10, sge{0, 1, 10}}
-	require.False(t, e.has(1<<64-11))
-	require.True(t, e.has(1<<64-10))
-	require.True(t, e.has(1<<64-1))
-	require.False(t, e.has(0), "offsets do not wrap")
-	require.False(t, (&iomapEntry{}).has(0), "an empty entry has nothing")
+	e := IomapEntry{1<<64 - 10, SGE{0, 1, 10}}
+	require.False(t, e.Has(1<<64-11))
+	require.True(t, e.Has(1<<64-10))
+	require.True(t, e.Has(1<<64-1))
+	require.False(t, e.Has(0), "offsets do not wrap")
+	require.False(t, (&IomapEntry{}).Has(0), "an empty entry has nothing")
 }

@@ -1,30 +1,32 @@
 package rdmanet
 
-import "github.com/rdmanet/iwarp/transport"
+import (
+	"github.com/rdmanet/iwarp/transport"
+)
 
 // iomap acts on a word about exposed memory. The caller holds mu.
 func (c *Conn) iomap(value uint32) error {
-	index := value & iomapIndex
-	if c.extended && value&iomapConfirmed != 0 {
+	index := value & IomapIndex
+	if c.extended && value&IomapConfirmed != 0 {
 		if r := c.revoking; r != nil && r.index == index {
 			c.revoking, c.regions[index], r.revoked = nil, nil, true
 			c.wr.rouse()
 			return nil
 		}
-		return violation("confirmation of what was not revoked")
+		return Violation("confirmation of what was not revoked")
 	}
 	// It costs the peer a credit, which an rsocket would not get back otherwise.
 	if err := c.in.message(); err != nil {
 		return err
 	}
-	if index >= iomapEntries {
-		return violation("index of an entry is beyond the table")
+	if index >= IomapEntries {
+		return Violation("index of an entry is beyond the table")
 	}
-	if c.extended && value&iomapRevoked != 0 {
-		if c.maps == nil || c.maps.entries[index].length == 0 {
-			return violation("revocation of what was not exposed")
+	if c.extended && value&IomapRevoked != 0 {
+		if c.maps == nil || c.maps.entries[index].Length == 0 {
+			return Violation("revocation of what was not exposed")
 		}
-		c.maps.entries[index] = iomapEntry{}
+		c.maps.entries[index] = IomapEntry{}
 		c.confirm |= 1 << index
 		return nil
 	}
@@ -41,7 +43,7 @@ func (c *Conn) addConfirmations(b *batch) {
 	for i := uint32(0); c.confirm != 0 && b.w < len(b.words) && c.stage.controlReady(); i++ {
 		if c.confirm&(1<<i) != 0 {
 			c.confirm &^= 1 << i
-			c.addWord(b, makeWord(opIomap, iomapConfirmed|i), 0)
+			c.addWord(b, MakeWord(OpIomap, IomapConfirmed|i), 0)
 		}
 	}
 }
@@ -56,10 +58,10 @@ func (c *Conn) addDirect(b *batch, p []byte, off uint64, flags transport.Flags) 
 		if e == nil || len(data) == 0 {
 			break
 		}
-		into := at - e.offset
-		data = data[:min(uint64(len(data)), uint64(e.length)-into)]
+		into := at - e.Offset
+		data = data[:min(uint64(len(data)), uint64(e.Length)-into)]
 		wr, taken := c.payload(b, data, staged, flags)
-		wr.RemoteSTag, wr.RemoteOffset = transport.STag(e.key), e.addr+into
+		wr.RemoteSTag, wr.RemoteOffset = transport.STag(e.Key), e.Addr+into
 		c.addWrite(b, wr, taken)
 		n += len(data)
 	}

@@ -1,6 +1,8 @@
 package rdmanet
 
-import "time"
+import (
+	"time"
+)
 
 // Outbound is what the peer lets us send: two windows, the space of its ring and the number of
 // messages. It is not safe for concurrent use.
@@ -11,40 +13,40 @@ type outbound struct {
 	maps        uint16 // words about exposed memory since the last limit word
 	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
 
-	target [tableEntries]sge // space that may be filled, strictly in turn
+	target [TableEntries]SGE // space that may be filled, strictly in turn
 	cur    int               // the one to fill now
 	next   int               // the entry that the peer writes next
 
 	pace pace
 
-	own sge // table as the peer is told of it
+	own SGE // table as the peer is told of it
 
 	// table is where the peer writes. With a transport that places by software, filled marks the
 	// bytes of each entry that have arrived since it was last taken over.
 	table  []byte
-	filled [tableEntries]uint16
+	filled [TableEntries]uint16
 	placed bool
-	order  byteOrder // of the entries
+	order  Order // of the entries
 }
 
-const allFilled = 1<<sgeLen - 1
+const allFilled = 1<<SGELen - 1
 
 // start sets what the peer told when it connected.
-func (o *outbound) start(peer *connData, order byteOrder, extended, immediate bool) {
-	o.limit, o.credits, o.order = peer.credits, peer.credits, order
-	o.target[0], o.next = peer.ring, 1
+func (o *outbound) start(peer *ConnData, order Order, extended, immediate bool) {
+	o.limit, o.credits, o.order = peer.Credits, peer.Credits, order
+	o.target[0], o.next = peer.Ring, 1
 	if !extended && !immediate {
 		// A plain rsocket has as many receives as it gives credits, none for words that need no
 		// credit. iWARP cannot repeat a Send that finds no receive, as InfiniBand does, so some
 		// credits must stay unused.
 		o.reserve = reserve(o.credits)
 	}
-	if extended && peer.ext.wholeRing {
-		second := peer.ring
-		second.addr += uint64(second.length)
+	if extended && peer.Ext.WholeRing {
+		second := peer.Ring
+		second.Addr += uint64(second.Length)
 		o.target[1], o.next = second, 0
 	}
-	o.wordless = extended && peer.ext.wordless
+	o.wordless = extended && peer.Ext.Wordless
 }
 
 // reserve is how many of a plain rsocket's credits stay unused.
@@ -52,26 +54,26 @@ func reserve(credits uint16) uint16 { return min(max(8, credits/8), credits/2) }
 
 // ready reports whether data may be sent.
 func (o *outbound) ready() bool {
-	return (o.wordless || o.limit-o.sent > o.reserve) && o.target[o.cur].length != 0
+	return (o.wordless || o.limit-o.sent > o.reserve) && o.target[o.cur].Length != 0
 }
 
 // take takes space for up to n bytes that are sent in one piece. The result has length 0 if none
 // may be sent.
-func (o *outbound) take(n int) sge {
+func (o *outbound) take(n int) SGE {
 	if n <= 0 || !o.ready() {
-		return sge{}
+		return SGE{}
 	}
 	t := &o.target[o.cur]
 	space := *t
-	if uint64(n) < uint64(space.length) {
-		space.length = uint32(n)
+	if uint64(n) < uint64(space.Length) {
+		space.Length = uint32(n)
 	}
-	space.length = min(space.length, maxValue)
-	t.addr += uint64(space.length)
-	t.length -= space.length
-	o.pace.sent += uint64(space.length)
-	if t.length == 0 {
-		o.cur = (o.cur + 1) % tableEntries
+	space.Length = min(space.Length, MaxValue)
+	t.Addr += uint64(space.Length)
+	t.Length -= space.Length
+	o.pace.sent += uint64(space.Length)
+	if t.Length == 0 {
+		o.cur = (o.cur + 1) % TableEntries
 	}
 	if !o.wordless {
 		o.sent++
@@ -102,7 +104,7 @@ func (o *outbound) place(off uint64, p []byte) {
 	for i, b := range p {
 		at := off + uint64(i)
 		o.table[at] = b
-		o.filled[at/sgeLen] |= 1 << (at % sgeLen)
+		o.filled[at/SGELen] |= 1 << (at % SGELen)
 	}
 }
 
@@ -112,24 +114,24 @@ func (o *outbound) update(limit uint16) error {
 	// A limit may move by as much as the peer has receives; more than half the range is a move
 	// backwards.
 	if step := limit - o.limit; step > max(o.credits, 1<<15-1) || uint32(o.limit-o.sent)+uint32(step) > 1<<16-1 {
-		return violation("limit moves backwards")
+		return Violation("limit moves backwards")
 	}
 	o.limit, o.maps = limit, 0
 	space := uint64(0)
-	for o.target[o.next].length == 0 && (!o.placed || o.filled[o.next] == allFilled) {
-		entry := o.table[sgeLen*o.next:][:sgeLen]
-		s := o.order.sge(entry)
-		if s.length == 0 {
+	for o.target[o.next].Length == 0 && (!o.placed || o.filled[o.next] == allFilled) {
+		entry := o.table[SGELen*o.next:][:SGELen]
+		s := o.order.SGE(entry)
+		if s.Length == 0 {
 			break
 		}
-		if wraps(s.addr, uint64(s.length)) {
-			return violation("space reaches beyond 64 bits of address")
+		if Wraps(s.Addr, uint64(s.Length)) {
+			return Violation("space reaches beyond 64 bits of address")
 		}
 		o.target[o.next] = s
-		space += uint64(s.length)
+		space += uint64(s.Length)
 		clear(entry)
 		o.filled[o.next] = 0
-		o.next = (o.next + 1) % tableEntries
+		o.next = (o.next + 1) % TableEntries
 	}
 	if space > 0 {
 		o.pace.told(space, time.Now())

@@ -14,24 +14,24 @@ import (
 // placed and announced, in order; no more memory is held than it was granted; and what is taken to
 // be sent lies in the space that it granted.
 func FuzzPeer(f *testing.F) {
-	word := func(op opcode, v uint32) []byte {
-		return binary.LittleEndian.AppendUint32([]byte{0}, uint32(makeWord(op, v)))
+	word := func(op Opcode, v uint32) []byte {
+		return binary.LittleEndian.AppendUint32([]byte{0}, uint32(MakeWord(op, v)))
 	}
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-	f.Add(join([]byte{1, 5, 0}, word(opData, 5), []byte{3, 9}))
-	f.Add(join([]byte{1, 200, 7}, word(opData, 100), []byte{4, 50}, word(opData, 100), []byte{3, 255}))
-	f.Add(join(append([]byte{2, 1}, "\x00\x10\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x40\x00\x00\x00"...), word(opLimit, 20), []byte{5, 255, 5, 255}))
+	f.Add(join([]byte{1, 5, 0}, word(OpData, 5), []byte{3, 9}))
+	f.Add(join([]byte{1, 200, 7}, word(OpData, 100), []byte{4, 50}, word(OpData, 100), []byte{3, 255}))
+	f.Add(join(append([]byte{2, 1}, "\x00\x10\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x40\x00\x00\x00"...), word(OpLimit, 20), []byte{5, 255, 5, 255}))
 	f.Add(join(append([]byte{2, 143}, "\x10\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x40\x00\x00\x00\x00"...),
-		word(opIomap, 0), word(opIomap, iomapRevoked)))
-	f.Add(join(word(opIomap, 1), word(opCtrl, ctrlShutdown), word(opCtrl, ctrlDisconnect), word(opData, 1)))
+		word(OpIomap, 0), word(OpIomap, IomapRevoked)))
+	f.Add(join(word(OpIomap, 1), word(OpCtrl, CtrlShutdown), word(OpCtrl, CtrlDisconnect), word(OpData, 1)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = b[:min(len(b), 1000)]
 		const size = 1024
 		c := &Conn{extended: true, stage: newTestStage(t, 512)}
 		c.ring.size, c.ring.granted = size, size
-		c.in.start(sge{length: size}, 16, 2, true)
-		c.out.placed, c.out.table = true, make([]byte, tableLen)
-		c.out.start(&connData{credits: 16, ring: sge{addr: 1 << 20, length: 64}, ext: &extension{}}, littleEndian, true, false)
+		c.in.start(SGE{Length: size}, 16, 2, true)
+		c.out.placed, c.out.table = true, make([]byte, TableLen)
+		c.out.start(&ConnData{Credits: 16, Ring: SGE{Addr: 1 << 20, Length: 64}, Ext: &Extension{}}, LittleEndian, true, false)
 		next := func(n int) []byte {
 			p := make([]byte, n)
 			b = b[copy(p, b):]
@@ -45,8 +45,8 @@ func FuzzPeer(f *testing.F) {
 			switch next(1)[0] % 6 {
 			case 0:
 				w := decode(next(4))
-				if err = c.message(w); err == nil && w.op() == opData {
-					announced += int(w.value())
+				if err = c.message(w); err == nil && w.Op() == OpData {
+					announced += int(w.Value())
 				}
 			case 1: // places bytes, mostly where they belong
 				h := next(2)
@@ -63,11 +63,11 @@ func FuzzPeer(f *testing.F) {
 				}
 			case 2:
 				if at := next(1)[0]; at < 128 {
-					c.out.place(uint64(at%2*sgeLen), next(sgeLen))
+					c.out.place(uint64(at%2*SGELen), next(SGELen))
 				} else {
-					p := next(int(at%iomapEntryLen) + 1)
-					off := uint64(next(1)[0]) % (iomapTableLen - iomapEntryLen)
-					if _, err = (tablePlacer{weak.Make(c)}).Place(tableLen+off, p); err != nil {
+					p := next(int(at%IomapEntryLen) + 1)
+					off := uint64(next(1)[0]) % (IomapTableLen - IomapEntryLen)
+					if _, err = (tablePlacer{weak.Make(c)}).Place(TableLen+off, p); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -79,7 +79,7 @@ func FuzzPeer(f *testing.F) {
 				c.ring.attach(buf[:1+next(1)[0]%63])
 			case 5:
 				to := c.out.take(int(next(1)[0]))
-				if to.addr+uint64(to.length) < to.addr {
+				if to.Addr+uint64(to.Length) < to.Addr {
 					t.Fatalf("space wraps: %+v", to)
 				}
 			}
@@ -97,13 +97,13 @@ func FuzzPeer(f *testing.F) {
 			if c.maps != nil {
 				for i := range c.maps.entries {
 					e := &c.maps.entries[i]
-					if wraps(e.addr, uint64(e.length)) || wraps(e.offset, uint64(e.length)) {
+					if Wraps(e.Addr, uint64(e.Length)) || Wraps(e.Offset, uint64(e.Length)) {
 						t.Fatalf("exposed memory wraps: %+v", e)
 					}
 				}
 			}
 			if c.grantDue(2) {
-				c.ring.grant(uint64(c.in.grant(time.Now()).space.length))
+				c.ring.grant(uint64(c.in.grant(time.Now()).space.Length))
 			}
 			switch {
 			case announced > len(placed):
@@ -119,4 +119,4 @@ func FuzzPeer(f *testing.F) {
 	})
 }
 
-func decode(b []byte) word { return word(littleEndian.uint32(b)) }
+func decode(b []byte) Word { return Word(LittleEndian.Uint32(b)) }

@@ -1,6 +1,8 @@
 package rdmanet
 
-import "weak"
+import (
+	"weak"
+)
 
 // ringPlacer is the Placer of a Conn's ring. The queue pair, which may outlive the Conn's users by
 // what serves it in the background, must not keep the Conn: one that nobody has closed is closed
@@ -17,7 +19,7 @@ func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ring.wordless && c.peerFinished && len(b) > 0 {
-		c.ring.fault = errDataAfterEnd
+		c.ring.fault = ErrDataAfterEnd
 		return false, c.ring.fault
 	}
 	if err := c.ring.place(off, b); err != nil || !c.ring.wordless {
@@ -38,8 +40,8 @@ func (t tablePlacer) Place(off uint64, p []byte) (news bool, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if off < tableLen {
-		n := min(tableLen-off, uint64(len(p)))
+	if off < TableLen {
+		n := min(TableLen-off, uint64(len(p)))
 		c.out.place(off, p[:n])
 		off, p = off+n, p[n:]
 	}
@@ -47,8 +49,8 @@ func (t tablePlacer) Place(off uint64, p []byte) (news bool, err error) {
 		return false, nil
 	}
 	if c.maps == nil {
-		c.maps = &mappings{table: make([]byte, iomapTableLen), placed: true}
+		c.maps = &mappings{table: make([]byte, IomapTableLen), placed: true}
 	}
-	c.maps.place(off-tableLen, p)
+	c.maps.place(off-TableLen, p)
 	return false, nil
 }

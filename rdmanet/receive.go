@@ -90,7 +90,7 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 		if o.lost = w.Status == transport.StatusFlushed; o.lost || c.peerDisconnected || c.released {
 			break
 		}
-		var m word
+		var m Word
 		if m, o.err = c.received(w); o.err == nil {
 			o.err = c.message(m)
 		}
@@ -133,65 +133,65 @@ func isReceive(w *transport.Completion) bool {
 }
 
 // received returns the word that came with a receive. The caller holds mu.
-func (c *Conn) received(w *transport.Completion) (word, error) {
+func (c *Conn) received(w *transport.Completion) (Word, error) {
 	switch {
 	case w.Status != transport.StatusSuccess && w.Status != transport.StatusLocalLength:
-		return 0, violation("message failed: " + w.Status.String())
+		return 0, Violation("message failed: " + w.Status.String())
 	case w.Status != transport.StatusSuccess:
-		return 0, violation("message is not one word of 4 bytes")
+		return 0, Violation("message is not one word of 4 bytes")
 	case c.immediate != (w.Opcode == transport.OpRecvImmediate):
-		return 0, violation("word comes in the wrong kind of message")
+		return 0, Violation("word comes in the wrong kind of message")
 	case c.immediate:
-		return word(w.Immediate), nil
-	case w.Bytes != wordLen:
-		return 0, violation("message is not one word of 4 bytes")
+		return Word(w.Immediate), nil
+	case w.Bytes != WordLen:
+		return 0, Violation("message is not one word of 4 bytes")
 	}
 	mem, _ := c.slots.slot(w.ID)
-	return word(c.order.uint32(mem)), nil
+	return Word(c.order.Uint32(mem)), nil
 }
 
 // message acts on a word from the peer. It returns what is wrong with it. The caller holds mu.
-func (c *Conn) message(w word) error {
-	switch w.op() {
-	case opData:
+func (c *Conn) message(w Word) error {
+	switch w.Op() {
+	case OpData:
 		if err := c.in.message(); err != nil {
 			return err
 		}
 		if c.peerFinished {
-			return errDataAfterEnd
+			return ErrDataAfterEnd
 		}
 		if c.ring.wordless {
 			if c.out.wordless {
-				return violation("word about data that needs none")
+				return Violation("word about data that needs none")
 			}
 			return nil // the peer does not know that
 		}
-		if err := c.ring.announce(uint64(w.value())); err != nil {
+		if err := c.ring.announce(uint64(w.Value())); err != nil {
 			return err
 		}
 		c.rd.rouse()
-	case opIomap:
-		return c.iomap(w.value())
-	case opLimit:
-		if err := c.out.update(uint16(w.value())); err != nil {
+	case OpIomap:
+		return c.iomap(w.Value())
+	case OpLimit:
+		if err := c.out.update(uint16(w.Value())); err != nil {
 			return err
 		}
 		c.wr.rouse()
-	case opCtrl:
-		switch w.value() {
-		case ctrlDisconnect:
+	case OpCtrl:
+		switch w.Value() {
+		case CtrlDisconnect:
 			c.peerFinished, c.peerDisconnected = true, true
 			c.peerGone.Store(true)
 			c.rd.rouse()
 			c.wr.rouse()
-		case ctrlUnread:
+		case CtrlUnread:
 			c.peerLeftUnread = true
-		case ctrlShutdown:
+		case CtrlShutdown:
 			c.peerFinished = true
 			c.rd.rouse()
 		}
 	default:
-		return violation("reserved operation")
+		return Violation("reserved operation")
 	}
 	return nil
 }

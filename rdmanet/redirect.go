@@ -9,26 +9,26 @@ import (
 )
 
 // askFor adds to the connection data what k is to say about redirects.
-func askFor(own *connData, k transport.Connector) {
+func askFor(own *ConnData, k transport.Connector) {
 	r, ok := k.(*redirect.Connector)
-	if !ok || own.ext == nil {
+	if !ok || own.Ext == nil {
 		return
 	}
-	own.ext.redirectable, own.ext.onlyAsks = r.Takes != redirect.Stream, r.Takes == redirect.OnlyTo
-	own.ext.service = r.Service
+	own.Ext.Redirectable, own.Ext.OnlyAsks = r.Takes != redirect.Stream, r.Takes == redirect.OnlyTo
+	own.Ext.Service = r.Service
 }
 
 // turnAway answers a client that is to go elsewhere, or that wants another service than the one of
 // r. It returns nil if the client is to be served.
-func turnAway(r *redirect.Request, peer *connData) error {
-	if r.Port != nil && peer.ext != nil && peer.ext.redirectable {
+func turnAway(r *redirect.Request, peer *ConnData) error {
+	if r.Port != nil && peer.Ext != nil && peer.Ext.Redirectable {
 		to := r.Port()
-		if to != 0 || peer.ext.onlyAsks {
-			e := extension{redirect: to}
+		if to != 0 || peer.Ext.OnlyAsks {
+			e := Extension{Redirect: to}
 			if to != 0 {
-				e.service = r.Service
+				e.Service = r.Service
 			}
-			_ = r.Reject(e.append(nil)) // a client that has gone is no failure
+			_ = r.Reject(e.Append(nil)) // a client that has gone is no failure
 			return redirect.ErrSent
 		}
 	}
@@ -36,19 +36,19 @@ func turnAway(r *redirect.Request, peer *connData) error {
 		_ = r.Reject(nil)
 		return r.Else
 	}
-	if r.Service != 0 && peer.ext != nil && peer.ext.service != 0 && peer.ext.service != r.Service {
+	if r.Service != 0 && peer.Ext != nil && peer.Ext.Service != 0 && peer.Ext.Service != r.Service {
 		_ = r.Reject(refusal(peer))
-		return fmt.Errorf("peer wants the service at port %d; this is the one at port %d", peer.ext.service, r.Service)
+		return fmt.Errorf("peer wants the service at port %d; this is the one at port %d", peer.Ext.Service, r.Service)
 	}
 	return nil
 }
 
 // refusal is what a peer whose connection cannot be had is told.
-func refusal(peer *connData) []byte {
-	if peer.ext == nil {
+func refusal(peer *ConnData) []byte {
+	if peer.Ext == nil {
 		return nil
 	}
-	return (&extension{}).append(nil)
+	return (&Extension{}).Append(nil)
 }
 
 // redirected returns what a refusal says for a client that can be redirected.
@@ -57,8 +57,8 @@ func redirected(err error) error {
 	if !errors.As(err, &rejected) {
 		return err
 	}
-	if e, perr := parseExtension(rejected.PrivateData); perr == nil && e != nil && e.redirect != 0 {
-		return &redirect.To{Port: e.redirect, Service: e.service}
+	if e, perr := ParseExtension(rejected.PrivateData); perr == nil && e != nil && e.Redirect != 0 {
+		return &redirect.To{Port: e.Redirect, Service: e.Service}
 	}
 	return err
 }

@@ -31,7 +31,7 @@ func (r *ring) place(off uint64, p []byte) error {
 	// The stream fills the ring without gaps. Whatever lies beyond what was granted may still be
 	// unread.
 	if off != r.placed%r.size || uint64(len(p)) > r.granted-r.placed {
-		r.fault = violation("bytes placed outside the space that was granted")
+		r.fault = Violation("bytes placed outside the space that was granted")
 		return r.fault
 	}
 	r.placed += uint64(len(p))
@@ -60,7 +60,7 @@ func (r *ring) announce(n uint64) error {
 		arrived = r.granted
 	}
 	if n > arrived-r.announced {
-		return violation("more bytes announced than were placed")
+		return Violation("more bytes announced than were placed")
 	}
 	r.announced += n
 	return nil

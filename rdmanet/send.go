@@ -17,10 +17,10 @@ const (
 type batch struct {
 	wrs     [2 * (batchMessages + 2)]transport.SendWR
 	n       int
-	words   [batchMessages + 2][wordLen]byte
+	words   [batchMessages + 2][WordLen]byte
 	w       int
-	entry   [sgeLen]byte
-	mapping [iomapEntryLen]byte
+	entry   [SGELen]byte
+	mapping [IomapEntryLen]byte
 	data    int // bytes of stream
 
 	staged [batchMessages]struct{ to, from []byte } // to be copied before b is posted
@@ -49,14 +49,14 @@ func (b *batch) fill() {
 }
 
 // addWord adds w. It goes as a Send, or as an RDMA Write with Immediate of nothing.
-func (c *Conn) addWord(b *batch, w word, flags transport.Flags) {
+func (c *Conn) addWord(b *batch, w Word, flags transport.Flags) {
 	c.addMessage(b, transport.SendWR{Flags: flags}, w, 0)
 }
 
 // addMessage adds an RDMA Write and the word behind it, as one request or as two. A Write of
 // nothing to nowhere is left out. Staged is how many bytes of the stage it takes. The caller holds
 // sendMu and mu.
-func (c *Conn) addMessage(b *batch, wr transport.SendWR, w word, staged int) {
+func (c *Conn) addMessage(b *batch, wr transport.SendWR, w Word, staged int) {
 	flags := wr.Flags &^ transport.Inline
 	if c.immediate {
 		wr.Opcode, wr.Immediate = transport.OpWriteImmediate, uint32(w)
@@ -77,7 +77,7 @@ func (c *Conn) addMessage(b *batch, wr transport.SendWR, w word, staged int) {
 	}
 	mem := b.words[b.w][:]
 	b.w++
-	c.order.putUint32(mem, uint32(w))
+	c.order.PutUint32(mem, uint32(w))
 	id, signal := c.stage.posted(entries, staged)
 	b.add(transport.SendWR{ID: id, Opcode: transport.OpSend, Flags: transport.Inline | flags | signal, Data: mem})
 }
@@ -134,17 +134,17 @@ func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
 		data, staged := c.sendable(p[n:])
 		to := c.out.take(len(data))
-		if to.length == 0 {
+		if to.Length == 0 {
 			break
 		}
-		wr, taken := c.payload(b, data[:to.length], staged, flags)
-		wr.RemoteSTag, wr.RemoteOffset = transport.STag(to.key), to.addr
+		wr, taken := c.payload(b, data[:to.Length], staged, flags)
+		wr.RemoteSTag, wr.RemoteOffset = transport.STag(to.Key), to.Addr
 		if c.out.wordless {
 			c.addWrite(b, wr, taken)
 		} else {
-			c.addMessage(b, wr, makeWord(opData, to.length), taken)
+			c.addMessage(b, wr, MakeWord(OpData, to.Length), taken)
 		}
-		n += int(to.length)
+		n += int(to.Length)
 	}
 	return n
 }

@@ -22,21 +22,21 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 		k.Close()
 		return nil, err
 	}
-	own := c.connData(littleEndian, !conf.Plain)
+	own := c.connData(LittleEndian, !conf.Plain)
 	askFor(own, k)
-	if own.ext != nil {
-		own.ext.line = c.ring.mem == nil
+	if own.Ext != nil {
+		own.Ext.Line = c.ring.mem == nil
 	}
-	answer, err := k.Connect(ctx, own.append(nil))
+	answer, err := k.Connect(ctx, own.Append(nil))
 	if err != nil {
 		k.Close()
 		c.release()
-		if own.ext != nil && own.ext.redirectable {
+		if own.Ext != nil && own.Ext.Redirectable {
 			err = redirected(err)
 		}
 		return nil, err
 	}
-	peer, err := parseConnData(answer)
+	peer, err := ParseConnData(answer)
 	if err != nil {
 		c.qp.Abort()
 		c.release()
@@ -71,7 +71,7 @@ func (c *Conn) open() {
 // queue pair and accepts; a peer that does not speak the protocol is rejected. A nil cfg means the
 // defaults. After an error everything is closed.
 func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error) {
-	peer, err := parseConnData(r.PrivateData())
+	peer, err := ParseConnData(r.PrivateData())
 	if err != nil {
 		r.Reject(nil)
 		return nil, err
@@ -88,9 +88,9 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 	}
 	// An rsocket that sees the other byte order here fails, so the peer's own is spoken, whatever
 	// it is.
-	own := c.connData(peer.order, peer.ext != nil && !conf.Plain)
+	own := c.connData(peer.Order, peer.Ext != nil && !conf.Plain)
 	c.start(peer, own)
-	if err := r.Accept(ctx, own.append(nil)); err != nil {
+	if err := r.Accept(ctx, own.Append(nil)); err != nil {
 		c.release()
 		return nil, err
 	}
@@ -141,17 +141,17 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 
 // registerPlacers makes the ring and the table reachable where a transport places by software.
 func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
-	c.out.table, c.out.placed = make([]byte, tableLen), true
+	c.out.table, c.out.placed = make([]byte, TableLen), true
 	ring, err := qp.RegisterPlacer(c.ring.size, ringPlacer{weak.Make(c)})
 	if err != nil {
 		return fmt.Errorf("register the ring: %w", err)
 	}
-	table, err := qp.RegisterPlacer(tableLen+iomapTableLen, tablePlacer{weak.Make(c)})
+	table, err := qp.RegisterPlacer(TableLen+IomapTableLen, tablePlacer{weak.Make(c)})
 	if err != nil {
 		return fmt.Errorf("register the table: %w", err)
 	}
-	c.in.ring = sge{addr: ring.Base(), key: uint32(ring.STag()), length: uint32(c.ring.size)}
-	c.out.own = sge{addr: table.Base(), key: uint32(table.STag()), length: tableEntries}
+	c.in.ring = SGE{Addr: ring.Base(), Key: uint32(ring.STag()), Length: uint32(c.ring.size)}
+	c.out.own = SGE{Addr: table.Base(), Key: uint32(table.STag()), Length: TableEntries}
 	return nil
 }
 
@@ -159,14 +159,14 @@ func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 // else.
 func (c *Conn) allocateBuffers() (err error) {
 	size := int(c.ring.size)
-	c.remoteMem, err = allocate(c.qp, size+tableLen+iomapTableLen, transport.RemoteWrite|transport.CallerDriven)
+	c.remoteMem, err = allocate(c.qp, size+TableLen+IomapTableLen, transport.RemoteWrite|transport.CallerDriven)
 	if err != nil {
 		return fmt.Errorf("register ring and table: %w", err)
 	}
-	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:size+tableLen]
-	c.maps = &mappings{table: c.remoteMem.b[size+tableLen:]}
-	c.in.ring = sge{addr: c.remoteMem.region.Base(), key: uint32(c.remoteMem.region.STag()), length: uint32(size)}
-	c.out.own = sge{addr: c.in.ring.addr + uint64(size), key: c.in.ring.key, length: tableEntries}
+	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:size+TableLen]
+	c.maps = &mappings{table: c.remoteMem.b[size+TableLen:]}
+	c.in.ring = SGE{Addr: c.remoteMem.region.Base(), Key: uint32(c.remoteMem.region.STag()), Length: uint32(size)}
+	c.out.own = SGE{Addr: c.in.ring.Addr + uint64(size), Key: c.in.ring.Key, Length: TableEntries}
 	n := c.slots.size()
 	total := n
 	if !c.stage.bare {
@@ -187,35 +187,35 @@ func (c *Conn) allocateBuffers() (err error) {
 }
 
 // connData returns what the peer is told of this end.
-func (c *Conn) connData(order byteOrder, extend bool) *connData {
-	d := &connData{order: order, credits: uint16(c.slots.window), table: c.out.own, ring: c.in.ring, iomap: iomapEntries}
-	d.ring.length = uint32(c.in.half())
+func (c *Conn) connData(order Order, extend bool) *ConnData {
+	d := &ConnData{Order: order, Credits: uint16(c.slots.window), Table: c.out.own, Ring: c.in.ring, Iomap: IomapEntries}
+	d.Ring.Length = uint32(c.in.half())
 	if extend {
-		d.ext = &extension{
-			wholeRing:  true,
-			wordless:   c.ring.mem == nil,
-			maxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0)),
+		d.Ext = &Extension{
+			WholeRing:  true,
+			Wordless:   c.ring.mem == nil,
+			MaxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0)),
 		}
 	}
 	return d
 }
 
 // start sets the state that follows from what both ends have told.
-func (c *Conn) start(peer, own *connData) {
+func (c *Conn) start(peer, own *ConnData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.extended = peer.ext != nil && own.ext != nil
-	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.order, own.order, peer.table, peer.iomap
+	c.extended = peer.Ext != nil && own.Ext != nil
+	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.Order, own.Order, peer.Table, peer.Iomap
 	if c.extended {
 		c.ring.grant(c.in.half())
-		c.ring.wordless = own.ext.wordless
+		c.ring.wordless = own.Ext.Wordless
 	}
-	c.in.start(c.in.ring, c.slots.window, peer.table.length, c.extended)
-	c.out.start(peer, own.order, c.extended, c.immediate)
+	c.in.start(c.in.ring, c.slots.window, peer.Table.Length, c.extended)
+	c.out.start(peer, own.Order, c.extended, c.immediate)
 }
 
 // connected completes the connection once the queue pair is in operation.
-func (c *Conn) connected(conf *Config, peer *connData) {
+func (c *Conn) connected(conf *Config, peer *ConnData) {
 	if segment := c.setPieces(conf, peer); segment > 0 {
 		// A transport that cannot stays with what it has.
 		c.qp.SetMaxSegment(segment)
@@ -226,11 +226,11 @@ func (c *Conn) connected(conf *Config, peer *connData) {
 
 // setPieces settles in what pieces data is sent, and returns the size of the largest segment, or 0
 // if that is up to the transport.
-func (c *Conn) setPieces(conf *Config, peer *connData) (segment int) {
+func (c *Conn) setPieces(conf *Config, peer *ConnData) (segment int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.extended && peer.ext.maxSegment > 0 {
-		segment = min(int(peer.ext.maxSegment), conf.MaxSegment)
+	if c.extended && peer.Ext.MaxSegment > 0 {
+		segment = min(int(peer.Ext.MaxSegment), conf.MaxSegment)
 	}
 	switch {
 	case !c.stage.bare: // a device is not for slow paths

@@ -1,23 +1,27 @@
 package rdmanet
 
-const sgeLen = 16
+// SGELen is the number of bytes of an SGE on the wire.
+const SGELen = 16
 
-// An sge is a piece of a peer's memory: where it starts, the key to it and its length in bytes.
-type sge struct {
-	addr   uint64
-	key    uint32
-	length uint32
+// An SGE is a piece of a peer's memory: where it starts, the key to it and its length in bytes.
+// The key is a capability, so it is not to be logged.
+type SGE struct {
+	Addr   uint64
+	Key    uint32
+	Length uint32
 }
 
-func (o byteOrder) sge(b []byte) sge {
-	return sge{addr: o.uint64(b), key: o.uint32(b[8:]), length: o.uint32(b[12:])}
+// SGE returns what is at the start of b.
+func (o Order) SGE(b []byte) SGE {
+	return SGE{Addr: o.uint64(b), Key: o.Uint32(b[8:]), Length: o.Uint32(b[12:])}
 }
 
-func (o byteOrder) putSGE(b []byte, s sge) {
-	o.putUint64(b, s.addr)
-	o.putUint32(b[8:], s.key)
-	o.putUint32(b[12:], s.length)
+// PutSGE puts s at the start of b.
+func (o Order) PutSGE(b []byte, s SGE) {
+	o.putUint64(b, s.Addr)
+	o.PutUint32(b[8:], s.Key)
+	o.PutUint32(b[12:], s.Length)
 }
 
-// wraps reports whether n bytes from addr on reach beyond the 64 bits of an address.
-func wraps(addr, n uint64) bool { return n > 0 && addr+(n-1) < addr }
+// Wraps reports whether n bytes from addr on reach beyond the 64 bits of an address.
+func Wraps(addr, n uint64) bool { return n > 0 && addr+(n-1) < addr }

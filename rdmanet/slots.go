@@ -62,7 +62,7 @@ func (s *slots) size() int {
 	if s.bare {
 		return 0
 	}
-	return wordLen * int(slotsFor(s.most))
+	return WordLen * int(slotsFor(s.most))
 }
 
 // use gives s memory of its size. Without, it gets its own when it posts.
@@ -70,7 +70,7 @@ func (s *slots) use(m memory) {
 	if s.bare {
 		return
 	}
-	n := wordLen * int(s.start)
+	n := WordLen * int(s.start)
 	s.slabs = [2]memory{m.part(0, n), m.part(n, s.size())}
 }
 
@@ -94,7 +94,7 @@ func (s *slots) grow(qp transport.QueuePair) bool {
 // add posts n slots with IDs from id on, and sees to their memory.
 func (s *slots) add(qp transport.QueuePair, slab int, id, n uint64) (err error) {
 	if !s.bare && s.slabs[slab].region == nil {
-		s.slabs[slab], err = allocate(qp, int(n)*wordLen, transport.LocalWrite)
+		s.slabs[slab], err = allocate(qp, int(n)*WordLen, transport.LocalWrite)
 		if err != nil {
 			return fmt.Errorf("register receive slots: %w", err)
 		}
@@ -111,7 +111,7 @@ func (s *slots) slot(id uint64) ([]byte, transport.MemoryRegion) {
 	if id >= s.start {
 		slab, id = &s.slabs[1], id-s.start
 	}
-	return slab.b[id*wordLen:][:wordLen], slab.region
+	return slab.b[id*WordLen:][:WordLen], slab.region
 }
 
 type recvBatch [64]transport.RecvWR

@@ -31,7 +31,7 @@ const (
 
 	controlEntries = 16 // of the send queue, which data leaves free
 	minSendDepth   = 2 * controlEntries
-	minInline      = iomapEntryLen
+	minInline      = IomapEntryLen
 )
 
 // newStage leaves the memory to be set, unless the stage is bare.

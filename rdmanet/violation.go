@@ -5,14 +5,16 @@ import (
 	"syscall"
 )
 
-// ErrProtocol is found by errors.Is in the error of a connection whose peer broke the rules of the
-// rsocket protocol. Such an error also matches syscall.ECONNRESET.
+// ErrProtocol is found by errors.Is in every Violation.
 var ErrProtocol = errors.New("peer violates the rsocket protocol")
 
-// A violation is what a peer did against the protocol.
-type violation string
+// A Violation is what a peer did against the protocol.
+type Violation string
 
-func (v violation) Error() string   { return ErrProtocol.Error() + ": " + string(v) }
-func (v violation) Unwrap() []error { return []error{ErrProtocol, syscall.ECONNRESET} }
+func (v Violation) Error() string { return ErrProtocol.Error() + ": " + string(v) }
 
-const errDataAfterEnd = violation("data after the end of the stream")
+// Unwrap returns ErrProtocol and syscall.ECONNRESET.
+func (v Violation) Unwrap() []error { return []error{ErrProtocol, syscall.ECONNRESET} }
+
+// ErrDataAfterEnd is for what comes after the peer has said that nothing will.
+const ErrDataAfterEnd = Violation("data after the end of the stream")

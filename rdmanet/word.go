@@ -2,58 +2,67 @@ package rdmanet
 
 import "encoding/binary"
 
-// A word is the payload of a Send: an operation in the upper 3 bits and its value in the other 29.
-type word uint32
+// A Word is the payload of a Send: an operation in the upper 3 bits and its value in the other 29.
+type Word uint32
 
-type opcode uint8
+// An Opcode says what a word is about.
+type Opcode uint8
 
 const (
-	opData  opcode = 0 // value: bytes of stream that have been placed
-	opLimit opcode = 4 // value: messages that may be sent in all, modulo 2^16
-	opIomap opcode = 6 // value: index of an entry of the iomap table
-	opCtrl  opcode = 7 // value: one of the ctrl constants
+	OpData  Opcode = 0 // value: bytes of stream that have been placed
+	OpLimit Opcode = 4 // value: messages that may be sent in all, modulo 2^16
+	OpIomap Opcode = 6 // value: index of an entry of the iomap table
+	OpCtrl  Opcode = 7 // value: one of the Ctrl constants
+)
+
+// Values of OpCtrl.
+const (
+	CtrlDisconnect = 0
+	CtrlShutdown   = 2
+	CtrlUnread     = 4 // before CtrlDisconnect, between two of package rdmanet: the sender has not read all
 )
 
 const (
-	ctrlDisconnect = 0
-	ctrlShutdown   = 2
-	ctrlUnread     = 4 // before ctrlDisconnect, between two of this package: the sender has not read all
-)
-
-const (
-	wordLen   = 4
+	WordLen   = 4 // bytes of a word
 	valueBits = 29
-	maxValue  = 1<<valueBits - 1
+	MaxValue  = 1<<valueBits - 1 // the largest value of a word
 )
 
-func makeWord(op opcode, value uint32) word { return word(op)<<valueBits | word(value&maxValue) }
+// MakeWord returns the word of op and value.
+func MakeWord(op Opcode, value uint32) Word { return Word(op)<<valueBits | Word(value&MaxValue) }
 
-func (w word) op() opcode    { return opcode(w >> valueBits) }
-func (w word) value() uint32 { return uint32(w) & maxValue }
+// Op returns what w is about.
+func (w Word) Op() Opcode { return Opcode(w >> valueBits) }
 
-// byteOrder is the order of words and of table entries, which the peers settle when they connect.
-type byteOrder bool
+// Value returns what w says of that.
+func (w Word) Value() uint32 { return uint32(w) & MaxValue }
 
+// An Order is that of words and of table entries, which the peers settle when they connect.
+type Order bool
+
+// The two orders.
 const (
-	littleEndian byteOrder = false
-	bigEndian    byteOrder = true
+	LittleEndian Order = false
+	bigEndian    Order = true
 )
 
-func (o byteOrder) uint32(b []byte) uint32 {
+// Uint32 returns the number at the start of b.
+func (o Order) Uint32(b []byte) uint32 {
 	if o == bigEndian {
 		return binary.BigEndian.Uint32(b)
 	}
 	return binary.LittleEndian.Uint32(b)
 }
 
-func (o byteOrder) uint64(b []byte) uint64 {
+func (o Order) uint64(b []byte) uint64 {
 	if o == bigEndian {
 		return binary.BigEndian.Uint64(b)
 	}
 	return binary.LittleEndian.Uint64(b)
 }
 
-func (o byteOrder) putUint32(b []byte, v uint32) {
+// PutUint32 puts v at the start of b.
+func (o Order) PutUint32(b []byte, v uint32) {
 	if o == bigEndian {
 		binary.BigEndian.PutUint32(b, v)
 		return
@@ -61,7 +70,7 @@ func (o byteOrder) putUint32(b []byte, v uint32) {
 	binary.LittleEndian.PutUint32(b, v)
 }
 
-func (o byteOrder) putUint64(b []byte, v uint64) {
+func (o Order) putUint64(b []byte, v uint64) {
 	if o == bigEndian {
 		binary.BigEndian.PutUint64(b, v)
 		return
