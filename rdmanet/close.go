@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -196,23 +197,23 @@ func (c *Conn) bothEnded() bool {
 func (c *Conn) sendEnd(both bool) {
 	c.sendMu.Lock()
 	c.mu.Lock()
-	value := uint32(CtrlShutdown)
+	value := uint32(wire.CtrlShutdown)
 	if both || c.readClosed || c.peerFinished {
-		value = CtrlDisconnect
+		value = wire.CtrlDisconnect
 	}
 	if both && c.peerFinished && c.writeClosed {
 		c.disconnected = true // both directions are at their end, and the peer knows
 	}
 	needed := !c.disconnected && (!c.writeClosed || both) && !c.peerDisconnected && c.err == nil && c.sendErr == nil
 	c.writeClosed = true
-	c.disconnected = c.disconnected || value == CtrlDisconnect
+	c.disconnected = c.disconnected || value == wire.CtrlDisconnect
 	var b *batch
 	if needed {
 		b = batches.Get().(*batch)
 		if c.closed && c.extended && c.ring.available() > 0 {
-			c.addWord(b, MakeWord(OpCtrl, CtrlUnread), 0)
+			c.addWord(b, wire.MakeWord(wire.OpCtrl, wire.CtrlUnread), 0)
 		}
-		c.addWord(b, MakeWord(OpCtrl, value), 0)
+		c.addWord(b, wire.MakeWord(wire.OpCtrl, value), 0)
 	}
 	c.mu.Unlock()
 	if b == nil {

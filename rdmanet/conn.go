@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -36,10 +37,10 @@ import (
 type Conn struct {
 	qp            transport.QueuePair
 	local, remote *net.TCPAddr
-	order         Order // of words, and of entries written to the peer's table
-	peerTable     SGE
-	peerIomap     int   // entries behind it, for memory that is exposed here
-	ownOrder      Order // of entries that the peer writes here
+	order         wire.Order // of words, and of entries written to the peer's table
+	peerTable     wire.SGE
+	peerIomap     int        // entries behind it, for memory that is exposed here
+	ownOrder      wire.Order // of entries that the peer writes here
 	extended      bool
 	immediate     bool // words go as immediate data
 	stage         *stage

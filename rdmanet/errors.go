@@ -7,8 +7,13 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
+
+// ErrProtocol is found by errors.Is in the error of a connection whose peer broke the rules of the
+// rsocket protocol. Such an error also matches syscall.ECONNRESET.
+var ErrProtocol = wire.ErrProtocol
 
 // cause finds what goes into an OpError for an error of the queue pair during op.
 func cause(op string, err error) error {

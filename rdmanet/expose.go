@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -104,7 +105,7 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 	m := e.memory.region
 	b := batches.Get().(*batch)
 	c.out.mapped(c.extended)
-	c.addMessage(b, c.iomapWrite(b, index, IomapEntry{Offset: e.offset, SGE: SGE{Addr: m.Base(), Key: uint32(m.STag()), Length: uint32(n)}}), MakeWord(OpIomap, index), 0)
+	c.addMessage(b, c.iomapWrite(b, index, wire.IomapEntry{Offset: e.offset, SGE: wire.SGE{Addr: m.Base(), Key: uint32(m.STag()), Length: uint32(n)}}), wire.MakeWord(wire.OpIomap, index), 0)
 	c.mu.Unlock()
 	err = c.postAndRelease(b)
 	if err != nil {
@@ -147,10 +148,10 @@ func (c *Conn) freeIndex(off, n uint64) (uint32, error) {
 func (c *Conn) mayMap() bool { return c.stage.controlReady() && c.out.mayMap(c.extended) }
 
 // iomapWrite returns the write of an entry of the peer's table.
-func (c *Conn) iomapWrite(b *batch, index uint32, e IomapEntry) transport.SendWR {
+func (c *Conn) iomapWrite(b *batch, index uint32, e wire.IomapEntry) transport.SendWR {
 	c.order.PutIomapEntry(b.mapping[:], e)
 	return transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline, Data: b.mapping[:], RemoteSTag: transport.STag(c.peerTable.Key),
-		RemoteOffset: c.peerTable.Addr + SGELen*uint64(c.peerTable.Length) + IomapEntryLen*uint64(index)}
+		RemoteOffset: c.peerTable.Addr + wire.SGELen*uint64(c.peerTable.Length) + wire.IomapEntryLen*uint64(index)}
 }
 
 // Close takes the memory back from the peer. Between two ends of this package it waits until the
@@ -198,11 +199,11 @@ func (c *Conn) revoke(e *exposure) error {
 			if c.extended {
 				c.revoking = e
 				c.out.mapped(true)
-				c.addWord(b, MakeWord(OpIomap, IomapRevoked|e.index), 0)
+				c.addWord(b, wire.MakeWord(wire.OpIomap, wire.IomapRevoked|e.index), 0)
 			} else {
 				// An rsocket finds nothing in an empty entry. It needs no word for that.
 				e.revoked, c.regions[e.index] = true, nil
-				wr := c.iomapWrite(b, e.index, IomapEntry{})
+				wr := c.iomapWrite(b, e.index, wire.IomapEntry{})
 				id, signal := c.stage.posted(1, 0)
 				wr.ID = id
 				wr.Flags |= signal

@@ -7,26 +7,28 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
-func sge(addr uint64, key, length uint32) SGE {
-	return SGE{Addr: addr, Key: key, Length: length}
+func sge(addr uint64, key, length uint32) wire.SGE {
+	return wire.SGE{Addr: addr, Key: key, Length: length}
 }
 
-func newOutbound(credits uint16, ring SGE, extended, wholeRing bool) *outbound {
-	o := &outbound{placed: true, table: make([]byte, TableLen)}
-	peer := &ConnData{Credits: credits, Ring: ring}
+func newOutbound(credits uint16, ring wire.SGE, extended, wholeRing bool) *outbound {
+	o := &outbound{placed: true, table: make([]byte, wire.TableLen)}
+	peer := &wire.ConnData{Credits: credits, Ring: ring}
 	if extended {
-		peer.Ext = &Extension{WholeRing: wholeRing}
+		peer.Ext = &wire.Extension{WholeRing: wholeRing}
 	}
-	o.start(peer, LittleEndian, extended, false)
+	o.start(peer, wire.LittleEndian, extended, false)
 	return o
 }
 
-func writeEntry(o *outbound, index int, s SGE) {
-	var b [SGELen]byte
-	LittleEndian.PutSGE(b[:], s)
-	o.place(uint64(SGELen*index), b[:])
+func writeEntry(o *outbound, index int, s wire.SGE) {
+	var b [wire.SGELen]byte
+	wire.LittleEndian.PutSGE(b[:], s)
+	o.place(uint64(wire.SGELen*index), b[:])
 }
 
 func TestOutboundFillsSpaceInTurn(t *testing.T) {
@@ -69,12 +71,12 @@ func TestOutboundUpdates(t *testing.T) {
 	})
 	t.Run("entry in pieces", func(t *testing.T) {
 		o := newOutbound(16, ring, true, false)
-		var b [SGELen]byte
-		LittleEndian.PutSGE(b[:], sge(0x1234, 7, 5))
-		o.place(SGELen+8, b[8:])
+		var b [wire.SGELen]byte
+		wire.LittleEndian.PutSGE(b[:], sge(0x1234, 7, 5))
+		o.place(wire.SGELen+8, b[8:])
 		require.NoError(t, o.update(20))
 		require.Zero(t, o.target[1], "half an entry is not taken over")
-		o.place(SGELen, b[:8])
+		o.place(wire.SGELen, b[:8])
 		require.NoError(t, o.update(20))
 		require.Equal(t, sge(0x1234, 7, 5), o.target[1])
 	})
@@ -84,16 +86,16 @@ func TestOutboundUpdates(t *testing.T) {
 		writeEntry(o, 1, sge(1, 1, 1))
 		writeEntry(o, 0, sge(2, 2, 2))
 		require.NoError(t, o.update(20))
-		require.Equal(t, [2]SGE{sge(2, 2, 2), sge(1, 1, 1)}, o.target)
+		require.Equal(t, [2]wire.SGE{sge(2, 2, 2), sge(1, 1, 1)}, o.target)
 	})
 	t.Run("entry beyond 64 bits", func(t *testing.T) {
 		o := newOutbound(16, ring, true, false)
 		writeEntry(o, 1, sge(1<<64-4, 7, 5))
-		require.ErrorIs(t, o.update(20), ErrProtocol)
+		require.ErrorIs(t, o.update(20), wire.ErrProtocol)
 	})
 	t.Run("whole ring", func(t *testing.T) {
 		o := newOutbound(16, sge(0, 1, 10), true, true)
-		require.Equal(t, [2]SGE{sge(0, 1, 10), sge(10, 1, 10)}, o.target)
+		require.Equal(t, [2]wire.SGE{sge(0, 1, 10), sge(10, 1, 10)}, o.target)
 		o.take(10)
 		writeEntry(o, 0, sge(0, 1, 10))
 		require.NoError(t, o.update(20))
@@ -126,7 +128,7 @@ func TestOutboundLimits(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, c.update, o.limit)
 			} else {
-				require.ErrorIs(t, err, ErrProtocol)
+				require.ErrorIs(t, err, wire.ErrProtocol)
 			}
 		})
 	}
@@ -153,7 +155,7 @@ func TestOutboundReserve(t *testing.T) {
 // bytes.
 func TestInboundGrants(t *testing.T) {
 	var in inbound
-	ring := SGE{Addr: 0x7f0000100000, Key: 0x1400, Length: 131072}
+	ring := wire.SGE{Addr: 0x7f0000100000, Key: 0x1400, Length: 131072}
 	in.start(ring, 384, 2, false)
 	require.True(t, in.spaceDue(), "the second half is granted first of all")
 	require.Equal(t, grant{space: sge(0x7f0000110000, 0x1400, 65536), entry: 16, limit: 384}, in.grant(time.Now()))
@@ -174,14 +176,14 @@ func TestInboundGrants(t *testing.T) {
 
 func TestInboundCredits(t *testing.T) {
 	var in inbound
-	in.start(SGE{Length: 1 << 20}, 16, 3, true)
+	in.start(wire.SGE{Length: 1 << 20}, 16, 3, true)
 	require.False(t, in.spaceDue(), "the whole ring was granted")
 	for i := range 16 {
 		require.Equal(t, i >= 8, in.creditsDue(2), "after %d messages", i)
 		require.Equal(t, i >= 4, in.creditsDue(4), "after %d messages", i)
 		require.NoError(t, in.message())
 	}
-	require.ErrorIs(t, in.message(), ErrProtocol, "the seventeenth of 16 messages")
+	require.ErrorIs(t, in.message(), wire.ErrProtocol, "the seventeenth of 16 messages")
 	require.Equal(t, grant{limit: 32}, in.grant(time.Now()))
 	in.arrived, in.limit = 1<<16-4, 1<<16-4
 	require.Equal(t, grant{limit: 12}, in.grant(time.Now()), "the limit wraps")
@@ -228,7 +230,7 @@ func (r *rsocketReader) update(o *outbound) error {
 	r.cmp = r.seq + uint16(r.size/2)
 	g := r.in.grant(time.Now())
 	if g.space.Length > 0 {
-		writeEntry(o, int(g.entry/SGELen), g.space)
+		writeEntry(o, int(g.entry/wire.SGELen), g.space)
 	}
 	return o.update(g.limit)
 }
@@ -242,8 +244,8 @@ func TestNeverOverrunsRsocket(t *testing.T) {
 				const ring = 131072
 				rnd := rand.New(rand.NewPCG(1, uint64(size*most)))
 				r := &rsocketReader{queue: size, size: size, cmp: uint16(size / 2)}
-				r.in.start(SGE{Addr: 1 << 20, Length: ring}, uint64(size), 2, false)
-				o := newOutbound(uint16(size), SGE{Addr: 1 << 20, Length: ring / 2}, false, false)
+				r.in.start(wire.SGE{Addr: 1 << 20, Length: ring}, uint64(size), 2, false)
+				o := newOutbound(uint16(size), wire.SGE{Addr: 1 << 20, Length: ring / 2}, false, false)
 				sent := uint64(0)
 				for round := 0; sent < 70000; round++ {
 					if round == 1<<22 {
@@ -296,9 +298,9 @@ func TestFlowModel(t *testing.T) {
 				if varies {
 					in.space.bytes = least
 				}
-				in.start(SGE{Addr: 0, Length: size}, window, 2, whole)
+				in.start(wire.SGE{Addr: 0, Length: size}, window, 2, whole)
 				r.grant(in.granted)
-				o := newOutbound(uint16(window), SGE{Addr: 0, Length: uint32(in.half())}, true, whole)
+				o := newOutbound(uint16(window), wire.SGE{Addr: 0, Length: uint32(in.half())}, true, whole)
 				give := func() {
 					if varies && in.spaceDue() {
 						in.space.bytes = max(least, min(size, in.space.bytes*uint64(1+rnd.IntN(4))/2))
@@ -307,7 +309,7 @@ func TestFlowModel(t *testing.T) {
 						g := in.grant(time.Now())
 						if g.space.Length > 0 {
 							r.grant(uint64(g.space.Length))
-							writeEntry(o, int(g.entry/SGELen), g.space)
+							writeEntry(o, int(g.entry/wire.SGELen), g.space)
 						}
 						require.NoError(t, o.update(g.limit))
 					}

@@ -3,6 +3,7 @@ package rdmanet
 import (
 	"time"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -56,7 +57,7 @@ func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 		wr.Flags |= transport.Inline
 		wr.Data, wr.RemoteSTag, wr.RemoteOffset = b.entry[:], transport.STag(c.peerTable.Key), c.peerTable.Addr+g.entry
 	}
-	c.addMessage(b, wr, MakeWord(OpLimit, uint32(g.limit)), 0)
+	c.addMessage(b, wr, wire.MakeWord(wire.OpLimit, uint32(g.limit)), 0)
 }
 
 // give tells the peer of space and credits, if that is worth a message. If somebody else sends at

@@ -5,13 +5,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
 // receiving is a Conn whose peer was granted the whole of a ring of 4096 bytes and 64 messages.
 func receiving(t *testing.T, extended bool) *Conn {
 	c := &Conn{extended: extended, stage: newTestStage(t, 512)}
 	c.ring.size = 4096
-	c.in.start(SGE{Length: 4096}, 64, 2, extended)
+	c.in.start(wire.SGE{Length: 4096}, 64, 2, extended)
 	c.ring.grant(c.in.granted)
 	if !extended {
 		require.True(t, c.grantDue(2), "the peer may wait for the first grant")

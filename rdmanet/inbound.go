@@ -2,6 +2,8 @@ package rdmanet
 
 import (
 	"time"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
 // Inbound is what we let the peer send, and have told it. It is not safe for concurrent use.
@@ -13,11 +15,11 @@ type inbound struct {
 	keeps   bool   // it has turned out to be one
 	asked   bool   // whether it is one will show soon
 
-	ring    SGE    // length is the whole ring's
-	space   space  // how much of it may be unread
-	granted uint64 // bytes of stream that the peer was given space for
-	older   uint64 // as far as it was given in the piece before the last
-	read    uint64 // bytes of stream that no longer take space
+	ring    wire.SGE // length is the whole ring's
+	space   space    // how much of it may be unread
+	granted uint64   // bytes of stream that the peer was given space for
+	older   uint64   // as far as it was given in the piece before the last
+	read    uint64   // bytes of stream that no longer take space
 
 	index   uint32 // entry of the peer's table that is written next
 	entries uint32 // of that table
@@ -25,7 +27,7 @@ type inbound struct {
 
 // start sets what was told when the connection was made: window messages and the first half of the
 // space, or all of it.
-func (i *inbound) start(ring SGE, window uint64, entries uint32, wholeSpace bool) {
+func (i *inbound) start(ring wire.SGE, window uint64, entries uint32, wholeSpace bool) {
 	i.ring, i.window, i.limit, i.entries = ring, window, window, entries
 	i.kept = uint64(reserve(uint16(window))) // of what the peer is told first, however much it is told later
 	if i.space.bytes == 0 {
@@ -62,7 +64,7 @@ func (i *inbound) left() uint64 { return i.limit - i.arrived }
 // message takes note of a message that needed a credit.
 func (i *inbound) message() error {
 	if i.arrived == i.limit {
-		return Violation("more messages than were allowed")
+		return wire.Violation("more messages than were allowed")
 	}
 	i.arrived++
 	if i.left() < i.kept {
@@ -82,8 +84,8 @@ func (i *inbound) mayKeep() bool { return !i.keeps && i.kept > 0 && i.left() == 
 
 // A grant is what the peer is told at one time.
 type grant struct {
-	space SGE    // of length 0 if there is only the limit to tell
-	entry uint64 // offset of the entry for space in the peer's table
+	space wire.SGE // of length 0 if there is only the limit to tell
+	entry uint64   // offset of the entry for space in the peer's table
 	limit uint16
 }
 
@@ -101,8 +103,8 @@ func (i *inbound) grant(now time.Time) grant {
 		return g // there is less of it
 	}
 	n := i.piece()
-	g.space = SGE{Addr: i.ring.Addr + i.granted%uint64(i.ring.Length), Key: i.ring.Key, Length: uint32(n)}
-	g.entry = SGELen * uint64(i.index)
+	g.space = wire.SGE{Addr: i.ring.Addr + i.granted%uint64(i.ring.Length), Key: i.ring.Key, Length: uint32(n)}
+	g.entry = wire.SGELen * uint64(i.index)
 	i.older = i.granted
 	i.granted += n
 	i.index = (i.index + 1) % i.entries

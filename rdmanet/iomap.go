@@ -1,57 +1,70 @@
 package rdmanet
 
-import "math"
-
-// Iomap is what rsockets calls the placement of bytes in memory of the peer's choice, beside the
-// stream. Whoever exposes memory writes an entry into the table of the peer, which lies behind that for
-// the stream, and sends the entry's index in a word. The peer then writes there with the key of the
-// entry, and no word at all.
-//
-// Between two ends of package rdmanet a word revokes an entry, and another confirms that: whoever has
-// sent the confirmation writes no more to the memory, and what was written before it has arrived
-// ahead of it. Only then is the entry used again.
-const (
-	IomapEntries  = 16 // of our table
-	IomapEntryLen = 24
-	IomapTableLen = IomapEntries * IomapEntryLen
-
-	IomapIndex     = 1<<16 - 1 // bits of the word's value
-	IomapConfirmed = 1 << 28   // bits of the word's value that are not there in rsockets
-	IomapRevoked   = 1 << 27
+import (
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
+	"github.com/rdmanet/iwarp/transport"
 )
 
-// An IomapEntry is memory that can be written by its offsets from Offset on.
-type IomapEntry struct {
-	Offset uint64
-	SGE
-}
-
-// IomapEntry returns what is at the start of b.
-func (o Order) IomapEntry(b []byte) IomapEntry {
-	return IomapEntry{o.uint64(b), o.SGE(b[8:])}
-}
-
-// PutIomapEntry puts e at the start of b.
-func (o Order) PutIomapEntry(b []byte, e IomapEntry) {
-	o.putUint64(b, e.Offset)
-	o.PutSGE(b[8:], e.SGE)
-}
-
-// Has reports whether the byte at off is in e.
-func (e *IomapEntry) Has(off uint64) bool { return off >= e.Offset && off-e.Offset < uint64(e.Length) }
-
-// scale is how rsockets tells the number of entries in one byte: numbers above 128 by their upper
-// bits.
-func scale(n int) byte {
-	if n <= 1<<7 {
-		return byte(n)
+// iomap acts on a word about exposed memory. The caller holds mu.
+func (c *Conn) iomap(value uint32) error {
+	index := value & wire.IomapIndex
+	if c.extended && value&wire.IomapConfirmed != 0 {
+		if r := c.revoking; r != nil && r.index == index {
+			c.revoking, c.regions[index], r.revoked = nil, nil, true
+			c.wr.rouse()
+			return nil
+		}
+		return wire.Violation("confirmation of what was not revoked")
 	}
-	return 1<<7 | byte(min(n, math.MaxInt16)>>8)
+	// It costs the peer a credit, which an rsocket would not get back otherwise.
+	if err := c.in.message(); err != nil {
+		return err
+	}
+	if index >= wire.IomapEntries {
+		return wire.Violation("index of an entry is beyond the table")
+	}
+	if c.extended && value&wire.IomapRevoked != 0 {
+		if c.maps == nil || c.maps.entries[index].Length == 0 {
+			return wire.Violation("revocation of what was not exposed")
+		}
+		c.maps.entries[index] = wire.IomapEntry{}
+		c.confirm |= 1 << index
+		return nil
+	}
+	return c.maps.update(index, c.ownOrder)
 }
 
-func unscale(b byte) int {
-	if b <= 1<<7 {
-		return int(b)
+// confirmDue reports whether the peer can be told that what it revoked is confirmed. The caller
+// holds mu.
+func (c *Conn) confirmDue() bool { return c.confirm != 0 && c.stage.controlReady() && !c.over() }
+
+// addConfirmations adds words that confirm what the peer has revoked. The caller holds sendMu, so
+// that no request to the memory follows, and mu.
+func (c *Conn) addConfirmations(b *batch) {
+	for i := uint32(0); c.confirm != 0 && b.w < len(b.words) && c.stage.controlReady(); i++ {
+		if c.confirm&(1<<i) != 0 {
+			c.confirm &^= 1 << i
+			c.addWord(b, wire.MakeWord(wire.OpIomap, wire.IomapConfirmed|i), 0)
+		}
 	}
-	return int(b&^(1<<7)) << 8
+}
+
+// addDirect adds RDMA Writes of the first bytes of p to what the peer has exposed at off, and
+// returns the number of bytes. The caller holds sendMu and mu.
+func (c *Conn) addDirect(b *batch, p []byte, off uint64, flags transport.Flags) (n int) {
+	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
+		at := off + uint64(n)
+		e := c.maps.find(at)
+		data, staged := c.sendable(p[n:])
+		if e == nil || len(data) == 0 {
+			break
+		}
+		into := at - e.Offset
+		data = data[:min(uint64(len(data)), uint64(e.Length)-into)]
+		wr, taken := c.payload(b, data, staged, flags)
+		wr.RemoteSTag, wr.RemoteOffset = transport.STag(e.Key), e.Addr+into
+		c.addWrite(b, wr, taken)
+		n += len(data)
+	}
+	return n
 }

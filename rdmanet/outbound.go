@@ -2,6 +2,8 @@ package rdmanet
 
 import (
 	"time"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
 // Outbound is what the peer lets us send: two windows, the space of its ring and the number of
@@ -13,26 +15,26 @@ type outbound struct {
 	maps        uint16 // words about exposed memory since the last limit word
 	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
 
-	target [TableEntries]SGE // space that may be filled, strictly in turn
-	cur    int               // the one to fill now
-	next   int               // the entry that the peer writes next
+	target [wire.TableEntries]wire.SGE // space that may be filled, strictly in turn
+	cur    int                         // the one to fill now
+	next   int                         // the entry that the peer writes next
 
 	pace pace
 
-	own SGE // table as the peer is told of it
+	own wire.SGE // table as the peer is told of it
 
 	// table is where the peer writes. With a transport that places by software, filled marks the
 	// bytes of each entry that have arrived since it was last taken over.
 	table  []byte
-	filled [TableEntries]uint16
+	filled [wire.TableEntries]uint16
 	placed bool
-	order  Order // of the entries
+	order  wire.Order // of the entries
 }
 
-const allFilled = 1<<SGELen - 1
+const allFilled = 1<<wire.SGELen - 1
 
 // start sets what the peer told when it connected.
-func (o *outbound) start(peer *ConnData, order Order, extended, immediate bool) {
+func (o *outbound) start(peer *wire.ConnData, order wire.Order, extended, immediate bool) {
 	o.limit, o.credits, o.order = peer.Credits, peer.Credits, order
 	o.target[0], o.next = peer.Ring, 1
 	if !extended && !immediate {
@@ -59,21 +61,21 @@ func (o *outbound) ready() bool {
 
 // take takes space for up to n bytes that are sent in one piece. The result has length 0 if none
 // may be sent.
-func (o *outbound) take(n int) SGE {
+func (o *outbound) take(n int) wire.SGE {
 	if n <= 0 || !o.ready() {
-		return SGE{}
+		return wire.SGE{}
 	}
 	t := &o.target[o.cur]
 	space := *t
 	if uint64(n) < uint64(space.Length) {
 		space.Length = uint32(n)
 	}
-	space.Length = min(space.Length, MaxValue)
+	space.Length = min(space.Length, wire.MaxValue)
 	t.Addr += uint64(space.Length)
 	t.Length -= space.Length
 	o.pace.sent += uint64(space.Length)
 	if t.Length == 0 {
-		o.cur = (o.cur + 1) % TableEntries
+		o.cur = (o.cur + 1) % wire.TableEntries
 	}
 	if !o.wordless {
 		o.sent++
@@ -104,7 +106,7 @@ func (o *outbound) place(off uint64, p []byte) {
 	for i, b := range p {
 		at := off + uint64(i)
 		o.table[at] = b
-		o.filled[at/SGELen] |= 1 << (at % SGELen)
+		o.filled[at/wire.SGELen] |= 1 << (at % wire.SGELen)
 	}
 }
 
@@ -114,24 +116,24 @@ func (o *outbound) update(limit uint16) error {
 	// A limit may move by as much as the peer has receives; more than half the range is a move
 	// backwards.
 	if step := limit - o.limit; step > max(o.credits, 1<<15-1) || uint32(o.limit-o.sent)+uint32(step) > 1<<16-1 {
-		return Violation("limit moves backwards")
+		return wire.Violation("limit moves backwards")
 	}
 	o.limit, o.maps = limit, 0
 	space := uint64(0)
 	for o.target[o.next].Length == 0 && (!o.placed || o.filled[o.next] == allFilled) {
-		entry := o.table[SGELen*o.next:][:SGELen]
+		entry := o.table[wire.SGELen*o.next:][:wire.SGELen]
 		s := o.order.SGE(entry)
 		if s.Length == 0 {
 			break
 		}
-		if Wraps(s.Addr, uint64(s.Length)) {
-			return Violation("space reaches beyond 64 bits of address")
+		if wire.Wraps(s.Addr, uint64(s.Length)) {
+			return wire.Violation("space reaches beyond 64 bits of address")
 		}
 		o.target[o.next] = s
 		space += uint64(s.Length)
 		clear(entry)
 		o.filled[o.next] = 0
-		o.next = (o.next + 1) % TableEntries
+		o.next = (o.next + 1) % wire.TableEntries
 	}
 	if space > 0 {
 		o.pace.told(space, time.Now())

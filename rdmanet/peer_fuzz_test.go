@@ -8,30 +8,32 @@ import (
 	"testing"
 	"time"
 	"weak"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
 // FuzzPeer lets a peer say and place anything. Whatever it does, no byte is given out that was not
 // placed and announced, in order; no more memory is held than it was granted; and what is taken to
 // be sent lies in the space that it granted.
 func FuzzPeer(f *testing.F) {
-	word := func(op Opcode, v uint32) []byte {
-		return binary.LittleEndian.AppendUint32([]byte{0}, uint32(MakeWord(op, v)))
+	word := func(op wire.Opcode, v uint32) []byte {
+		return binary.LittleEndian.AppendUint32([]byte{0}, uint32(wire.MakeWord(op, v)))
 	}
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
-	f.Add(join([]byte{1, 5, 0}, word(OpData, 5), []byte{3, 9}))
-	f.Add(join([]byte{1, 200, 7}, word(OpData, 100), []byte{4, 50}, word(OpData, 100), []byte{3, 255}))
-	f.Add(join(append([]byte{2, 1}, "\x00\x10\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x40\x00\x00\x00"...), word(OpLimit, 20), []byte{5, 255, 5, 255}))
+	f.Add(join([]byte{1, 5, 0}, word(wire.OpData, 5), []byte{3, 9}))
+	f.Add(join([]byte{1, 200, 7}, word(wire.OpData, 100), []byte{4, 50}, word(wire.OpData, 100), []byte{3, 255}))
+	f.Add(join(append([]byte{2, 1}, "\x00\x10\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x40\x00\x00\x00"...), word(wire.OpLimit, 20), []byte{5, 255, 5, 255}))
 	f.Add(join(append([]byte{2, 143}, "\x10\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x40\x00\x00\x00\x00"...),
-		word(OpIomap, 0), word(OpIomap, IomapRevoked)))
-	f.Add(join(word(OpIomap, 1), word(OpCtrl, CtrlShutdown), word(OpCtrl, CtrlDisconnect), word(OpData, 1)))
+		word(wire.OpIomap, 0), word(wire.OpIomap, wire.IomapRevoked)))
+	f.Add(join(word(wire.OpIomap, 1), word(wire.OpCtrl, wire.CtrlShutdown), word(wire.OpCtrl, wire.CtrlDisconnect), word(wire.OpData, 1)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = b[:min(len(b), 1000)]
 		const size = 1024
 		c := &Conn{extended: true, stage: newTestStage(t, 512)}
 		c.ring.size, c.ring.granted = size, size
-		c.in.start(SGE{Length: size}, 16, 2, true)
-		c.out.placed, c.out.table = true, make([]byte, TableLen)
-		c.out.start(&ConnData{Credits: 16, Ring: SGE{Addr: 1 << 20, Length: 64}, Ext: &Extension{}}, LittleEndian, true, false)
+		c.in.start(wire.SGE{Length: size}, 16, 2, true)
+		c.out.placed, c.out.table = true, make([]byte, wire.TableLen)
+		c.out.start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 1 << 20, Length: 64}, Ext: &wire.Extension{}}, wire.LittleEndian, true, false)
 		next := func(n int) []byte {
 			p := make([]byte, n)
 			b = b[copy(p, b):]
@@ -45,7 +47,7 @@ func FuzzPeer(f *testing.F) {
 			switch next(1)[0] % 6 {
 			case 0:
 				w := decode(next(4))
-				if err = c.message(w); err == nil && w.Op() == OpData {
+				if err = c.message(w); err == nil && w.Op() == wire.OpData {
 					announced += int(w.Value())
 				}
 			case 1: // places bytes, mostly where they belong
@@ -63,11 +65,11 @@ func FuzzPeer(f *testing.F) {
 				}
 			case 2:
 				if at := next(1)[0]; at < 128 {
-					c.out.place(uint64(at%2*SGELen), next(SGELen))
+					c.out.place(uint64(at%2*wire.SGELen), next(wire.SGELen))
 				} else {
-					p := next(int(at%IomapEntryLen) + 1)
-					off := uint64(next(1)[0]) % (IomapTableLen - IomapEntryLen)
-					if _, err = (tablePlacer{weak.Make(c)}).Place(TableLen+off, p); err != nil {
+					p := next(int(at%wire.IomapEntryLen) + 1)
+					off := uint64(next(1)[0]) % (wire.IomapTableLen - wire.IomapEntryLen)
+					if _, err = (tablePlacer{weak.Make(c)}).Place(wire.TableLen+off, p); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -84,7 +86,7 @@ func FuzzPeer(f *testing.F) {
 				}
 			}
 			if err != nil {
-				if !errors.Is(err, ErrProtocol) || !errors.Is(err, syscall.ECONNRESET) {
+				if !errors.Is(err, wire.ErrProtocol) || !errors.Is(err, syscall.ECONNRESET) {
 					t.Fatalf("error of the wrong kind: %v", err)
 				}
 				return
@@ -97,7 +99,7 @@ func FuzzPeer(f *testing.F) {
 			if c.maps != nil {
 				for i := range c.maps.entries {
 					e := &c.maps.entries[i]
-					if Wraps(e.Addr, uint64(e.Length)) || Wraps(e.Offset, uint64(e.Length)) {
+					if wire.Wraps(e.Addr, uint64(e.Length)) || wire.Wraps(e.Offset, uint64(e.Length)) {
 						t.Fatalf("exposed memory wraps: %+v", e)
 					}
 				}
@@ -119,4 +121,4 @@ func FuzzPeer(f *testing.F) {
 	})
 }
 
-func decode(b []byte) Word { return Word(LittleEndian.Uint32(b)) }
+func decode(b []byte) wire.Word { return wire.Word(wire.LittleEndian.Uint32(b)) }

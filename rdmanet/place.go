@@ -2,6 +2,8 @@ package rdmanet
 
 import (
 	"weak"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
 // ringPlacer is the Placer of a Conn's ring. The queue pair, which may outlive the Conn's users by
@@ -19,7 +21,7 @@ func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ring.wordless && c.peerFinished && len(b) > 0 {
-		c.ring.fault = ErrDataAfterEnd
+		c.ring.fault = wire.ErrDataAfterEnd
 		return false, c.ring.fault
 	}
 	if err := c.ring.place(off, b); err != nil || !c.ring.wordless {
@@ -40,8 +42,8 @@ func (t tablePlacer) Place(off uint64, p []byte) (news bool, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if off < TableLen {
-		n := min(TableLen-off, uint64(len(p)))
+	if off < wire.TableLen {
+		n := min(wire.TableLen-off, uint64(len(p)))
 		c.out.place(off, p[:n])
 		off, p = off+n, p[n:]
 	}
@@ -49,8 +51,8 @@ func (t tablePlacer) Place(off uint64, p []byte) (news bool, err error) {
 		return false, nil
 	}
 	if c.maps == nil {
-		c.maps = &mappings{table: make([]byte, IomapTableLen), placed: true}
+		c.maps = &mappings{table: make([]byte, wire.IomapTableLen), placed: true}
 	}
-	c.maps.place(off-TableLen, p)
+	c.maps.place(off-wire.TableLen, p)
 	return false, nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -90,7 +91,7 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 		if o.lost = w.Status == transport.StatusFlushed; o.lost || c.peerDisconnected || c.released {
 			break
 		}
-		var m Word
+		var m wire.Word
 		if m, o.err = c.received(w); o.err == nil {
 			o.err = c.message(m)
 		}
@@ -133,36 +134,36 @@ func isReceive(w *transport.Completion) bool {
 }
 
 // received returns the word that came with a receive. The caller holds mu.
-func (c *Conn) received(w *transport.Completion) (Word, error) {
+func (c *Conn) received(w *transport.Completion) (wire.Word, error) {
 	switch {
 	case w.Status != transport.StatusSuccess && w.Status != transport.StatusLocalLength:
-		return 0, Violation("message failed: " + w.Status.String())
+		return 0, wire.Violation("message failed: " + w.Status.String())
 	case w.Status != transport.StatusSuccess:
-		return 0, Violation("message is not one word of 4 bytes")
+		return 0, wire.Violation("message is not one word of 4 bytes")
 	case c.immediate != (w.Opcode == transport.OpRecvImmediate):
-		return 0, Violation("word comes in the wrong kind of message")
+		return 0, wire.Violation("word comes in the wrong kind of message")
 	case c.immediate:
-		return Word(w.Immediate), nil
-	case w.Bytes != WordLen:
-		return 0, Violation("message is not one word of 4 bytes")
+		return wire.Word(w.Immediate), nil
+	case w.Bytes != wire.WordLen:
+		return 0, wire.Violation("message is not one word of 4 bytes")
 	}
 	mem, _ := c.slots.slot(w.ID)
-	return Word(c.order.Uint32(mem)), nil
+	return wire.Word(c.order.Uint32(mem)), nil
 }
 
 // message acts on a word from the peer. It returns what is wrong with it. The caller holds mu.
-func (c *Conn) message(w Word) error {
+func (c *Conn) message(w wire.Word) error {
 	switch w.Op() {
-	case OpData:
+	case wire.OpData:
 		if err := c.in.message(); err != nil {
 			return err
 		}
 		if c.peerFinished {
-			return ErrDataAfterEnd
+			return wire.ErrDataAfterEnd
 		}
 		if c.ring.wordless {
 			if c.out.wordless {
-				return Violation("word about data that needs none")
+				return wire.Violation("word about data that needs none")
 			}
 			return nil // the peer does not know that
 		}
@@ -170,28 +171,28 @@ func (c *Conn) message(w Word) error {
 			return err
 		}
 		c.rd.rouse()
-	case OpIomap:
+	case wire.OpIomap:
 		return c.iomap(w.Value())
-	case OpLimit:
+	case wire.OpLimit:
 		if err := c.out.update(uint16(w.Value())); err != nil {
 			return err
 		}
 		c.wr.rouse()
-	case OpCtrl:
+	case wire.OpCtrl:
 		switch w.Value() {
-		case CtrlDisconnect:
+		case wire.CtrlDisconnect:
 			c.peerFinished, c.peerDisconnected = true, true
 			c.peerGone.Store(true)
 			c.rd.rouse()
 			c.wr.rouse()
-		case CtrlUnread:
+		case wire.CtrlUnread:
 			c.peerLeftUnread = true
-		case CtrlShutdown:
+		case wire.CtrlShutdown:
 			c.peerFinished = true
 			c.rd.rouse()
 		}
 	default:
-		return Violation("reserved operation")
+		return wire.Violation("reserved operation")
 	}
 	return nil
 }

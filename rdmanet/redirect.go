@@ -5,11 +5,12 @@ import (
 	"fmt"
 
 	"github.com/rdmanet/iwarp/internal/redirect"
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
 // askFor adds to the connection data what k is to say about redirects.
-func askFor(own *ConnData, k transport.Connector) {
+func askFor(own *wire.ConnData, k transport.Connector) {
 	r, ok := k.(*redirect.Connector)
 	if !ok || own.Ext == nil {
 		return
@@ -20,11 +21,11 @@ func askFor(own *ConnData, k transport.Connector) {
 
 // turnAway answers a client that is to go elsewhere, or that wants another service than the one of
 // r. It returns nil if the client is to be served.
-func turnAway(r *redirect.Request, peer *ConnData) error {
+func turnAway(r *redirect.Request, peer *wire.ConnData) error {
 	if r.Port != nil && peer.Ext != nil && peer.Ext.Redirectable {
 		to := r.Port()
 		if to != 0 || peer.Ext.OnlyAsks {
-			e := Extension{Redirect: to}
+			e := wire.Extension{Redirect: to}
 			if to != 0 {
 				e.Service = r.Service
 			}
@@ -44,11 +45,11 @@ func turnAway(r *redirect.Request, peer *ConnData) error {
 }
 
 // refusal is what a peer whose connection cannot be had is told.
-func refusal(peer *ConnData) []byte {
+func refusal(peer *wire.ConnData) []byte {
 	if peer.Ext == nil {
 		return nil
 	}
-	return (&Extension{}).Append(nil)
+	return (&wire.Extension{}).Append(nil)
 }
 
 // redirected returns what a refusal says for a client that can be redirected.
@@ -57,7 +58,7 @@ func redirected(err error) error {
 	if !errors.As(err, &rejected) {
 		return err
 	}
-	if e, perr := ParseExtension(rejected.PrivateData); perr == nil && e != nil && e.Redirect != 0 {
+	if e, perr := wire.ParseExtension(rejected.PrivateData); perr == nil && e != nil && e.Redirect != 0 {
 		return &redirect.To{Port: e.Redirect, Service: e.Service}
 	}
 	return err

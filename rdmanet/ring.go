@@ -1,5 +1,7 @@
 package rdmanet
 
+import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
+
 // A ring is where the peer places bytes of stream. They count as received once a word has announced
 // them, or, with a peer that was told so, once they are placed.
 //
@@ -31,7 +33,7 @@ func (r *ring) place(off uint64, p []byte) error {
 	// The stream fills the ring without gaps. Whatever lies beyond what was granted may still be
 	// unread.
 	if off != r.placed%r.size || uint64(len(p)) > r.granted-r.placed {
-		r.fault = Violation("bytes placed outside the space that was granted")
+		r.fault = wire.Violation("bytes placed outside the space that was granted")
 		return r.fault
 	}
 	r.placed += uint64(len(p))
@@ -60,7 +62,7 @@ func (r *ring) announce(n uint64) error {
 		arrived = r.granted
 	}
 	if n > arrived-r.announced {
-		return Violation("more bytes announced than were placed")
+		return wire.Violation("more bytes announced than were placed")
 	}
 	r.announced += n
 	return nil

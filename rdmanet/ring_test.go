@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
 // stream returns n bytes of a pattern that starts at byte off of a stream.
@@ -46,7 +48,7 @@ func TestRingRefuses(t *testing.T) {
 			r := newRing(1024)
 			r.granted = 512
 			require.NoError(t, r.place(0, stream(0, 100)))
-			require.ErrorIs(t, c.do(r), ErrProtocol)
+			require.ErrorIs(t, c.do(r), wire.ErrProtocol)
 			require.NoError(t, r.announce(100))
 			require.Equal(t, stream(0, 100), append([]byte(nil), r.front()...), "what was there before is lost")
 		})
@@ -116,7 +118,7 @@ func TestRingPlacesDirectly(t *testing.T) {
 
 func TestMemoryRing(t *testing.T) {
 	r := &ring{size: 1000, mem: stream(0, 1000), granted: 1000}
-	require.ErrorIs(t, r.announce(1001), ErrProtocol)
+	require.ErrorIs(t, r.announce(1001), wire.ErrProtocol)
 	require.NoError(t, r.announce(1000))
 	b := make([]byte, 1000)
 	r.attach(b)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -17,10 +18,10 @@ const (
 type batch struct {
 	wrs     [2 * (batchMessages + 2)]transport.SendWR
 	n       int
-	words   [batchMessages + 2][WordLen]byte
+	words   [batchMessages + 2][wire.WordLen]byte
 	w       int
-	entry   [SGELen]byte
-	mapping [IomapEntryLen]byte
+	entry   [wire.SGELen]byte
+	mapping [wire.IomapEntryLen]byte
 	data    int // bytes of stream
 
 	staged [batchMessages]struct{ to, from []byte } // to be copied before b is posted
@@ -49,14 +50,14 @@ func (b *batch) fill() {
 }
 
 // addWord adds w. It goes as a Send, or as an RDMA Write with Immediate of nothing.
-func (c *Conn) addWord(b *batch, w Word, flags transport.Flags) {
+func (c *Conn) addWord(b *batch, w wire.Word, flags transport.Flags) {
 	c.addMessage(b, transport.SendWR{Flags: flags}, w, 0)
 }
 
 // addMessage adds an RDMA Write and the word behind it, as one request or as two. A Write of
 // nothing to nowhere is left out. Staged is how many bytes of the stage it takes. The caller holds
 // sendMu and mu.
-func (c *Conn) addMessage(b *batch, wr transport.SendWR, w Word, staged int) {
+func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int) {
 	flags := wr.Flags &^ transport.Inline
 	if c.immediate {
 		wr.Opcode, wr.Immediate = transport.OpWriteImmediate, uint32(w)
@@ -142,7 +143,7 @@ func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 		if c.out.wordless {
 			c.addWrite(b, wr, taken)
 		} else {
-			c.addMessage(b, wr, MakeWord(OpData, to.Length), taken)
+			c.addMessage(b, wr, wire.MakeWord(wire.OpData, to.Length), taken)
 		}
 		n += int(to.Length)
 	}

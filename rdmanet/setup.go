@@ -9,6 +9,7 @@ import (
 	"weak"
 
 	"github.com/rdmanet/iwarp/internal/redirect"
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -22,7 +23,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 		k.Close()
 		return nil, err
 	}
-	own := c.connData(LittleEndian, !conf.Plain)
+	own := c.connData(wire.LittleEndian, !conf.Plain)
 	askFor(own, k)
 	if own.Ext != nil {
 		own.Ext.Line = c.ring.mem == nil
@@ -36,7 +37,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 		}
 		return nil, err
 	}
-	peer, err := ParseConnData(answer)
+	peer, err := wire.ParseConnData(answer)
 	if err != nil {
 		c.qp.Abort()
 		c.release()
@@ -71,7 +72,7 @@ func (c *Conn) open() {
 // queue pair and accepts; a peer that does not speak the protocol is rejected. A nil cfg means the
 // defaults. After an error everything is closed.
 func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error) {
-	peer, err := ParseConnData(r.PrivateData())
+	peer, err := wire.ParseConnData(r.PrivateData())
 	if err != nil {
 		r.Reject(nil)
 		return nil, err
@@ -141,17 +142,17 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 
 // registerPlacers makes the ring and the table reachable where a transport places by software.
 func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
-	c.out.table, c.out.placed = make([]byte, TableLen), true
+	c.out.table, c.out.placed = make([]byte, wire.TableLen), true
 	ring, err := qp.RegisterPlacer(c.ring.size, ringPlacer{weak.Make(c)})
 	if err != nil {
 		return fmt.Errorf("register the ring: %w", err)
 	}
-	table, err := qp.RegisterPlacer(TableLen+IomapTableLen, tablePlacer{weak.Make(c)})
+	table, err := qp.RegisterPlacer(wire.TableLen+wire.IomapTableLen, tablePlacer{weak.Make(c)})
 	if err != nil {
 		return fmt.Errorf("register the table: %w", err)
 	}
-	c.in.ring = SGE{Addr: ring.Base(), Key: uint32(ring.STag()), Length: uint32(c.ring.size)}
-	c.out.own = SGE{Addr: table.Base(), Key: uint32(table.STag()), Length: TableEntries}
+	c.in.ring = wire.SGE{Addr: ring.Base(), Key: uint32(ring.STag()), Length: uint32(c.ring.size)}
+	c.out.own = wire.SGE{Addr: table.Base(), Key: uint32(table.STag()), Length: wire.TableEntries}
 	return nil
 }
 
@@ -159,14 +160,14 @@ func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 // else.
 func (c *Conn) allocateBuffers() (err error) {
 	size := int(c.ring.size)
-	c.remoteMem, err = allocate(c.qp, size+TableLen+IomapTableLen, transport.RemoteWrite|transport.CallerDriven)
+	c.remoteMem, err = allocate(c.qp, size+wire.TableLen+wire.IomapTableLen, transport.RemoteWrite|transport.CallerDriven)
 	if err != nil {
 		return fmt.Errorf("register ring and table: %w", err)
 	}
-	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:size+TableLen]
-	c.maps = &mappings{table: c.remoteMem.b[size+TableLen:]}
-	c.in.ring = SGE{Addr: c.remoteMem.region.Base(), Key: uint32(c.remoteMem.region.STag()), Length: uint32(size)}
-	c.out.own = SGE{Addr: c.in.ring.Addr + uint64(size), Key: c.in.ring.Key, Length: TableEntries}
+	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:size+wire.TableLen]
+	c.maps = &mappings{table: c.remoteMem.b[size+wire.TableLen:]}
+	c.in.ring = wire.SGE{Addr: c.remoteMem.region.Base(), Key: uint32(c.remoteMem.region.STag()), Length: uint32(size)}
+	c.out.own = wire.SGE{Addr: c.in.ring.Addr + uint64(size), Key: c.in.ring.Key, Length: wire.TableEntries}
 	n := c.slots.size()
 	total := n
 	if !c.stage.bare {
@@ -187,11 +188,11 @@ func (c *Conn) allocateBuffers() (err error) {
 }
 
 // connData returns what the peer is told of this end.
-func (c *Conn) connData(order Order, extend bool) *ConnData {
-	d := &ConnData{Order: order, Credits: uint16(c.slots.window), Table: c.out.own, Ring: c.in.ring, Iomap: IomapEntries}
+func (c *Conn) connData(order wire.Order, extend bool) *wire.ConnData {
+	d := &wire.ConnData{Order: order, Credits: uint16(c.slots.window), Table: c.out.own, Ring: c.in.ring, Iomap: wire.IomapEntries}
 	d.Ring.Length = uint32(c.in.half())
 	if extend {
-		d.Ext = &Extension{
+		d.Ext = &wire.Extension{
 			WholeRing:  true,
 			Wordless:   c.ring.mem == nil,
 			MaxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0)),
@@ -201,7 +202,7 @@ func (c *Conn) connData(order Order, extend bool) *ConnData {
 }
 
 // start sets the state that follows from what both ends have told.
-func (c *Conn) start(peer, own *ConnData) {
+func (c *Conn) start(peer, own *wire.ConnData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.extended = peer.Ext != nil && own.Ext != nil
@@ -215,7 +216,7 @@ func (c *Conn) start(peer, own *ConnData) {
 }
 
 // connected completes the connection once the queue pair is in operation.
-func (c *Conn) connected(conf *Config, peer *ConnData) {
+func (c *Conn) connected(conf *Config, peer *wire.ConnData) {
 	if segment := c.setPieces(conf, peer); segment > 0 {
 		// A transport that cannot stays with what it has.
 		c.qp.SetMaxSegment(segment)
@@ -226,7 +227,7 @@ func (c *Conn) connected(conf *Config, peer *ConnData) {
 
 // setPieces settles in what pieces data is sent, and returns the size of the largest segment, or 0
 // if that is up to the transport.
-func (c *Conn) setPieces(conf *Config, peer *ConnData) (segment int) {
+func (c *Conn) setPieces(conf *Config, peer *wire.ConnData) (segment int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.extended && peer.Ext.MaxSegment > 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -62,7 +63,7 @@ func (s *slots) size() int {
 	if s.bare {
 		return 0
 	}
-	return WordLen * int(slotsFor(s.most))
+	return wire.WordLen * int(slotsFor(s.most))
 }
 
 // use gives s memory of its size. Without, it gets its own when it posts.
@@ -70,7 +71,7 @@ func (s *slots) use(m memory) {
 	if s.bare {
 		return
 	}
-	n := WordLen * int(s.start)
+	n := wire.WordLen * int(s.start)
 	s.slabs = [2]memory{m.part(0, n), m.part(n, s.size())}
 }
 
@@ -94,7 +95,7 @@ func (s *slots) grow(qp transport.QueuePair) bool {
 // add posts n slots with IDs from id on, and sees to their memory.
 func (s *slots) add(qp transport.QueuePair, slab int, id, n uint64) (err error) {
 	if !s.bare && s.slabs[slab].region == nil {
-		s.slabs[slab], err = allocate(qp, int(n)*WordLen, transport.LocalWrite)
+		s.slabs[slab], err = allocate(qp, int(n)*wire.WordLen, transport.LocalWrite)
 		if err != nil {
 			return fmt.Errorf("register receive slots: %w", err)
 		}
@@ -111,7 +112,7 @@ func (s *slots) slot(id uint64) ([]byte, transport.MemoryRegion) {
 	if id >= s.start {
 		slab, id = &s.slabs[1], id-s.start
 	}
-	return slab.b[id*WordLen:][:WordLen], slab.region
+	return slab.b[id*wire.WordLen:][:wire.WordLen], slab.region
 }
 
 type recvBatch [64]transport.RecvWR

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -31,7 +32,7 @@ const (
 
 	controlEntries = 16 // of the send queue, which data leaves free
 	minSendDepth   = 2 * controlEntries
-	minInline      = IomapEntryLen
+	minInline      = wire.IomapEntryLen
 )
 
 // newStage leaves the memory to be set, unless the stage is bare.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -56,7 +57,7 @@ func TestStageComesFree(t *testing.T) {
 // The end of the stage cuts one message short, and no more than that one.
 func TestStageEnd(t *testing.T) {
 	c := &Conn{stage: newTestStage(t, 512)}
-	c.out.start(&ConnData{Credits: 384, Ring: SGE{Addr: 0x1000, Key: 7, Length: 1 << 20}}, LittleEndian, false, false)
+	c.out.start(&wire.ConnData{Credits: 384, Ring: wire.SGE{Addr: 0x1000, Key: 7, Length: 1 << 20}}, wire.LittleEndian, false, false)
 	c.stage.take(stageSize - 16)
 	c.stage.sent(stageSize - 16)
 	b := new(batch)
@@ -97,9 +98,9 @@ func TestMessageForms(t *testing.T) {
 			{Opcode: transport.OpSend, Flags: inline, Data: []byte{5, 0, 0, 0}}}},
 		"data, immediate": {true, func(c *Conn, b *batch) { c.addData(b, []byte("hello"), 0) }, []wr{
 			{Opcode: transport.OpWriteImmediate, Flags: inline, Data: []byte("hello"), RemoteSTag: 7, RemoteOffset: 0x1000, Immediate: 5}}},
-		"word": {false, func(c *Conn, b *batch) { c.addWord(b, MakeWord(OpCtrl, CtrlShutdown), 0) }, []wr{
+		"word": {false, func(c *Conn, b *batch) { c.addWord(b, wire.MakeWord(wire.OpCtrl, wire.CtrlShutdown), 0) }, []wr{
 			{Opcode: transport.OpSend, Flags: inline, Data: []byte{2, 0, 0, 0xe0}}}},
-		"word, immediate": {true, func(c *Conn, b *batch) { c.addWord(b, MakeWord(OpCtrl, CtrlShutdown), 0) }, []wr{
+		"word, immediate": {true, func(c *Conn, b *batch) { c.addWord(b, wire.MakeWord(wire.OpCtrl, wire.CtrlShutdown), 0) }, []wr{
 			{Opcode: transport.OpWriteImmediate, Flags: inline, Immediate: 0xe0000002}}},
 		"grant": {false, func(c *Conn, b *batch) { c.addGrant(b, 0) }, []wr{
 			{Opcode: transport.OpWrite, Flags: inline, Data: entry, RemoteSTag: 8, RemoteOffset: 0x2010},
@@ -108,10 +109,10 @@ func TestMessageForms(t *testing.T) {
 			{Opcode: transport.OpWriteImmediate, Flags: inline, Data: entry, RemoteSTag: 8, RemoteOffset: 0x2010, Immediate: 0x80000180}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &Conn{immediate: s.immediate, stage: newTestStage(t, 512), peerTable: SGE{Addr: 0x2000, Key: 8, Length: 2}}
-			c.in.start(SGE{Addr: 0x2000, Key: 9, Length: 0x2000}, 384, 2, false)
+			c := &Conn{immediate: s.immediate, stage: newTestStage(t, 512), peerTable: wire.SGE{Addr: 0x2000, Key: 8, Length: 2}}
+			c.in.start(wire.SGE{Addr: 0x2000, Key: 9, Length: 0x2000}, 384, 2, false)
 			c.in.ring.Addr = 0x2000
-			c.out.start(&ConnData{Credits: 16, Ring: SGE{Addr: 0x1000, Key: 7, Length: 100}}, LittleEndian, false, s.immediate)
+			c.out.start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 0x1000, Key: 7, Length: 100}}, wire.LittleEndian, false, s.immediate)
 			b := new(batch)
 			s.add(c, b)
 			require.Equal(t, s.want, b.wrs[:b.n])
@@ -124,7 +125,7 @@ func TestMessageForms(t *testing.T) {
 // unused.
 func TestNoReserveWithImmediate(t *testing.T) {
 	var o outbound
-	o.start(&ConnData{Credits: 16, Ring: SGE{Addr: 0, Key: 1, Length: 100}}, LittleEndian, false, true)
+	o.start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 0, Key: 1, Length: 100}}, wire.LittleEndian, false, true)
 	n := 0
 	for o.take(1).Length > 0 {
 		n++

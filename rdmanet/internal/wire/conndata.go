@@ -1,4 +1,4 @@
-package rdmanet
+package wire
 
 import (
 	"encoding/binary"

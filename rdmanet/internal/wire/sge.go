@@ -1,4 +1,4 @@
-package rdmanet
+package wire
 
 // SGELen is the number of bytes of an SGE on the wire.
 const SGELen = 16
