@@ -3,6 +3,7 @@ package iwarp
 import (
 	"net/netip"
 
+	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -11,8 +12,8 @@ import (
 // the service know.
 type deviceQP struct {
 	transport.QueuePair
-	port          *endpoint // nil if the device takes its ports from the kernel without help
-	local, remote uint16    // ports of the addresses; 0 means those of the queue pair
+	port          *ports.Endpoint // nil if the device takes its ports from the kernel without help
+	local, remote uint16          // ports of the addresses; 0 means those of the queue pair
 }
 
 var (
@@ -56,7 +57,7 @@ func (q *deviceQP) Abort() error {
 // leave gives the port back once the device has done with it.
 func (q *deviceQP) leave() {
 	if !q.leaveWhenGone() && q.port != nil {
-		q.port.leave()
+		q.port.Leave()
 	}
 }
 
@@ -65,7 +66,7 @@ func (q *deviceQP) leave() {
 func (q *deviceQP) leaveWhenGone() bool {
 	d, ok := transport.As[transport.Leaver](q.QueuePair)
 	if ok && q.port != nil {
-		d.OnGone(q.port.leave)
+		d.OnGone(q.port.Leave)
 	}
 	return ok
 }

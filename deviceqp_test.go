@@ -1,6 +1,7 @@
 package iwarp
 
 import (
+	"net"
 	"net/netip"
 	"testing"
 
@@ -41,23 +42,33 @@ func TestDeviceQPCloseLast(t *testing.T) {
 	able, unable := &lastCloser{}, &leaver{}
 	for name, inner := range map[string]transport.QueuePair{"able": able, "unable": unable} {
 		ps := &PortSpace{}
-		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
+		nic := transport.Device{Name: "nic0", OwnPorts: true, Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
+		e, err := ps.hold(t.Context(), netip.AddrPort{}, netip.MustParseAddrPort("192.0.2.2:1000"), nic, false)
 		require.NoError(t, err)
 		l, ok := transport.As[transport.LastCloser](&deviceQP{QueuePair: inner, port: e})
 		require.True(t, ok, name)
 		require.NoError(t, l.CloseLast(), name)
-		require.False(t, isFree(t, e.port.Addr()), name)
+		require.False(t, isFree(t, e.AddrPort()), name)
 		require.Equal(t, name == "unable", unable.closed, name)
 		if g, ok := inner.(*lastCloser); ok {
 			g.gone()
 		} else {
 			unable.gone()
 		}
-		require.True(t, isFree(t, e.port.Addr()), name)
-		require.Zero(t, sockets(ps), name)
+		require.True(t, isFree(t, e.AddrPort()), name)
+		require.Empty(t, ps.Reservations(), name)
 	}
 	require.True(t, able.last)
 	require.False(t, able.closed)
+}
+
+func isFree(t testing.TB, a netip.AddrPort) bool {
+	t.Helper()
+	l, err := net.Listen("tcp", a.String())
+	if err == nil {
+		require.NoError(t, l.Close())
+	}
+	return err == nil
 }
 
 // TestDeviceQPHoldsPort keeps the port until the device has done with it.
@@ -67,32 +78,16 @@ func TestDeviceQPHoldsPort(t *testing.T) {
 		"behind its back": func(q *deviceQP) error { q.leaveWhenGone(); return q.QueuePair.Close() },
 	} {
 		ps := &PortSpace{}
-		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
+		nic := transport.Device{Name: "nic0", OwnPorts: true, Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
+		e, err := ps.hold(t.Context(), netip.AddrPort{}, netip.MustParseAddrPort("192.0.2.2:1000"), nic, false)
 		require.NoError(t, err)
 		l := &leaver{}
 		q := &deviceQP{QueuePair: l, port: e, local: 80}
 		require.Equal(t, "192.0.2.1:80", q.LocalAddr().String())
 		require.NoError(t, end(q), name)
-		require.False(t, isFree(t, e.port.Addr()), name)
+		require.False(t, isFree(t, e.AddrPort()), name)
 		l.gone()
-		require.True(t, isFree(t, e.port.Addr()), name)
-		require.Zero(t, sockets(ps))
+		require.True(t, isFree(t, e.AddrPort()), name)
+		require.Empty(t, ps.Reservations())
 	}
-}
-
-// TestHoldFresh takes a port that is shared with nobody.
-func TestHoldFresh(t *testing.T) {
-	ps := &PortSpace{}
-	shared, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
-	require.NoError(t, err)
-	fresh, err := ps.hold(t.Context(), noAddress, peerNumber(2), nic, true)
-	require.NoError(t, err)
-	require.NotEqual(t, shared.port.addrPort(), fresh.port.addrPort())
-	other, err := ps.hold(t.Context(), noAddress, peerNumber(3), nic, false)
-	require.NoError(t, err)
-	require.Same(t, shared.port, other.port)
-	for _, e := range []*endpoint{shared, fresh, other} {
-		e.leave()
-	}
-	require.Zero(t, sockets(ps))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/neterr"
+	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
@@ -55,13 +56,13 @@ func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 // that is held for that, as those that are left to choose from may be few.
 func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, k redirect.Connector) (*rdmanet.Conn, error) {
 	for try := 1; ; try++ {
-		held, err := d.PortSpace.or().hold(ctx, d.local, d.remote, d.device, try > 1)
+		held, err := d.PortSpace.hold(ctx, d.local, d.remote, d.device, try > 1)
 		if err != nil {
 			return nil, err
 		}
-		defer held.leave() // no sooner, or the next try would get the same port
+		defer held.Leave() // no sooner, or the next try would get the same port
 		d.began = time.Now()
-		tcp, err := d.beside(ctx, held.port)
+		tcp, err := d.beside(ctx, held)
 		if err == nil {
 			return d.upgradeOnce(ctx, software, tcp, time.Since(d.began), k)
 		}
@@ -71,15 +72,15 @@ func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, k
 	}
 }
 
-// beside connects a socket of its own from the port of r.
-func (d *deviceDial) beside(ctx context.Context, r *Reservation) (*net.TCPConn, error) {
-	shut, err := r.admit()
+// beside connects a socket of its own from the port that is held.
+func (d *deviceDial) beside(ctx context.Context, held *ports.Endpoint) (*net.TCPConn, error) {
+	shut, err := held.Admit()
 	if err != nil {
 		return nil, err
 	}
 	defer shut()
 	n := d.netDialer()
-	n.LocalAddr = net.TCPAddrFromAddrPort(r.addrPort())
+	n.LocalAddr = net.TCPAddrFromAddrPort(held.AddrPort())
 	n.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
 		if err := bound.ShareAddress(c); err != nil {
 			return err

@@ -119,7 +119,7 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, k redirect.
 	}
 	for try := 1; ; try++ {
 		// Ports are shared with connections to elsewhere, until one turns out to be of no use.
-		held, err := d.PortSpace.or().hold(ctx, d.local, to, d.device, try > 1)
+		held, err := d.PortSpace.hold(ctx, d.local, to, d.device, try > 1)
 		if err != nil {
 			return nil, err
 		}
@@ -133,7 +133,7 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, k redirect.
 		c, err := d.stream(ctx, q, to, k)
 		if err == nil {
 			kept = true
-			held.keep()
+			held.Keep()
 			q.leaveWhenGone()
 			return c, nil
 		}
@@ -155,7 +155,7 @@ func taken(err error) bool {
 func (d *deviceDial) stream(ctx context.Context, q *deviceQP, to netip.AddrPort, k redirect.Connector) (*rdmanet.Conn, error) {
 	local := d.local
 	if q.port != nil {
-		local = q.port.port.addrPort()
+		local = q.port.AddrPort()
 	}
 	return d.setUp(ctx, k, func() (transport.Connector, error) {
 		k, err := d.transport.Dial(ctx, local, to, nil)
@@ -180,7 +180,7 @@ func (c *deviceConnector) Connect(ctx context.Context, private []byte) ([]byte, 
 	if !c.admits {
 		return c.Connector.Connect(ctx, private)
 	}
-	shut, err := c.qp.port.port.admit()
+	shut, err := c.qp.port.Admit()
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (c *deviceConnector) Connect(ctx context.Context, private []byte) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.qp.port.port.stolen(); err != nil {
+	if err := c.qp.port.Stolen(); err != nil {
 		_ = c.qp.QueuePair.Abort() // and the port is kept until the next try has another
 		return nil, err
 	}

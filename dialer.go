@@ -174,12 +174,12 @@ func (a *dialing) kernel(ctx context.Context, address string) (*net.TCPConn, err
 
 func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPConn, error) {
 	control := func(network, address string, c syscall.RawConn) error { return d.control(ctx, network, address, c) }
-	r, err := d.PortSpace.or().toDial(netaddr.Narrow(network, address), d.LocalAddr, control)
+	r, err := d.PortSpace.or().engine.ToDial(netaddr.Narrow(network, address), d.LocalAddr, control)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Err: err}
 	}
 	if r != nil {
-		return r.dial(ctx, d, network, address)
+		return d.fromReserved(ctx, r, network, address)
 	}
 	c, err := d.netDialer().DialContext(ctx, network, address)
 	if err != nil {

@@ -77,7 +77,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 
 // isShared reports whether other processes may have the socket as well. One of them may have made
 // it block, so that a call in accept(2) cannot be called back.
-func (l *Listener) isShared() bool { return l.port.isShared() }
+func (l *Listener) isShared() bool { return l.port.IsShared() }
 
 // takeQueue takes the clients in the kernel's queue, and those whose connection is being set up.
 func (l *Listener) takeQueue(ctx context.Context) error {

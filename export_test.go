@@ -44,12 +44,17 @@ func ForgetPeers() {
 
 // AdmitAndLook opens the port to a device's socket, closes it again, and looks who else listens.
 func AdmitAndLook(r *Reservation) error {
-	shut, err := r.admit()
+	e, err := r.engine().Join()
+	if err != nil {
+		return err
+	}
+	defer e.Leave()
+	shut, err := e.Admit()
 	if err != nil {
 		return err
 	}
 	shut()
-	return r.stolen()
+	return e.Stolen()
 }
 
 // PolicyOf returns the policy of l.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -84,7 +85,7 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 		return nil, err
 	}
 	for try := 1; ; try++ {
-		l, err := lc.listen(ctx, policy, network, func() (*net.TCPListener, *Reservation, error) {
+		l, err := lc.listen(ctx, policy, network, func() (*net.TCPListener, *ports.Reservation, error) {
 			return lc.listenKernel(ctx, network, address)
 		})
 		if err == nil {
@@ -110,7 +111,7 @@ func (lc *ListenConfig) policy(network string) (Offload, error) {
 
 // listen serves what comes in by the kernel's listener that open returns, and by devices.
 func (lc *ListenConfig) listen(
-	ctx context.Context, policy Offload, network string, open func() (*net.TCPListener, *Reservation, error),
+	ctx context.Context, policy Offload, network string, open func() (*net.TCPListener, *ports.Reservation, error),
 ) (*Listener, error) {
 	devices, kernel := split(lc.Transports)
 	if policy == OffloadNever || !canPeek {
@@ -138,12 +139,12 @@ func (lc *ListenConfig) listen(
 		l.kernel = kernel[0]
 	}
 	if err := l.listenDevices(ctx, devices); err != nil {
-		_ = port.unlisten(tcp)
+		_ = port.Unlisten(tcp)
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: err}
 	}
 	if l.kernel == nil && len(l.devices) == 0 {
 		if policy == OffloadRequire {
-			_ = port.unlisten(tcp)
+			_ = port.Unlisten(tcp)
 			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{ReasonNoDevice, l.whyNone}}
 		}
 		l.direct = true
@@ -167,47 +168,9 @@ func (l *Listener) started() *Listener {
 
 // listenKernel makes the kernel's listener of the socket of a reservation: that of the address if
 // there is one, else a new one.
-func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, *Reservation, error) {
-	local, err := netaddr.LookupLocal(ctx, network, address)
-	if err != nil {
-		return nil, nil, &net.OpError{Op: "listen", Net: network, Err: err}
-	}
-	r, err := lc.PortSpace.or().toListen(network, local, lc.Control)
-	if err != nil {
-		return nil, nil, &net.OpError{Op: "listen", Net: network, Addr: local, Err: err}
-	}
-	if r != nil {
-		l, err := r.listen(lc.Control, true)
-		return l, r, quiet(err)
-	}
-	return lc.listenHeld(ctx, network, local)
-}
-
-// listenerOwner is the owner of the port of a Listener that had no reservation.
-const listenerOwner = "listener"
-
-func (lc *ListenConfig) listenHeld(ctx context.Context, network string, local *net.TCPAddr) (*net.TCPListener, *Reservation, error) {
-	r, err := lc.PortSpace.or().bind(ctx, local, lc.Control, &Reservation{network: network, owner: listenerOwner})
-	if err != nil {
-		err = quiet(err)
-		err.(*net.OpError).Op = "listen"
-		return nil, nil, err
-	}
-	l, err := r.listen(nil, false)
-	if err != nil {
-		_ = r.Release()
-		return nil, nil, quiet(err)
-	}
-	return l, r, nil
-}
-
-// quiet has an error of Listen tell who has the port, but in the words of package net.
-func quiet(err error) error {
-	var c *ConflictError
-	if errors.As(err, &c) {
-		c.quiet = true
-	}
-	return err
+func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, *ports.Reservation, error) {
+	l, r, err := lc.PortSpace.or().engine.Listen(ctx, network, address, lc.Control)
+	return l, r, quiet(public(err))
 }
 
 // anyPort reports whether the kernel is to choose the port of address.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -23,7 +23,7 @@ type deviceListener struct {
 	transport.Listener
 	transport transport.Transport
 	devices   []transport.Device
-	port      *endpoint // in the port beside that of the service, or nil if they listen on that
+	port      *ports.Endpoint // in the port beside that of the service, or nil if they listen on that
 	down      atomic.Bool
 }
 
@@ -91,41 +91,36 @@ func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devi
 	admits := slices.ContainsFunc(devices, func(d transport.Device) bool { return d.KernelPorts })
 	ps := l.config.PortSpace.or()
 	for range listenTries {
-		r, err := ps.bind(ctx, net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), ps.Control,
-			&Reservation{network: l.network, owner: strings.Join(o.Devices, ","), spent: true})
+		held, err := ps.engine.HoldNew(ctx, l.network, local, strings.Join(o.Devices, ","), ps.Control)
 		if err != nil {
-			l.whyNone = err
+			l.whyNone = public(err)
 			return
 		}
-		d := &deviceListener{transport: t, devices: devices}
-		if d.port, err = r.join(netip.AddrPort{}); err != nil {
-			l.whyNone = err
-			return
-		}
-		if d.Listener, err = listenAdmitted(ctx, t, r, admits, o); err == nil {
-			r.listened(true)
+		d := &deviceListener{transport: t, devices: devices, port: held}
+		if d.Listener, err = listenAdmitted(ctx, t, held, admits, o); err == nil {
+			held.Listened(true)
 			l.devices = append(l.devices, d)
 			return
 		}
 		l.whyNone = err
-		defer d.port.leave() // no sooner, or the next try would get the same port
+		defer d.port.Leave() // no sooner, or the next try would get the same port
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return
 		}
 	}
 }
 
-// listenAdmitted has a transport listen on the port of r, which is opened to it meanwhile if it
+// listenAdmitted has a transport listen on the port that is held, which is opened to it meanwhile if it
 // admits the device's own socket.
-func listenAdmitted(ctx context.Context, t transport.Transport, r *Reservation, admits bool, o *transport.Options) (transport.Listener, error) {
+func listenAdmitted(ctx context.Context, t transport.Transport, held *ports.Endpoint, admits bool, o *transport.Options) (transport.Listener, error) {
 	if admits {
-		shut, err := r.admit()
+		shut, err := held.Admit()
 		if err != nil {
 			return nil, err
 		}
 		defer shut()
 	}
-	return t.Listen(ctx, r.addrPort(), o)
+	return t.Listen(ctx, held.AddrPort(), o)
 }
 
 func (l *Listener) deviceOptions(devices []transport.Device) *transport.Options {
@@ -140,8 +135,8 @@ func (l *Listener) deviceOptions(devices []transport.Device) *transport.Options 
 func (d *deviceListener) ended() {
 	d.down.Store(true)
 	if d.port != nil {
-		d.port.port.listened(false)
-		d.port.leave()
+		d.port.Listened(false)
+		d.port.Leave()
 	}
 }
 
@@ -158,7 +153,7 @@ func (h *listening) stopDevices() {
 func (d *deviceListener) info(device string) Info {
 	info := Info{Transport: d.transport.Name(), Device: device, Offloaded: d.transport.Offloads()}
 	if d.port != nil {
-		info.RedirectPort = d.port.port.addrPort().Port()
+		info.RedirectPort = d.port.AddrPort().Port()
 	}
 	for _, dev := range d.devices {
 		if dev.Name == device {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 	"weak"
+
+	"github.com/rdmanet/iwarp/internal/ports"
 )
 
 // A Listener accepts iWARP and plain TCP connections on one port. Where the host has an iWARP
@@ -84,9 +86,9 @@ const (
 // listening is what a listener holds. It does not refer to the Listener, so that it can be given
 // back when that is garbage.
 type listening struct {
-	tcp     *net.TCPListener // holds the port
-	port    *Reservation     // that tcp was made of, or that stands for it
-	touched atomic.Bool      // somebody had the descriptor, and may have a copy that nobody knows of
+	tcp     *net.TCPListener   // holds the port
+	port    *ports.Reservation // that tcp was made of, or that stands for it
+	touched atomic.Bool        // somebody had the descriptor, and may have a copy that nobody knows of
 	devices []*deviceListener
 
 	at   netip.AddrPort         // where dials of this process find it
@@ -186,7 +188,7 @@ func (l *Listener) Close() error {
 func (l *Listener) awaitCalls(done <-chan struct{}) {
 	var enough <-chan time.Time
 	if l.isShared() {
-		t := time.NewTimer(closePatience)
+		t := time.NewTimer(ports.ClosePatience)
 		defer t.Stop()
 		enough = t.C
 	}
@@ -266,7 +268,7 @@ func (l *Listener) fail(op string, err error) error {
 func (h *listening) end() error {
 	h.once.Do(func() {
 		h.forgetSelf()
-		h.err = h.port.unlisten(h.tcp)
+		h.err = h.port.Unlisten(h.tcp)
 		h.stopDevices()
 	})
 	return h.err

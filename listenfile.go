@@ -29,6 +29,6 @@ func (l *Listener) File() (*os.File, error) {
 	if err != nil {
 		return nil, l.fail("file", neterr.Bare(err))
 	}
-	l.port.share()
+	l.port.MarkShared()
 	return f, nil
 }

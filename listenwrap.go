@@ -7,6 +7,7 @@ import (
 
 	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/neterr"
+	"github.com/rdmanet/iwarp/internal/ports"
 )
 
 // Wrap makes a Listener of one of package net, such as systemd, tableflip or a server's hand-over
@@ -36,13 +37,13 @@ func (lc *ListenConfig) Wrap(l *net.TCPListener) (*Listener, error) {
 		return fail(err)
 	}
 	defer f.Close()
-	r, err := lc.PortSpace.or().Adopt(f)
+	r, err := lc.PortSpace.or().engine.Adopt(f)
 	if err != nil {
 		return fail(err)
 	}
-	wrapped, err := lc.listen(context.Background(), policy, network, func() (*net.TCPListener, *Reservation, error) {
-		t, err := r.listen(nil, true)
-		return t, r, err
+	wrapped, err := lc.listen(context.Background(), policy, network, func() (*net.TCPListener, *ports.Reservation, error) {
+		t, err := r.Listen(nil, true)
+		return t, r, public(err)
 	})
 	if err != nil {
 		_ = r.Release()

@@ -2,17 +2,13 @@ package iwarp
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"slices"
-	"sync"
+	"os"
 	"syscall"
 
-	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/netaddr"
-	"github.com/rdmanet/iwarp/internal/neterr"
-	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/internal/ports"
 )
 
 // A PortSpace holds TCP ports of the host, each by a socket of the kernel, so that they are taken
@@ -30,19 +26,7 @@ type PortSpace struct {
 	// "tcp6". One reservation may take several sockets to make.
 	Control func(network, address string, c syscall.RawConn) error
 
-	holding sync.Mutex // by hold for a port that it was told; Control may be called with it
-
-	mu     sync.Mutex
-	held   map[int][]*Reservation     // all that have a port, by its number
-	shared map[sharedKey]*sharedPorts // ports of devices' connections
-	sets   []*PortSet
-	rest   []inherited // what Inherit left
-}
-
-// sharedKey is where devices' connections share ports.
-type sharedKey struct {
-	local netip.Addr
-	netns uint64
+	engine ports.Space
 }
 
 // DefaultPortSpace is the PortSpace of Dialers and ListenConfigs that name none.
@@ -65,206 +49,156 @@ func (ps *PortSpace) or() *PortSpace {
 // and connections of an earlier listener in TIME_WAIT are not in the way. Elsewhere the reserving
 // socket listens from the start, and clients wait in its backlog.
 func (ps *PortSpace) Reserve(ctx context.Context, network, address string) (*Reservation, error) {
+	ps = ps.or()
+	r, err := ps.engine.Reserve(ctx, network, address, ps.Control)
+	return (*Reservation)(r), public(err)
+}
+
+// ReserveEach takes the port on each of the addresses, by a socket for each, or on none. Without
+// addresses it takes it on all that the host's interfaces have now. Port 0 is any port that is free
+// on all of them: it is chosen on the first address and tried on the others, and after a conflict
+// another one is, up to 16 times. The error holds a *ConflictError with the address that refused
+// last and the number of tries.
+//
+// One reservation of a wildcard address, as by Reserve(ctx, "tcp", ":0"), does more in one step: it
+// holds for the addresses that the host will have as well.
+func (ps *PortSpace) ReserveEach(ctx context.Context, port uint16, addrs ...netip.Addr) (*PortSet, error) {
+	ps = ps.or()
+	s, err := ps.engine.ReserveEach(ctx, port, addrs, func() ports.Control { return ps.Control })
+	return (*PortSet)(s), public(err)
+}
+
+// Adopt makes a Reservation of a TCP socket that is bound, or listens, and was got from another
+// process, such as by os/exec's ExtraFiles from Reservation.File or Listener.File there. The
+// Reservation has a copy of the descriptor; f is still to be closed. Its Owner is f's name. Adopted
+// sockets that listen take clients from the start; Listen returns what accepts them, and they
+// cannot dial. On Windows the error matches errors.ErrUnsupported, on other systems than Linux the
+// socket must listen.
+func (ps *PortSpace) Adopt(f *os.File) (*Reservation, error) {
+	r, err := ps.or().engine.Adopt(f)
+	return (*Reservation)(r), err
+}
+
+// Inherit adopts the TCP sockets that systemd, or whoever starts the process in its way, has opened
+// for it (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES): all, or after an error
+// none, so that the call can be made again. A port's Owner is its name in LISTEN_FDNAMES. What else
+// came, such as sockets of other kinds and TCP connections, is left alone, for InheritedFiles. All
+// is closed on exec from then on, and the variables are unset, so that a second call returns
+// nothing. No sockets is no error. On systems other than Linux the error matches
+// errors.ErrUnsupported if there are any.
+func (ps *PortSpace) Inherit() ([]*Reservation, error) {
+	list, err := ps.or().engine.Inherit()
+	return reservations(list), err
+}
+
+// InheritedFiles returns what came with the process and Inherit did not adopt: sockets of other
+// kinds, and TCP connections. The name of each is that in LISTEN_FDNAMES. They are the caller's; a
+// second call returns nothing.
+func (ps *PortSpace) InheritedFiles() []*os.File { return ps.or().engine.InheritedFiles() }
+
+// ServePortMapper answers the queries that kernels with the port mapper daemon iwpmd send before
+// they connect through an RNIC, so that they need not wait 10 s for an answer: yes for a port that
+// listens in the PortSpace, which stands for itself, and no for others, which makes them connect to
+// the port they wanted all the same. The address is where to wait for the queries; "" means UDP
+// port 3935 of all addresses, which a daemon of the host may have already (syscall.EADDRINUSE).
+//
+// It runs until the context ends, and then returns nil. Nothing calls it unless you do. Anybody who
+// can send datagrams to the port learns from the answers which ports listen, as from a TCP
+// connection; an answer is never longer than its query.
+func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error {
+	return ps.or().engine.ServePortMapper(ctx, address)
+}
+
+// A Reservation holds a port until it is released, or until its socket becomes a listener or a
+// connection, to which the port then belongs. Connections of devices with ports of their own share
+// a reservation: the port is given back with the last of them. The methods may be called from
+// several goroutines at once.
+type Reservation ports.Reservation
+
+func (r *Reservation) engine() *ports.Reservation { return (*ports.Reservation)(r) }
+
+func reservations(list []*ports.Reservation) (public []*Reservation) {
+	for _, r := range list {
+		public = append(public, (*Reservation)(r))
+	}
+	return public
+}
+
+// Addr returns the address reserved, with the port that was chosen for port 0. It is a
+// *net.TCPAddr.
+func (r *Reservation) Addr() net.Addr { return r.engine().Addr() }
+
+// Listen makes a listener of the very socket that holds the port. After an error the port is still
+// held, unless the error says that somebody else listens on it (syscall.EADDRINUSE). A reservation
+// that was used up or released gives net.ErrClosed.
+func (r *Reservation) Listen() (*net.TCPListener, error) {
+	l, err := r.engine().Listen(nil, false)
+	return l, public(err)
+}
+
+// DialContext connects the very socket that holds the port, with the errors that a net.Dialer with
+// this LocalAddr gives. After an error the port is still held. On systems other than Linux the
+// error matches errors.ErrUnsupported. A nil context panics.
+func (r *Reservation) DialContext(ctx context.Context, network, address string) (*net.TCPConn, error) {
+	if ctx == nil {
+		panic("nil context")
+	}
 	if !netaddr.IsTCP(network) {
-		return nil, &net.OpError{Op: "reserve", Net: network, Err: net.UnknownNetworkError(network)}
+		return nil, &net.OpError{Op: "dial", Net: network, Err: net.UnknownNetworkError(network)}
 	}
-	local, err := netaddr.LookupLocal(ctx, network, address)
-	if err != nil {
-		return nil, &net.OpError{Op: "reserve", Net: network, Err: err}
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, &net.OpError{Op: "reserve", Net: network, Addr: local, Err: neterr.OfContext(err)}
-	}
-	return ps.or().reserve(ctx, network, local)
+	d := &Dialer{LocalAddr: r.Addr()}
+	return d.fromReserved(ctx, r.engine(), network, address)
 }
 
-func (ps *PortSpace) reserve(ctx context.Context, network string, local *net.TCPAddr) (*Reservation, error) {
-	return ps.bind(ctx, local, ps.Control, &Reservation{network: network})
-}
+// File returns a copy of the socket that holds the port, for another process: it keeps the port,
+// also after Release, until it is closed, and Adopt makes a Reservation of it there. Once the
+// socket listens or is connected, the error is net.ErrClosed: then the listener has a File.
+func (r *Reservation) File() (*os.File, error) { return r.engine().File() }
 
-// bind gives r a socket that has the port of local.
-func (ps *PortSpace) bind(ctx context.Context, local *net.TCPAddr, control bound.Control, r *Reservation) (*Reservation, error) {
-	s, err := bound.Bind(ctx, r.network, local, control, r.owner == listenerOwner)
-	if err != nil {
-		at := netip.AddrPortFrom(s.At().Addr, uint16(local.Port))
-		return nil, &net.OpError{Op: "reserve", Net: r.network, Addr: local, Err: conflict(at, s.At(), err)}
-	}
-	r.socket, r.addr, r.at = s, *s.TCPAddr(), s.At()
-	return ps.add(r), nil
-}
+// Release gives the port back, also from under a dial under way. It returns net.ErrClosed if the
+// reservation was released before, or used up.
+func (r *Reservation) Release() error { return r.engine().Release() }
 
-// hold takes a share in a local port for a connection to remote from a device that serves addrs.
-// Without a local port any will do, or if fresh is set any that nobody has; with one, connections
-// to different remotes share it.
-func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, dev transport.Device, fresh bool) (*endpoint, error) {
-	addr := local.Addr()
-	for _, own := range dev.Addrs {
-		if !addr.IsValid() && own.Unmap().Is4() == remote.Addr().Is4() {
-			addr = own.Unmap()
-		}
-	}
-	if local.Port() == 0 && !fresh {
-		return ps.sharedPorts(addr, remote).acquire(ctx, remote, dev.Name)
-	}
-	network, laddr := "tcp6", &net.TCPAddr{Port: int(local.Port())}
-	if remote.Addr().Is4() {
-		network = "tcp4"
-	}
-	if addr.IsValid() {
-		laddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, local.Port()))
-	}
-	ps.holding.Lock() // or two that want the same port would each bind
-	defer ps.holding.Unlock()
-	for _, r := range ps.matching(laddr) {
-		switch e, err := r.join(remote); {
-		case err == nil:
-			return e, nil
-		case errors.Is(err, syscall.EADDRINUSE):
-			return nil, err
-		}
-	}
-	r, err := ps.bind(ctx, laddr, ps.Control, &Reservation{network: network, owner: dev.Name, spent: true})
-	if err != nil {
-		return nil, err
-	}
-	return r.join(remote)
-}
+// A PortSet is one port that is held on several addresses of the host by a Reservation each, where
+// a wildcard would take too much: for devices that have some of the addresses only. The methods may
+// be called from several goroutines at once.
+type PortSet ports.Set
 
-func (ps *PortSpace) sharedPorts(local netip.Addr, remote netip.AddrPort) *sharedPorts {
-	key := sharedKey{local: local}
-	if !local.IsValid() {
-		key.local = netip.IPv6Unspecified()
-		if remote.Addr().Is4() {
-			key.local = netip.IPv4Unspecified()
-		}
-	}
-	key.netns, _ = bound.CurrentNetns() // what cannot be found out shows when the port is bound
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	if ps.shared == nil {
-		ps.shared = make(map[sharedKey]*sharedPorts)
-	}
-	if ps.shared[key] == nil {
-		ps.shared[key] = &sharedPorts{space: ps, local: local}
-	}
-	return ps.shared[key]
-}
+func (s *PortSet) engine() *ports.Set { return (*ports.Set)(s) }
 
-func (ps *PortSpace) add(r *Reservation) *Reservation {
-	r.whenGone(func() { ps.remove(r) })
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	if ps.held == nil {
-		ps.held = make(map[int][]*Reservation)
-	}
-	// What listened or was connected on the port may be closed by now.
-	list := slices.DeleteFunc(ps.held[r.addr.Port], func(r *Reservation) bool { return r.gone() })
-	ps.held[r.addr.Port] = append(list, r)
-	return r
-}
+// Port returns the port.
+func (s *PortSet) Port() uint16 { return s.engine().Port() }
 
-// remove makes sure that nobody finds r any more.
-func (ps *PortSpace) remove(r *Reservation) {
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	list := ps.held[r.addr.Port]
-	if i := slices.Index(list, r); i >= 0 {
-		list = slices.Delete(list, i, i+1)
-	}
-	if len(list) == 0 {
-		delete(ps.held, r.addr.Port)
-		return
-	}
-	ps.held[r.addr.Port] = list
-}
+// Members returns the reservations, in the order in which the addresses were taken. A member can be
+// listened on, dialed from and released as any Reservation; it leaves the set when its port is
+// given back, as when its listener is closed.
+func (s *PortSet) Members() []*Reservation { return reservations(s.engine().Members()) }
 
-// matching returns the reservations of a in the caller's network namespace, whatever their state
-// and interface.
-func (ps *PortSpace) matching(a net.Addr) []*Reservation {
-	return ps.find(a, func(b bound.Binding, t *net.TCPAddr) int {
-		if netaddr.IsWildcard(t.IP) && b.Addr.IsUnspecified() {
-			return 1
-		}
-		own, _ := netip.AddrFromSlice(t.IP)
-		if b.Addr == own.Unmap() {
-			return 1
-		}
-		return 0
-	})
-}
-
-// find returns the reservations of the port of a that fit, those that do best first.
-func (ps *PortSpace) find(a net.Addr, fits func(bound.Binding, *net.TCPAddr) int) []*Reservation {
-	t, ok := a.(*net.TCPAddr)
-	if !ok || t == nil || t.Port == 0 {
-		return nil
+// Conflicts returns the addresses that the set should have and does not, with the reasons: an error
+// that holds a *ConflictError where somebody else has the port.
+func (s *PortSet) Conflicts() map[netip.Addr]error {
+	list := s.engine().Conflicts()
+	for a, err := range list {
+		list[a] = public(err)
 	}
-	ps.mu.Lock()
-	list := slices.Clone(ps.held[t.Port])
-	ps.mu.Unlock()
-	if len(list) == 0 {
-		return nil
-	}
-	netns, err := bound.CurrentNetns()
-	zone := netaddr.ZoneIndex(t.Zone)
-	how := make(map[*Reservation]int)
-	list = slices.DeleteFunc(list, func(r *Reservation) bool {
-		how[r] = fits(r.at, t)
-		return err != nil || r.at.Netns != netns || how[r] == 0 || zone != 0 && r.at.Device != zone
-	})
-	slices.SortStableFunc(list, func(a, b *Reservation) int { return how[b] - how[a] })
 	return list
 }
 
-// toDial returns the reservation of a that a connection of the network is to be made of, if there
-// is one.
-func (ps *PortSpace) toDial(network string, a net.Addr, control bound.Control) (*Reservation, error) {
-	list := slices.DeleteFunc(ps.matching(a), func(r *Reservation) bool { return !r.usable(false) || !r.suits(network) })
-	return choose(list, a, control)
+// Extend takes the port on another address. If somebody else has it there, the error holds a
+// *ConflictError and the address is noted in Conflicts. An address that the set has, also by a
+// wildcard, is no error: its member is returned.
+func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, error) {
+	r, err := s.engine().Extend(ctx, addr)
+	return (*Reservation)(r), public(err)
 }
 
-// suits reports whether connections of the network can be made.
-func (r *Reservation) suits(network string) bool {
-	switch network {
-	case "tcp4":
-		return r.at.Reaches(netip.IPv4Unspecified())
-	case "tcp6":
-		return r.at.Reaches(netip.IPv6Unspecified())
-	}
-	return true
-}
+// Follow keeps a set of all the host's addresses up to date until ctx ends or the set is released:
+// it takes the port on addresses that come, releases it on those that went, and where it is in use
+// notes that in Conflicts and tries again every second. It returns nil, or what ended it early. The
+// error matches errors.ErrUnsupported on systems other than Linux, and for a set that was made of a
+// list of addresses.
+func (s *PortSet) Follow(ctx context.Context) error { return s.engine().Follow(ctx) }
 
-// toListen returns the reservation that a listener of the network and address is to be made of, if
-// there is one.
-func (ps *PortSpace) toListen(network string, a net.Addr, control bound.Control) (*Reservation, error) {
-	list := ps.find(a, func(b bound.Binding, t *net.TCPAddr) int { return b.Fits(network, t.IP, bound.OneFamily) })
-	list = slices.DeleteFunc(list, func(r *Reservation) bool { return !r.usable(true) })
-	return choose(list, a, control)
-}
-
-// choose returns the first reservation that is on the interface that the control function binds to,
-// or on none if it does not.
-func choose(list []*Reservation, a net.Addr, control bound.Control) (*Reservation, error) {
-	var device uint32
-	if control != nil && slices.ContainsFunc(list, (*Reservation).onDevice) {
-		family := "tcp6"
-		if list[0].at.Addr.Is4() {
-			family = "tcp4"
-		}
-		var err error
-		if device, err = bound.DeviceOf(family, a.String(), control); err != nil {
-			return nil, err
-		}
-	}
-	for _, r := range list {
-		if !r.onDevice() && device == 0 || r.onDevice() && r.at.Device == device {
-			return r, nil
-		}
-	}
-	return nil, nil
-}
-
-// onDevice reports whether the socket is bound to an interface that its address does not tell.
-func (r *Reservation) onDevice() bool {
-	return r.at.Device != 0 && !r.at.Addr.IsLinkLocalUnicast()
-}
+// Release gives back what the members hold. Members that listen or are connected are their users'
+// business. A second call returns net.ErrClosed.
+func (s *PortSet) Release() error { return s.engine().Release() }

@@ -166,3 +166,30 @@ func exchangeWithEcho(t testing.TB, c net.Conn, text string) {
 	require.NoError(t, err)
 	require.Equal(t, text, string(got))
 }
+
+// TestPanicInControl keeps the port when the function of a Listen or a dial panics.
+func TestPanicInControl(t *testing.T) {
+	ps := &iwarp.PortSpace{}
+	r := reserve(t, ps, "tcp", "127.0.0.1:0")
+	taken := func() {
+		t.Helper()
+		_, err := net.Listen("tcp", r.Addr().String())
+		require.ErrorIs(t, err, syscall.EADDRINUSE)
+	}
+	control := func(string, string, syscall.RawConn) error { panic("of the test") }
+	require.Panics(t, func() {
+		_, _ = (&iwarp.ListenConfig{PortSpace: ps, Control: control}).Listen(t.Context(), "tcp", r.Addr().String())
+	})
+	taken()
+	require.Panics(t, func() {
+		d := &iwarp.Dialer{PortSpace: ps, LocalAddr: r.Addr(), Control: control, Offload: iwarp.OffloadNever}
+		_, _ = d.Dial("tcp", "127.0.0.1:1")
+	})
+	taken()
+	addr := r.Addr().(*net.TCPAddr).AddrPort()
+	require.Equal(t, []iwarp.PortInfo{{Addr: addr, References: 1}}, ps.Reservations())
+	require.NoError(t, r.Release())
+	l, err := net.Listen("tcp", r.Addr().String())
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+}

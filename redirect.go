@@ -38,7 +38,7 @@ func (l *Listener) redirectPort(local netip.Addr) uint16 {
 	for _, d := range l.devices {
 		if d.port != nil && !d.down.Load() && d.reaches(local) {
 			l.counters.redirected.Add(1)
-			return d.port.port.addrPort().Port()
+			return d.port.AddrPort().Port()
 		}
 	}
 	return 0

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/neterr"
@@ -115,12 +114,12 @@ func (r deviceRequest) QueuePair() transport.QueuePair { return r.qp }
 // overDevice has what comes of r hold the port that the device listens on, and show that of the
 // service. If nothing comes of it, leave is to be called.
 func (l *Listener) overDevice(d *deviceListener, r transport.Request) (_ transport.Request, leave func()) {
-	port := l.port
+	join := l.port.Join
 	if d.port != nil {
-		port = d.port.port
+		join = d.port.Join
 	}
 	q := &deviceQP{QueuePair: r.QueuePair(), local: l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()}
-	e, err := port.join(netip.AddrPort{})
+	e, err := join()
 	if err == nil {
 		q.port = e
 		q.leaveWhenGone()

@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"fmt"
@@ -6,13 +6,14 @@ import (
 	"github.com/rdmanet/iwarp/internal/bound"
 )
 
-// admit lets a device's own socket, which sets SO_REUSEADDR, bind to the port beside the socket
-// that holds it. The last of the calls of shut that belong to those of admit has the port closed
+// Admit lets a device's own socket, which sets SO_REUSEADDR, bind to the port beside the socket
+// that holds it. The last of the calls of shut that belong to those of Admit has the port closed
 // again.
 //
 // Somebody else with SO_REUSEADDR can get in meanwhile. Where he listens the device fails, or finds
-// out by stolen; where he does not, he cannot listen any more once the port is shut.
-func (r *Reservation) admit() (shut func(), err error) {
+// out by Stolen; where he does not, he cannot listen any more once the port is shut.
+func (e *Endpoint) Admit() (shut func(), err error) {
+	r := e.port
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.socket
@@ -36,9 +37,10 @@ func (r *Reservation) admit() (shut func(), err error) {
 	}, nil
 }
 
-// stolen returns an error if somebody listens on the port, who has come in while it was open to a
+// Stolen returns an error if somebody listens on the port, who has come in while it was open to a
 // device, or if that cannot be found out. Then no more connections are made from it.
-func (r *Reservation) stolen() error {
+func (e *Endpoint) Stolen() error {
+	r := e.port
 	r.mu.Lock()
 	s := r.socket
 	r.mu.Unlock()

@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"context"
@@ -11,17 +11,8 @@ import (
 	"github.com/rdmanet/iwarp/internal/portmap"
 )
 
-// ServePortMapper answers the queries that kernels with the port mapper daemon iwpmd send before
-// they connect through an RNIC, so that they need not wait 10 s for an answer: yes for a port that
-// listens in the PortSpace, which stands for itself, and no for others, which makes them connect to
-// the port they wanted all the same. The address is where to wait for the queries; "" means UDP
-// port 3935 of all addresses, which a daemon of the host may have already (syscall.EADDRINUSE).
-//
-// It runs until the context ends, and then returns nil. Nothing calls it unless you do. Anybody who
-// can send datagrams to the port learns from the answers which ports listen, as from a TCP
-// connection; an answer is never longer than its query.
-func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error {
-	ps = ps.or()
+// ServePortMapper answers the queries of port mapper daemons until ctx ends.
+func (sp *Space) ServePortMapper(ctx context.Context, address string) error {
 	if address == "" {
 		address = net.JoinHostPort("", "3935")
 	}
@@ -51,7 +42,7 @@ func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error 
 			continue
 		}
 		failures = 0
-		if answer, ok := ps.answer(in[:n], netns); ok {
+		if answer, ok := sp.answer(in[:n], netns); ok {
 			_, _ = u.WriteToUDPAddrPort(answer.Append(out[:0]), from)
 		}
 	}
@@ -61,29 +52,29 @@ func (ps *PortSpace) ServePortMapper(ctx context.Context, address string) error 
 const maxFailures = 100
 
 // answer returns what to say to a datagram, if anything.
-func (ps *PortSpace) answer(b []byte, netns uint64) (portmap.Message, bool) {
+func (sp *Space) answer(b []byte, netns uint64) (portmap.Message, bool) {
 	m, err := portmap.Parse(b)
 	if err != nil || m.Kind != portmap.Request {
 		return m, false
 	}
-	if ps.listens(m.Accepting, netns) {
+	if sp.listens(m.Accepting, netns) {
 		return m.Answer(portmap.Accept), true
 	}
 	return m.Answer(portmap.Reject), true
 }
 
-// listens reports whether a listener of the PortSpace in the network namespace takes connections to
+// listens reports whether a listener of the Space in the network namespace takes connections to
 // a.
-func (ps *PortSpace) listens(a netip.AddrPort, netns uint64) bool {
-	ps.mu.Lock()
-	list := slices.Clone(ps.held[int(a.Port())])
-	ps.mu.Unlock()
+func (sp *Space) listens(a netip.AddrPort, netns uint64) bool {
+	sp.mu.Lock()
+	list := slices.Clone(sp.held[int(a.Port())])
+	sp.mu.Unlock()
 	host := a.Addr().Unmap().WithZone("")
 	return slices.ContainsFunc(list, func(r *Reservation) bool {
 		if r.at.Netns != netns || r.at.Addr != host && !(r.at.Addr.IsUnspecified() && r.at.Reaches(host)) {
 			return false
 		}
 		info, held := r.info()
-		return held && info.State == PortListening
+		return held && info.State == Listening
 	})
 }

@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"context"
@@ -11,17 +11,17 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
-// A PortSet is one port that is held on several addresses of the host by a Reservation each, where
-// a wildcard would take too much: for devices that have some of the addresses only. The methods may
-// be called from several goroutines at once.
-type PortSet struct {
-	space *PortSpace
-	port  uint16
-	all   bool // of the host's addresses
+// A Set is one port that is held on several addresses by a Reservation each.
+type Set struct {
+	space   *Space
+	control func() bound.Control // that holds when a socket is bound
+	port    uint16
+	all     bool // of the host's addresses
 
 	mu        sync.Mutex
 	members   []*Reservation
@@ -34,17 +34,10 @@ type PortSet struct {
 // setTries bounds the search for a port that is free on all addresses.
 const setTries = 16
 
-// ReserveEach takes the port on each of the addresses, by a socket for each, or on none. Without
-// addresses it takes it on all that the host's interfaces have now. Port 0 is any port that is free
-// on all of them: it is chosen on the first address and tried on the others, and after a conflict
-// another one is, up to 16 times. The error holds a *ConflictError with the address that refused
-// last and the number of tries.
-//
-// One reservation of a wildcard address, as by Reserve(ctx, "tcp", ":0"), does more in one step: it
-// holds for the addresses that the host will have as well.
-func (ps *PortSpace) ReserveEach(ctx context.Context, port uint16, addrs ...netip.Addr) (*PortSet, error) {
-	ps = ps.or()
-	s := &PortSet{space: ps, all: len(addrs) == 0, done: make(chan struct{})}
+// ReserveEach takes the port on each of the addresses, or of the host if there are none, or on none.
+// The error of a port that could not be had on all holds a *ConflictError.
+func (sp *Space) ReserveEach(ctx context.Context, port uint16, addrs []netip.Addr, control func() bound.Control) (*Set, error) {
+	s := &Set{space: sp, control: control, all: len(addrs) == 0, done: make(chan struct{})}
 	addrs = distinct(addrs)
 	if s.all {
 		var err error
@@ -69,14 +62,14 @@ func (ps *PortSpace) ReserveEach(ctx context.Context, port uint16, addrs ...neti
 			return nil, err
 		}
 	}
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	ps.sets = append(ps.sets, s)
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	sp.sets = append(sp.sets, s)
 	return s, nil
 }
 
 // take holds the port on all addresses or none.
-func (s *PortSet) take(ctx context.Context, port uint16, addrs []netip.Addr) (err error) {
+func (s *Set) take(ctx context.Context, port uint16, addrs []netip.Addr) (err error) {
 	s.port = port
 	complete := false
 	defer func() {
@@ -87,7 +80,7 @@ func (s *PortSet) take(ctx context.Context, port uint16, addrs []netip.Addr) (er
 		}
 	}()
 	for _, a := range addrs {
-		r, err := s.space.reserve(ctx, netaddr.Network(a), s.at(a))
+		r, err := s.space.reserve(ctx, netaddr.Network(a), s.at(a), s.control())
 		if s.all && errors.Is(err, syscall.EADDRNOTAVAIL) {
 			continue // it went away, or is not ready yet (RFC 4862 §5.4)
 		}
@@ -104,14 +97,14 @@ func (s *PortSet) take(ctx context.Context, port uint16, addrs []netip.Addr) (er
 	return nil
 }
 
-func (s *PortSet) adopt(r *Reservation) {
+func (s *Set) adopt(r *Reservation) {
 	r.whenGone(func() { s.forget(r) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.members = append(s.members, r)
 }
 
-func (s *PortSet) forget(r *Reservation) {
+func (s *Set) forget(r *Reservation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := slices.Index(s.members, r); i >= 0 {
@@ -120,12 +113,10 @@ func (s *PortSet) forget(r *Reservation) {
 }
 
 // Port returns the port.
-func (s *PortSet) Port() uint16 { return s.port }
+func (s *Set) Port() uint16 { return s.port }
 
-// Members returns the reservations, in the order in which the addresses were taken. A member can be
-// listened on, dialed from and released as any Reservation; it leaves the set when its port is
-// given back, as when its listener is closed.
-func (s *PortSet) Members() []*Reservation {
+// Members returns the reservations, in the order in which the addresses were taken.
+func (s *Set) Members() []*Reservation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.prune()
@@ -133,13 +124,12 @@ func (s *PortSet) Members() []*Reservation {
 }
 
 // prune drops the members that have been closed by their users. Its caller holds s.mu.
-func (s *PortSet) prune() {
+func (s *Set) prune() {
 	s.members = slices.DeleteFunc(s.members, (*Reservation).gone)
 }
 
-// Conflicts returns the addresses that the set should have and does not, with the reasons: an error
-// that holds a *ConflictError where somebody else has the port.
-func (s *PortSet) Conflicts() map[netip.Addr]error {
+// Conflicts returns the addresses that the set should have and does not, with the reasons.
+func (s *Set) Conflicts() map[netip.Addr]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make(map[netip.Addr]error, len(s.conflicts))
@@ -147,10 +137,8 @@ func (s *PortSet) Conflicts() map[netip.Addr]error {
 	return list
 }
 
-// Extend takes the port on another address. If somebody else has it there, the error holds a
-// *ConflictError and the address is noted in Conflicts. An address that the set has, also by a
-// wildcard, is no error: its member is returned.
-func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, error) {
+// Extend takes the port on another address, or returns the member that has it.
+func (s *Set) Extend(ctx context.Context, addr netip.Addr) (*Reservation, error) {
 	addr = netaddr.Canonical(addr)
 	r, err := s.begin(ctx, addr)
 	if err != nil {
@@ -159,7 +147,7 @@ func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, er
 	if r != nil {
 		return r, nil
 	}
-	r, err = s.space.reserve(ctx, netaddr.Network(addr), s.at(addr))
+	r, err = s.space.reserve(ctx, netaddr.Network(addr), s.at(addr), s.control())
 	if err == nil {
 		s.adopt(r)
 	}
@@ -172,7 +160,7 @@ func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, er
 
 // begin returns the member that has addr. Without one it returns nil, and the address is the
 // caller's to take until it calls end.
-func (s *PortSet) begin(ctx context.Context, addr netip.Addr) (*Reservation, error) {
+func (s *Set) begin(ctx context.Context, addr netip.Addr) (*Reservation, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, neterr.OfContext(err)
@@ -189,7 +177,7 @@ func (s *PortSet) begin(ctx context.Context, addr netip.Addr) (*Reservation, err
 }
 
 // tryBegin is begin, unless another Extend is at it: then it returns what tells when that is over.
-func (s *PortSet) tryBegin(addr netip.Addr) (r *Reservation, other <-chan struct{}, err error) {
+func (s *Set) tryBegin(addr netip.Addr) (r *Reservation, other <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.prune()
@@ -212,7 +200,7 @@ func (s *PortSet) tryBegin(addr netip.Addr) (r *Reservation, other <-chan struct
 }
 
 // end notes what came of taking addr, and reports whether the set was released meanwhile.
-func (s *PortSet) end(addr netip.Addr, err error) (released bool) {
+func (s *Set) end(addr netip.Addr, err error) (released bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(s.taking[addr])
@@ -228,7 +216,7 @@ func (s *PortSet) end(addr netip.Addr, err error) (released bool) {
 }
 
 // note remembers why the set does not have addr. Its caller holds s.mu.
-func (s *PortSet) note(addr netip.Addr, err error) {
+func (s *Set) note(addr netip.Addr, err error) {
 	if s.released {
 		return
 	}
@@ -240,11 +228,11 @@ func (s *PortSet) note(addr netip.Addr, err error) {
 
 // has reports whether the reservation holds the port on a, which is canonical.
 func (r *Reservation) has(a netip.Addr) bool {
-	return netaddr.Canonical(r.addrPort().Addr()) == a || r.at.Addr.IsUnspecified() && r.at.Reaches(a)
+	return netaddr.Canonical(r.AddrPort().Addr()) == a || r.at.Addr.IsUnspecified() && r.at.Reaches(a)
 }
 
 // at is the port on an address.
-func (s *PortSet) at(a netip.Addr) *net.TCPAddr {
+func (s *Set) at(a netip.Addr) *net.TCPAddr {
 	return &net.TCPAddr{IP: a.AsSlice(), Zone: a.Zone(), Port: int(s.port)}
 }
 
@@ -263,9 +251,8 @@ func distinct(addrs []netip.Addr) (list []netip.Addr) {
 	return list
 }
 
-// Release gives back what the members hold. Members that listen or are connected are their users'
-// business. A second call returns net.ErrClosed.
-func (s *PortSet) Release() error {
+// Release gives back what the members hold.
+func (s *Set) Release() error {
 	s.mu.Lock()
 	if s.released {
 		s.mu.Unlock()
@@ -277,7 +264,7 @@ func (s *PortSet) Release() error {
 	clear(s.conflicts)
 	s.mu.Unlock()
 	s.space.mu.Lock()
-	s.space.sets = slices.DeleteFunc(s.space.sets, func(t *PortSet) bool { return t == s })
+	s.space.sets = slices.DeleteFunc(s.space.sets, func(t *Set) bool { return t == s })
 	s.space.mu.Unlock()
 	for _, r := range members {
 		_ = r.Release()

@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"net/netip"

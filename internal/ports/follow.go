@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"context"
@@ -15,12 +15,8 @@ import (
 // conflictInterval is how often Follow tries again to get a port that somebody else has.
 const conflictInterval = time.Second
 
-// Follow keeps a set of all the host's addresses up to date until ctx ends or the set is released:
-// it takes the port on addresses that come, releases it on those that went, and where it is in use
-// notes that in Conflicts and tries again every second. It returns nil, or what ended it early. The
-// error matches errors.ErrUnsupported on systems other than Linux, and for a set that was made of a
-// list of addresses.
-func (s *PortSet) Follow(ctx context.Context) error {
+// Follow keeps a set of all the host's addresses up to date until ctx ends or the set is released.
+func (s *Set) Follow(ctx context.Context) error {
 	if !s.all {
 		return &net.OpError{Op: "follow", Net: "tcp", Err: errors.ErrUnsupported}
 	}
@@ -58,7 +54,7 @@ func (s *PortSet) Follow(ctx context.Context) error {
 }
 
 // reconcile makes the set what the host's addresses are now.
-func (s *PortSet) reconcile(ctx context.Context) error {
+func (s *Set) reconcile(ctx context.Context) error {
 	addrs, err := netaddr.OfHost()
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
-package iwarp
+package ports
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -10,20 +9,24 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/rdmanet/iwarp/transport"
 )
 
 var (
-	nic       = transport.Device{Name: "nic0", OwnPorts: true, Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
+	ownAddr   = netip.MustParseAddr("127.0.0.1")
 	noAddress netip.AddrPort
 )
+
+// hold takes a share for a connection of a device that has ownAddr.
+func hold(t testing.TB, sp *Space, local, remote netip.AddrPort, fresh bool) (*Endpoint, error) {
+	t.Helper()
+	return sp.Hold(t.Context(), local, remote, "nic0", []netip.Addr{ownAddr}, fresh, nil)
+}
 
 func peerNumber(n int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), uint16(1000+n>>8))
 }
 
-func sockets(ps *PortSpace) int { return len(ps.Reservations()) }
+func sockets(sp *Space) int { return len(sp.Reservations()) }
 
 func isFree(t testing.TB, a net.Addr) bool {
 	t.Helper()
@@ -38,69 +41,69 @@ func isFree(t testing.TB, a net.Addr) bool {
 // destinations need 100 sockets, as no more than 100 go to the same one.
 func TestSharedPortsNeedFewSockets(t *testing.T) {
 	const destinations, each = 200, 100
-	ps := &PortSpace{}
+	sp := &Space{}
 	tuples := make(map[[2]netip.AddrPort]bool)
-	var all []*endpoint
+	var all []*Endpoint
 	for range each {
 		for n := range destinations {
-			e, err := ps.hold(t.Context(), noAddress, peerNumber(n), nic, false)
+			e, err := hold(t, sp, noAddress, peerNumber(n), false)
 			require.NoError(t, err)
-			tuple := [2]netip.AddrPort{e.port.addrPort(), e.remote}
+			tuple := [2]netip.AddrPort{e.port.AddrPort(), e.remote}
 			require.False(t, tuples[tuple], "two connections with the same four-tuple")
 			tuples[tuple] = true
 			all = append(all, e)
 		}
 	}
 	require.Len(t, all, 20000)
-	require.Equal(t, each, sockets(ps))
-	info := ps.Reservations()[0]
-	require.Equal(t, PortInfo{Addr: info.Addr, State: PortConnected, Owner: "nic0", References: destinations}, info)
+	require.Equal(t, each, sockets(sp))
+	info := sp.Reservations()[0]
+	require.Equal(t, Info{Addr: info.Addr, State: Connected, Owner: "nic0", References: destinations}, info)
 
 	for i, e := range all {
 		require.False(t, i%1000 == 0 && isFree(t, e.port.Addr()), "in use")
-		e.leave()
-		e.leave() // twice does no harm
+		e.Leave()
+		e.Leave() // twice does no harm
 	}
-	require.Zero(t, sockets(ps))
+	require.Zero(t, sockets(sp))
 	require.True(t, isFree(t, all[0].port.Addr()))
-	require.Empty(t, ps.sharedPorts(nic.Addrs[0], peerNumber(0)).slots)
-	require.Empty(t, ps.sharedPorts(nic.Addrs[0], peerNumber(0)).remotes)
+	require.Empty(t, sp.sharedPorts(ownAddr, peerNumber(0)).slots)
+	require.Empty(t, sp.sharedPorts(ownAddr, peerNumber(0)).remotes)
 }
 
 // TestSharedPortsGivePortsBack keeps the lowest ports in use, so that others can go.
 func TestSharedPortsGivePortsBack(t *testing.T) {
-	ps := &PortSpace{}
-	var list []*endpoint
+	sp := &Space{}
+	var list []*Endpoint
 	for range 10 {
-		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
+		e, err := hold(t, sp, noAddress, peerNumber(1), false)
 		require.NoError(t, err)
 		list = append(list, e)
 	}
-	require.Equal(t, 10, sockets(ps))
-	list[3].leave()
-	require.Equal(t, 9, sockets(ps))
-	list[9].leave()
-	require.Equal(t, 8, sockets(ps))
-	e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
+	require.Equal(t, 10, sockets(sp))
+	list[3].Leave()
+	require.Equal(t, 9, sockets(sp))
+	list[9].Leave()
+	require.Equal(t, 8, sockets(sp))
+	e, err := hold(t, sp, noAddress, peerNumber(1), false)
 	require.NoError(t, err)
-	require.Same(t, e.port, ps.sharedPorts(nic.Addrs[0], peerNumber(1)).slots[3])
-	other, err := ps.hold(t.Context(), noAddress, peerNumber(2), nic, false)
+	require.Same(t, e.port, sp.sharedPorts(ownAddr, peerNumber(1)).slots[3])
+	other, err := hold(t, sp, noAddress, peerNumber(2), false)
 	require.NoError(t, err)
 	require.Same(t, list[0].port, other.port, "another destination can have a port that is there")
 	list[3] = e
 	for _, e := range append(list[:9], other) {
-		e.leave()
+		e.Leave()
 	}
-	require.Zero(t, sockets(ps))
+	require.Zero(t, sockets(sp))
 }
 
 func TestSharedPortsAtOnce(t *testing.T) {
-	ps := &PortSpace{}
+	sp := &Space{}
 	var wg sync.WaitGroup
 	for g := range 16 {
 		wg.Go(func() {
 			for i := range 200 {
-				e, err := ps.hold(context.Background(), noAddress, peerNumber((g+i)%4), nic, false)
+				e, err := hold(t, sp, noAddress, peerNumber((g+i)%4), false)
 				if err != nil {
 					t.Error(err)
 					return
@@ -108,71 +111,71 @@ func TestSharedPortsAtOnce(t *testing.T) {
 				if !e.port.holds() {
 					t.Error("the port of a live connection is not held")
 				}
-				e.leave()
+				e.Leave()
 			}
 		})
 	}
 	wg.Wait()
-	require.Zero(t, sockets(ps))
+	require.Zero(t, sockets(sp))
 }
 
 // TestHoldSharesReservation counts the connections of a device on a port that was chosen by its
 // user.
 func TestHoldSharesReservation(t *testing.T) {
-	ps := &PortSpace{}
-	r, err := ps.Reserve(t.Context(), "tcp", "127.0.0.1:0")
+	sp := &Space{}
+	r, err := sp.Reserve(t.Context(), "tcp", "127.0.0.1:0", nil)
 	require.NoError(t, err)
-	local := r.addrPort()
+	local := r.AddrPort()
 
 	// A connection that does not come about leaves the reservation as it was.
-	e, err := ps.hold(t.Context(), local, peerNumber(1), nic, false)
+	e, err := hold(t, sp, local, peerNumber(1), false)
 	require.NoError(t, err)
 	require.Same(t, r, e.port)
-	_, err = r.Listen()
+	_, err = r.Listen(nil, false)
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "the port is used")
-	e.leave()
-	require.Equal(t, PortIdle, ps.Reservations()[0].State)
+	e.Leave()
+	require.Equal(t, Idle, sp.Reservations()[0].State)
 
-	a, err := ps.hold(t.Context(), local, peerNumber(1), nic, false)
+	a, err := hold(t, sp, local, peerNumber(1), false)
 	require.NoError(t, err)
-	a.keep()
+	a.Keep()
 	require.ErrorIs(t, r.Release(), net.ErrClosed, "the port belongs to the connection")
-	_, err = ps.hold(t.Context(), local, peerNumber(1), nic, false)
+	_, err = hold(t, sp, local, peerNumber(1), false)
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "the same four-tuple")
-	b, err := ps.hold(t.Context(), local, peerNumber(2), nic, false)
+	b, err := hold(t, sp, local, peerNumber(2), false)
 	require.NoError(t, err)
-	b.keep()
-	require.Equal(t, 2, ps.Reservations()[0].References)
-	a.leave()
+	b.Keep()
+	require.Equal(t, 2, sp.Reservations()[0].References)
+	a.Leave()
 	require.False(t, isFree(t, r.Addr()))
-	_, err = r.Listen()
+	_, err = r.Listen(nil, false)
 	require.ErrorIs(t, err, net.ErrClosed)
-	b.leave()
+	b.Leave()
 	require.True(t, isFree(t, r.Addr()))
-	require.Zero(t, sockets(ps))
+	require.Zero(t, sockets(sp))
 
 	// A port that nobody reserved before is shared all the same.
-	a, err = ps.hold(t.Context(), local, peerNumber(1), nic, false)
+	a, err = hold(t, sp, local, peerNumber(1), false)
 	require.NoError(t, err)
-	b, err = ps.hold(t.Context(), local, peerNumber(2), nic, false)
+	b, err = hold(t, sp, local, peerNumber(2), false)
 	require.NoError(t, err)
 	require.Same(t, a.port, b.port)
-	from, err := ps.toDial("tcp", r.Addr(), nil)
+	from, err := sp.ToDial("tcp", r.Addr(), nil)
 	require.NoError(t, err)
 	require.Nil(t, from, "it is not for others to listen on or dial from")
-	a.leave()
+	a.Leave()
 	require.False(t, isFree(t, r.Addr()))
-	b.leave()
+	b.Leave()
 	require.True(t, isFree(t, r.Addr()))
 
 	// Released under a connection, the port stays until that has gone.
-	r, err = ps.Reserve(t.Context(), "tcp", "127.0.0.1:0")
+	r, err = sp.Reserve(t.Context(), "tcp", "127.0.0.1:0", nil)
 	require.NoError(t, err)
-	e, err = ps.hold(t.Context(), r.addrPort(), peerNumber(1), nic, false)
+	e, err = hold(t, sp, r.AddrPort(), peerNumber(1), false)
 	require.NoError(t, err)
 	require.NoError(t, r.Release())
 	require.False(t, isFree(t, r.Addr()))
-	e.leave()
+	e.Leave()
 	require.True(t, isFree(t, r.Addr()))
 }
 
@@ -183,7 +186,7 @@ func TestHoldFails(t *testing.T) {
 		"error": func(string, string, syscall.RawConn) error { return errControl },
 		"panic": func(string, string, syscall.RawConn) error { panic(errControl) },
 	} {
-		ps := &PortSpace{Control: control}
+		sp := &Space{}
 		for _, local := range []netip.AddrPort{noAddress, netip.MustParseAddrPort("127.0.0.1:45678")} {
 			func() {
 				defer func() {
@@ -191,35 +194,31 @@ func TestHoldFails(t *testing.T) {
 						require.Equal(t, errControl, recover())
 					}
 				}()
-				_, err := ps.hold(t.Context(), local, peerNumber(1), nic, false)
+				_, err := sp.Hold(t.Context(), local, peerNumber(1), "nic0", []netip.Addr{ownAddr}, false, control)
 				require.ErrorIs(t, err, errControl)
 			}()
 		}
-		require.Zero(t, sockets(ps))
-		ps.Control = nil
-		e, err := ps.hold(t.Context(), noAddress, peerNumber(1), nic, false)
+		require.Zero(t, sockets(sp))
+		e, err := hold(t, sp, noAddress, peerNumber(1), false)
 		require.NoError(t, err)
-		require.Same(t, e.port, ps.sharedPorts(nic.Addrs[0], peerNumber(1)).slots[0], "the place of the one that failed is free")
-		e.leave()
+		require.Same(t, e.port, sp.sharedPorts(ownAddr, peerNumber(1)).slots[0], "the place of the one that failed is free")
+		e.Leave()
 	}
 }
 
-// TestPanicInControl keeps the port when the function of a Listen or a dial panics.
-func TestPanicInControl(t *testing.T) {
-	ps := &PortSpace{}
-	r, err := ps.Reserve(t.Context(), "tcp", "127.0.0.1:0")
+// TestHoldFresh takes a port that is shared with nobody.
+func TestHoldFresh(t *testing.T) {
+	sp := &Space{}
+	shared, err := hold(t, sp, noAddress, peerNumber(1), false)
 	require.NoError(t, err)
-	control := func(string, string, syscall.RawConn) error { panic("of the test") }
-	require.Panics(t, func() {
-		_, _ = (&ListenConfig{PortSpace: ps, Control: control}).Listen(t.Context(), "tcp", r.Addr().String())
-	})
-	require.False(t, isFree(t, r.Addr()))
-	require.Panics(t, func() {
-		d := &Dialer{PortSpace: ps, LocalAddr: r.Addr(), Control: control, Offload: OffloadNever}
-		_, _ = d.Dial("tcp", "127.0.0.1:1")
-	})
-	require.False(t, isFree(t, r.Addr()))
-	require.Equal(t, []PortInfo{{Addr: r.addrPort(), References: 1}}, ps.Reservations())
-	require.NoError(t, r.Release())
-	require.True(t, isFree(t, r.Addr()))
+	fresh, err := hold(t, sp, noAddress, peerNumber(2), true)
+	require.NoError(t, err)
+	require.NotEqual(t, shared.port.AddrPort(), fresh.port.AddrPort())
+	other, err := hold(t, sp, noAddress, peerNumber(3), false)
+	require.NoError(t, err)
+	require.Same(t, shared.port, other.port)
+	for _, e := range []*Endpoint{shared, fresh, other} {
+		e.Leave()
+	}
+	require.Zero(t, sockets(sp))
 }

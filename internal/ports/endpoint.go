@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 	"github.com/rdmanet/iwarp/internal/bound"
 )
 
-// An endpoint is the share that one connection of a device has in a Reservation.
-type endpoint struct {
+// An Endpoint is the share that one connection of a device has in a Reservation.
+type Endpoint struct {
 	port   *Reservation
 	remote netip.AddrPort // of a connection that was dialed
 	part   func()         // gives the share back
@@ -24,7 +24,7 @@ type endpoint struct {
 // join takes a share in the port for a connection to remote, an invalid one for a connection that
 // came in. A port cannot serve two connections to the same remote, as TCP could not tell them
 // apart.
-func (r *Reservation) join(remote netip.AddrPort) (*endpoint, error) {
+func (r *Reservation) join(remote netip.AddrPort) (*Endpoint, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -40,25 +40,35 @@ func (r *Reservation) join(remote netip.AddrPort) (*endpoint, error) {
 		r.remotes[remote] = struct{}{}
 	}
 	r.endpoints++
-	return &endpoint{port: r, remote: remote, part: func() { r.part(remote) }}, nil
+	return &Endpoint{port: r, remote: remote, part: func() { r.part(remote) }}, nil
 }
 
-// keep has the port go with the last endpoint, as the connection that e stands for is there.
-func (e *endpoint) keep() {
+// Join takes a share in the port for a connection that came in.
+func (r *Reservation) Join() (*Endpoint, error) { return r.join(netip.AddrPort{}) }
+
+// Join takes another share in the port, for a connection that came in.
+func (e *Endpoint) Join() (*Endpoint, error) { return e.port.Join() }
+
+// AddrPort returns the local address with the port.
+func (e *Endpoint) AddrPort() netip.AddrPort { return e.port.AddrPort() }
+
+// Keep has the port go with the last endpoint, as the connection that e stands for is there.
+func (e *Endpoint) Keep() {
 	e.port.mu.Lock()
 	defer e.port.mu.Unlock()
-	if e.port.became != PortListening {
+	if e.port.became != Listening {
 		e.port.spent = true
 	}
 }
 
-// leave gives the share back. It can be called more than once.
-func (e *endpoint) leave() {
+// Leave gives the share back. It can be called more than once.
+func (e *Endpoint) Leave() {
 	e.once.Do(e.part)
 }
 
-// listened notes whether a device listens on the port.
-func (r *Reservation) listened(on bool) {
+// Listened notes whether a device listens on the port.
+func (e *Endpoint) Listened(on bool) {
+	r := e.port
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.device = on
@@ -80,14 +90,14 @@ func (r *Reservation) part(remote netip.AddrPort) {
 	_ = r.settle()
 }
 
-// closePatience bounds the wait for the end of an Accept on a socket that another process has made
+// ClosePatience bounds the wait for the end of an Accept on a socket that another process has made
 // to block. It ends with the next client.
-const closePatience = 100 * time.Millisecond
+const ClosePatience = 100 * time.Millisecond
 
-// unlisten closes l, which was made of the reservation's socket. While there are endpoints the port
+// Unlisten closes l, which was made of the reservation's socket. While there are endpoints the port
 // is held on: by a socket that does not listen, or, where other processes may have the socket as
 // well, by that socket as it is.
-func (r *Reservation) unlisten(l *net.TCPListener) error {
+func (r *Reservation) Unlisten(l *net.TCPListener) error {
 	shared, err := r.retire(l)
 	if !shared {
 		err = errors.Join(err, l.Close())
@@ -95,7 +105,7 @@ func (r *Reservation) unlisten(l *net.TCPListener) error {
 		_ = bound.Unblock(l) // or else it may take a client more to close
 		closed := make(chan error, 1)
 		go func() { closed <- l.Close() }()
-		wait := time.NewTimer(closePatience)
+		wait := time.NewTimer(ClosePatience)
 		defer wait.Stop()
 		select {
 		case cerr := <-closed:

@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"context"
@@ -17,16 +17,14 @@ import (
 )
 
 // A Reservation holds a port until it is released, or until its socket becomes a listener or a
-// connection, to which the port then belongs. Connections of devices with ports of their own share
-// a reservation: the port is given back with the last of them. The methods may be called from
-// several goroutines at once.
+// connection, to which the port then belongs. Connections of devices share it by an Endpoint each.
 type Reservation struct {
 	network string
 	addr    net.TCPAddr
 	owner   string // for Reservations
 	at      bound.Binding
 
-	mu       sync.Mutex         // before that of a PortSpace or PortSet
+	mu       sync.Mutex         // before that of a Space or Set
 	onGone   []func()           // called with mu held once the port is given back, or left to others
 	socket   *bound.Socket      // nil while lent, and once it is a listener or a connection
 	listens  bool               // the socket listens already, as one that was adopted may
@@ -34,7 +32,7 @@ type Reservation struct {
 	cancel   context.CancelFunc // ends the dial that the socket is lent to
 	released bool               // by Release
 	spent    bool               // the port goes with the last endpoint
-	became   PortState          // what the socket was made into, if socket is nil
+	became   State              // what the socket was made into, if socket is nil
 	lives    func() bool        // whether that is still open
 
 	endpoints int                         // connections of devices
@@ -44,21 +42,18 @@ type Reservation struct {
 	device    bool                        // a device listens on the port
 }
 
-// Addr returns the address reserved, with the port that was chosen for port 0. It is a
-// *net.TCPAddr.
+// Addr returns the address reserved.
 func (r *Reservation) Addr() net.Addr {
 	a := r.addr
 	return &a
 }
 
-func (r *Reservation) addrPort() netip.AddrPort { return netaddr.Unmap(r.addr.AddrPort()) }
+// AddrPort is Addr in the form of package netip.
+func (r *Reservation) AddrPort() netip.AddrPort { return netaddr.Unmap(r.addr.AddrPort()) }
 
-// Listen makes a listener of the very socket that holds the port. After an error the port is still
-// held, unless the error says that somebody else listens on it (syscall.EADDRINUSE). A reservation
-// that was used up or released gives net.ErrClosed.
-func (r *Reservation) Listen() (*net.TCPListener, error) { return r.listen(nil, false) }
-
-func (r *Reservation) listen(control bound.Control, again bool) (l *net.TCPListener, err error) {
+// Listen makes a listener of the very socket that holds the port. Again says that it may be of a
+// port that a listener has left to the connections of devices.
+func (r *Reservation) Listen(control bound.Control, again bool) (l *net.TCPListener, err error) {
 	s, err := r.take(nil, again)
 	if err != nil {
 		return nil, r.fail("listen", err)
@@ -68,11 +63,11 @@ func (r *Reservation) listen(control bound.Control, again bool) (l *net.TCPListe
 		if errors.As(err, &lost) {
 			r.forfeit()
 		}
-		r.put(s, l != nil, PortListening, func() func() bool { return openness(l) })
+		r.put(s, l != nil, Listening, func() func() bool { return openness(l) })
 	}()
 	l, err = s.Listen(control)
 	if err != nil {
-		return nil, r.fail("listen", conflict(r.addrPort(), r.at, err))
+		return nil, r.fail("listen", conflict(r.AddrPort(), r.at, err))
 	}
 	return l, nil
 }
@@ -84,22 +79,7 @@ func (r *Reservation) forfeit() {
 	r.released = true
 }
 
-// DialContext connects the very socket that holds the port, with the errors that a net.Dialer with
-// this LocalAddr gives. After an error the port is still held. On systems other than Linux the
-// error matches errors.ErrUnsupported. A nil context panics.
-func (r *Reservation) DialContext(ctx context.Context, network, address string) (*net.TCPConn, error) {
-	if ctx == nil {
-		panic("nil context")
-	}
-	if !netaddr.IsTCP(network) {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: net.UnknownNetworkError(network)}
-	}
-	return r.dial(ctx, &Dialer{LocalAddr: r.Addr()}, network, address)
-}
-
-// File returns a copy of the socket that holds the port, for another process: it keeps the port,
-// also after Release, until it is closed, and Adopt makes a Reservation of it there. Once the
-// socket listens or is connected, the error is net.ErrClosed: then the listener has a File.
+// File returns a copy of the socket that holds the port, for another process.
 func (r *Reservation) File() (*os.File, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -114,21 +94,21 @@ func (r *Reservation) File() (*os.File, error) {
 	return f, nil
 }
 
-// share notes that another process may have the socket as well.
-func (r *Reservation) share() {
+// MarkShared notes that another process may have the socket as well.
+func (r *Reservation) MarkShared() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shared = true
 }
 
-func (r *Reservation) isShared() bool {
+// IsShared reports whether another process may have the socket as well.
+func (r *Reservation) IsShared() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.shared
 }
 
-// Release gives the port back, also from under a dial under way. It returns net.ErrClosed if the
-// reservation was released before, or used up.
+// Release gives the port back, also from under a dial under way.
 func (r *Reservation) Release() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -191,7 +171,7 @@ func (r *Reservation) take(cancel context.CancelFunc, again bool) (*bound.Socket
 
 // put ends what take began. After a success the socket belongs to somebody else, whom lives watches
 // without keeping.
-func (r *Reservation) put(s *bound.Socket, used bool, became PortState, lives func() func() bool) {
+func (r *Reservation) put(s *bound.Socket, used bool, became State, lives func() func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cancel = nil
@@ -218,42 +198,38 @@ func (r *Reservation) usable(listen bool) bool {
 	if r.socket == nil || r.released {
 		return false
 	}
-	return r.endpoints == 0 && !r.spent || listen && r.became == PortListening
+	return r.endpoints == 0 && !r.spent || listen && r.became == Listening
 }
 
-// dial does what a net.Dialer does for TCP, with the socket of the reservation.
-func (r *Reservation) dial(ctx context.Context, d *Dialer, network, address string) (c *net.TCPConn, err error) {
-	fail := func(source, addr net.Addr, err error) (*net.TCPConn, error) {
-		return nil, &net.OpError{Op: "dial", Net: network, Source: source, Addr: addr, Err: err}
-	}
-	ctx, cancel := d.limit(ctx)
+// Options are what a dial wants of the socket.
+type Options = bound.Options
+
+// Connect makes a connection of the very socket that holds the port, to the first of the remotes
+// that answers. With an error of one of them comes that address, which is that of the first.
+func (r *Reservation) Connect(ctx context.Context, remotes []netip.AddrPort, o Options) (c *net.TCPConn, remote netip.AddrPort, err error) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	remotes, err := netaddr.Lookup(ctx, d.Resolver, network, address)
-	if err != nil {
-		return fail(nil, nil, err)
-	}
 	s, err := r.take(cancel, false)
 	if err != nil {
-		return fail(d.LocalAddr, nil, err)
+		return nil, netip.AddrPort{}, err
 	}
-	defer func() { r.put(s, c != nil, PortConnected, func() func() bool { return openness(c) }) }()
+	defer func() { r.put(s, c != nil, Connected, func() func() bool { return openness(c) }) }()
 
 	remotes = slices.DeleteFunc(remotes, func(a netip.AddrPort) bool { return !r.at.Reaches(a.Addr()) })
-	err = &net.OpError{Op: "dial", Net: network, Err: &net.AddrError{Err: "no suitable address found", Addr: r.addr.String()}}
-	for i, remote := range remotes {
-		raddr := netaddr.TCP(remote)
-		conn, cerr := connectWithin(ctx, s, raddr, d, len(remotes)-i)
+	err = &net.AddrError{Err: "no suitable address found", Addr: r.addr.String()}
+	for i, to := range remotes {
+		conn, cerr := connectWithin(ctx, s, to, o, len(remotes)-i)
 		if cerr == nil {
-			return conn, nil
+			return conn, to, nil
 		}
 		if i == 0 {
-			_, err = fail(d.LocalAddr, raddr, cerr)
+			remote, err = to, cerr
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, err
+	return nil, remote, err
 }
 
 // minShare is the least time that one of several addresses has, as for package net.
@@ -261,12 +237,12 @@ const minShare = 2 * time.Second
 
 // connectWithin connects s to the first of the addresses that are left, and leaves the others their
 // share of the time.
-func connectWithin(ctx context.Context, s *bound.Socket, remote *net.TCPAddr, d *Dialer, left int) (*net.TCPConn, error) {
+func connectWithin(ctx context.Context, s *bound.Socket, remote netip.AddrPort, o Options, left int) (*net.TCPConn, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		remaining := time.Until(deadline)
 		share, cancel := context.WithTimeout(ctx, max(remaining/time.Duration(left), min(remaining, minShare)))
 		defer cancel()
 		ctx = share
 	}
-	return s.Connect(ctx, remote, bound.Options{Control: d.control, KeepAlive: d.KeepAlive, KeepAliveConfig: d.KeepAliveConfig})
+	return s.Connect(ctx, netaddr.TCP(remote), o)
 }

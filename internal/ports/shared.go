@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"container/heap"
@@ -6,13 +6,16 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"github.com/rdmanet/iwarp/internal/bound"
+	"github.com/rdmanet/iwarp/internal/netaddr"
 )
 
 // sharedPorts chooses the local ports of a device's connections on one local address. Connections
 // to different remotes share a port, so that the number of sockets that hold ports is the largest
 // number of connections that go to any one remote address and port, not the number of connections.
 type sharedPorts struct {
-	space *PortSpace
+	space *Space
 	local netip.Addr
 
 	mu      sync.Mutex
@@ -29,7 +32,7 @@ type places struct {
 }
 
 // acquire gives a connection to remote a port in the lowest slot that is not used to get there.
-func (p *sharedPorts) acquire(ctx context.Context, remote netip.AddrPort, owner string) (_ *endpoint, err error) {
+func (p *sharedPorts) acquire(ctx context.Context, remote netip.AddrPort, owner string, control bound.Control) (_ *Endpoint, err error) {
 	slot := p.place(remote)
 	taken := false
 	defer func() {
@@ -44,15 +47,11 @@ func (p *sharedPorts) acquire(ctx context.Context, remote netip.AddrPort, owner 
 			taken = true
 			return e, nil
 		}
-		network := "tcp6"
-		if remote.Addr().Is4() {
-			network = "tcp4"
-		}
 		laddr := &net.TCPAddr{}
 		if p.local.IsValid() {
 			laddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.local, 0))
 		}
-		r, err := p.space.bind(ctx, laddr, p.space.Control, &Reservation{network: network, owner: owner, spent: true})
+		r, err := p.space.bind(ctx, laddr, control, &Reservation{network: netaddr.Network(remote.Addr()), owner: owner, spent: true})
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +87,7 @@ func (p *sharedPorts) displace(remote netip.AddrPort, slot int) {
 	}
 }
 
-func (p *sharedPorts) join(remote netip.AddrPort, slot int) *endpoint {
+func (p *sharedPorts) join(remote netip.AddrPort, slot int) *Endpoint {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slot >= len(p.slots) || p.slots[slot] == nil {
@@ -119,7 +118,7 @@ func (p *sharedPorts) fill(slot int, r *Reservation) {
 	p.slots[slot] = r
 }
 
-func (p *sharedPorts) leave(e *endpoint, slot int) {
+func (p *sharedPorts) leave(e *Endpoint, slot int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.displace(e.remote, slot)

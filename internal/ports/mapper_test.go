@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"net"
@@ -10,14 +10,14 @@ import (
 	"github.com/rdmanet/iwarp/internal/bound"
 )
 
-// TestListensLooksUp has a PortSpace with many ports, of which a query concerns one.
+// TestListensLooksUp has a Space with many ports, of which a query concerns one.
 func TestListensLooksUp(t *testing.T) {
-	ps := &PortSpace{}
+	sp := &Space{}
 	for port := 1; port <= 8000; port++ {
 		for _, b := range []bound.Binding{
 			{Addr: netip.MustParseAddr("127.0.0.1")}, {Addr: netip.IPv6Unspecified(), Only6: true},
 		} {
-			ps.add(&Reservation{addr: net.TCPAddr{IP: b.Addr.AsSlice(), Port: port}, at: b, socket: &bound.Socket{}, listens: true})
+			sp.add(&Reservation{addr: net.TCPAddr{IP: b.Addr.AsSlice(), Port: port}, at: b, socket: &bound.Socket{}, listens: true})
 		}
 	}
 	for _, test := range []struct {
@@ -34,8 +34,8 @@ func TestListensLooksUp(t *testing.T) {
 		{"127.0.0.1:7999", 7, false},
 	} {
 		a := netip.MustParseAddrPort(test.addr)
-		require.Equal(t, test.want, ps.listens(a, test.netns), "%v in %d", a, test.netns)
-		allocs := testing.AllocsPerRun(10, func() { ps.listens(a, test.netns) })
+		require.Equal(t, test.want, sp.listens(a, test.netns), "%v in %d", a, test.netns)
+		allocs := testing.AllocsPerRun(10, func() { sp.listens(a, test.netns) })
 		require.Less(t, allocs, 10.0, "as many as for one port")
 	}
 }

@@ -3,17 +3,60 @@ package iwarp
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
-	"github.com/rdmanet/iwarp/internal/bound"
-	"github.com/rdmanet/iwarp/internal/netaddr"
-	"github.com/rdmanet/iwarp/internal/sockdiag"
+	"github.com/rdmanet/iwarp/internal/ports"
 )
+
+// PortState says what a reserved port is used for.
+type PortState uint8
+
+const (
+	PortIdle      PortState = iota // held, and nothing else
+	PortListening                  // by a listener
+	PortConnected                  // by one connection of the kernel, or any number of devices'
+	PortConflict                   // not held on this address, which a PortSet wants: somebody else has it as a rule
+)
+
+// String returns the state in a word.
+func (s PortState) String() string {
+	names := [...]string{"idle", "listening", "connected", "conflict"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return "unknown"
+}
+
+// PortInfo describes a port that a PortSpace has.
+type PortInfo struct {
+	Addr       netip.AddrPort // the address is unspecified for a wildcard, IPv6's for one of both families
+	State      PortState
+	Owner      string // the device, devices or listener that the port is held for, or the name that a port was inherited under
+	References int    // what keeps the port: the reservation, or its listener or connection, and each connection of a device
+	Err        error  // why it is not held, for PortConflict
+}
+
+// Limits tells in sentences which properties of docs/portspace.md the running system does not have,
+// as found out by trying. It is empty where all is as described.
+func (ps *PortSpace) Limits() []string { return ports.Limits() }
+
+// Reservations lists the ports that are held now, by address. Ports of connections for which the
+// kernel chose, and needs no help to hold, are not among them; Holders lists those too.
+func (ps *PortSpace) Reservations() []PortInfo {
+	var list []PortInfo
+	for _, i := range ps.or().engine.Reservations() {
+		list = append(list, PortInfo{i.Addr, PortState(i.State), i.Owner, i.References, public(i.Err)})
+	}
+	return list
+}
+
+// The states have the same numbers here and there.
+var _ = [1]struct{}{}[PortConflict-PortState(ports.Conflict)]
 
 // A Holder is a socket of the kernel's that has a port.
 type Holder struct {
@@ -42,7 +85,7 @@ func (h Holder) String() string {
 		return fmt.Sprintf("%s by %s (pid %d)", s, quoted(h.Process), h.PID)
 	case h.Kernel:
 		return s + " by a kernel socket without a process (siw?)"
-	case h.State == sockdiag.TimeWait.String():
+	case h.State == ports.TimeWait:
 		return s
 	case h.hidden && h.UID == os.Geteuid():
 		return s + " by a process that cannot be seen from here"
@@ -59,6 +102,24 @@ func quoted(name string) string {
 		return name
 	}
 	return strconv.QuoteToASCII(name)
+}
+
+// Holders lists the sockets of the host, or of the process's network namespace, that have the TCP
+// port, whoever made them; port 0 means any. It is the kernel's own view; the names of other users'
+// processes need a privilege. On systems other than Linux the error matches errors.ErrUnsupported.
+func (ps *PortSpace) Holders(port uint16) ([]Holder, error) {
+	list, err := ports.Holders(port)
+	if err != nil {
+		return nil, err
+	}
+	return holders(list), nil
+}
+
+func holders(list []ports.Holder) (public []Holder) {
+	for _, h := range list {
+		public = append(public, Holder{h.Local, h.Remote, h.Device, h.State, h.UID, h.PID, h.Process, h.Kernel, h.Hidden})
+	}
+	return public
 }
 
 // A ConflictError says who has a port that is in use. It is found by errors.As in the *net.OpError
@@ -105,67 +166,27 @@ func (e *ConflictError) Error() string {
 // Unwrap returns Err.
 func (e *ConflictError) Unwrap() error { return e.Err }
 
-// conflict makes a ConflictError of err if the port of a is in use where a socket was to be, and
-// returns other errors as they are.
-func conflict(a netip.AddrPort, at bound.Binding, err error) error {
-	var known *ConflictError
-	if !errors.Is(err, syscall.EADDRINUSE) || errors.As(err, &known) {
+// public returns err with what it says of a conflict in the form that users know.
+func public(err error) error {
+	var c *ports.ConflictError
+	if !errors.As(err, &c) {
 		return err
 	}
-	e := &ConflictError{Addr: a, Err: err}
-	if a.Port() == 0 {
-		return e // it is not one port that is in use
+	e := &ConflictError{Addr: c.Addr, Tries: c.Tries, Err: c.Err, holders: holders(c.Holders), unknown: c.Unknown}
+	var op *net.OpError
+	if !errors.As(err, &op) {
+		return e
 	}
-	// The sockets may be gone, or others may be there, when somebody wants to know.
-	for _, query := range []func(uint16) ([]sockdiag.Socket, error){sockdiag.QueryUnconnected, sockdiag.Query} {
-		list, err := query(a.Port())
-		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-			e.unknown = err
-			return e
-		}
-		list = slices.DeleteFunc(list, func(s sockdiag.Socket) bool { return !at.InTheWay(s) })
-		if len(list) > 0 {
-			e.holders = holders(list)
-			return e
-		}
-	}
-	return e
+	outer := *op
+	outer.Err = e
+	return &outer
 }
 
-// holders says whose the sockets are, those without a peer first.
-func holders(sockets []sockdiag.Socket) []Holder {
-	inodes := make([]uint32, 0, len(sockets))
-	for _, s := range sockets {
-		inodes = append(inodes, s.Inode)
+// quiet has an error of Listen tell who has the port, but in the words of package net.
+func quiet(err error) error {
+	var c *ConflictError
+	if errors.As(err, &c) {
+		c.quiet = true
 	}
-	owners, complete := sockdiag.Owners(inodes...)
-	there := func(s sockdiag.Socket) bool {
-		list, err := sockdiag.Query(s.Local.Port())
-		return err == nil && slices.ContainsFunc(list, func(t sockdiag.Socket) bool { return t.Inode == s.Inode })
-	}
-	var list, connected []Holder
-	for _, s := range sockets {
-		p := owners[s.Inode]
-		h := Holder{Local: netaddr.Zoned(s.Local, s.Interface), Device: netaddr.InterfaceName(s.Interface), State: s.State.String(), UID: int(s.UID),
-			PID: p.PID, Process: p.Name, hidden: p.PID == 0 && !complete}
-		h.Kernel = p.PID == 0 && s.Inode != 0 && complete && there(s)
-		if s.Remote.Port() == 0 {
-			list = append(list, h)
-			continue
-		}
-		h.Remote = netaddr.Zoned(s.Remote, s.Interface)
-		connected = append(connected, h)
-	}
-	return append(list, connected...)
-}
-
-// Holders lists the sockets of the host, or of the process's network namespace, that have the TCP
-// port, whoever made them; port 0 means any. It is the kernel's own view; the names of other users'
-// processes need a privilege. On systems other than Linux the error matches errors.ErrUnsupported.
-func (ps *PortSpace) Holders(port uint16) ([]Holder, error) {
-	sockets, err := sockdiag.Query(port)
-	if err != nil {
-		return nil, err
-	}
-	return holders(sockets), nil
+	return err
 }

@@ -1,4 +1,4 @@
-package iwarp
+package ports
 
 import (
 	"errors"
@@ -12,23 +12,18 @@ import (
 	"github.com/rdmanet/iwarp/internal/bound"
 )
 
-// Adopt makes a Reservation of a TCP socket that is bound, or listens, and was got from another
-// process, such as by os/exec's ExtraFiles from Reservation.File or Listener.File there. The
-// Reservation has a copy of the descriptor; f is still to be closed. Its Owner is f's name. Adopted
-// sockets that listen take clients from the start; Listen returns what accepts them, and they
-// cannot dial. On Windows the error matches errors.ErrUnsupported, on other systems than Linux the
-// socket must listen.
-func (ps *PortSpace) Adopt(f *os.File) (*Reservation, error) {
+// Adopt makes a Reservation of a copy of a TCP socket that is bound, or listens.
+func (sp *Space) Adopt(f *os.File) (*Reservation, error) {
 	s, listens, err := bound.Adopt(f)
 	if err != nil {
 		return nil, &net.OpError{Op: "adopt", Net: "tcp", Err: err}
 	}
-	return ps.or().adopted(s, listens, f.Name()), nil
+	return sp.adopted(s, listens, f.Name()), nil
 }
 
 // adopted makes a Reservation of a socket that came from elsewhere.
-func (ps *PortSpace) adopted(s *bound.Socket, listens bool, owner string) *Reservation {
-	return ps.add(&Reservation{addr: *s.TCPAddr(), at: s.At(), owner: owner, socket: s, listens: listens, shared: true})
+func (sp *Space) adopted(s *bound.Socket, listens bool, owner string) *Reservation {
+	return sp.add(&Reservation{addr: *s.TCPAddr(), at: s.At(), owner: owner, socket: s, listens: listens, shared: true})
 }
 
 // firstInherited is SD_LISTEN_FDS_START of sd_listen_fds(3).
@@ -44,15 +39,8 @@ type inherited struct {
 	name string
 }
 
-// Inherit adopts the TCP sockets that systemd, or whoever starts the process in its way, has opened
-// for it (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES): all, or after an error
-// none, so that the call can be made again. A port's Owner is its name in LISTEN_FDNAMES. What else
-// came, such as sockets of other kinds and TCP connections, is left alone, for InheritedFiles. All
-// is closed on exec from then on, and the variables are unset, so that a second call returns
-// nothing. No sockets is no error. On systems other than Linux the error matches
-// errors.ErrUnsupported if there are any.
-func (ps *PortSpace) Inherit() ([]*Reservation, error) {
-	ps = ps.or()
+// Inherit adopts the TCP sockets that came with the process (sd_listen_fds(3)).
+func (sp *Space) Inherit() ([]*Reservation, error) {
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return nil, nil // nothing, or meant for another process
 	}
@@ -83,29 +71,26 @@ func (ps *PortSpace) Inherit() ([]*Reservation, error) {
 			failures = append(failures, fmt.Errorf("%s: %w", p.name, err))
 			continue
 		}
-		list = append(list, ps.adopted(s, s.Listens(), p.name))
+		list = append(list, sp.adopted(s, s.Listens(), p.name))
 	}
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
-	ps.rest = append(ps.rest, rest...)
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	sp.rest = append(sp.rest, rest...)
 	if len(failures) > 0 {
 		return list, &net.OpError{Op: "inherit", Net: "tcp", Err: errors.Join(failures...)}
 	}
 	return list, nil
 }
 
-// InheritedFiles returns what came with the process and Inherit did not adopt: sockets of other
-// kinds, and TCP connections. The name of each is that in LISTEN_FDNAMES. They are the caller's; a
-// second call returns nothing.
-func (ps *PortSpace) InheritedFiles() []*os.File {
-	ps = ps.or()
-	ps.mu.Lock()
-	defer ps.mu.Unlock()
+// InheritedFiles returns what came with the process and Inherit did not adopt.
+func (sp *Space) InheritedFiles() []*os.File {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
 	var files []*os.File
-	for _, r := range ps.rest {
+	for _, r := range sp.rest {
 		files = append(files, os.NewFile(uintptr(r.fd), r.name))
 	}
-	ps.rest = nil
+	sp.rest = nil
 	return files
 }
 
