@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/limits"
 )
 
 const (
@@ -71,7 +73,7 @@ func (s *halfOpenSet) add(h *halfOpen) (cut bool) {
 // inTheWay returns the connection that has to give way to another one, if one has. Its caller holds
 // s.mu.
 func (s *halfOpenSet) inTheWay() *list.Element {
-	most := min(maxHalfOpen, descriptorLimit()/halfOpenShare)
+	most := min(maxHalfOpen, limits.Descriptors()/halfOpenShare)
 	most = max(minHalfOpen, most)
 	silent := s.silent >= min(maxSilent, most/silentShare)
 	if !silent && s.list.Len() < most {

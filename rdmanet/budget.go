@@ -4,7 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/rdmanet/iwarp/internal/memlimit"
+	"github.com/rdmanet/iwarp/internal/limits"
 )
 
 // A Budget bounds what connections that share it let their peers send ahead of the calls of Read,
@@ -25,7 +25,7 @@ func NewBudget(bytes uint64) *Budget { return &Budget{limit: bytes} }
 
 // processBudget is for the connections that have no other.
 var processBudget = sync.OnceValue(func() *Budget {
-	return NewBudget(memlimit.Bytes() / budgetShare)
+	return NewBudget(limits.Memory() / budgetShare)
 })
 
 // budgetShare is the part of the memory that unread bytes may take.

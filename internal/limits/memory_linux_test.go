@@ -1,4 +1,4 @@
-package memlimit
+package limits
 
 import (
 	"math"
@@ -33,10 +33,10 @@ func TestCgroup(t *testing.T) {
 	}
 }
 
-func TestBytes(t *testing.T) {
-	n := Bytes()
+func TestMemory(t *testing.T) {
+	n := Memory()
 	require.Greater(t, n, uint64(16<<20))
 	require.LessOrEqual(t, n, system())
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(1 << 23))
-	require.EqualValues(t, 1<<23, Bytes())
+	require.EqualValues(t, 1<<23, Memory())
 }

@@ -1,5 +1,5 @@
-// Package memlimit tells how much memory the process may have.
-package memlimit
+// Package limits tells what the process may have: memory and descriptors.
+package limits
 
 import (
 	"math"
@@ -9,9 +9,9 @@ import (
 // fallback is assumed where the system does not tell.
 const fallback = 4 << 30
 
-// Bytes returns the least of GOMEMLIMIT, the limits of the process's cgroup and the machine's
+// Memory returns the least of GOMEMLIMIT, the limits of the process's cgroup and the machine's
 // memory.
-func Bytes() uint64 {
+func Memory() uint64 {
 	n := min(system(), goLimit())
 	if n == math.MaxUint64 {
 		return fallback

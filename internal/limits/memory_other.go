@@ -1,6 +1,6 @@
 //go:build !linux
 
-package memlimit
+package limits
 
 import "math"
 

@@ -1,14 +1,14 @@
 //go:build unix
 
-package iwarp
+package limits
 
 import (
 	"math"
 	"syscall"
 )
 
-// descriptorLimit returns how many descriptors the process may have.
-func descriptorLimit() int {
+// Descriptors returns how many descriptors the process may have.
+func Descriptors() int {
 	var limit syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
 		return math.MaxInt32

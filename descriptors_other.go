@@ -1,7 +1,0 @@
-//go:build !unix
-
-package iwarp
-
-import "math"
-
-func descriptorLimit() int { return math.MaxInt32 }

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package limits
+
+import "math"
+
+// Descriptors returns how many descriptors the process may have, which the system does not tell.
+func Descriptors() int { return math.MaxInt32 }
