@@ -21,6 +21,16 @@ func (sp *Space) Adopt(f *os.File) (*Reservation, error) {
 	return sp.adopted(s, listens, f.Name()), nil
 }
 
+// AdoptListener is Adopt for a listener of package net.
+func (sp *Space) AdoptListener(l *net.TCPListener) (*Reservation, error) {
+	f, err := bound.ListenerFile(l)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return sp.Adopt(f)
+}
+
 // adopted makes a Reservation of a socket that came from elsewhere.
 func (sp *Space) adopted(s *bound.Socket, listens bool, owner string) *Reservation {
 	return sp.add(&Reservation{addr: *s.TCPAddr(), at: s.At(), owner: owner, socket: s, listens: listens, shared: true})

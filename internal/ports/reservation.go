@@ -94,11 +94,17 @@ func (r *Reservation) File() (*os.File, error) {
 	return f, nil
 }
 
-// MarkShared notes that another process may have the socket as well.
-func (r *Reservation) MarkShared() {
+// ListenerFile returns a copy of the socket of l, which was made of the reservation's, for another
+// process.
+func (r *Reservation) ListenerFile(l *net.TCPListener) (*os.File, error) {
+	f, err := bound.ListenerFile(l)
+	if err != nil {
+		return nil, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shared = true
+	return f, nil
 }
 
 // IsShared reports whether another process may have the socket as well.

@@ -9,7 +9,69 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/neterr"
+	"github.com/rdmanet/iwarp/internal/ports"
 )
+
+// File returns a copy of the kernel's listening socket, for a process that takes over: there Adopt
+// and Listen go on with the port and with the clients that wait, and none is refused between the
+// two. Devices' clients are not handed over: the other process listens for them once this Listener
+// is closed. Close does not stop the copy. It does not block, nor does it after a call of its Fd,
+// which is how it differs from that of a *net.TCPListener: a socket that blocks does so in all
+// processes, and a call of Accept under way here could neither be closed nor time out.
+// After Drain and Close the error matches net.ErrClosed, on Windows errors.ErrUnsupported.
+func (l *Listener) File() (*os.File, error) {
+	if !l.ok() {
+		return nil, syscall.EINVAL
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != listens { // when Drain may have the socket refuse clients
+		return nil, l.fail("file", net.ErrClosed)
+	}
+	f, err := l.port.ListenerFile(l.tcp)
+	if err != nil {
+		return nil, l.fail("file", neterr.Bare(err))
+	}
+	return f, nil
+}
+
+// Wrap makes a Listener of one of package net, such as systemd, tableflip or a server's hand-over
+// give, which net.FileListener has made of a descriptor. It takes l over: clients that wait there
+// are accepted by the Listener, and l is closed. After an error l is as it was.
+//
+// As the socket may belong to other processes as well, Close and Drain leave it to them, as after
+// Listener.File. Control is not called. On Windows the error matches errors.ErrUnsupported.
+func (lc *ListenConfig) Wrap(l *net.TCPListener) (*Listener, error) {
+	const network = "tcp"
+	fail := func(err error) (*Listener, error) {
+		op := &net.OpError{Op: "listen", Net: network, Err: neterr.Bare(err)}
+		if addr, ok := l.Addr().(*net.TCPAddr); ok {
+			op.Addr = addr
+		}
+		return nil, op
+	}
+	if l == nil {
+		return nil, &net.OpError{Op: "listen", Net: network, Err: syscall.EINVAL}
+	}
+	policy, err := lc.policy(network)
+	if err != nil {
+		return nil, err
+	}
+	r, err := lc.PortSpace.or().engine.AdoptListener(l)
+	if err != nil {
+		return fail(err)
+	}
+	wrapped, err := lc.listen(context.Background(), policy, network, func() (*net.TCPListener, *ports.Reservation, error) {
+		t, err := r.Listen(nil, true)
+		return t, r, public(err)
+	})
+	if err != nil {
+		_ = r.Release()
+		return fail(err)
+	}
+	_ = l.Close() // which has no other error than that it is closed
+	return wrapped, nil
+}
 
 const (
 	// drainGrace is how long calls of Accept get what a Drain has left after Close, and how long
