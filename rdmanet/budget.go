@@ -2,7 +2,6 @@ package rdmanet
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"github.com/rdmanet/iwarp/internal/limits"
 )
@@ -15,13 +14,14 @@ import (
 // connection goes without. Spaces of devices are memory from the start, and do not count.
 //
 // The methods may be called from several goroutines at once.
-type Budget struct {
-	limit uint64
-	held  atomic.Uint64
-}
+type Budget struct{ account budget }
 
 // NewBudget returns a budget of so many bytes.
-func NewBudget(bytes uint64) *Budget { return &Budget{limit: bytes} }
+func NewBudget(bytes uint64) *Budget {
+	b := new(Budget)
+	b.account.limit = bytes
+	return b
+}
 
 // processBudget is for the connections that have no other.
 var processBudget = sync.OnceValue(func() *Budget {
@@ -32,22 +32,7 @@ var processBudget = sync.OnceValue(func() *Budget {
 const budgetShare = 4
 
 // Limit returns the budget in bytes.
-func (b *Budget) Limit() uint64 { return b.limit }
+func (b *Budget) Limit() uint64 { return b.account.limit }
 
 // Held returns the sum of the spaces in bytes.
-func (b *Budget) Held() uint64 { return b.held.Load() }
-
-// take adds n bytes, and reports whether there is room for them; otherwise it adds nothing.
-func (b *Budget) take(n uint64) bool {
-	if b.held.Add(n) <= b.limit {
-		return true
-	}
-	b.give(n)
-	return false
-}
-
-// give takes n bytes off.
-func (b *Budget) give(n uint64) { b.held.Add(-n) }
-
-// over reports whether more is held than there should be.
-func (b *Budget) over() bool { return b.held.Load() > b.limit }
+func (b *Budget) Held() uint64 { return b.account.held() }

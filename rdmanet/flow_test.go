@@ -345,3 +345,48 @@ func TestFlowModel(t *testing.T) {
 		}
 	}
 }
+
+// TestHabitOfPlainPeer tells a peer of ours, which leaves a reserve of 8 messages unused, from one
+// that is none.
+func TestHabitOfPlainPeer(t *testing.T) {
+	const window, kept = 64, 8
+	type step struct {
+		grant  bool // before
+		send   int  // messages, then
+		watch  bool // what watch returns then
+		later  bool // settle is not called yet
+		settle bool // what it returns
+		done   bool // what exhausted returns
+	}
+	for name, steps := range map[string][]step{
+		"far from it":     {{send: window - kept - 1}},
+		"waits":           {{send: window - kept, watch: true, settle: true, done: true}},
+		"waits again":     {{send: window - kept, watch: true, settle: true, done: true}, {grant: true, send: window - kept, done: true}},
+		"sends on":        {{send: window - kept, watch: true, later: true}, {send: 1}, {send: kept - 1, done: true}},
+		"has used them":   {{send: window, done: true}, {grant: true, send: window - kept}},
+		"is told":         {{send: window - kept, watch: true, later: true}, {grant: true}, {send: window - kept, watch: true, settle: true, done: true}},
+		"uses them later": {{send: window - kept, watch: true, settle: true, done: true}, {send: 1}, {grant: true, send: window - kept}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var in inbound
+			in.start(wire.SGE{Length: 4096}, window, 2, false)
+			for i, s := range steps {
+				if s.grant {
+					in.grant(time.Now())
+				}
+				for range s.send {
+					require.NoError(t, in.message())
+				}
+				require.Equal(t, s.watch, in.watch(), "step %d", i)
+				if !s.later {
+					require.Equal(t, s.settle, in.settle(), "step %d", i)
+				}
+				require.Equal(t, s.done, in.exhausted(), "step %d", i)
+			}
+		})
+	}
+	var none inbound
+	none.start(wire.SGE{Length: 4096}, 1, 2, false)
+	require.NoError(t, none.message())
+	require.False(t, none.watch(), "there is no reserve of so few")
+}

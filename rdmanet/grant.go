@@ -25,7 +25,7 @@ func (c *Conn) grantDue(part uint64) bool {
 // of space and credits only when it cannot go on without. The first time it is told as long as
 // nothing has come from it: it may wait for that.
 func (c *Conn) peerMayBeGone() bool {
-	return !c.extended && !c.immediate && c.in.arrived > 0 && !c.ring.full() && !c.in.exhausted()
+	return !c.extended && !c.immediate && !c.in.silent() && !c.ring.full() && !c.in.exhausted()
 }
 
 // lookTime is how long a Read waits for what a plain rsocket has sent, before that is told of space
@@ -35,7 +35,7 @@ const lookTime = 50 * time.Millisecond
 // mayHaveSentAll reports whether a peer that peerMayBeGone is about has something to say that
 // nobody has looked at yet. The caller holds mu.
 func (c *Conn) mayHaveSentAll() bool {
-	return !c.extended && !c.immediate && c.in.arrived == 0 && c.driver == nil && c.grantDue(2)
+	return !c.extended && !c.immediate && c.in.silent() && c.driver == nil && c.grantDue(2)
 }
 
 // lookUntil is when that Read stops to wait. The caller holds mu.
@@ -101,9 +101,7 @@ const keepTime = 50 * time.Millisecond
 // seeWhetherKept gives credits to a peer that has not used those which one of ours leaves unused.
 func (c *Conn) seeWhetherKept() {
 	c.mu.Lock()
-	c.in.asked = false
-	kept := c.in.mayKeep()
-	c.in.keeps = kept
+	kept := c.in.settle()
 	c.mu.Unlock()
 	if kept {
 		c.give()

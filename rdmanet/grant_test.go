@@ -9,30 +9,53 @@ import (
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
-// receiving is a Conn whose peer was granted the whole of a ring of 4096 bytes and 64 messages.
-func receiving(t *testing.T, extended bool) *Conn {
+// A receiver is a Conn whose peer is made up.
+type receiver struct {
+	*Conn
+	t      *testing.T
+	placed uint64 // bytes of stream
+}
+
+// receiving returns one whose peer was granted the whole of a ring of 4096 bytes and 64 messages.
+func receiving(t *testing.T, extended bool) *receiver {
 	c := &Conn{extended: extended, stage: newTestStage(t, 512)}
 	c.ring.size = 4096
 	c.in.start(wire.SGE{Length: 4096}, 64, 2, extended)
-	c.ring.grant(c.in.granted)
+	c.ring.grant(c.in.half())
+	second := c.in.half()
 	if !extended {
 		require.True(t, c.grantDue(2), "the peer may wait for the first grant")
-		c.ring.grant(uint64(c.in.grant(time.Now()).space.Length))
+		second = uint64(c.in.grant(time.Now()).space.Length)
 	}
-	require.EqualValues(t, 4096, c.ring.granted)
-	return c
+	c.ring.grant(second)
+	require.EqualValues(t, 4096, c.in.half()+second)
+	return &receiver{Conn: c, t: t}
 }
 
 // arrive has the peer send n messages of size bytes, which are read at once.
-func arrive(t *testing.T, c *Conn, n, size int) {
+func (r *receiver) arrive(n, size int) {
 	buf := make([]byte, size)
 	for range n {
-		require.NoError(t, c.in.message())
-		require.NoError(t, c.ring.place(c.ring.placed%c.ring.size, buf))
-		require.NoError(t, c.ring.announce(uint64(size)))
-		require.Equal(t, size, copyTo(&c.ring, buf))
-		c.in.read += uint64(size)
+		require.NoError(r.t, r.in.message())
+		require.NoError(r.t, r.ring.place(r.placed%4096, buf))
+		r.placed += uint64(size)
+		require.NoError(r.t, r.ring.announce(uint64(size)))
+		require.Equal(r.t, size, readFrom(&r.ring, buf))
+		r.in.consumed(size)
 	}
+}
+
+// readFrom reads what is there.
+func readFrom(r *ring, b []byte) (n int) {
+	for n < len(b) {
+		k := copy(b[n:], r.front())
+		if k == 0 {
+			break
+		}
+		r.drop(k)
+		n += k
+	}
+	return n
 }
 
 func TestPlainPeerIsToldOnlyWhatItNeeds(t *testing.T) {
@@ -44,13 +67,13 @@ func TestPlainPeerIsToldOnlyWhatItNeeds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := receiving(t, false)
-			arrive(t, c, s.before, s.size)
+			c.arrive(s.before, s.size)
 			require.True(t, c.in.spaceDue() || c.in.creditsDue(2))
 			require.False(t, c.grantDue(2), "a peer that has closed would answer with a reset")
-			arrive(t, c, 1, s.last)
+			c.arrive(1, s.last)
 			require.True(t, c.grantDue(2), "a peer that waits needs it")
 			c = receiving(t, true)
-			arrive(t, c, s.before, s.size)
+			c.arrive(s.before, s.size)
 			require.True(t, c.grantDue(2), "an extended peer awaits our close")
 		})
 	}
@@ -61,27 +84,27 @@ func TestPlainPeerIsToldOnlyWhatItNeeds(t *testing.T) {
 func TestPlainPeerOfOursKeepsCredits(t *testing.T) {
 	const window, kept = 64, 8
 	c := receiving(t, false)
-	arrive(t, c, window-kept, 1)
-	require.True(t, c.in.mayKeep())
+	c.arrive(window-kept, 1)
+	require.True(t, c.in.watch())
 	require.False(t, c.grantDue(2), "an rsocket may be about to close")
-	c.in.keeps = true
+	require.True(t, c.in.settle())
 	require.True(t, c.grantDue(2))
 	c.in.grant(time.Now())
-	arrive(t, c, window-kept-1, 1)
+	c.arrive(window-kept-1, 1)
 	require.False(t, c.grantDue(2))
-	arrive(t, c, 1, 1)
+	c.arrive(1, 1)
 	require.True(t, c.grantDue(2))
 
 	// One that has used them once is none, however large the window has become.
 	c = receiving(t, false)
-	c.in.window = 6 * window
-	arrive(t, c, window-kept+1, 1)
-	require.False(t, c.in.mayKeep())
+	c.in.widen(6 * window)
+	c.arrive(window-kept+1, 1)
+	require.False(t, c.in.watch())
 	require.False(t, c.grantDue(2))
-	arrive(t, c, kept-1, 1)
+	c.arrive(kept-1, 1)
 	require.True(t, c.grantDue(2))
 	c.in.grant(time.Now())
-	arrive(t, c, 6*window-kept, 1)
-	require.False(t, c.in.mayKeep())
+	c.arrive(6*window-kept, 1)
+	require.False(t, c.in.watch())
 	require.False(t, c.grantDue(2))
 }

@@ -11,9 +11,8 @@ type inbound struct {
 	arrived uint64 // messages that need a credit, in all
 	limit   uint64 // how many the peer was told that it may send in all
 	window  uint64 // how many it may have under way
-	kept    uint64 // how many of them a plain peer that is one of ours leaves unused; 0 once the peer has turned out to be none
-	keeps   bool   // it has turned out to be one
-	asked   bool   // whether it is one will show soon
+	kept    uint64 // how many of them a plain peer that is one of ours leaves unused
+	habit   habit  // whether it does
 
 	ring    wire.SGE // length is the whole ring's
 	space   space    // how much of it may be unread
@@ -39,6 +38,10 @@ func (i *inbound) start(ring wire.SGE, window uint64, entries uint32, wholeSpace
 	}
 }
 
+// widen lets the peer have window messages under way from the next grant on.
+func (i *inbound) widen(window uint64) { i.window = window }
+
+// half returns the size of half the space.
 func (i *inbound) half() uint64 { return i.space.bytes / 2 }
 
 // spaceDue reports whether half the space can be given to the peer. It has no more than two pieces
@@ -68,19 +71,55 @@ func (i *inbound) message() error {
 	}
 	i.arrived++
 	if i.left() < i.kept {
-		i.kept = 0
+		i.habit = habitSpends
 	}
 	return nil
 }
 
+// silent reports whether no message has come yet.
+func (i *inbound) silent() bool { return i.arrived == 0 }
+
+// consumed takes note that n bytes of stream no longer take space.
+func (i *inbound) consumed(n int) { i.read += uint64(n) }
+
 // exhausted reports whether the peer has no message left that it would send.
 func (i *inbound) exhausted() bool {
-	return i.left() == 0 || i.keeps && i.left() <= i.kept
+	return i.left() == 0 || i.habit == habitKeeps && i.left() <= i.kept
 }
 
-// mayKeep reports whether the peer has as many messages left as one of ours leaves unused: it
-// waits, or is about to use them.
-func (i *inbound) mayKeep() bool { return !i.keeps && i.kept > 0 && i.left() == i.kept }
+// watch reports whether the peer has as many messages left as one of ours leaves unused: it waits,
+// or is about to use them. What it does shows soon, and settle is to be called then.
+func (i *inbound) watch() bool {
+	if i.habit != habitUnknown || i.kept == 0 || i.left() != i.kept {
+		return false
+	}
+	i.habit = habitWatched
+	return true
+}
+
+// settle ends what watch began. It reports whether the peer still has as many messages left, so
+// that it is one of ours and waits for more.
+func (i *inbound) settle() bool {
+	if i.habit != habitWatched {
+		return false
+	}
+	i.habit = habitUnknown
+	if i.left() == i.kept {
+		i.habit = habitKeeps
+	}
+	return i.habit == habitKeeps
+}
+
+// A habit is whether a plain peer uses all the messages that it may send, as the C library does, or
+// leaves some unused, as one of ours does.
+type habit uint8
+
+const (
+	habitUnknown habit = iota
+	habitWatched       // it has as many left as one of ours leaves
+	habitKeeps         // it is one of ours
+	habitSpends        // it is none
+)
 
 // A grant is what the peer is told at one time.
 type grant struct {

@@ -24,10 +24,9 @@ func (c *Conn) iomap(value uint32) error {
 		return wire.Violation("index of an entry is beyond the table")
 	}
 	if c.extended && value&wire.IomapRevoked != 0 {
-		if c.maps == nil || c.maps.entries[index].Length == 0 {
+		if !c.maps.revoke(index) {
 			return wire.Violation("revocation of what was not exposed")
 		}
-		c.maps.entries[index] = wire.IomapEntry{}
 		c.confirm |= 1 << index
 		return nil
 	}

@@ -39,6 +39,15 @@ func (m *mappings) update(index uint32, order wire.Order) error {
 	return nil
 }
 
+// revoke empties the entry at index. It reports whether there was something in it.
+func (m *mappings) revoke(index uint32) bool {
+	if m == nil || m.entries[index].Length == 0 {
+		return false
+	}
+	m.entries[index] = wire.IomapEntry{}
+	return true
+}
+
 // find returns the entry that has the byte at off, or nil.
 func (m *mappings) find(off uint64) *wire.IomapEntry {
 	if m == nil {

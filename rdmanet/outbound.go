@@ -54,6 +54,22 @@ func (o *outbound) start(peer *wire.ConnData, order wire.Order, extended, immedi
 // reserve is how many of a plain rsocket's credits stay unused.
 func reserve(credits uint16) uint16 { return min(max(8, credits/8), credits/2) }
 
+// setPieces has data go in pieces of up to most bytes, as the pace of the peer's reader is.
+func (o *outbound) setPieces(most int, now time.Time) { o.pace.start(most, now) }
+
+// piece returns the size in bytes of the largest piece at present; 0 means that there is no bound.
+func (o *outbound) piece() int { return o.pace.piece }
+
+// newSegment returns the size in bytes of the largest segment, where that bounds the pieces and
+// has changed since the last call; otherwise 0.
+func (o *outbound) newSegment() int {
+	if !o.wordless || !o.pace.news {
+		return 0
+	}
+	o.pace.news = false
+	return o.pace.piece
+}
+
 // ready reports whether data may be sent.
 func (o *outbound) ready() bool {
 	return (o.wordless || o.limit-o.sent > o.reserve) && o.target[o.cur].Length != 0

@@ -30,7 +30,8 @@ func FuzzPeer(f *testing.F) {
 		b = b[:min(len(b), 1000)]
 		const size = 1024
 		c := &Conn{extended: true, stage: newTestStage(t, 512)}
-		c.ring.size, c.ring.granted = size, size
+		c.ring.size = size
+		c.ring.grant(size)
 		c.in.start(wire.SGE{Length: size}, 16, 2, true)
 		c.out.placed, c.out.table = true, make([]byte, wire.TableLen)
 		c.out.start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 1 << 20, Length: 64}, Ext: &wire.Extension{}}, wire.LittleEndian, true, false)
@@ -40,7 +41,7 @@ func FuzzPeer(f *testing.F) {
 			return p
 		}
 		var placed, read []byte
-		announced := 0
+		announced, waits := 0, false
 		buf := make([]byte, 64)
 		for len(b) > 0 {
 			var err error
@@ -53,7 +54,7 @@ func FuzzPeer(f *testing.F) {
 			case 1: // places bytes, mostly where they belong
 				h := next(2)
 				p := bytes.Repeat([]byte{byte(len(placed) + 1)}, int(h[0]))
-				off := c.ring.placed % size
+				off := uint64(len(placed)) % size
 				if h[1]%8 == 1 {
 					off += uint64(h[1])
 				}
@@ -74,11 +75,12 @@ func FuzzPeer(f *testing.F) {
 					}
 				}
 			case 3:
-				n := copyTo(&c.ring, buf[:next(1)[0]%64])
+				n := readFrom(&c.ring, buf[:next(1)[0]%64])
 				read = append(read, buf[:n]...)
-				c.in.read += uint64(n)
+				c.in.consumed(n)
 			case 4: // a Read that waits
 				c.ring.attach(buf[:1+next(1)[0]%63])
+				waits = true
 			case 5:
 				to := c.out.take(int(next(1)[0]))
 				if to.Addr+uint64(to.Length) < to.Addr {
@@ -91,10 +93,11 @@ func FuzzPeer(f *testing.F) {
 				}
 				return
 			}
-			if c.ring.direct != nil && len(b)%2 == 0 {
+			if waits && len(b)%2 == 0 {
+				waits = false
 				n := c.ring.detach()
 				read = append(read, buf[:n]...)
-				c.in.read += uint64(n)
+				c.in.consumed(n)
 			}
 			if c.maps != nil {
 				for i := range c.maps.entries {
@@ -114,8 +117,8 @@ func FuzzPeer(f *testing.F) {
 				t.Fatalf("%d bytes read, %d announced", len(read), announced)
 			case !bytes.Equal(read, placed[:len(read)]):
 				t.Fatal("read other bytes than were placed")
-			case c.ring.placed-c.ring.read > size:
-				t.Fatalf("holds %d bytes", c.ring.placed-c.ring.read)
+			case len(placed)-len(read) > size:
+				t.Fatalf("holds %d bytes", len(placed)-len(read))
 			}
 		}
 	})

@@ -104,7 +104,7 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 // released.
 func (c *Conn) consumed(n int) {
 	c.leave(&c.rd)
-	c.in.read += uint64(n)
+	c.in.consumed(n)
 	due := n > 0 && c.grantDue(2)
 	c.mu.Unlock()
 	if due {

@@ -39,7 +39,7 @@ func (c *Conn) poll() {
 		c.ended(c.qp.Err())
 	case o.small && c.slots.grow(c.qp):
 		c.mu.Lock()
-		c.in.window = c.slots.window
+		c.in.widen(c.slots.window)
 		c.mu.Unlock()
 		c.give()
 	case o.due:
@@ -104,11 +104,8 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 		c.fail(o.err)
 	}
 	o.disconnected = c.peerDisconnected
-	if c.out.wordless && c.out.pace.news {
-		c.out.pace.news, o.segment = false, c.out.pace.piece
-	}
-	if !c.extended && !c.immediate && !c.in.asked && c.in.mayKeep() {
-		c.in.asked = true
+	o.segment = c.out.newSegment()
+	if !c.extended && !c.immediate && c.in.watch() {
 		w := weak.Make(c)
 		time.AfterFunc(keepTime, func() {
 			if c := w.Value(); c != nil {

@@ -49,6 +49,9 @@ func (r *ring) place(off uint64, p []byte) error {
 	return nil
 }
 
+// virtual reports whether r is no memory.
+func (r *ring) virtual() bool { return r.mem == nil }
+
 // grant lets the peer place n bytes more.
 func (r *ring) grant(n uint64) { r.granted += n }
 

@@ -86,10 +86,10 @@ func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int
 // chunk returns how many bytes one request may carry. Where a word follows, they can be read only
 // with it. The caller holds mu.
 func (c *Conn) chunk() int {
-	if c.out.wordless || c.out.pace.most == 0 {
-		return maxChunk
+	if n := c.out.piece(); n > 0 && !c.out.wordless {
+		return n
 	}
-	return c.out.pace.piece
+	return maxChunk
 }
 
 // sendable returns as much of p as one request can carry, which may be nothing, and whether it goes

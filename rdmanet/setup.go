@@ -123,10 +123,10 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 	}
 	c.ring.size = uint64(conf.RingSize)
 	if virtual {
-		c.in.space.open(conf.Budget, c.ring.size, time.Now())
+		c.in.space.open(&conf.Budget.account, c.ring.size, time.Now())
 		err = c.registerPlacers(placers)
 	} else {
-		c.in.space.bytes = c.ring.size
+		c.in.space.fix(c.ring.size)
 		err = c.allocateBuffers()
 	}
 	c.ring.grant(c.in.half())
@@ -194,7 +194,7 @@ func (c *Conn) connData(order wire.Order, extend bool) *wire.ConnData {
 	if extend {
 		d.Ext = &wire.Extension{
 			WholeRing:  true,
-			Wordless:   c.ring.mem == nil,
+			Wordless:   c.ring.virtual(),
 			MaxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0)),
 		}
 	}
@@ -236,10 +236,10 @@ func (c *Conn) setPieces(conf *Config, peer *wire.ConnData) (segment int) {
 	switch {
 	case !c.stage.bare: // a device is not for slow paths
 	case !c.out.wordless:
-		c.out.pace.start(maxChunk, time.Now())
+		c.out.setPieces(maxChunk, time.Now())
 	case segment > 0:
-		c.out.pace.start(segment, time.Now())
-		segment = c.out.pace.piece
+		c.out.setPieces(segment, time.Now())
+		segment = c.out.piece()
 	}
 	return segment
 }

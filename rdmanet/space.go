@@ -13,22 +13,25 @@ const (
 // space is how much of a ring the peer may have been given while it is not read. It follows the
 // pace of the reader, within a budget.
 type space struct {
-	budget      *Budget // nil if all of the ring is memory anyway
+	budget      *budget // nil if all of the ring is memory anyway
 	bytes, most uint64
 	since       time.Time // when half of it was given last
 }
 
 // open sets what a connection begins with: up to most bytes.
-func (s *space) open(b *Budget, most uint64, now time.Time) {
+func (s *space) open(b *budget, most uint64, now time.Time) {
 	s.budget, s.most, s.since = b, most, now
 	least := min(most, leastSpace)
 	for s.bytes = min(most, firstSpace); !b.take(s.bytes); s.bytes = max(s.bytes/2, least) {
 		if s.bytes == least {
-			b.held.Add(least)
+			b.sum.Add(least)
 			return
 		}
 	}
 }
+
+// fix sets a size that does not change.
+func (s *space) fix(bytes uint64) { s.bytes = bytes }
 
 // adapt follows the reader, who has read half of the space by now.
 func (s *space) adapt(now time.Time) {

@@ -28,8 +28,8 @@ func TestSpaceFollowsTheReader(t *testing.T) {
 		"little, over":  {budget: 0, most: 4 * k, first: 4 * k, reads: []time.Duration{0}, then: []uint64{4 * k}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := NewBudget(s.budget)
-			b.held.Add(s.others)
+			b := &budget{limit: s.budget}
+			b.sum.Add(s.others)
 			var sp space
 			now := now
 			sp.open(b, s.most, now)
@@ -38,11 +38,11 @@ func TestSpaceFollowsTheReader(t *testing.T) {
 				now = now.Add(took)
 				sp.adapt(now)
 				require.Equal(t, s.then[i], sp.bytes, "after read %d", i)
-				require.Equal(t, s.others+sp.bytes, b.Held())
+				require.Equal(t, s.others+sp.bytes, b.held())
 			}
 			sp.close()
 			sp.close()
-			require.Equal(t, s.others, b.Held())
+			require.Equal(t, s.others, b.held())
 		})
 	}
 }
@@ -50,7 +50,7 @@ func TestSpaceFollowsTheReader(t *testing.T) {
 // Connections that have grown give back what others lack.
 func TestSpaceShrinksOverBudget(t *testing.T) {
 	const k = 1 << 10
-	b := NewBudget(1024 * k)
+	b := &budget{limit: 1024 * k}
 	now := time.Now()
 	var grown space
 	grown.open(b, 4096*k, now)
