@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/rdmanet/iwarp/internal/limits"
+	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 )
 
 // A Budget bounds what connections that share it let their peers send ahead of the calls of Read,
@@ -14,12 +15,12 @@ import (
 // connection goes without. Spaces of devices are memory from the start, and do not count.
 //
 // The methods may be called from several goroutines at once.
-type Budget struct{ account budget }
+type Budget struct{ account flow.Budget }
 
 // NewBudget returns a budget of so many bytes.
 func NewBudget(bytes uint64) *Budget {
 	b := new(Budget)
-	b.account.limit = bytes
+	b.account.Limit = bytes
 	return b
 }
 
@@ -32,7 +33,7 @@ var processBudget = sync.OnceValue(func() *Budget {
 const budgetShare = 4
 
 // Limit returns the budget in bytes.
-func (b *Budget) Limit() uint64 { return b.account.limit }
+func (b *Budget) Limit() uint64 { return b.account.Limit }
 
 // Held returns the sum of the spaces in bytes.
-func (b *Budget) Held() uint64 { return b.account.held() }
+func (b *Budget) Held() uint64 { return b.account.Held() }

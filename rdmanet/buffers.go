@@ -3,6 +3,8 @@ package rdmanet
 import (
 	"net"
 	"os"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 )
 
 // WriteBuffers writes the slices of v as one Write: no other comes between them, and small slices
@@ -32,10 +34,10 @@ func (c *Conn) writeBuffers(v *net.Buffers) (n int64, err error) {
 	if size == 0 {
 		return 0, c.idle(&c.wr)
 	}
-	b := getBlock(size)
-	defer putBlock(b)
+	b := flow.GetBlock(size)
+	defer flow.PutBlock(b)
 	for {
-		k, err := c.write(gather(b.buf, *v), destination{})
+		k, err := c.write(gather(b.Buf, *v), destination{})
 		consume(v, k)
 		n += int64(k)
 		if err != nil || len(*v) == 0 {

@@ -76,7 +76,7 @@ func (c *Conn) endCalls() (linger int, ok bool) {
 // lookForUnread finds out whether something has arrived that nobody has read.
 func (c *Conn) lookForUnread() {
 	c.mu.Lock()
-	if c.ring.available() == 0 && !c.disconnected && !c.peerDisconnected && c.err == nil {
+	if c.ring.Available() == 0 && !c.disconnected && !c.peerDisconnected && c.err == nil {
 		c.look(&looking, 1)
 	}
 	c.mu.Unlock()
@@ -210,7 +210,7 @@ func (c *Conn) sendEnd(both bool) {
 	var b *batch
 	if needed {
 		b = batches.Get().(*batch)
-		if c.closed && c.extended && c.ring.available() > 0 {
+		if c.closed && c.extended && c.ring.Available() > 0 {
 			c.addWord(b, wire.MakeWord(wire.OpCtrl, wire.CtrlUnread), 0)
 		}
 		c.addWord(b, wire.MakeWord(wire.OpCtrl, value), 0)

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -60,9 +61,9 @@ type Conn struct {
 	giveWanted atomic.Bool // the holder of sendMu is to call give when it has let go
 
 	mu   sync.Mutex // guards the rest
-	ring ring
-	in   inbound
-	out  outbound
+	ring flow.Ring
+	in   flow.Inbound
+	out  flow.Outbound
 
 	remoteMem, localMem memory // ring and table, which the peer writes; slots and stage. For a transport that works on memory
 	released            bool   // and must not be touched
@@ -79,10 +80,10 @@ type Conn struct {
 	linger                         int   // seconds, as SetLinger has it
 	noKeepAlive                    bool
 
-	maps     *mappings   // what the peer has exposed; nil while that is nothing
-	confirm  uint32      // entries of maps that were revoked and are to be confirmed, by bits
-	regions  []*exposure // by index
-	revoking *exposure   // that the peer is to confirm
+	maps     *flow.Mappings // what the peer has exposed; nil while that is nothing
+	confirm  uint32         // entries of maps that were revoked and are to be confirmed, by bits
+	regions  []*exposure    // by index
+	revoking *exposure      // that the peer is to confirm
 }
 
 var _ net.Conn = (*Conn)(nil)

@@ -3,6 +3,8 @@ package rdmanet
 import (
 	"io"
 	"net"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 )
 
 var (
@@ -22,9 +24,9 @@ func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
 		} else if err != nil {
 			return n, c.opError("writeto", err)
 		}
-		k, err := w.Write(b.buf[b.r:b.w])
-		size := b.w - b.r
-		putBlock(b)
+		k, err := w.Write(b.Bytes())
+		size := len(b.Bytes())
+		flow.PutBlock(b)
 		if k < 0 || k > size {
 			k, err = 0, io.ErrShortWrite
 		}
@@ -39,7 +41,7 @@ func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
 }
 
 // takeBlock waits for bytes and takes some off the ring, in a block that is the caller's.
-func (c *Conn) takeBlock() (*block, error) {
+func (c *Conn) takeBlock() (*flow.Block, error) {
 	if !c.calls.begin() {
 		return nil, net.ErrClosed
 	}
@@ -51,16 +53,16 @@ func (c *Conn) takeBlock() (*block, error) {
 		c.consumed(0)
 		return nil, err
 	}
-	b := c.ring.takeBlock()
+	b := c.ring.TakeBlock()
 	if b == nil {
-		p := c.ring.front()
-		b = getBlock(len(p))
+		p := c.ring.Front()
+		b = flow.GetBlock(len(p))
 		c.mu.Unlock()
-		b.w = copy(b.buf, p)
+		n := b.Fill(p)
 		c.mu.Lock()
-		c.ring.drop(b.w)
+		c.ring.Drop(n)
 	}
-	c.consumed(b.w - b.r)
+	c.consumed(len(b.Bytes()))
 	return b, nil
 }
 
@@ -72,13 +74,13 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 		}
 		return n, err
 	}
-	b := getBlock(maxChunk)
-	defer putBlock(b)
+	b := flow.GetBlock(maxChunk)
+	defer flow.PutBlock(b)
 	for {
-		k, rerr := r.Read(b.buf)
+		k, rerr := r.Read(b.Buf)
 		if k > 0 {
 			// The write side is not held while r is read, which may take long.
-			w, err := c.Write(b.buf[:k])
+			w, err := c.Write(b.Buf[:k])
 			n += int64(w)
 			if err != nil {
 				return n, c.opError("readfrom", err)

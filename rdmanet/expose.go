@@ -104,7 +104,7 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 	c.regions[index] = e
 	m := e.memory.region
 	b := batches.Get().(*batch)
-	c.out.mapped(c.extended)
+	c.out.Mapped(c.extended)
 	c.addMessage(b, c.iomapWrite(b, index, wire.IomapEntry{Offset: e.offset, SGE: wire.SGE{Addr: m.Base(), Key: uint32(m.STag()), Length: uint32(n)}}), wire.MakeWord(wire.OpIomap, index), 0)
 	c.mu.Unlock()
 	err = c.postAndRelease(b)
@@ -145,7 +145,7 @@ func (c *Conn) freeIndex(off, n uint64) (uint32, error) {
 }
 
 // mayMap reports whether a word about exposed memory may be sent. The caller holds mu.
-func (c *Conn) mayMap() bool { return c.stage.controlReady() && c.out.mayMap(c.extended) }
+func (c *Conn) mayMap() bool { return c.stage.controlReady() && c.out.MayMap(c.extended) }
 
 // iomapWrite returns the write of an entry of the peer's table.
 func (c *Conn) iomapWrite(b *batch, index uint32, e wire.IomapEntry) transport.SendWR {
@@ -198,7 +198,7 @@ func (c *Conn) revoke(e *exposure) error {
 			b := batches.Get().(*batch)
 			if c.extended {
 				c.revoking = e
-				c.out.mapped(true)
+				c.out.Mapped(true)
 				c.addWord(b, wire.MakeWord(wire.OpIomap, wire.IomapRevoked|e.index), 0)
 			} else {
 				// An rsocket finds nothing in an empty entry. It needs no word for that.

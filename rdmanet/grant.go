@@ -16,7 +16,7 @@ func (c *Conn) grantDue(part uint64) bool {
 	if !c.stage.controlReady() {
 		return false
 	}
-	return (c.in.spaceDue() || c.in.creditsDue(part)) && !c.peerMayBeGone()
+	return (c.in.SpaceDue() || c.in.CreditsDue(part)) && !c.peerMayBeGone()
 }
 
 // peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP
@@ -25,7 +25,7 @@ func (c *Conn) grantDue(part uint64) bool {
 // of space and credits only when it cannot go on without. The first time it is told as long as
 // nothing has come from it: it may wait for that.
 func (c *Conn) peerMayBeGone() bool {
-	return !c.extended && !c.immediate && !c.in.silent() && !c.ring.full() && !c.in.exhausted()
+	return !c.extended && !c.immediate && !c.in.Silent() && !c.ring.Full() && !c.in.Exhausted()
 }
 
 // lookTime is how long a Read waits for what a plain rsocket has sent, before that is told of space
@@ -35,7 +35,7 @@ const lookTime = 50 * time.Millisecond
 // mayHaveSentAll reports whether a peer that peerMayBeGone is about has something to say that
 // nobody has looked at yet. The caller holds mu.
 func (c *Conn) mayHaveSentAll() bool {
-	return !c.extended && !c.immediate && c.in.silent() && c.driver == nil && c.grantDue(2)
+	return !c.extended && !c.immediate && c.in.Silent() && c.driver == nil && c.grantDue(2)
 }
 
 // lookUntil is when that Read stops to wait. The caller holds mu.
@@ -49,15 +49,15 @@ func (c *Conn) lookUntil() time.Time {
 
 // addGrant adds what tells the peer of space and credits. The caller holds sendMu and mu.
 func (c *Conn) addGrant(b *batch, flags transport.Flags) {
-	g := c.in.grant(time.Now())
+	g := c.in.Grant(time.Now())
 	wr := transport.SendWR{Flags: flags}
-	if g.space.Length > 0 {
-		c.ring.grant(uint64(g.space.Length))
-		c.order.PutSGE(b.entry[:], g.space)
+	if g.Space.Length > 0 {
+		c.ring.Grant(uint64(g.Space.Length))
+		c.order.PutSGE(b.entry[:], g.Space)
 		wr.Flags |= transport.Inline
-		wr.Data, wr.RemoteSTag, wr.RemoteOffset = b.entry[:], transport.STag(c.peerTable.Key), c.peerTable.Addr+g.entry
+		wr.Data, wr.RemoteSTag, wr.RemoteOffset = b.entry[:], transport.STag(c.peerTable.Key), c.peerTable.Addr+g.Entry
 	}
-	c.addMessage(b, wr, wire.MakeWord(wire.OpLimit, uint32(g.limit)), 0)
+	c.addMessage(b, wr, wire.MakeWord(wire.OpLimit, uint32(g.Limit)), 0)
 }
 
 // give tells the peer of space and credits, if that is worth a message. If somebody else sends at
@@ -101,7 +101,7 @@ const keepTime = 50 * time.Millisecond
 // seeWhetherKept gives credits to a peer that has not used those which one of ours leaves unused.
 func (c *Conn) seeWhetherKept() {
 	c.mu.Lock()
-	kept := c.in.settle()
+	kept := c.in.Settle()
 	c.mu.Unlock()
 	if kept {
 		c.give()

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
@@ -19,16 +20,16 @@ type receiver struct {
 // receiving returns one whose peer was granted the whole of a ring of 4096 bytes and 64 messages.
 func receiving(t *testing.T, extended bool) *receiver {
 	c := &Conn{extended: extended, stage: newTestStage(t, 512)}
-	c.ring.size = 4096
-	c.in.start(wire.SGE{Length: 4096}, 64, 2, extended)
-	c.ring.grant(c.in.half())
-	second := c.in.half()
+	c.ring.Size = 4096
+	c.in.Start(wire.SGE{Length: 4096}, 64, 2, extended)
+	c.ring.Grant(c.in.Half())
+	second := c.in.Half()
 	if !extended {
 		require.True(t, c.grantDue(2), "the peer may wait for the first grant")
-		second = uint64(c.in.grant(time.Now()).space.Length)
+		second = uint64(c.in.Grant(time.Now()).Space.Length)
 	}
-	c.ring.grant(second)
-	require.EqualValues(t, 4096, c.in.half()+second)
+	c.ring.Grant(second)
+	require.EqualValues(t, 4096, c.in.Half()+second)
 	return &receiver{Conn: c, t: t}
 }
 
@@ -36,23 +37,23 @@ func receiving(t *testing.T, extended bool) *receiver {
 func (r *receiver) arrive(n, size int) {
 	buf := make([]byte, size)
 	for range n {
-		require.NoError(r.t, r.in.message())
-		require.NoError(r.t, r.ring.place(r.placed%4096, buf))
+		require.NoError(r.t, r.in.Message())
+		require.NoError(r.t, r.ring.Place(r.placed%4096, buf))
 		r.placed += uint64(size)
-		require.NoError(r.t, r.ring.announce(uint64(size)))
+		require.NoError(r.t, r.ring.Announce(uint64(size)))
 		require.Equal(r.t, size, readFrom(&r.ring, buf))
-		r.in.consumed(size)
+		r.in.Consumed(size)
 	}
 }
 
 // readFrom reads what is there.
-func readFrom(r *ring, b []byte) (n int) {
+func readFrom(r *flow.Ring, b []byte) (n int) {
 	for n < len(b) {
-		k := copy(b[n:], r.front())
+		k := copy(b[n:], r.Front())
 		if k == 0 {
 			break
 		}
-		r.drop(k)
+		r.Drop(k)
 		n += k
 	}
 	return n
@@ -68,7 +69,7 @@ func TestPlainPeerIsToldOnlyWhatItNeeds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := receiving(t, false)
 			c.arrive(s.before, s.size)
-			require.True(t, c.in.spaceDue() || c.in.creditsDue(2))
+			require.True(t, c.in.SpaceDue() || c.in.CreditsDue(2))
 			require.False(t, c.grantDue(2), "a peer that has closed would answer with a reset")
 			c.arrive(1, s.last)
 			require.True(t, c.grantDue(2), "a peer that waits needs it")
@@ -85,11 +86,11 @@ func TestPlainPeerOfOursKeepsCredits(t *testing.T) {
 	const window, kept = 64, 8
 	c := receiving(t, false)
 	c.arrive(window-kept, 1)
-	require.True(t, c.in.watch())
+	require.True(t, c.in.Watch())
 	require.False(t, c.grantDue(2), "an rsocket may be about to close")
-	require.True(t, c.in.settle())
+	require.True(t, c.in.Settle())
 	require.True(t, c.grantDue(2))
-	c.in.grant(time.Now())
+	c.in.Grant(time.Now())
 	c.arrive(window-kept-1, 1)
 	require.False(t, c.grantDue(2))
 	c.arrive(1, 1)
@@ -97,14 +98,14 @@ func TestPlainPeerOfOursKeepsCredits(t *testing.T) {
 
 	// One that has used them once is none, however large the window has become.
 	c = receiving(t, false)
-	c.in.widen(6 * window)
+	c.in.Widen(6 * window)
 	c.arrive(window-kept+1, 1)
-	require.False(t, c.in.watch())
+	require.False(t, c.in.Watch())
 	require.False(t, c.grantDue(2))
 	c.arrive(kept-1, 1)
 	require.True(t, c.grantDue(2))
-	c.in.grant(time.Now())
+	c.in.Grant(time.Now())
 	c.arrive(6*window-kept, 1)
-	require.False(t, c.in.watch())
+	require.False(t, c.in.Watch())
 	require.False(t, c.grantDue(2))
 }

@@ -17,20 +17,20 @@ func (c *Conn) iomap(value uint32) error {
 		return wire.Violation("confirmation of what was not revoked")
 	}
 	// It costs the peer a credit, which an rsocket would not get back otherwise.
-	if err := c.in.message(); err != nil {
+	if err := c.in.Message(); err != nil {
 		return err
 	}
 	if index >= wire.IomapEntries {
 		return wire.Violation("index of an entry is beyond the table")
 	}
 	if c.extended && value&wire.IomapRevoked != 0 {
-		if !c.maps.revoke(index) {
+		if !c.maps.Revoke(index) {
 			return wire.Violation("revocation of what was not exposed")
 		}
 		c.confirm |= 1 << index
 		return nil
 	}
-	return c.maps.update(index, c.ownOrder)
+	return c.maps.Update(index, c.ownOrder)
 }
 
 // confirmDue reports whether the peer can be told that what it revoked is confirmed. The caller
@@ -53,7 +53,7 @@ func (c *Conn) addConfirmations(b *batch) {
 func (c *Conn) addDirect(b *batch, p []byte, off uint64, flags transport.Flags) (n int) {
 	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
 		at := off + uint64(n)
-		e := c.maps.find(at)
+		e := c.maps.Find(at)
 		data, staged := c.sendable(p[n:])
 		if e == nil || len(data) == 0 {
 			break

@@ -34,8 +34,8 @@ func (m memory) free() {
 func (c *Conn) release() {
 	c.sendMu.Lock() // no request is on its way to the send queue
 	c.mu.Lock()
-	c.ring.release()
-	c.in.space.close()
+	c.ring.Release()
+	c.in.Space.Close()
 	remote, local := c.remoteMem, c.localMem
 	c.remoteMem, c.localMem = memory{}, memory{}
 	c.released = true

@@ -30,11 +30,11 @@ func FuzzPeer(f *testing.F) {
 		b = b[:min(len(b), 1000)]
 		const size = 1024
 		c := &Conn{extended: true, stage: newTestStage(t, 512)}
-		c.ring.size = size
-		c.ring.grant(size)
-		c.in.start(wire.SGE{Length: size}, 16, 2, true)
-		c.out.placed, c.out.table = true, make([]byte, wire.TableLen)
-		c.out.start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 1 << 20, Length: 64}, Ext: &wire.Extension{}}, wire.LittleEndian, true, false)
+		c.ring.Size = size
+		c.ring.Grant(size)
+		c.in.Start(wire.SGE{Length: size}, 16, 2, true)
+		c.out.Placed, c.out.Table = true, make([]byte, wire.TableLen)
+		c.out.Start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 1 << 20, Length: 64}, Ext: &wire.Extension{}}, wire.LittleEndian, true, false)
 		next := func(n int) []byte {
 			p := make([]byte, n)
 			b = b[copy(p, b):]
@@ -61,12 +61,12 @@ func FuzzPeer(f *testing.F) {
 				if off+uint64(len(p)) > size {
 					continue // the transport refuses this
 				}
-				if err = c.ring.place(off, p); err == nil {
+				if err = c.ring.Place(off, p); err == nil {
 					placed = append(placed, p...)
 				}
 			case 2:
 				if at := next(1)[0]; at < 128 {
-					c.out.place(uint64(at%2*wire.SGELen), next(wire.SGELen))
+					c.out.Place(uint64(at%2*wire.SGELen), next(wire.SGELen))
 				} else {
 					p := next(int(at%wire.IomapEntryLen) + 1)
 					off := uint64(next(1)[0]) % (wire.IomapTableLen - wire.IomapEntryLen)
@@ -77,12 +77,12 @@ func FuzzPeer(f *testing.F) {
 			case 3:
 				n := readFrom(&c.ring, buf[:next(1)[0]%64])
 				read = append(read, buf[:n]...)
-				c.in.consumed(n)
+				c.in.Consumed(n)
 			case 4: // a Read that waits
-				c.ring.attach(buf[:1+next(1)[0]%63])
+				c.ring.Attach(buf[:1+next(1)[0]%63])
 				waits = true
 			case 5:
-				to := c.out.take(int(next(1)[0]))
+				to := c.out.Take(int(next(1)[0]))
 				if to.Addr+uint64(to.Length) < to.Addr {
 					t.Fatalf("space wraps: %+v", to)
 				}
@@ -95,20 +95,20 @@ func FuzzPeer(f *testing.F) {
 			}
 			if waits && len(b)%2 == 0 {
 				waits = false
-				n := c.ring.detach()
+				n := c.ring.Detach()
 				read = append(read, buf[:n]...)
-				c.in.consumed(n)
+				c.in.Consumed(n)
 			}
 			if c.maps != nil {
-				for i := range c.maps.entries {
-					e := &c.maps.entries[i]
+				for i := range c.maps.Entries {
+					e := &c.maps.Entries[i]
 					if wire.Wraps(e.Addr, uint64(e.Length)) || wire.Wraps(e.Offset, uint64(e.Length)) {
 						t.Fatalf("exposed memory wraps: %+v", e)
 					}
 				}
 			}
 			if c.grantDue(2) {
-				c.ring.grant(uint64(c.in.grant(time.Now()).space.Length))
+				c.ring.Grant(uint64(c.in.Grant(time.Now()).Space.Length))
 			}
 			switch {
 			case announced > len(placed):

@@ -3,6 +3,7 @@ package rdmanet
 import (
 	"weak"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
@@ -20,11 +21,11 @@ func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ring.wordless && c.peerFinished && len(b) > 0 {
-		c.ring.fault = wire.ErrDataAfterEnd
-		return false, c.ring.fault
+	if c.ring.Wordless && c.peerFinished && len(b) > 0 {
+		c.ring.Fault = wire.ErrDataAfterEnd
+		return false, c.ring.Fault
 	}
-	if err := c.ring.place(off, b); err != nil || !c.ring.wordless {
+	if err := c.ring.Place(off, b); err != nil || !c.ring.Wordless {
 		return false, err
 	}
 	c.rd.rouse()
@@ -44,15 +45,15 @@ func (t tablePlacer) Place(off uint64, p []byte) (news bool, err error) {
 	defer c.mu.Unlock()
 	if off < wire.TableLen {
 		n := min(wire.TableLen-off, uint64(len(p)))
-		c.out.place(off, p[:n])
+		c.out.Place(off, p[:n])
 		off, p = off+n, p[n:]
 	}
 	if len(p) == 0 {
 		return false, nil
 	}
 	if c.maps == nil {
-		c.maps = &mappings{table: make([]byte, wire.IomapTableLen), placed: true}
+		c.maps = &flow.Mappings{Table: make([]byte, wire.IomapTableLen), Placed: true}
 	}
-	c.maps.place(off-wire.TableLen, p)
+	c.maps.Place(off-wire.TableLen, p)
 	return false, nil
 }

@@ -119,8 +119,8 @@ func (c *Conn) drive(deadline time.Time) {
 // ended takes note that the queue pair has ended with err, and that nothing is left to poll.
 func (c *Conn) ended(err error) {
 	c.mu.Lock()
-	if c.ring.fault != nil {
-		err = c.ring.fault
+	if c.ring.Fault != nil {
+		err = c.ring.Fault
 	}
 	c.fail(err)
 	c.mu.Unlock()

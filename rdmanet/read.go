@@ -30,17 +30,17 @@ func (c *Conn) Read(b []byte) (int, error) {
 func (c *Conn) read(b []byte) (n int, err error) {
 	c.mu.Lock()
 	err = c.awaitData(b, len(b) == 0)
-	n = c.ring.detach()
+	n = c.ring.Detach()
 	// What was there before, or did not fit, is copied without the lock.
 	for err == nil && n < len(b) {
-		p := c.ring.front()
+		p := c.ring.Front()
 		if len(p) == 0 {
 			break
 		}
 		c.mu.Unlock()
 		k := copy(b[n:], p)
 		c.mu.Lock()
-		c.ring.drop(k)
+		c.ring.Drop(k)
 		n += k
 	}
 	if n > 0 {
@@ -62,7 +62,7 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 			return nil
 		case passed(c.rd.deadline):
 			return os.ErrDeadlineExceeded
-		case c.ring.available() > 0:
+		case c.ring.Available() > 0:
 			return nil
 		case c.wasReset():
 			return readError(syscall.ECONNRESET)
@@ -94,7 +94,7 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 			return io.EOF // in place of waiting
 		}
 		if len(b) > 0 {
-			c.ring.attach(b)
+			c.ring.Attach(b)
 		}
 		c.await(&c.rd, c.rd.deadline)
 	}
@@ -104,7 +104,7 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 // released.
 func (c *Conn) consumed(n int) {
 	c.leave(&c.rd)
-	c.in.consumed(n)
+	c.in.Consumed(n)
 	due := n > 0 && c.grantDue(2)
 	c.mu.Unlock()
 	if due {

@@ -39,7 +39,7 @@ func (c *Conn) poll() {
 		c.ended(c.qp.Err())
 	case o.small && c.slots.grow(c.qp):
 		c.mu.Lock()
-		c.in.widen(c.slots.window)
+		c.in.Widen(c.slots.window)
 		c.mu.Unlock()
 		c.give()
 	case o.due:
@@ -104,8 +104,8 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 		c.fail(o.err)
 	}
 	o.disconnected = c.peerDisconnected
-	o.segment = c.out.newSegment()
-	if !c.extended && !c.immediate && c.in.watch() {
+	o.segment = c.out.NewSegment()
+	if !c.extended && !c.immediate && c.in.Watch() {
 		w := weak.Make(c)
 		time.AfterFunc(keepTime, func() {
 			if c := w.Value(); c != nil {
@@ -113,7 +113,7 @@ func (c *Conn) take(wc []transport.Completion) (o outcome) {
 			}
 		})
 	}
-	o.small = c.in.creditsDue(2)
+	o.small = c.in.CreditsDue(2)
 	o.due = c.grantDue(2) || c.confirmDue()
 	c.mu.Unlock()
 	for i := 0; done > 0; i++ {
@@ -152,26 +152,26 @@ func (c *Conn) received(w *transport.Completion) (wire.Word, error) {
 func (c *Conn) message(w wire.Word) error {
 	switch w.Op() {
 	case wire.OpData:
-		if err := c.in.message(); err != nil {
+		if err := c.in.Message(); err != nil {
 			return err
 		}
 		if c.peerFinished {
 			return wire.ErrDataAfterEnd
 		}
-		if c.ring.wordless {
-			if c.out.wordless {
+		if c.ring.Wordless {
+			if c.out.Wordless {
 				return wire.Violation("word about data that needs none")
 			}
 			return nil // the peer does not know that
 		}
-		if err := c.ring.announce(uint64(w.Value())); err != nil {
+		if err := c.ring.Announce(uint64(w.Value())); err != nil {
 			return err
 		}
 		c.rd.rouse()
 	case wire.OpIomap:
 		return c.iomap(w.Value())
 	case wire.OpLimit:
-		if err := c.out.update(uint16(w.Value())); err != nil {
+		if err := c.out.Update(uint16(w.Value())); err != nil {
 			return err
 		}
 		c.wr.rouse()

@@ -86,7 +86,7 @@ func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int
 // chunk returns how many bytes one request may carry. Where a word follows, they can be read only
 // with it. The caller holds mu.
 func (c *Conn) chunk() int {
-	if n := c.out.piece(); n > 0 && !c.out.wordless {
+	if n := c.out.Piece(); n > 0 && !c.out.Wordless {
 		return n
 	}
 	return maxChunk
@@ -134,13 +134,13 @@ func (c *Conn) addWrite(b *batch, wr transport.SendWR, staged int) {
 func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 	for messages := 0; n < len(p) && messages < batchMessages; messages++ {
 		data, staged := c.sendable(p[n:])
-		to := c.out.take(len(data))
+		to := c.out.Take(len(data))
 		if to.Length == 0 {
 			break
 		}
 		wr, taken := c.payload(b, data[:to.Length], staged, flags)
 		wr.RemoteSTag, wr.RemoteOffset = transport.STag(to.Key), to.Addr
-		if c.out.wordless {
+		if c.out.Wordless {
 			c.addWrite(b, wr, taken)
 		} else {
 			c.addMessage(b, wr, wire.MakeWord(wire.OpData, to.Length), taken)

@@ -9,6 +9,7 @@ import (
 	"weak"
 
 	"github.com/rdmanet/iwarp/internal/redirect"
+	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -26,7 +27,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	own := c.connData(wire.LittleEndian, !conf.Plain)
 	askFor(own, k)
 	if own.Ext != nil {
-		own.Ext.Line = c.ring.mem == nil
+		own.Ext.Line = c.ring.Mem == nil
 	}
 	answer, err := k.Connect(ctx, own.Append(nil))
 	if err != nil {
@@ -121,15 +122,15 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 	if c.stage, err = newStage(a); err != nil {
 		return nil, nil, err
 	}
-	c.ring.size = uint64(conf.RingSize)
+	c.ring.Size = uint64(conf.RingSize)
 	if virtual {
-		c.in.space.open(&conf.Budget.account, c.ring.size, time.Now())
+		c.in.Space.Open(&conf.Budget.account, c.ring.Size, time.Now())
 		err = c.registerPlacers(placers)
 	} else {
-		c.in.space.fix(c.ring.size)
+		c.in.Space.Fix(c.ring.Size)
 		err = c.allocateBuffers()
 	}
-	c.ring.grant(c.in.half())
+	c.ring.Grant(c.in.Half())
 	if err == nil {
 		err = c.slots.open(qp)
 	}
@@ -142,8 +143,8 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 
 // registerPlacers makes the ring and the table reachable where a transport places by software.
 func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
-	c.out.table, c.out.placed = make([]byte, wire.TableLen), true
-	ring, err := qp.RegisterPlacer(c.ring.size, ringPlacer{weak.Make(c)})
+	c.out.Table, c.out.Placed = make([]byte, wire.TableLen), true
+	ring, err := qp.RegisterPlacer(c.ring.Size, ringPlacer{weak.Make(c)})
 	if err != nil {
 		return fmt.Errorf("register the ring: %w", err)
 	}
@@ -151,23 +152,23 @@ func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 	if err != nil {
 		return fmt.Errorf("register the table: %w", err)
 	}
-	c.in.ring = wire.SGE{Addr: ring.Base(), Key: uint32(ring.STag()), Length: uint32(c.ring.size)}
-	c.out.own = wire.SGE{Addr: table.Base(), Key: uint32(table.STag()), Length: wire.TableEntries}
+	c.in.Ring = wire.SGE{Addr: ring.Base(), Key: uint32(ring.STag()), Length: uint32(c.ring.Size)}
+	c.out.Own = wire.SGE{Addr: table.Base(), Key: uint32(table.STag()), Length: wire.TableEntries}
 	return nil
 }
 
 // allocateBuffers makes two regions: the peer can write to the ring and the table, and to nothing
 // else.
 func (c *Conn) allocateBuffers() (err error) {
-	size := int(c.ring.size)
+	size := int(c.ring.Size)
 	c.remoteMem, err = allocate(c.qp, size+wire.TableLen+wire.IomapTableLen, transport.RemoteWrite|transport.CallerDriven)
 	if err != nil {
 		return fmt.Errorf("register ring and table: %w", err)
 	}
-	c.ring.mem, c.out.table = c.remoteMem.b[:size], c.remoteMem.b[size:size+wire.TableLen]
-	c.maps = &mappings{table: c.remoteMem.b[size+wire.TableLen:]}
-	c.in.ring = wire.SGE{Addr: c.remoteMem.region.Base(), Key: uint32(c.remoteMem.region.STag()), Length: uint32(size)}
-	c.out.own = wire.SGE{Addr: c.in.ring.Addr + uint64(size), Key: c.in.ring.Key, Length: wire.TableEntries}
+	c.ring.Mem, c.out.Table = c.remoteMem.b[:size], c.remoteMem.b[size:size+wire.TableLen]
+	c.maps = &flow.Mappings{Table: c.remoteMem.b[size+wire.TableLen:]}
+	c.in.Ring = wire.SGE{Addr: c.remoteMem.region.Base(), Key: uint32(c.remoteMem.region.STag()), Length: uint32(size)}
+	c.out.Own = wire.SGE{Addr: c.in.Ring.Addr + uint64(size), Key: c.in.Ring.Key, Length: wire.TableEntries}
 	n := c.slots.size()
 	total := n
 	if !c.stage.bare {
@@ -189,12 +190,12 @@ func (c *Conn) allocateBuffers() (err error) {
 
 // connData returns what the peer is told of this end.
 func (c *Conn) connData(order wire.Order, extend bool) *wire.ConnData {
-	d := &wire.ConnData{Order: order, Credits: uint16(c.slots.window), Table: c.out.own, Ring: c.in.ring, Iomap: wire.IomapEntries}
-	d.Ring.Length = uint32(c.in.half())
+	d := &wire.ConnData{Order: order, Credits: uint16(c.slots.window), Table: c.out.Own, Ring: c.in.Ring, Iomap: wire.IomapEntries}
+	d.Ring.Length = uint32(c.in.Half())
 	if extend {
 		d.Ext = &wire.Extension{
 			WholeRing:  true,
-			Wordless:   c.ring.virtual(),
+			Wordless:   c.ring.Virtual(),
 			MaxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0)),
 		}
 	}
@@ -208,11 +209,11 @@ func (c *Conn) start(peer, own *wire.ConnData) {
 	c.extended = peer.Ext != nil && own.Ext != nil
 	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.Order, own.Order, peer.Table, peer.Iomap
 	if c.extended {
-		c.ring.grant(c.in.half())
-		c.ring.wordless = own.Ext.Wordless
+		c.ring.Grant(c.in.Half())
+		c.ring.Wordless = own.Ext.Wordless
 	}
-	c.in.start(c.in.ring, c.slots.window, peer.Table.Length, c.extended)
-	c.out.start(peer, own.Order, c.extended, c.immediate)
+	c.in.Start(c.in.Ring, c.slots.window, peer.Table.Length, c.extended)
+	c.out.Start(peer, own.Order, c.extended, c.immediate)
 }
 
 // connected completes the connection once the queue pair is in operation.
@@ -235,11 +236,11 @@ func (c *Conn) setPieces(conf *Config, peer *wire.ConnData) (segment int) {
 	}
 	switch {
 	case !c.stage.bare: // a device is not for slow paths
-	case !c.out.wordless:
-		c.out.setPieces(maxChunk, time.Now())
+	case !c.out.Wordless:
+		c.out.SetPieces(maxChunk, time.Now())
 	case segment > 0:
-		c.out.setPieces(segment, time.Now())
-		segment = c.out.piece()
+		c.out.SetPieces(segment, time.Now())
+		segment = c.out.Piece()
 	}
 	return segment
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -57,7 +58,7 @@ func TestStageComesFree(t *testing.T) {
 // The end of the stage cuts one message short, and no more than that one.
 func TestStageEnd(t *testing.T) {
 	c := &Conn{stage: newTestStage(t, 512)}
-	c.out.start(&wire.ConnData{Credits: 384, Ring: wire.SGE{Addr: 0x1000, Key: 7, Length: 1 << 20}}, wire.LittleEndian, false, false)
+	c.out.Start(&wire.ConnData{Credits: 384, Ring: wire.SGE{Addr: 0x1000, Key: 7, Length: 1 << 20}}, wire.LittleEndian, false, false)
 	c.stage.take(stageSize - 16)
 	c.stage.sent(stageSize - 16)
 	b := new(batch)
@@ -110,9 +111,9 @@ func TestMessageForms(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &Conn{immediate: s.immediate, stage: newTestStage(t, 512), peerTable: wire.SGE{Addr: 0x2000, Key: 8, Length: 2}}
-			c.in.start(wire.SGE{Addr: 0x2000, Key: 9, Length: 0x2000}, 384, 2, false)
-			c.in.ring.Addr = 0x2000
-			c.out.start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 0x1000, Key: 7, Length: 100}}, wire.LittleEndian, false, s.immediate)
+			c.in.Start(wire.SGE{Addr: 0x2000, Key: 9, Length: 0x2000}, 384, 2, false)
+			c.in.Ring.Addr = 0x2000
+			c.out.Start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 0x1000, Key: 7, Length: 100}}, wire.LittleEndian, false, s.immediate)
 			b := new(batch)
 			s.add(c, b)
 			require.Equal(t, s.want, b.wrs[:b.n])
@@ -124,10 +125,10 @@ func TestMessageForms(t *testing.T) {
 // A peer on InfiniBand or RoCE repeats a message that finds no receive, so no credit has to stay
 // unused.
 func TestNoReserveWithImmediate(t *testing.T) {
-	var o outbound
-	o.start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 0, Key: 1, Length: 100}}, wire.LittleEndian, false, true)
+	var o flow.Outbound
+	o.Start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 0, Key: 1, Length: 100}}, wire.LittleEndian, false, true)
 	n := 0
-	for o.take(1).Length > 0 {
+	for o.Take(1).Length > 0 {
 		n++
 	}
 	require.Equal(t, 16, n)

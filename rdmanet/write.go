@@ -111,7 +111,7 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	c.mu.Lock()
 	for {
 		err := c.writable()
-		if err == nil && to.direct && len(p) > 0 && c.maps.find(to.offset) == nil {
+		if err == nil && to.direct && len(p) > 0 && c.maps.Find(to.offset) == nil {
 			err = ErrNotExposed
 		}
 		if err != nil || len(p) == 0 {
@@ -123,7 +123,7 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 			}
 			return nil, draining{}, err
 		}
-		if (to.direct || c.out.ready()) && c.stage.ready(len(p)) {
+		if (to.direct || c.out.Ready()) && c.stage.ready(len(p)) {
 			break
 		}
 		c.awaitSending()

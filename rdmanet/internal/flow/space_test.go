@@ -1,4 +1,4 @@
-package rdmanet
+package flow
 
 import (
 	"testing"
@@ -28,21 +28,21 @@ func TestSpaceFollowsTheReader(t *testing.T) {
 		"little, over":  {budget: 0, most: 4 * k, first: 4 * k, reads: []time.Duration{0}, then: []uint64{4 * k}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := &budget{limit: s.budget}
+			b := &Budget{Limit: s.budget}
 			b.sum.Add(s.others)
-			var sp space
+			var sp Space
 			now := now
-			sp.open(b, s.most, now)
+			sp.Open(b, s.most, now)
 			require.Equal(t, s.first, sp.bytes)
 			for i, took := range s.reads {
 				now = now.Add(took)
 				sp.adapt(now)
 				require.Equal(t, s.then[i], sp.bytes, "after read %d", i)
-				require.Equal(t, s.others+sp.bytes, b.held())
+				require.Equal(t, s.others+sp.bytes, b.Held())
 			}
-			sp.close()
-			sp.close()
-			require.Equal(t, s.others, b.held())
+			sp.Close()
+			sp.Close()
+			require.Equal(t, s.others, b.Held())
 		})
 	}
 }
@@ -50,14 +50,14 @@ func TestSpaceFollowsTheReader(t *testing.T) {
 // Connections that have grown give back what others lack.
 func TestSpaceShrinksOverBudget(t *testing.T) {
 	const k = 1 << 10
-	b := &budget{limit: 1024 * k}
+	b := &Budget{Limit: 1024 * k}
 	now := time.Now()
-	var grown space
-	grown.open(b, 4096*k, now)
+	var grown Space
+	grown.Open(b, 4096*k, now)
 	grown.adapt(now)
 	require.EqualValues(t, 1024*k, grown.bytes)
-	var late space
-	late.open(b, 4096*k, now)
+	var late Space
+	late.Open(b, 4096*k, now)
 	require.EqualValues(t, 16*k, late.bytes)
 	grown.adapt(now)
 	require.EqualValues(t, 512*k, grown.bytes)
@@ -81,7 +81,7 @@ func TestBlocksFitWhatTheyHold(t *testing.T) {
 		}
 		held := 0
 		for b := l.head; b != nil; b = b.next {
-			held += len(b.buf)
+			held += len(b.Buf)
 		}
 		require.LessOrEqual(t, held, s.most, "for %d pieces of %d bytes", s.pieces, s.size)
 		l.clear()

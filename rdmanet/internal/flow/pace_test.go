@@ -1,4 +1,4 @@
-package rdmanet
+package flow
 
 import (
 	"testing"
@@ -44,5 +44,26 @@ func TestPieces(t *testing.T) {
 				require.Equal(t, w.news, p.news, "word %d", i)
 			}
 		})
+	}
+}
+
+// Segments follow the pace only where data has no words.
+func TestSegmentsFollowThePace(t *testing.T) {
+	for _, wordless := range []bool{true, false} {
+		now := time.Now()
+		o := Outbound{Wordless: wordless}
+		require.Zero(t, o.Piece())
+		o.SetPieces(32<<10, now)
+		require.Equal(t, firstPiece, o.Piece())
+		require.Zero(t, o.NewSegment(), "it is known from the start")
+		o.pace.sent = 256 << 10
+		o.pace.told(256<<10, now.Add(time.Millisecond))
+		require.Equal(t, 32<<10, o.Piece())
+		want := 0
+		if wordless {
+			want = 32 << 10
+		}
+		require.Equal(t, want, o.NewSegment())
+		require.Zero(t, o.NewSegment())
 	}
 }

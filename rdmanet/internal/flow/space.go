@@ -1,4 +1,4 @@
-package rdmanet
+package flow
 
 import "time"
 
@@ -10,16 +10,16 @@ const (
 	slowReader  = 5 * time.Second        // it falls back
 )
 
-// space is how much of a ring the peer may have been given while it is not read. It follows the
+// A Space is how much of a ring the peer may have been given while it is not read. It follows the
 // pace of the reader, within a budget.
-type space struct {
-	budget      *budget // nil if all of the ring is memory anyway
+type Space struct {
+	budget      *Budget // nil if all of the ring is memory anyway
 	bytes, most uint64
 	since       time.Time // when half of it was given last
 }
 
-// open sets what a connection begins with: up to most bytes.
-func (s *space) open(b *budget, most uint64, now time.Time) {
+// Open sets what a connection begins with: up to most bytes.
+func (s *Space) Open(b *Budget, most uint64, now time.Time) {
 	s.budget, s.most, s.since = b, most, now
 	least := min(most, leastSpace)
 	for s.bytes = min(most, firstSpace); !b.take(s.bytes); s.bytes = max(s.bytes/2, least) {
@@ -30,11 +30,11 @@ func (s *space) open(b *budget, most uint64, now time.Time) {
 	}
 }
 
-// fix sets a size that does not change.
-func (s *space) fix(bytes uint64) { s.bytes = bytes }
+// Fix sets a size that does not change.
+func (s *Space) Fix(bytes uint64) { s.bytes = bytes }
 
 // adapt follows the reader, who has read half of the space by now.
-func (s *space) adapt(now time.Time) {
+func (s *Space) adapt(now time.Time) {
 	if s.budget == nil {
 		return
 	}
@@ -53,15 +53,15 @@ func (s *space) adapt(now time.Time) {
 }
 
 // shrink halves the space, down to least.
-func (s *space) shrink(least uint64) {
+func (s *Space) shrink(least uint64) {
 	if less := min(s.bytes/2, s.bytes-min(s.bytes, least)); less > 0 {
 		s.budget.give(less)
 		s.bytes -= less
 	}
 }
 
-// close gives everything back.
-func (s *space) close() {
+// Close gives everything back.
+func (s *Space) Close() {
 	if s.budget != nil {
 		s.budget.give(s.bytes)
 		s.budget, s.bytes = nil, 0

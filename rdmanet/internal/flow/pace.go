@@ -1,4 +1,4 @@
-package rdmanet
+package flow
 
 import (
 	"math/bits"

@@ -1,15 +1,15 @@
-package rdmanet
+package flow
 
 import "sync"
 
 // blockSizes are those that blocks come in.
 var blockSizes = [...]int{512, 4 << 10, 16 << 10, 64 << 10}
 
-// A block holds bytes of stream between their arrival and their reading.
-type block struct {
-	buf  []byte
-	r, w int // bytes not read are buf[r:w]
-	next *block
+// A Block holds bytes of stream between their arrival and their reading.
+type Block struct {
+	Buf  []byte
+	r, w int // bytes not read are Buf[r:w]
+	next *Block
 }
 
 var blockPools [len(blockSizes)]sync.Pool
@@ -24,35 +24,45 @@ func sizeClass(n int) int {
 	return len(blockSizes) - 1
 }
 
-// getBlock returns an empty block for n bytes, or for some of them.
-func getBlock(n int) *block {
+// GetBlock returns an empty block for n bytes, or for some of them.
+func GetBlock(n int) *Block {
 	i := sizeClass(n)
-	if b, ok := blockPools[i].Get().(*block); ok {
+	if b, ok := blockPools[i].Get().(*Block); ok {
 		return b
 	}
-	return &block{buf: make([]byte, blockSizes[i])}
+	return &Block{Buf: make([]byte, blockSizes[i])}
 }
 
-func putBlock(b *block) {
+// Bytes returns what is in b and not read.
+func (b *Block) Bytes() []byte { return b.Buf[b.r:b.w] }
+
+// Fill puts as much of p into the empty block b as there is room for, and returns its length.
+func (b *Block) Fill(p []byte) int {
+	b.w = copy(b.Buf, p)
+	return b.w
+}
+
+// PutBlock gives b back, which is not to be used any more.
+func PutBlock(b *Block) {
 	b.r, b.w, b.next = 0, 0, nil
-	blockPools[sizeClass(len(b.buf))].Put(b)
+	blockPools[sizeClass(len(b.Buf))].Put(b)
 }
 
 // A blockList is a queue of bytes in blocks from the pools. It holds none while it is empty.
 type blockList struct {
-	head, tail *block
+	head, tail *Block
 }
 
 // append adds p at the end. What waits in full blocks promises that as much may follow, so that a
 // stream fills large ones, and no list takes much more than twice the bytes in it.
 func (l *blockList) append(p []byte) {
 	for len(p) > 0 {
-		if l.tail == nil || l.tail.w == len(l.tail.buf) {
+		if l.tail == nil || l.tail.w == len(l.tail.Buf) {
 			n := len(p)
 			if l.tail != nil {
-				n = max(n, 2*len(l.tail.buf))
+				n = max(n, 2*len(l.tail.Buf))
 			}
-			b := getBlock(n)
+			b := GetBlock(n)
 			if l.tail == nil {
 				l.head = b
 			} else {
@@ -60,7 +70,7 @@ func (l *blockList) append(p []byte) {
 			}
 			l.tail = b
 		}
-		n := copy(l.tail.buf[l.tail.w:], p)
+		n := copy(l.tail.Buf[l.tail.w:], p)
 		l.tail.w += n
 		p = p[n:]
 	}
@@ -86,7 +96,7 @@ func (l *blockList) front() []byte {
 	if l.head == nil {
 		return nil
 	}
-	return l.head.buf[l.head.r:l.head.w]
+	return l.head.Bytes()
 }
 
 // drop removes the first n bytes, which front has returned.
@@ -95,7 +105,7 @@ func (l *blockList) drop(n int) {
 	b.r += n
 	if b.r == b.w {
 		l.pop()
-		putBlock(b)
+		PutBlock(b)
 	}
 }
 
@@ -112,7 +122,7 @@ func (l *blockList) clear() {
 	for l.head != nil {
 		b := l.head
 		l.head = b.next
-		putBlock(b)
+		PutBlock(b)
 	}
 	l.tail = nil
 }

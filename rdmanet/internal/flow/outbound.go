@@ -1,4 +1,4 @@
-package rdmanet
+package flow
 
 import (
 	"time"
@@ -8,10 +8,10 @@ import (
 
 // Outbound is what the peer lets us send: two windows, the space of its ring and the number of
 // messages. It is not safe for concurrent use.
-type outbound struct {
+type Outbound struct {
 	limit, sent uint16 // messages that may be sent, and that were, in all; both wrap
 	credits     uint16 // first limit, for a plain rsocket also the number of its receives
-	wordless    bool   // data is followed by no word, and takes no message
+	Wordless    bool   // data is followed by no word, and takes no message
 	maps        uint16 // words about exposed memory since the last limit word
 	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
 
@@ -21,20 +21,20 @@ type outbound struct {
 
 	pace pace
 
-	own wire.SGE // table as the peer is told of it
+	Own wire.SGE // table as the peer is told of it
 
-	// table is where the peer writes. With a transport that places by software, filled marks the
+	// Table is where the peer writes. With a transport that places by software, filled marks the
 	// bytes of each entry that have arrived since it was last taken over.
-	table  []byte
+	Table  []byte
 	filled [wire.TableEntries]uint16
-	placed bool
+	Placed bool
 	order  wire.Order // of the entries
 }
 
 const allFilled = 1<<wire.SGELen - 1
 
-// start sets what the peer told when it connected.
-func (o *outbound) start(peer *wire.ConnData, order wire.Order, extended, immediate bool) {
+// Start sets what the peer told when it connected.
+func (o *Outbound) Start(peer *wire.ConnData, order wire.Order, extended, immediate bool) {
 	o.limit, o.credits, o.order = peer.Credits, peer.Credits, order
 	o.target[0], o.next = peer.Ring, 1
 	if !extended && !immediate {
@@ -48,37 +48,37 @@ func (o *outbound) start(peer *wire.ConnData, order wire.Order, extended, immedi
 		second.Addr += uint64(second.Length)
 		o.target[1], o.next = second, 0
 	}
-	o.wordless = extended && peer.Ext.Wordless
+	o.Wordless = extended && peer.Ext.Wordless
 }
 
 // reserve is how many of a plain rsocket's credits stay unused.
 func reserve(credits uint16) uint16 { return min(max(8, credits/8), credits/2) }
 
-// setPieces has data go in pieces of up to most bytes, as the pace of the peer's reader is.
-func (o *outbound) setPieces(most int, now time.Time) { o.pace.start(most, now) }
+// SetPieces has data go in pieces of up to most bytes, as the pace of the peer's reader is.
+func (o *Outbound) SetPieces(most int, now time.Time) { o.pace.start(most, now) }
 
-// piece returns the size in bytes of the largest piece at present; 0 means that there is no bound.
-func (o *outbound) piece() int { return o.pace.piece }
+// Piece returns the size in bytes of the largest piece at present; 0 means that there is no bound.
+func (o *Outbound) Piece() int { return o.pace.piece }
 
-// newSegment returns the size in bytes of the largest segment, where that bounds the pieces and
+// NewSegment returns the size in bytes of the largest segment, where that bounds the pieces and
 // has changed since the last call; otherwise 0.
-func (o *outbound) newSegment() int {
-	if !o.wordless || !o.pace.news {
+func (o *Outbound) NewSegment() int {
+	if !o.Wordless || !o.pace.news {
 		return 0
 	}
 	o.pace.news = false
 	return o.pace.piece
 }
 
-// ready reports whether data may be sent.
-func (o *outbound) ready() bool {
-	return (o.wordless || o.limit-o.sent > o.reserve) && o.target[o.cur].Length != 0
+// Ready reports whether data may be sent.
+func (o *Outbound) Ready() bool {
+	return (o.Wordless || o.limit-o.sent > o.reserve) && o.target[o.cur].Length != 0
 }
 
-// take takes space for up to n bytes that are sent in one piece. The result has length 0 if none
+// Take takes space for up to n bytes that are sent in one piece. The result has Length 0 if none
 // may be sent.
-func (o *outbound) take(n int) wire.SGE {
-	if n <= 0 || !o.ready() {
+func (o *Outbound) Take(n int) wire.SGE {
+	if n <= 0 || !o.Ready() {
 		return wire.SGE{}
 	}
 	t := &o.target[o.cur]
@@ -93,23 +93,23 @@ func (o *outbound) take(n int) wire.SGE {
 	if t.Length == 0 {
 		o.cur = (o.cur + 1) % wire.TableEntries
 	}
-	if !o.wordless {
+	if !o.Wordless {
 		o.sent++
 	}
 	return space
 }
 
-// mayMap reports whether a word about exposed memory may be sent. It costs a credit; but a plain
+// MayMap reports whether a word about exposed memory may be sent. It costs a credit; but a plain
 // rsocket does not give that back, so there it takes its receive from the reserve.
-func (o *outbound) mayMap(extended bool) bool {
+func (o *Outbound) MayMap(extended bool) bool {
 	if extended {
 		return o.limit != o.sent
 	}
 	return o.reserve == 0 || o.maps < max(1, o.reserve/2)
 }
 
-// mapped takes note that such a word is sent.
-func (o *outbound) mapped(extended bool) {
+// Mapped takes note that such a word is sent.
+func (o *Outbound) Mapped(extended bool) {
 	if extended {
 		o.sent++
 	} else {
@@ -117,18 +117,18 @@ func (o *outbound) mapped(extended bool) {
 	}
 }
 
-// place takes bytes that the peer has written off bytes into the table.
-func (o *outbound) place(off uint64, p []byte) {
+// Place takes bytes that the peer has written off bytes into the table.
+func (o *Outbound) Place(off uint64, p []byte) {
 	for i, b := range p {
 		at := off + uint64(i)
-		o.table[at] = b
+		o.Table[at] = b
 		o.filled[at/wire.SGELen] |= 1 << (at % wire.SGELen)
 	}
 }
 
-// update acts on a limit word: it takes over the space that was written before it, and the limit.
+// Update acts on a limit word: it takes over the space that was written before it, and the limit.
 // It returns what is wrong with them, if anything.
-func (o *outbound) update(limit uint16) error {
+func (o *Outbound) Update(limit uint16) error {
 	// A limit may move by as much as the peer has receives; more than half the range is a move
 	// backwards.
 	if step := limit - o.limit; step > max(o.credits, 1<<15-1) || uint32(o.limit-o.sent)+uint32(step) > 1<<16-1 {
@@ -136,8 +136,8 @@ func (o *outbound) update(limit uint16) error {
 	}
 	o.limit, o.maps = limit, 0
 	space := uint64(0)
-	for o.target[o.next].Length == 0 && (!o.placed || o.filled[o.next] == allFilled) {
-		entry := o.table[wire.SGELen*o.next:][:wire.SGELen]
+	for o.target[o.next].Length == 0 && (!o.Placed || o.filled[o.next] == allFilled) {
+		entry := o.Table[wire.SGELen*o.next:][:wire.SGELen]
 		s := o.order.SGE(entry)
 		if s.Length == 0 {
 			break

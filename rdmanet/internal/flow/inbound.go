@@ -1,0 +1,151 @@
+package flow
+
+import (
+	"time"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
+)
+
+// Inbound is what we let the peer send, and have told it. It is not safe for concurrent use.
+type Inbound struct {
+	arrived uint64 // messages that need a credit, in all
+	limit   uint64 // how many the peer was told that it may send in all
+	window  uint64 // how many it may have under way
+	kept    uint64 // how many of them a plain peer that is one of ours leaves unused
+	habit   habit  // whether it does
+
+	Ring    wire.SGE // Length is the whole ring's
+	Space   Space    // how much of it may be unread
+	granted uint64   // bytes of stream that the peer was given space for
+	older   uint64   // as far as it was given in the piece before the last
+	read    uint64   // bytes of stream that no longer take space
+
+	index   uint32 // entry of the peer's table that is written next
+	entries uint32 // of that table
+}
+
+// Start sets what was told when the connection was made: window messages and the first half of the
+// space, or all of it.
+func (i *Inbound) Start(ring wire.SGE, window uint64, entries uint32, wholeSpace bool) {
+	i.Ring, i.window, i.limit, i.entries = ring, window, window, entries
+	i.kept = uint64(reserve(uint16(window))) // of what the peer is told first, however much it is told later
+	if i.Space.bytes == 0 {
+		i.Space.bytes = uint64(ring.Length)
+	}
+	i.granted, i.index = i.Half(), 1
+	if wholeSpace {
+		i.granted, i.older, i.index = i.Space.bytes, i.Half(), 0
+	}
+}
+
+// Widen lets the peer have window messages under way from the next grant on.
+func (i *Inbound) Widen(window uint64) { i.window = window }
+
+// Half returns the size of half the space.
+func (i *Inbound) Half() uint64 { return i.Space.bytes / 2 }
+
+// SpaceDue reports whether half the space can be given to the peer. It has no more than two pieces
+// at a time, as its table has room for no more.
+func (i *Inbound) SpaceDue() bool {
+	return i.read >= i.older && i.granted-i.read+i.piece() <= i.Space.bytes
+}
+
+// piece returns the length of the next piece of space, which does not reach beyond the end of the
+// ring.
+func (i *Inbound) piece() uint64 {
+	return min(i.Half(), uint64(i.Ring.Length)-i.granted%uint64(i.Ring.Length))
+}
+
+// CreditsDue reports whether one part in so many of the window can be given to the peer.
+func (i *Inbound) CreditsDue(part uint64) bool {
+	return i.arrived+i.window-i.limit >= max(i.window/part, 1)
+}
+
+// left returns how many messages the peer may still send by what it was told.
+func (i *Inbound) left() uint64 { return i.limit - i.arrived }
+
+// Message takes note of a message that needed a credit.
+func (i *Inbound) Message() error {
+	if i.arrived == i.limit {
+		return wire.Violation("more messages than were allowed")
+	}
+	i.arrived++
+	if i.left() < i.kept {
+		i.habit = habitSpends
+	}
+	return nil
+}
+
+// Silent reports whether no message has come yet.
+func (i *Inbound) Silent() bool { return i.arrived == 0 }
+
+// Consumed takes note that n bytes of stream no longer take space.
+func (i *Inbound) Consumed(n int) { i.read += uint64(n) }
+
+// Exhausted reports whether the peer has no message left that it would send.
+func (i *Inbound) Exhausted() bool {
+	return i.left() == 0 || i.habit == habitKeeps && i.left() <= i.kept
+}
+
+// Watch reports whether the peer has as many messages left as one of ours leaves unused: it waits,
+// or is about to use them. What it does shows soon, and Settle is to be called then.
+func (i *Inbound) Watch() bool {
+	if i.habit != habitUnknown || i.kept == 0 || i.left() != i.kept {
+		return false
+	}
+	i.habit = habitWatched
+	return true
+}
+
+// Settle ends what Watch began. It reports whether the peer still has as many messages left, so
+// that it is one of ours and waits for more.
+func (i *Inbound) Settle() bool {
+	if i.habit != habitWatched {
+		return false
+	}
+	i.habit = habitUnknown
+	if i.left() == i.kept {
+		i.habit = habitKeeps
+	}
+	return i.habit == habitKeeps
+}
+
+// A habit is whether a plain peer uses all the messages that it may send, as the C library does, or
+// leaves some unused, as one of ours does.
+type habit uint8
+
+const (
+	habitUnknown habit = iota
+	habitWatched       // it has as many left as one of ours leaves
+	habitKeeps         // it is one of ours
+	habitSpends        // it is none
+)
+
+// A Grant is what the peer is told at one time.
+type Grant struct {
+	Space wire.SGE // of Length 0 if there is only the limit to tell
+	Entry uint64   // offset of the entry for space in the peer's table
+	Limit uint16
+}
+
+// Grant returns and records what can be given to the peer, by halves of the space.
+func (i *Inbound) Grant(now time.Time) Grant {
+	i.limit = i.arrived + i.window
+	g := Grant{Limit: uint16(i.limit)}
+	if !i.SpaceDue() {
+		return g
+	}
+	if i.older > 0 { // and read
+		i.Space.adapt(now)
+	}
+	if !i.SpaceDue() {
+		return g // there is less of it
+	}
+	n := i.piece()
+	g.Space = wire.SGE{Addr: i.Ring.Addr + i.granted%uint64(i.Ring.Length), Key: i.Ring.Key, Length: uint32(n)}
+	g.Entry = wire.SGELen * uint64(i.index)
+	i.older = i.granted
+	i.granted += n
+	i.index = (i.index + 1) % i.entries
+	return g
+}

@@ -1,0 +1,138 @@
+package flow
+
+import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
+
+// A Ring is where the peer places bytes of stream. They count as received once a word has announced
+// them, or, with a peer that was told so, once they are placed.
+//
+// With a transport that places by software the ring is virtual: it has a length, but what is placed
+// goes straight to the buffer of the Read that waits, or else to blocks from a pool. Otherwise it
+// is memory, which the transport fills on its own.
+//
+// It is not safe for concurrent use.
+type Ring struct {
+	Size uint64 // bytes
+	Mem  []byte // nil if virtual
+
+	Wordless bool // what is placed counts as announced
+
+	// Bytes of stream since the start, in falling order. In a memory ring placed is not known.
+	granted, placed, announced, read uint64
+
+	stored blockList
+	direct []byte // buffer of a waiting Read; bytes from read on are placed there
+	filled int    // bytes in it
+	Fault  error  // what was wrong with a placement
+}
+
+// Place takes the payload of an RDMA Write off bytes into the ring.
+func (r *Ring) Place(off uint64, p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	// The stream fills the ring without gaps. Whatever lies beyond what was granted may still be
+	// unread.
+	if off != r.placed%r.Size || uint64(len(p)) > r.granted-r.placed {
+		r.Fault = wire.Violation("bytes placed outside the space that was granted")
+		return r.Fault
+	}
+	r.placed += uint64(len(p))
+	if r.Wordless {
+		r.announced = r.placed
+	}
+	if r.filled < len(r.direct) { // nothing is stored before it is full
+		n := copy(r.direct[r.filled:], p)
+		r.filled += n
+		p = p[n:]
+	}
+	r.stored.append(p)
+	return nil
+}
+
+// Virtual reports whether r is no memory.
+func (r *Ring) Virtual() bool { return r.Mem == nil }
+
+// Grant lets the peer place n bytes more.
+func (r *Ring) Grant(n uint64) { r.granted += n }
+
+// Full reports whether the peer has used all the space that it was granted.
+func (r *Ring) Full() bool { return r.announced == r.granted }
+
+// Announce makes the next n bytes readable.
+func (r *Ring) Announce(n uint64) error {
+	arrived := r.placed
+	if r.Mem != nil {
+		arrived = r.granted
+	}
+	if n > arrived-r.announced {
+		return wire.Violation("more bytes announced than were placed")
+	}
+	r.announced += n
+	return nil
+}
+
+// Available returns the number of readable bytes.
+func (r *Ring) Available() uint64 { return r.announced - r.read }
+
+// Front returns readable bytes, as many as lie in one piece; none means that there are none at all.
+// They stay valid, and do not change, until Drop, so they can be used without its lock. Only one
+// goroutine may read at a time.
+func (r *Ring) Front() []byte {
+	n := r.announced - r.read
+	if n == 0 {
+		return nil
+	}
+	var p []byte
+	if r.Mem != nil {
+		p = r.Mem[r.read%r.Size:]
+	} else {
+		p = r.stored.front()
+	}
+	return p[:min(n, uint64(len(p)))]
+}
+
+// TakeBlock takes the block with the first readable bytes off the ring. It returns nil if not all
+// of it can be read, or if the ring is memory, which the peer can still write to.
+func (r *Ring) TakeBlock() *Block {
+	b := r.stored.head
+	if b == nil || uint64(len(b.Bytes())) > r.Available() {
+		return nil
+	}
+	r.stored.pop()
+	r.read += uint64(b.w - b.r)
+	return b
+}
+
+// Drop takes the first n readable bytes off the ring.
+func (r *Ring) Drop(n int) {
+	if r.Mem == nil {
+		r.stored.drop(n)
+	}
+	r.read += uint64(n)
+}
+
+// Attach has bytes that come from now on placed in b, if none wait before them. Detach must follow.
+func (r *Ring) Attach(b []byte) {
+	if r.Mem == nil && r.stored.head == nil {
+		r.direct = b
+	}
+}
+
+// Detach ends what Attach began, and returns the number of readable bytes in its buffer. Bytes in
+// it that are not announced yet move to blocks, so the buffer is not touched any more.
+func (r *Ring) Detach() (n int) {
+	if r.direct == nil {
+		return 0
+	}
+	n = int(min(uint64(r.filled), r.announced-r.read))
+	r.read += uint64(n)
+	r.stored.prepend(r.direct[n:r.filled])
+	r.direct, r.filled = nil, 0
+	return n
+}
+
+// Release gives memory back once the connection is closed and nobody reads.
+func (r *Ring) Release() {
+	r.stored.clear()
+	r.read, r.announced, r.granted = r.placed, r.placed, r.placed
+}

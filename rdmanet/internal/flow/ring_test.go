@@ -1,0 +1,166 @@
+package flow
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
+)
+
+// stream returns n bytes of a pattern that starts at byte off of a stream.
+func stream(off, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		x := off + i
+		b[i] = byte(x ^ x>>8*7 ^ x>>16*13)
+	}
+	return b
+}
+
+// copyTo reads what is there.
+func copyTo(r *Ring, b []byte) (n int) {
+	for n < len(b) {
+		k := copy(b[n:], r.Front())
+		if k == 0 {
+			break
+		}
+		r.Drop(k)
+		n += k
+	}
+	return n
+}
+
+func newRing(size int) *Ring { return &Ring{Size: uint64(size), granted: uint64(size)} }
+
+func TestRingRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(r *Ring) error
+	}{
+		{"a gap", func(r *Ring) error { return r.Place(101, make([]byte, 1)) }},
+		{"bytes again", func(r *Ring) error { return r.Place(99, make([]byte, 1)) }},
+		{"more than was granted", func(r *Ring) error { return r.Place(100, make([]byte, 413)) }},
+		{"more announced than placed", func(r *Ring) error { return r.Announce(101) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRing(1024)
+			r.granted = 512
+			require.NoError(t, r.Place(0, stream(0, 100)))
+			require.ErrorIs(t, c.do(r), wire.ErrProtocol)
+			require.NoError(t, r.Announce(100))
+			require.Equal(t, stream(0, 100), append([]byte(nil), r.Front()...), "what was there before is lost")
+		})
+	}
+	t.Run("nothing", func(t *testing.T) {
+		require.NoError(t, newRing(16).Place(1<<40, nil), "an empty placement is a keepalive")
+	})
+}
+
+func TestRingKeepsOrder(t *testing.T) {
+	const total = 300000
+	r := newRing(1 << 20)
+	for n := 0; n < total; n += 7000 {
+		p := stream(n, min(7000, total-n))
+		require.NoError(t, r.Place(uint64(n), p))
+	}
+	b := make([]byte, total)
+	require.Zero(t, copyTo(r, b), "bytes are readable only once announced")
+	require.NoError(t, r.Announce(100000))
+	require.EqualValues(t, 100000, r.Available())
+	require.Equal(t, 100000, copyTo(r, b))
+	require.NoError(t, r.Announce(total-100000))
+	require.Equal(t, total-100000, copyTo(r, b[100000:]))
+	require.True(t, bytes.Equal(stream(0, total), b))
+	require.Nil(t, r.stored.head, "memory must go back when it is empty")
+}
+
+func TestRingPlacesDirectly(t *testing.T) {
+	for _, c := range []struct {
+		name              string
+		before            int // bytes stored when the read begins
+		buffer            int
+		placed, announced int // while it waits
+		direct            int // readable in its buffer afterwards
+	}{
+		{"all", 0, 100, 60, 60, 60},
+		{"to the brim", 0, 100, 100, 100, 100},
+		{"more than fits", 0, 100, 250, 250, 100},
+		{"not announced", 0, 100, 60, 0, 0},
+		{"announced in part", 0, 100, 60, 20, 20},
+		{"more than fits, announced in part", 0, 100, 250, 20, 20},
+		{"many blocks, announced in part", 0, 200000, 300000, 20, 20},
+		{"behind older bytes", 10, 100, 60, 60, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRing(1 << 20)
+			require.NoError(t, r.Place(0, stream(0, c.before)))
+			b := make([]byte, c.buffer)
+			r.Attach(b)
+			for n := 0; n < c.placed; n += 40 {
+				require.NoError(t, r.Place(uint64(c.before+n), stream(c.before+n, min(40, c.placed-n))))
+			}
+			require.NoError(t, r.Announce(uint64(c.announced)))
+			n := r.Detach()
+			require.Equal(t, c.direct, n)
+			require.Equal(t, stream(0, n), b[:n])
+			clear(b) // it belongs to the caller again
+
+			require.NoError(t, r.Announce(uint64(c.before+c.placed-c.announced)))
+			rest := make([]byte, c.before+c.placed+1)
+			got := copyTo(r, rest)
+			require.True(t, bytes.Equal(stream(n, c.before+c.placed-n), rest[:got]))
+			require.Nil(t, r.stored.head)
+		})
+	}
+}
+
+func TestMemoryRing(t *testing.T) {
+	r := &Ring{Size: 1000, Mem: stream(0, 1000), granted: 1000}
+	require.ErrorIs(t, r.Announce(1001), wire.ErrProtocol)
+	require.NoError(t, r.Announce(1000))
+	b := make([]byte, 1000)
+	r.Attach(b)
+	require.Zero(t, r.Detach(), "a transport fills this ring on its own")
+	require.Equal(t, 700, copyTo(r, b[:700]))
+	r.Grant(700)
+	copy(r.Mem, stream(1000, 700))
+	require.NoError(t, r.Announce(700))
+	require.Equal(t, 1000, copyTo(r, b))
+	require.Equal(t, append(stream(700, 300), stream(1000, 700)...), b)
+}
+
+// A block is taken off the ring when all of it can be read.
+func TestRingTakesBlocks(t *testing.T) {
+	r := newRing(1 << 20)
+	require.Nil(t, r.TakeBlock())
+	require.NoError(t, r.Place(0, stream(0, 100)))
+	require.Nil(t, r.TakeBlock(), "not announced")
+	require.NoError(t, r.Announce(60))
+	require.Nil(t, r.TakeBlock(), "announced in part")
+	require.NoError(t, r.Announce(40))
+	require.Equal(t, 10, copyTo(r, make([]byte, 10)))
+	b := r.TakeBlock()
+	require.Equal(t, stream(10, 90), b.Bytes())
+	PutBlock(b)
+	require.Zero(t, r.Available())
+	require.True(t, (&Ring{Size: 10, Mem: make([]byte, 10), granted: 5, announced: 5}).TakeBlock() == nil, "the peer can write to memory")
+
+	b = GetBlock(100)
+	require.Equal(t, 100, b.Fill(stream(0, 100)))
+	require.Equal(t, stream(0, 100), b.Bytes())
+	PutBlock(b)
+}
+
+// A ring that is released has nothing more to read, and keeps no memory.
+func TestRingRelease(t *testing.T) {
+	r := newRing(1 << 20)
+	require.NoError(t, r.Place(0, stream(0, 100000)))
+	require.NoError(t, r.Announce(500))
+	r.Release()
+	require.Zero(t, r.Available())
+	require.Nil(t, r.Front())
+	require.Nil(t, r.stored.head)
+	require.ErrorIs(t, r.Place(100000%r.Size, []byte("x")), wire.ErrProtocol)
+}
