@@ -8,6 +8,7 @@ import (
 
 	"github.com/rdmanet/iwarp/internal/keepalive"
 	"github.com/rdmanet/iwarp/internal/neterr"
+	"github.com/rdmanet/iwarp/internal/sniff"
 )
 
 // enter counts a call of Accept. What clients come in by is waited on from the first one.
@@ -184,8 +185,8 @@ func (l *Listener) sort(c *net.TCPConn) client {
 		}
 		return client{Conn: l.plain(c, reason, l.whyNone)}
 	}
-	first, err := sniff(c, false)
-	if err == nil && (l.kernel == nil || first.v == plainTCP) {
+	first, err := sniff.Look(c, false)
+	if err == nil && (l.kernel == nil || first.Verdict == sniff.PlainTCP) {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}
 	h := &halfOpen{c: c, since: time.Now()}

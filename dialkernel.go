@@ -9,6 +9,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/redirect"
+	"github.com/rdmanet/iwarp/internal/sniff"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -120,26 +121,11 @@ func (k *kernelDial) fallBack(ctx context.Context, cause error) (net.Conn, error
 	if err != nil {
 		return nil, err
 	}
-	if k.spoke && !proves(cause) && isDead(tcp) {
+	if k.spoke && !proves(cause) && sniff.HungUp(tcp) {
 		_ = tcp.Close()
 		return nil, k.fail(k.remote, why.Err)
 	}
 	return remember(tcp, plainInfo(why.Reason, why.Err)), nil
-}
-
-// isDead reports whether the peer has closed or reset c already, without a byte.
-func isDead(c *net.TCPConn) bool {
-	rc, err := c.SyscallConn()
-	if err != nil || !canPeek {
-		return err != nil
-	}
-	var p peeker
-	dead := false
-	err = rc.Control(func(fd uintptr) {
-		ended, err := p.peek(fd)
-		dead = err != nil || ended && p.n == 0
-	})
-	return dead || err != nil
 }
 
 // upgrade makes an iWARP connection of the TCP connection, which after an error is closed.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/sniff"
 )
 
 // guarded returns a client, and the other end with the guard that it has.
@@ -48,7 +50,7 @@ func TestGuardLooks(t *testing.T) {
 	dropped, over := g.look(server)
 	require.False(t, dropped)
 	require.False(t, over)
-	_, err := io.WriteString(client, mpaKey)
+	_, err := io.WriteString(client, sniff.Key)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { dropped, _ := g.look(server); return dropped }, patience, often)
 

@@ -8,6 +8,8 @@ import (
 	"weak"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/sniff"
 )
 
 // A client that is silent is handed out as plain TCP, for services that speak first. Should its
@@ -60,12 +62,12 @@ func guardStart(h *halfOpen) (g guard) {
 		if h.start == nil {
 			h.start = startOf(int(fd))
 		}
-		if h.start == nil || h.said >= keyLen || filterLen(int(fd)) != 0 {
+		if h.start == nil || h.said >= len(sniff.Key) || filterLen(int(fd)) != 0 {
 			return
 		}
 		g.bytes, g.segments = received(int(fd))
 		g.drops = dropsOf(int(fd))
-		filter := dropAt(uint32(*h.start)+uint32(h.said), mpaKey[h.said:], max(1, tellingPart-h.said))
+		filter := dropAt(uint32(*h.start)+uint32(h.said), sniff.Key[h.said:], max(1, tellingPart-h.said))
 		if attach(int(fd), filter) == nil {
 			g.rules = len(filter)
 		}

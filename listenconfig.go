@@ -12,6 +12,7 @@ import (
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/ports"
+	"github.com/rdmanet/iwarp/internal/sniff"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -100,7 +101,7 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 // policy returns the policy that holds, as far as the system can do it.
 func (lc *ListenConfig) policy(network string) (Offload, error) {
 	policy, err := lc.Offload.effective(listenOffloadEnv, offloadEnv)
-	if err == nil && policy == OffloadRequire && !canPeek {
+	if err == nil && policy == OffloadRequire && !sniff.CanPeek {
 		err = &OffloadError{ReasonNoDevice, errNoPeek}
 	}
 	if err != nil {
@@ -114,7 +115,7 @@ func (lc *ListenConfig) listen(
 	ctx context.Context, policy Offload, network string, open func() (*net.TCPListener, *ports.Reservation, error),
 ) (*Listener, error) {
 	devices, kernel := split(lc.Transports)
-	if policy == OffloadNever || !canPeek {
+	if policy == OffloadNever || !sniff.CanPeek {
 		devices, kernel = nil, nil
 	}
 	tcp, port, err := open()
@@ -131,7 +132,7 @@ func (lc *ListenConfig) listen(
 		l.config.HandshakeTimeout = defaultHandshakeTimeout
 	}
 	l.silence = &silence{fixed: max(0, l.config.FirstByteTimeout)}
-	if policy == OffloadNever || !canPeek {
+	if policy == OffloadNever || !sniff.CanPeek {
 		l.direct = true
 		return l.started(), nil
 	}

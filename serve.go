@@ -8,6 +8,7 @@ import (
 
 	"github.com/rdmanet/iwarp/internal/keepalive"
 	"github.com/rdmanet/iwarp/internal/redirect"
+	"github.com/rdmanet/iwarp/internal/sniff"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -42,24 +43,24 @@ func (l *Listener) patience(h *halfOpen) time.Duration {
 // connection is half-open.
 func (l *Listener) identify(h *halfOpen) {
 	defer l.forget(h)
-	first, err := firstBytes(h.c)
-	for h.said < tellingPart && first.n >= tellingPart && errors.Is(err, os.ErrDeadlineExceeded) {
-		h.said = first.n
+	first, err := sniff.FirstBytes(h.c)
+	for h.said < tellingPart && first.N >= tellingPart && errors.Is(err, os.ErrDeadlineExceeded) {
+		h.said = first.N
 		l.await(h, l.patience(h))
-		first, err = firstBytes(h.c)
+		first, err = sniff.FirstBytes(h.c)
 	}
-	h.said = first.n
-	if first.v == iwarpRequest {
+	h.said = first.N
+	if first.Verdict == sniff.IWARPRequest {
 		l.shakeKernel(h)
 		return
 	}
 	cut := l.half.decide(h)
 	switch {
-	case l.isClosed(), cut && h.said > 0 && first.v != plainTCP:
+	case l.isClosed(), cut && h.said > 0 && first.Verdict != sniff.PlainTCP:
 		reset(h.c)
-	case first.v == plainTCP, errors.Is(err, os.ErrDeadlineExceeded):
+	case first.Verdict == sniff.PlainTCP, errors.Is(err, os.ErrDeadlineExceeded):
 		_ = h.c.SetReadDeadline(time.Time{})
-		if first.v == plainTCP {
+		if first.Verdict == sniff.PlainTCP {
 			l.deliver(client{Conn: l.plain(h.c, ReasonNotIWARP, nil)}) // none if it is refused
 		} else {
 			if !cut && h.said == 0 {
@@ -133,14 +134,14 @@ func (l *Listener) lookAgain(c client) client {
 	if l.guards {
 		guard = guardStart(h)
 	}
-	first, err := sniff(h.c, false)
+	first, err := sniff.Look(h.c, false)
 	switch {
-	case first.v == iwarpRequest, first.n > h.said && first.n >= tellingPart && first.v == undecided && err == nil:
+	case first.Verdict == sniff.IWARPRequest, first.N > h.said && first.N >= tellingPart && first.Verdict == sniff.Undecided && err == nil:
 		guard.drop(h.c)
-		h.said = first.n
+		h.said = first.N
 		l.find(h)
 		return client{}
-	case first.v == plainTCP:
+	case first.Verdict == sniff.PlainTCP:
 		guard.drop(h.c)
 		return client{Conn: l.plain(h.c, ReasonNotIWARP, nil)}
 	}

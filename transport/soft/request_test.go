@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/internal/sniff"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
@@ -20,7 +21,7 @@ import (
 )
 
 const (
-	requestKey = "MPA ID Req Frame"
+	requestKey = sniff.Key // so that what one part of the library sends the other recognizes
 	replyKey   = "MPA ID Rep Frame"
 )
 

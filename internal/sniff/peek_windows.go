@@ -1,4 +1,4 @@
-package iwarp
+package sniff
 
 import (
 	"time"
@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	canPeek = true
+	// CanPeek reports whether the system lets bytes be looked at.
+	CanPeek = true
 
 	fionread = 0x4004667f
 	msgPeek  = 2
@@ -19,7 +20,7 @@ const (
 
 // peeker looks at the first bytes of a connection and leaves them there.
 type peeker struct {
-	buf    [keyLen]byte
+	buf    [len(Key)]byte
 	n      int
 	looked bool
 }
@@ -44,7 +45,7 @@ func (p *peeker) peek(fd uintptr) (ended bool, err error) {
 	p.looked = true
 	var n uint32
 	flags := uint32(msgPeek)
-	b := windows.WSABuf{Len: uint32(keyLen), Buf: &p.buf[0]}
+	b := windows.WSABuf{Len: uint32(len(Key)), Buf: &p.buf[0]}
 	if err := windows.WSARecv(h, &b, 1, &n, &flags, nil, nil); err != nil {
 		return true, err
 	}

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package iwarp
+package sniff
 
 // pollPeerClosed is not to be had everywhere: a FIN after a few bytes of the MPA key is noticed by
 // time-out.

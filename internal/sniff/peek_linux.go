@@ -1,4 +1,4 @@
-package iwarp
+package sniff
 
 import "golang.org/x/sys/unix"
 

@@ -1,6 +1,6 @@
 //go:build unix
 
-package iwarp
+package sniff
 
 import (
 	"syscall"
@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const canPeek = true
+// CanPeek reports whether the system lets bytes be looked at.
+const CanPeek = true
 
 // peeker looks at the first bytes of a connection and leaves them there.
 type peeker struct {
-	buf [keyLen]byte
+	buf [len(Key)]byte
 	n   int
 }
 

@@ -1,0 +1,14 @@
+//go:build !unix && !windows
+
+package sniff
+
+// CanPeek reports whether the system lets bytes be looked at. Without, a listener serves plain TCP
+// only.
+const CanPeek = false
+
+type peeker struct {
+	buf [len(Key)]byte
+	n   int
+}
+
+func (p *peeker) peek(uintptr) (ended bool, err error) { return true, nil }
