@@ -94,7 +94,7 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 	for err = c.writable(); err == nil && !c.mayMap(); err = c.writable() {
 		c.awaitSending()
 	}
-	c.leave(&c.wr)
+	c.stopDriving(&c.wr)
 	if err != nil {
 		c.mu.Unlock()
 		c.sendMu.Unlock()
@@ -179,7 +179,7 @@ func (c *Conn) revoke(e *exposure) error {
 	c.sendMu.Lock()
 	c.mu.Lock()
 	defer func() {
-		c.leave(&c.wr)
+		c.stopDriving(&c.wr)
 		c.mu.Unlock()
 		c.sendMu.Unlock()
 		if c.giveWanted.Load() {

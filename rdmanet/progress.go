@@ -9,7 +9,7 @@ import (
 // await lets some time pass in which something may change for s, until deadline at the latest. The
 // caller holds mu, which is released meanwhile, and looks at its condition again.
 //
-// The first who waits becomes the driver, and stays it until leave: it waits for the queue pair,
+// The first who waits becomes the driver, and stays it until stopDriving: it waits for the queue pair,
 // and wakes the other side.
 func (c *Conn) await(s *side, deadline time.Time) {
 	if c.driver != nil && c.driver != s {
@@ -40,7 +40,7 @@ func (c *Conn) look(s *side, steps int) {
 	}
 	c.drive(inThePast)
 	c.mu.Lock()
-	c.leave(s)
+	c.stopDriving(s)
 }
 
 // enoughSteps is how far a call looks for what may lie behind a ring full of bytes. A peer that
@@ -49,8 +49,8 @@ const enoughSteps = 32
 
 var inThePast = time.Unix(1, 0)
 
-// leave ends what await began, and has the other side drive if it waits. The caller holds mu.
-func (c *Conn) leave(s *side) {
+// stopDriving ends what await began, and has the other side drive if it waits. The caller holds mu.
+func (c *Conn) stopDriving(s *side) {
 	if c.driver != s {
 		return
 	}

@@ -103,7 +103,7 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 // consumed ends a call that has taken n bytes from the ring. The caller holds mu, which is
 // released.
 func (c *Conn) consumed(n int) {
-	c.leave(&c.rd)
+	c.stopDriving(&c.rd)
 	c.in.Consumed(n)
 	due := n > 0 && c.grantDue(2)
 	c.mu.Unlock()

@@ -22,7 +22,7 @@ func (c *Conn) poll() {
 		if n == 0 {
 			break // bytes were placed
 		}
-		o = c.take(wc[:n])
+		o = c.handleCompletions(wc[:n])
 		more = n == len(wc) && o.err == nil && !o.lost
 	}
 	completionPool.Put(wc)
@@ -75,8 +75,8 @@ type outcome struct {
 	segment      int   // size of the largest FPDU from now on, if it is another one
 }
 
-// take acts on completions.
-func (c *Conn) take(wc []transport.Completion) (o outcome) {
+// handleCompletions acts on completions.
+func (c *Conn) handleCompletions(wc []transport.Completion) (o outcome) {
 	done := 0
 	c.mu.Lock()
 	for i := range wc {

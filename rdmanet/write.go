@@ -115,7 +115,7 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 			err = ErrNotExposed
 		}
 		if err != nil || len(p) == 0 {
-			c.leave(&c.wr)
+			c.stopDriving(&c.wr)
 			c.mu.Unlock()
 			c.sendMu.Unlock()
 			if c.giveWanted.Load() {
@@ -128,7 +128,7 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 		}
 		c.awaitSending()
 	}
-	c.leave(&c.wr)
+	c.stopDriving(&c.wr)
 	var flags transport.Flags
 	if c.stage.bare {
 		flags = transport.WillDrain
@@ -262,7 +262,7 @@ func (c *Conn) settle() error {
 	end := time.Now().Add(settleTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer c.leave(&c.wr)
+	defer c.stopDriving(&c.wr)
 	for !c.closed && !c.peerDisconnected && c.err == nil && !passed(end) && !passed(c.wr.deadline) {
 		until := end
 		if d := c.wr.deadline; !d.IsZero() && d.Before(end) {

@@ -55,7 +55,7 @@ func (q *QueuePair) close(farewell bool) error {
 func (q *QueuePair) shut(state transport.State) {
 	q.closed = true
 	close(q.stop)
-	q.leave(state, transport.ErrClosed)
+	q.noteEnd(state, transport.ErrClosed)
 	q.stopKeepAlive()
 	q.rouse()
 }
@@ -154,7 +154,7 @@ func (q *QueuePair) disconnect() {
 func (q *QueuePair) teardown() {
 	q.end.Do(func() {
 		q.mu.Lock()
-		q.leave(transport.StateError, transport.ErrClosed) // so that nobody comes to hold the ID any more
+		q.noteEnd(transport.StateError, transport.ErrClosed) // so that nobody comes to hold the ID any more
 		q.mu.Unlock()
 		q.busy.Wait()
 		q.sendMu.Lock()

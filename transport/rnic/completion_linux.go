@@ -42,7 +42,7 @@ func (q *QueuePair) poll(wc []transport.Completion) (raw, n int) {
 	r := s.call(q.pollCQ, q.cq, uintptr(min(len(wc), pollMax)), ptr(&s.wcs[0]))
 	raw = int(int32(r))
 	if raw < 0 {
-		q.leave(transport.StateError, brokenBy(os.NewSyscallError("ibv_poll_cq", number(r))))
+		q.noteEnd(transport.StateError, brokenBy(os.NewSyscallError("ibv_poll_cq", number(r))))
 		return 0, 0
 	}
 	for i := range raw {
@@ -123,9 +123,9 @@ func (q *QueuePair) received(w *abi.WC, c *transport.Completion) {
 func (q *QueuePair) broken(w *abi.WC, op transport.Opcode) {
 	if w.Status == abi.WCWrFlushErr {
 		if op == transport.OpRead {
-			q.leave(transport.StateError, errUnanswered)
+			q.noteEnd(transport.StateError, errUnanswered)
 		}
-		q.leave(transport.StateError, endOfStream)
+		q.noteEnd(transport.StateError, endOfStream)
 		return
 	}
 	cause := syscall.ECONNRESET
@@ -133,7 +133,7 @@ func (q *QueuePair) broken(w *abi.WC, op transport.Opcode) {
 	case abi.WCRetryExcErr, abi.WCRnrRetryExcErr, abi.WCRespTimeoutErr:
 		cause = syscall.ETIMEDOUT
 	}
-	q.leave(transport.StateError, &completionError{w.Status, w.VendorErr, cause})
+	q.noteEnd(transport.StateError, &completionError{w.Status, w.VendorErr, cause})
 	q.flush()
 }
 

@@ -229,14 +229,14 @@ func (q *QueuePair) reply(ctx context.Context) (cmEvent, error) {
 // flushed.
 func (q *QueuePair) fail(state transport.State, err error) {
 	q.mu.Lock()
-	q.leave(state, err)
+	q.noteEnd(state, err)
 	q.flush()
 	q.rouse()
 	q.mu.Unlock()
 }
 
-// leave takes note of why the queue pair is at its end. The caller holds mu.
-func (q *QueuePair) leave(state transport.State, err error) {
+// noteEnd records why the queue pair is at its end. The caller holds mu.
+func (q *QueuePair) noteEnd(state transport.State, err error) {
 	if q.err != nil {
 		return
 	}
