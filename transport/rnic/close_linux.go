@@ -21,13 +21,13 @@ const (
 // Close implements transport.QueuePair. What was posted is still sent. An iWARP connection is then
 // left to the peer to close for a moment: with siw the end of the TCP stream may overtake what came
 // before it, and whoever closes with something unread resets.
-func (q *QueuePair) Close() error { return q.close(true) }
+func (q *queuePair) Close() error { return q.close(true) }
 
 // CloseLast is Close for an end that knows that the peer needs nothing any more, so that there is
 // nothing to wait for once what was posted is sent.
-func (q *QueuePair) CloseLast() error { return q.close(false) }
+func (q *queuePair) CloseLast() error { return q.close(false) }
 
-func (q *QueuePair) close(farewell bool) error {
+func (q *queuePair) close(farewell bool) error {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
@@ -52,7 +52,7 @@ func (q *QueuePair) close(farewell bool) error {
 }
 
 // shut takes note of Close or Abort. The caller holds mu.
-func (q *QueuePair) shut(state transport.State) {
+func (q *queuePair) shut(state transport.State) {
 	q.closed = true
 	close(q.stop)
 	q.noteEnd(state, transport.ErrClosed)
@@ -61,7 +61,7 @@ func (q *QueuePair) shut(state transport.State) {
 }
 
 // Abort implements transport.QueuePair.
-func (q *QueuePair) Abort() error {
+func (q *queuePair) Abort() error {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
@@ -79,7 +79,7 @@ func (q *QueuePair) Abort() error {
 }
 
 // discard is Abort for a queue pair that nobody has used, which has no call to wait for.
-func (q *QueuePair) discard() {
+func (q *queuePair) discard() {
 	q.mu.Lock()
 	closed := q.closed
 	if !closed {
@@ -92,7 +92,7 @@ func (q *QueuePair) discard() {
 }
 
 // seeOff ends the connection behind what was posted.
-func (q *QueuePair) seeOff(farewell bool) {
+func (q *queuePair) seeOff(farewell bool) {
 	q.markEnd()
 	if q.waitFor(&q.leaving, time.Now().Add(drainLimit)) == nil && farewell {
 		q.awaitPeer(time.Now().Add(farewellLimit))
@@ -102,7 +102,7 @@ func (q *QueuePair) seeOff(farewell bool) {
 }
 
 // markEnd is mark for a queue pair that is closed.
-func (q *QueuePair) markEnd() {
+func (q *queuePair) markEnd() {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
 	q.mu.Lock()
@@ -115,7 +115,7 @@ func (q *QueuePair) markEnd() {
 
 // sentAll reports whether there is no more to be sent, or nobody to send it to. What arrives is
 // given up.
-func (q *QueuePair) sentAll() (bool, error) {
+func (q *queuePair) sentAll() (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.reapSome() > 0 {
@@ -125,7 +125,7 @@ func (q *QueuePair) sentAll() (bool, error) {
 }
 
 // awaitPeer waits until the peer has ended the connection.
-func (q *QueuePair) awaitPeer(deadline time.Time) {
+func (q *queuePair) awaitPeer(deadline time.Time) {
 	c := condition{holds: func() (bool, error) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -138,7 +138,7 @@ func (q *QueuePair) awaitPeer(deadline time.Time) {
 }
 
 // disconnect ends the connection with the peer.
-func (q *QueuePair) disconnect() {
+func (q *queuePair) disconnect() {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
 	q.mu.Lock()
@@ -151,7 +151,7 @@ func (q *QueuePair) disconnect() {
 
 // teardown takes everything back from the device. It waits for calls that are in the device, and
 // until that is done.
-func (q *QueuePair) teardown() {
+func (q *queuePair) teardown() {
 	q.end.Do(func() {
 		q.mu.Lock()
 		q.noteEnd(transport.StateError, transport.ErrClosed) // so that nobody comes to hold the ID any more
@@ -188,7 +188,7 @@ func (q *QueuePair) teardown() {
 }
 
 // destroyObjects gives back what create has made, all or the part that came about.
-func (q *QueuePair) destroyObjects() {
+func (q *queuePair) destroyObjects() {
 	if q.qp != 0 {
 		_ = q.lib.call("rdma_destroy_qp", q.lib.rdmaDestroyQP, q.id.ptr)
 	}
@@ -212,7 +212,7 @@ func (q *QueuePair) destroyObjects() {
 }
 
 // OnGone implements transport.Leaver.
-func (q *QueuePair) OnGone(f func()) {
+func (q *queuePair) OnGone(f func()) {
 	q.mu.Lock()
 	gone := q.gone
 	if !gone {
@@ -225,7 +225,7 @@ func (q *QueuePair) OnGone(f func()) {
 }
 
 // awaitSends waits until no request that is on the send queue needs r.
-func (q *QueuePair) awaitSends(r *region) {
+func (q *queuePair) awaitSends(r *region) {
 	q.sendMu.Lock()
 	last := min(r.last, q.sq.head.Load()) // the device may have refused the last ones
 	q.sendMu.Unlock()

@@ -11,7 +11,7 @@ import (
 )
 
 // Poll implements transport.QueuePair.
-func (q *QueuePair) Poll(wc []transport.Completion) int {
+func (q *queuePair) Poll(wc []transport.Completion) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n := copy(wc, q.early)
@@ -33,7 +33,7 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 
 // poll moves completions of the device to wc, and returns how many there were, and how many of them
 // are the user's. The caller holds mu.
-func (q *QueuePair) poll(wc []transport.Completion) (raw, n int) {
+func (q *queuePair) poll(wc []transport.Completion) (raw, n int) {
 	if q.dead {
 		return 0, 0
 	}
@@ -56,7 +56,7 @@ func (q *QueuePair) poll(wc []transport.Completion) (raw, n int) {
 
 // reap moves all completions that are there to early, for a caller who wants to know what they set
 // free.
-func (q *QueuePair) reap() {
+func (q *queuePair) reap() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.reapSome() > 0 {
@@ -66,7 +66,7 @@ func (q *QueuePair) reap() {
 
 // reapSome moves some completions to early, and returns how many there were. Those that come behind
 // Close wait until the device has let go. The caller holds mu.
-func (q *QueuePair) reapSome() int {
+func (q *queuePair) reapSome() int {
 	var wc [pollMax / 2]transport.Completion
 	raw, n := q.poll(wc[:])
 	if q.closed {
@@ -79,7 +79,7 @@ func (q *QueuePair) reapSome() int {
 
 // complete takes note of a completion, and reports whether the user is to know. The caller holds
 // mu.
-func (q *QueuePair) complete(w *abi.WC) (c transport.Completion, mine bool) {
+func (q *queuePair) complete(w *abi.WC) (c transport.Completion, mine bool) {
 	mine = true
 	c.Status = status(w.Status)
 	number := w.WrID &^ receiveBit
@@ -106,7 +106,7 @@ func (q *QueuePair) complete(w *abi.WC) (c transport.Completion, mine bool) {
 	return c, mine
 }
 
-func (q *QueuePair) received(w *abi.WC, c *transport.Completion) {
+func (q *queuePair) received(w *abi.WC, c *transport.Completion) {
 	if w.Opcode == abi.WCRecvRDMAWithImm {
 		c.Opcode = transport.OpRecvImmediate
 	}
@@ -120,7 +120,7 @@ func (q *QueuePair) received(w *abi.WC, c *transport.Completion) {
 
 // broken takes note of a request that failed, with which the connection is at its end. One that was
 // flushed tells only that this has happened before. The caller holds mu.
-func (q *QueuePair) broken(w *abi.WC, op transport.Opcode) {
+func (q *queuePair) broken(w *abi.WC, op transport.Opcode) {
 	if w.Status == abi.WCWrFlushErr {
 		if op == transport.OpRead {
 			q.noteEnd(transport.StateError, errUnanswered)
@@ -139,7 +139,7 @@ func (q *QueuePair) broken(w *abi.WC, op transport.Opcode) {
 
 // finish hands out what came behind Close, and makes completions of what was posted when the device
 // let go of the queue pair. The caller holds mu.
-func (q *QueuePair) finish() {
+func (q *queuePair) finish() {
 	q.early = append(q.early, q.late...)
 	q.late = nil
 	for number := q.sq.tail.Load(); number != q.sq.head.Load(); number++ {

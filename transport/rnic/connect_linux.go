@@ -13,7 +13,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
 
-type connector struct{ q *QueuePair }
+type connector struct{ q *queuePair }
 
 func (c *connector) QueuePair() transport.QueuePair { return c.q }
 
@@ -38,7 +38,7 @@ func (c *connector) Connect(ctx context.Context, private []byte) (peer []byte, e
 	return peer, nil
 }
 
-func (q *QueuePair) connect(ctx context.Context, private []byte) ([]byte, error) {
+func (q *queuePair) connect(ctx context.Context, private []byte) ([]byte, error) {
 	if err := checkPrivate(private); err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (q *QueuePair) connect(ctx context.Context, private []byte) ([]byte, error)
 }
 
 // connectError names what a failure of the call says.
-func (q *QueuePair) connectError(err error) error {
+func (q *queuePair) connectError(err error) error {
 	switch {
 	case errors.Is(err, syscall.ETIMEDOUT):
 		return transport.ErrHandshakeTimeout
@@ -115,7 +115,7 @@ func (rejection) Unwrap() error { return &transport.RejectedError{} }
 //
 // An MPA reply that rejects is ECONNRESET with siw, and ECONNREFUSED with the drivers of hardware,
 // which say the same where nobody listens: what tells them apart is the private data.
-func (q *QueuePair) answer(ev *cmEvent) error {
+func (q *queuePair) answer(ev *cmEvent) error {
 	cause := errnoOf(ev.status)
 	switch ev.kind {
 	case abi.CMEventEstablished:

@@ -125,7 +125,7 @@ func TestErrors(t *testing.T) {
 	var n net.Error
 	require.ErrorAs(t, late, &n)
 	require.True(t, n.Timeout())
-	iwarp, roce := &QueuePair{dev: &device{Device: transport.Device{IWARP: true}}}, &QueuePair{dev: &device{}}
+	iwarp, roce := &queuePair{dev: &device{Device: transport.Device{IWARP: true}}}, &queuePair{dev: &device{}}
 	require.Equal(t, transport.ErrHandshakeTimeout, iwarp.connectError(os.NewSyscallError("rdma_connect", syscall.ETIMEDOUT)))
 	require.Equal(t, error(syscall.ECONNREFUSED), iwarp.connectError(syscall.ECONNREFUSED))
 	require.ErrorIs(t, iwarp.connectError(syscall.ECONNRESET), transport.ErrNotIWARP)
@@ -188,7 +188,7 @@ func TestAnswer(t *testing.T) {
 		{"error", iwarp, cmEvent{kind: abi.CMEventConnectError, status: -int32(syscall.EPROTO)}, []error{transport.ErrNotIWARP, syscall.EPROTO}},
 		{"error", roce, cmEvent{kind: abi.CMEventConnectError, status: -int32(syscall.EINVAL)}, []error{syscall.EINVAL}},
 	} {
-		err := (&QueuePair{dev: c.dev}).answer(&c.ev)
+		err := (&queuePair{dev: c.dev}).answer(&c.ev)
 		if c.want == nil {
 			require.NoError(t, err)
 		}
@@ -205,7 +205,7 @@ func TestAnswer(t *testing.T) {
 		{roce, cmEvent{kind: abi.CMEventRejected, status: rejectConsumer, private: []byte("no")}},
 	} {
 		var r *transport.RejectedError
-		require.ErrorAs(t, (&QueuePair{dev: c.dev}).answer(&c.ev), &r)
+		require.ErrorAs(t, (&queuePair{dev: c.dev}).answer(&c.ev), &r)
 		require.Equal(t, "no", string(r.PrivateData))
 	}
 }
@@ -249,7 +249,7 @@ func TestRings(t *testing.T) {
 // What is posted without a completion asks for one by the time that a quarter of the queue is such,
 // and what the caller will drain does.
 func TestSelectiveSignalling(t *testing.T) {
-	q := &QueuePair{dev: &device{}, sendDepth: 64}
+	q := &queuePair{dev: &device{}, sendDepth: 64}
 	q.sq.init(64 + spareEntries)
 	s := getScratch()
 	defer s.release()
@@ -275,7 +275,7 @@ func TestSelectiveSignalling(t *testing.T) {
 }
 
 func TestFinish(t *testing.T) {
-	q := &QueuePair{closed: true}
+	q := &queuePair{closed: true}
 	q.sq.init(4)
 	q.rq.init(4)
 	q.sq.entries[0] = sendEntry{id: 1, op: transport.OpRead}

@@ -16,7 +16,7 @@ const defaultKeepAlive = 15 * time.Second // as package net has it
 // connection ends. An Idle of 0 means 15 s, a negative one leaves the last one as it is. When the
 // device gives up is its own business, so c.Interval and c.Count are not used. It returns the error
 // of Err once there is one.
-func (q *QueuePair) SetKeepAliveConfig(c net.KeepAliveConfig) error {
+func (q *queuePair) SetKeepAliveConfig(c net.KeepAliveConfig) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err != nil {
@@ -37,14 +37,14 @@ func (q *QueuePair) SetKeepAliveConfig(c net.KeepAliveConfig) error {
 }
 
 // stopKeepAlive ends what SetKeepAliveConfig began. The caller holds mu.
-func (q *QueuePair) stopKeepAlive() {
+func (q *queuePair) stopKeepAlive() {
 	if q.keepAlive != nil {
 		q.keepAlive.Stop()
 		q.keepAlive = nil
 	}
 }
 
-func (q *QueuePair) sendKeepAlive() {
+func (q *queuePair) sendKeepAlive() {
 	if !q.sendEmptyWrite() {
 		return
 	}
@@ -56,7 +56,7 @@ func (q *QueuePair) sendKeepAlive() {
 }
 
 // sendEmptyWrite sends a Write of nothing, unless the connection is at its end.
-func (q *QueuePair) sendEmptyWrite() bool {
+func (q *queuePair) sendEmptyWrite() bool {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
 	if q.sendable() != nil {
@@ -73,7 +73,7 @@ func (q *QueuePair) sendEmptyWrite() bool {
 // never where the peer's turn is next.
 var nudges = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
-func (q *QueuePair) nudgeAfter(waits []time.Duration) {
+func (q *queuePair) nudgeAfter(waits []time.Duration) {
 	time.AfterFunc(waits[0], func() {
 		q.mu.Lock()
 		silent := !q.heard && q.state == transport.StateRTS

@@ -200,7 +200,7 @@ func (l *listener) next(ctx context.Context) (*pending, error) {
 // request prepares the queue pair of a connection request, which is refused if that fails.
 func (l *listener) request(p *pending) (transport.Request, error) {
 	dev, err := l.t.devices.of(p.id.device())
-	var q *QueuePair
+	var q *queuePair
 	if err == nil {
 		q, err = newQueuePair(l.t, p.id, dev, l.o)
 	}
@@ -238,7 +238,7 @@ func (l *listener) end(err error) error {
 }
 
 type request struct {
-	q       *QueuePair
+	q       *queuePair
 	private []byte
 }
 

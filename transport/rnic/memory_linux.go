@@ -15,7 +15,7 @@ import (
 
 // A region is a memory region with the memory that it was made for.
 type region struct {
-	q    *QueuePair
+	q    *queuePair
 	mem  *mapping
 	n    int
 	key  uint32 // local
@@ -26,7 +26,7 @@ type region struct {
 	mr   uintptr // struct ibv_mr; 0 once it is deregistered
 	over bool    // Deregister was called
 
-	last uint64 // number behind that of the last send request that uses it; guarded by QueuePair.sendMu
+	last uint64 // number behind that of the last send request that uses it; guarded by queuePair.sendMu
 }
 
 var _ transport.MemoryRegion = (*region)(nil)
@@ -45,7 +45,7 @@ func (m *mapping) unmap() { _ = unix.Munmap(m.b) }
 func (m *mapping) empty() { _ = unix.Madvise(m.b, unix.MADV_DONTNEED) }
 
 // AllocateMemory implements transport.MemoryAllocator.
-func (q *QueuePair) AllocateMemory(n int, access transport.Access) ([]byte, transport.MemoryRegion, error) {
+func (q *queuePair) AllocateMemory(n int, access transport.Access) ([]byte, transport.MemoryRegion, error) {
 	b, err := mapMemory(max(n, 1))
 	if err != nil {
 		return nil, nil, err
@@ -61,11 +61,11 @@ func (q *QueuePair) AllocateMemory(n int, access transport.Access) ([]byte, tran
 
 // RegisterMemory refuses: the memory must be of AllocateMemory, as Go's could be shared with a
 // child process.
-func (q *QueuePair) RegisterMemory([]byte, transport.Access) (transport.MemoryRegion, error) {
+func (q *queuePair) RegisterMemory([]byte, transport.Access) (transport.MemoryRegion, error) {
 	return nil, errNoMemory
 }
 
-func (q *QueuePair) register(m *mapping, n int, access transport.Access) (*region, error) {
+func (q *queuePair) register(m *mapping, n int, access transport.Access) (*region, error) {
 	q.regionMu.Lock()
 	defer q.regionMu.Unlock()
 	if q.regionsGone {
@@ -151,7 +151,7 @@ func (r *region) contains(b []byte) bool {
 	return at >= r.base && at-r.base <= uint64(r.n) && uint64(len(b)) <= uint64(r.n)-(at-r.base)
 }
 
-func (q *QueuePair) forget(r *region) {
+func (q *queuePair) forget(r *region) {
 	q.regionMu.Lock()
 	_, mine := q.regions[r]
 	delete(q.regions, r)
@@ -162,14 +162,14 @@ func (q *QueuePair) forget(r *region) {
 }
 
 // keepsRegions reports whether the end of the queue pair will deregister the regions.
-func (q *QueuePair) keepsRegions() bool {
+func (q *queuePair) keepsRegions() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.closed && !q.gone
 }
 
 // dropRegions deregisters all regions at the end of the queue pair.
-func (q *QueuePair) dropRegions() {
+func (q *queuePair) dropRegions() {
 	q.regionMu.Lock()
 	regions := q.regions
 	q.regions, q.regionsGone = nil, true

@@ -16,12 +16,12 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
 
-// A QueuePair is a queue pair of a device, with a completion queue and a completion channel of its
-// own. Besides transport.QueuePair it implements transport.MemoryAllocator and transport.Leaver.
+// A queuePair is a queue pair of a device, with a completion queue and a completion channel of its
+// own.
 //
 // Locks, in the order in which they may be taken: token, sendMu, recvMu, mu. What belongs to the
 // device is used with one of the latter three held, and dead looked at.
-type QueuePair struct {
+type queuePair struct {
 	lib *library
 	dev *device
 	id  *cmID
@@ -71,11 +71,11 @@ type QueuePair struct {
 }
 
 var (
-	_ transport.QueuePair       = (*QueuePair)(nil)
-	_ transport.MemoryAllocator = (*QueuePair)(nil)
-	_ transport.LastCloser      = (*QueuePair)(nil)
-	_ transport.Leaver          = (*QueuePair)(nil)
-	_ transport.KeepAliver      = (*QueuePair)(nil)
+	_ transport.QueuePair       = (*queuePair)(nil)
+	_ transport.MemoryAllocator = (*queuePair)(nil)
+	_ transport.LastCloser      = (*queuePair)(nil)
+	_ transport.Leaver          = (*queuePair)(nil)
+	_ transport.KeepAliver      = (*queuePair)(nil)
 )
 
 const (
@@ -89,8 +89,8 @@ const (
 
 // newQueuePair makes the queue pair of an ID that belongs to a device. After an error the ID is
 // left to the caller.
-func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*QueuePair, error) {
-	q := &QueuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), stop: make(chan struct{}), regions: make(map[*region]struct{})}
+func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*queuePair, error) {
+	q := &queuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), stop: make(chan struct{}), regions: make(map[*region]struct{})}
 	q.waiting.holds, q.draining.holds, q.leaving.holds = q.pollable, q.drained, q.sentAll
 	q.sleeper.init(q, t.cfg.Poll)
 	if err := q.configure(o); err != nil {
@@ -106,7 +106,7 @@ func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*Q
 }
 
 // configure settles the sizes of the queues by what was asked for and what the device can do.
-func (q *QueuePair) configure(o *transport.Options) error {
+func (q *queuePair) configure(o *transport.Options) error {
 	if o == nil {
 		o = &transport.Options{}
 	}
@@ -140,7 +140,7 @@ func (q *QueuePair) configure(o *transport.Options) error {
 
 // create makes what belongs to the device. The protection domain is the connection's own, as an
 // STag must not be good for another.
-func (q *QueuePair) create() (err error) {
+func (q *queuePair) create() (err error) {
 	verbs := q.id.c().Verbs
 	if q.pd, err = q.lib.create("ibv_alloc_pd", q.lib.ibvAllocPD, verbs); err != nil {
 		return err
@@ -184,7 +184,7 @@ func shortage(err error) error {
 
 // established brings the queue pair to StateRTS. A peer that has ended the connection since may
 // have sent something before: that is for the user to find.
-func (q *QueuePair) established() error {
+func (q *queuePair) established() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed || q.dead || q.err != nil && !q.peerGone {
@@ -199,7 +199,7 @@ func (q *QueuePair) established() error {
 }
 
 // hold keeps the ID for a call, until busy.Done, unless the queue pair is at its end.
-func (q *QueuePair) hold() error {
+func (q *queuePair) hold() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err == nil {
@@ -209,7 +209,7 @@ func (q *QueuePair) hold() error {
 }
 
 // reply waits for the answer to what was asked for, which does not come any more after Close.
-func (q *QueuePair) reply(ctx context.Context) (cmEvent, error) {
+func (q *queuePair) reply(ctx context.Context) (cmEvent, error) {
 	select {
 	case ev := <-q.id.replies: // though there may be other reasons to return
 		return ev, nil
@@ -227,7 +227,7 @@ func (q *QueuePair) reply(ctx context.Context) (cmEvent, error) {
 
 // fail ends the queue pair with err, unless it has ended already. What was posted comes back
 // flushed.
-func (q *QueuePair) fail(state transport.State, err error) {
+func (q *queuePair) fail(state transport.State, err error) {
 	q.mu.Lock()
 	q.noteEnd(state, err)
 	q.flush()
@@ -236,7 +236,7 @@ func (q *QueuePair) fail(state transport.State, err error) {
 }
 
 // noteEnd records why the queue pair is at its end. The caller holds mu.
-func (q *QueuePair) noteEnd(state transport.State, err error) {
+func (q *queuePair) noteEnd(state transport.State, err error) {
 	if q.err != nil {
 		return
 	}
@@ -256,7 +256,7 @@ func (q *QueuePair) noteEnd(state transport.State, err error) {
 const flushLimit = time.Second
 
 // flush has the device give back what was posted. The caller holds mu.
-func (q *QueuePair) flush() {
+func (q *queuePair) flush() {
 	if q.dead {
 		return
 	}
@@ -268,7 +268,7 @@ func (q *QueuePair) flush() {
 }
 
 // event is told of the connection's end, by the event channel's goroutine.
-func (q *QueuePair) event(ev cmEvent) {
+func (q *queuePair) event(ev cmEvent) {
 	switch ev.kind {
 	case abi.CMEventDisconnected:
 		q.mu.Lock()
@@ -290,7 +290,7 @@ func (q *QueuePair) event(ev cmEvent) {
 }
 
 // Attributes implements transport.QueuePair.
-func (q *QueuePair) Attributes() transport.Attributes {
+func (q *queuePair) Attributes() transport.Attributes {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return transport.Attributes{
@@ -302,32 +302,32 @@ func (q *QueuePair) Attributes() transport.Attributes {
 }
 
 // State implements transport.QueuePair.
-func (q *QueuePair) State() transport.State {
+func (q *queuePair) State() transport.State {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.state
 }
 
 // Err implements transport.QueuePair.
-func (q *QueuePair) Err() error {
+func (q *queuePair) Err() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.err
 }
 
 // LocalAddr implements transport.QueuePair.
-func (q *QueuePair) LocalAddr() netip.AddrPort {
+func (q *queuePair) LocalAddr() netip.AddrPort {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.local
 }
 
 // RemoteAddr implements transport.QueuePair.
-func (q *QueuePair) RemoteAddr() netip.AddrPort {
+func (q *queuePair) RemoteAddr() netip.AddrPort {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.remote
 }
 
 // SetMaxSegment implements transport.QueuePair: the device chooses the size of its segments.
-func (q *QueuePair) SetMaxSegment(int) error { return errors.ErrUnsupported }
+func (q *queuePair) SetMaxSegment(int) error { return errors.ErrUnsupported }

@@ -27,7 +27,7 @@ func (r *recvQueue) init(n int) {
 const receiveBit = 1 << 63
 
 // PostRecv implements transport.QueuePair.
-func (q *QueuePair) PostRecv(wrs []transport.RecvWR) (n int, err error) {
+func (q *queuePair) PostRecv(wrs []transport.RecvWR) (n int, err error) {
 	q.recvMu.Lock()
 	defer q.recvMu.Unlock()
 	if err := q.Err(); err != nil {
@@ -58,7 +58,7 @@ func (q *QueuePair) PostRecv(wrs []transport.RecvWR) (n int, err error) {
 
 // composeReceives makes device requests of wrs, and returns how many it could. The caller holds
 // recvMu.
-func (q *QueuePair) composeReceives(s *scratch, wrs []transport.RecvWR) (int, error) {
+func (q *queuePair) composeReceives(s *scratch, wrs []transport.RecvWR) (int, error) {
 	head := q.rq.head.Load()
 	for i := range wrs {
 		wr, c := &wrs[i], &s.recvs[i]
@@ -79,7 +79,7 @@ func (q *QueuePair) composeReceives(s *scratch, wrs []transport.RecvWR) (int, er
 
 // postReceives posts the first n receives of s with one call, and returns how many were taken. The
 // caller holds recvMu.
-func (q *QueuePair) postReceives(s *scratch, n int) (int, error) {
+func (q *queuePair) postReceives(s *scratch, n int) (int, error) {
 	for i := range n - 1 {
 		s.recvs[i].Next = ptr(&s.recvs[i+1])
 	}

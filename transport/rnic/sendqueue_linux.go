@@ -49,7 +49,7 @@ func ringSize(n int) int {
 func (s *sendQueue) outstanding() int { return int(s.head.Load() - s.tail.Load()) }
 
 // PostSend implements transport.QueuePair.
-func (q *QueuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
+func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
 	if err := q.sendable(); err != nil {
@@ -82,7 +82,7 @@ func (q *QueuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 }
 
 // sendable returns why nothing can be sent. The caller holds sendMu.
-func (q *QueuePair) sendable() error {
+func (q *queuePair) sendable() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
@@ -95,7 +95,7 @@ func (q *QueuePair) sendable() error {
 }
 
 // compose makes device requests of wrs, and returns how many it could. The caller holds sendMu.
-func (q *QueuePair) compose(s *scratch, wrs []transport.SendWR) (int, error) {
+func (q *queuePair) compose(s *scratch, wrs []transport.SendWR) (int, error) {
 	for i := range wrs {
 		if err := q.composeOne(s, i, &wrs[i]); err != nil {
 			return i, err
@@ -104,7 +104,7 @@ func (q *QueuePair) compose(s *scratch, wrs []transport.SendWR) (int, error) {
 	return len(wrs), nil
 }
 
-func (q *QueuePair) composeOne(s *scratch, i int, wr *transport.SendWR) error {
+func (q *queuePair) composeOne(s *scratch, i int, wr *transport.SendWR) error {
 	op, ok := q.opcode(wr.Opcode)
 	if !ok {
 		return errOpcode
@@ -151,7 +151,7 @@ func (q *QueuePair) composeOne(s *scratch, i int, wr *transport.SendWR) error {
 	return nil
 }
 
-func (q *QueuePair) opcode(op transport.Opcode) (uint32, bool) {
+func (q *queuePair) opcode(op transport.Opcode) (uint32, bool) {
 	switch op {
 	case transport.OpSend:
 		return abi.WRSend, true
@@ -181,7 +181,7 @@ func sendFlags(f transport.Flags) (c uint32) {
 }
 
 // regionOf returns the region that a request names, which must be this queue pair's and hold b.
-func (q *QueuePair) regionOf(m transport.MemoryRegion, b []byte) (*region, error) {
+func (q *queuePair) regionOf(m transport.MemoryRegion, b []byte) (*region, error) {
 	r, _ := m.(*region)
 	switch {
 	case r == nil || r.q != q || !r.live():
@@ -196,7 +196,7 @@ func addressOf(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.Sl
 
 // ring posts the first n requests of s with one call, and returns how many were taken. The caller
 // holds sendMu.
-func (q *QueuePair) ring(s *scratch, n int) (int, error) {
+func (q *queuePair) ring(s *scratch, n int) (int, error) {
 	for i := range n - 1 {
 		s.sends[i].Next = ptr(&s.sends[i+1])
 	}
@@ -224,7 +224,7 @@ func taken(bad, first, size uintptr, n int) int {
 }
 
 // refused is what it means that the device did not take requests.
-func (q *QueuePair) refused(err error) error {
+func (q *queuePair) refused(err error) error {
 	if errors.Is(err, syscall.ENOMEM) {
 		return transport.ErrQueueFull
 	}
@@ -234,7 +234,7 @@ func (q *QueuePair) refused(err error) error {
 
 // postEmptyWrite sends a Write of nothing to nowhere, which the peer takes no notice of, and asks
 // for its completion. The caller holds sendMu.
-func (q *QueuePair) postEmptyWrite() error {
+func (q *queuePair) postEmptyWrite() error {
 	if q.sq.outstanding() >= q.sendDepth+spareEntries {
 		return transport.ErrQueueFull
 	}

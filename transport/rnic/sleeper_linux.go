@@ -26,7 +26,7 @@ type sleeper struct {
 
 var past = time.Unix(1, 0)
 
-func (s *sleeper) init(q *QueuePair, poll time.Duration) {
+func (s *sleeper) init(q *queuePair, poll time.Duration) {
 	s.most, s.budget = poll, poll
 	s.ready = func(uintptr) bool { return q.takeEvent() }
 }
@@ -85,7 +85,7 @@ func (s *sleeper) spin(found func() bool) bool {
 // takeEvent asks for an event with the next completion, and reports whether there are completions,
 // or the sleeper should look up for another reason. The runtime's poller calls it again when the
 // channel has something.
-func (q *QueuePair) takeEvent() bool {
+func (q *queuePair) takeEvent() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.dead {

@@ -27,10 +27,10 @@ func (c *condition) take() error {
 }
 
 // Wait implements transport.QueuePair.
-func (q *QueuePair) Wait(deadline time.Time) error { return q.waitFor(&q.waiting, deadline) }
+func (q *queuePair) Wait(deadline time.Time) error { return q.waitFor(&q.waiting, deadline) }
 
 // Drain implements transport.QueuePair.
-func (q *QueuePair) Drain(deadline time.Time) error {
+func (q *queuePair) Drain(deadline time.Time) error {
 	if err := q.mark(); err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (q *QueuePair) Drain(deadline time.Time) error {
 }
 
 // Interrupt implements transport.QueuePair.
-func (q *QueuePair) Interrupt() {
+func (q *queuePair) Interrupt() {
 	q.waiting.asked.Add(1)
 	q.draining.asked.Add(1)
 	q.mu.Lock()
@@ -47,7 +47,7 @@ func (q *QueuePair) Interrupt() {
 }
 
 // mark sees to it that the end of what is on the send queue will be known.
-func (q *QueuePair) mark() error {
+func (q *queuePair) mark() error {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
 	if q.sq.outstanding() == 0 || q.sq.marked.Load() == q.sq.head.Load() || q.sendable() != nil {
@@ -57,7 +57,7 @@ func (q *QueuePair) mark() error {
 }
 
 // pollable reports whether Poll has something to return.
-func (q *QueuePair) pollable() (bool, error) {
+func (q *queuePair) pollable() (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if ok, err := q.known(); ok || err != nil {
@@ -73,7 +73,7 @@ func (q *QueuePair) pollable() (bool, error) {
 }
 
 // known is pollable without a look at the device. The caller holds mu.
-func (q *QueuePair) known() (bool, error) {
+func (q *queuePair) known() (bool, error) {
 	switch {
 	case len(q.early) > 0:
 		return true, nil
@@ -90,7 +90,7 @@ func (q *QueuePair) known() (bool, error) {
 
 // drained reports whether everything on the send queue has completed, and otherwise why it never
 // will.
-func (q *QueuePair) drained() (bool, error) {
+func (q *queuePair) drained() (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.sq.outstanding() > 0 && q.reapSome() > 0 {
@@ -100,7 +100,7 @@ func (q *QueuePair) drained() (bool, error) {
 }
 
 // waitFor sleeps on the completion channel, or waits for the one who does, until c holds.
-func (q *QueuePair) waitFor(c *condition, deadline time.Time) error {
+func (q *queuePair) waitFor(c *condition, deadline time.Time) error {
 	seen := c.taken.Load()
 	if ok, err := c.holds(); ok || err != nil {
 		return err
@@ -138,7 +138,7 @@ func (q *QueuePair) waitFor(c *condition, deadline time.Time) error {
 }
 
 // sleep waits for a completion. The caller holds the token.
-func (q *QueuePair) sleep(c *condition, seen uint32, deadline time.Time) {
+func (q *queuePair) sleep(c *condition, seen uint32, deadline time.Time) {
 	q.sleeper.begin(deadline)
 	defer q.sleeper.done()
 	// Whoever changes something does so first and kicks then, so one of the two is seen.
@@ -150,7 +150,7 @@ func (q *QueuePair) sleep(c *condition, seen uint32, deadline time.Time) {
 
 // changed reports whether c holds, or never will. For Wait it leaves the device to takeEvent, which
 // looks there next.
-func (q *QueuePair) changed(c *condition) bool {
+func (q *queuePair) changed(c *condition) bool {
 	if c != &q.waiting {
 		ok, err := c.holds()
 		return ok || err != nil
@@ -162,7 +162,7 @@ func (q *QueuePair) changed(c *condition) bool {
 }
 
 // follow waits while somebody else sleeps on the channel.
-func (q *QueuePair) follow(c *condition, seen uint32, deadline time.Time) {
+func (q *queuePair) follow(c *condition, seen uint32, deadline time.Time) {
 	q.mu.Lock()
 	if q.wake == nil {
 		q.wake = make(chan struct{})
@@ -188,13 +188,13 @@ func (q *QueuePair) follow(c *condition, seen uint32, deadline time.Time) {
 }
 
 // rouse has all who wait look at their conditions again. The caller holds mu.
-func (q *QueuePair) rouse() {
+func (q *queuePair) rouse() {
 	q.wakeFollowers()
 	q.sleeper.kick()
 }
 
 // wakeFollowers is rouse, but for the one who sleeps. The caller holds mu.
-func (q *QueuePair) wakeFollowers() {
+func (q *queuePair) wakeFollowers() {
 	if q.wake != nil {
 		close(q.wake)
 		q.wake = nil
