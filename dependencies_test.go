@@ -1,20 +1,107 @@
 package iwarp_test
 
 import (
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
+const module = "github.com/rdmanet/iwarp"
+
 // TestDependencies keeps what makes a binary need a loader, or a large go.sum, out of programs that
 // have not asked for it.
 func TestDependencies(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./rdmanet", "./transport/soft").Output()
 	require.NoError(t, err)
-	allowed := []string{"github.com/rdmanet/iwarp", "golang.org/x/sys"}
+	allowed := []string{module, "github.com/pkg/errors", "golang.org/x/sys"}
 	for _, module := range strings.Fields(string(out)) {
 		require.Contains(t, allowed, module)
+	}
+}
+
+// imports are what each package may import of others than those of Go, below the module's path "."
+// for the root. A pattern that ends in "/..." stands for all below it.
+var imports = map[string]string{
+	".": "internal/bound internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
+		"rdmanet transport transport/soft golang.org/x/sys/unix",
+
+	"internal/ports":     "internal/bound internal/netaddr internal/neterr internal/portmap internal/sockdiag",
+	"internal/bound":     "internal/keepalive internal/netaddr internal/neterr internal/probe internal/sockdiag golang.org/x/sys/unix",
+	"internal/sockdiag":  "internal/probe golang.org/x/sys/unix",
+	"internal/sniff":     "golang.org/x/sys/unix golang.org/x/sys/windows",
+	"internal/keepalive": "golang.org/x/sys/unix",
+	"internal/limits":    "golang.org/x/sys/unix",
+	"internal/redirect":  "transport",
+	"internal/netaddr":   "",
+	"internal/neterr":    "",
+	"internal/portmap":   "",
+	"internal/probe":     "",
+
+	"rdmanet":               "internal/limits internal/redirect rdmanet/internal/... transport github.com/pkg/errors",
+	"rdmanet/internal/flow": "rdmanet/internal/wire",
+	"rdmanet/internal/wire": "",
+
+	"transport":                     "",
+	"transport/soft":                "transport transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
+	"transport/soft/internal/rdmap": "transport/soft/internal/ddp transport/soft/internal/mpa",
+	"transport/soft/internal/ddp":   "",
+	"transport/soft/internal/mpa":   "",
+	"transport/rnic":                "internal/netaddr transport transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
+	"transport/rnic/internal/abi":   "",
+	"transport/rnic/internal/nldev": "golang.org/x/sys/unix",
+}
+
+// TestImports keeps data flowing one way: front door, stream, queue pair, wire. No package knows one
+// above it, and no transport another.
+func TestImports(t *testing.T) {
+	for _, system := range []string{"linux", "darwin", "windows"} {
+		t.Run(system, func(t *testing.T) {
+			t.Parallel()
+			list := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}}{{range .Imports}} {{.}}{{end}}", ".", "./transport/rnic")
+			list.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+			out, err := list.Output()
+			require.NoError(t, err)
+			for line := range strings.Lines(string(out)) {
+				packages := strings.Fields(line)
+				if name, ours := below(packages[0]); ours {
+					checkImports(t, name, packages[1:])
+				}
+			}
+		})
+	}
+}
+
+// below is a package's path below that of the module.
+func below(path string) (name string, ours bool) {
+	if path == module {
+		return ".", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+func checkImports(t *testing.T, name string, list []string) {
+	t.Helper()
+	rules, ok := imports[name]
+	if !ok {
+		t.Errorf("package %s has no rule for what it may import", name)
+		return
+	}
+	for _, path := range list {
+		other, ours := below(path)
+		first, _, _ := strings.Cut(path, "/")
+		if !ours && !strings.Contains(first, ".") {
+			continue // of Go
+		}
+		allowed := slices.ContainsFunc(strings.Fields(rules), func(rule string) bool {
+			dir, all := strings.CutSuffix(rule, "...")
+			return rule == other || all && strings.HasPrefix(other, dir)
+		})
+		if !allowed {
+			t.Errorf("package %s must not import %s", name, other)
+		}
 	}
 }
