@@ -316,11 +316,13 @@ func TestDialBelongsToDevice(t *testing.T) {
 
 // timeWait leaves a connection in TIME_WAIT on the server's side of a port of 127.0.0.1, and
 // returns the port. The server is bound to the interface, if one is given.
-func timeWait(t testing.TB, device string) int {
+func timeWait(t testing.TB, device string) int { return timeWaitOn(t, device, "127.0.0.1") }
+
+func timeWaitOn(t testing.TB, device, host string) int {
 	t.Helper()
 	lc := net.ListenConfig{Control: onDevice(device)}
 	lc.SetMultipathTCP(false)
-	l, err := lc.Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	l, err := lc.Listen(t.Context(), "tcp", net.JoinHostPort(host, "0"))
 	require.NoError(t, err)
 	defer l.Close()
 	c := dialTCP(t, l)

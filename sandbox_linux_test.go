@@ -1,12 +1,15 @@
 package iwarp_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +18,7 @@ import (
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/nettest"
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
@@ -29,6 +33,7 @@ const (
 func init() {
 	processes["sandbox"] = runSandbox
 	processes["contender"] = runContender
+	processes["each"] = runEach
 	processes["limits"] = func() int {
 		fmt.Println(strings.Join((&iwarp.PortSpace{}).Limits(), "\n"))
 		return 0
@@ -44,7 +49,8 @@ func init() {
 }
 
 // sandboxed prepares a process that cannot have sockets of the address families, as systemd's
-// RestrictAddressFamilies= makes them, nor, with "v6only", the option of that name.
+// RestrictAddressFamilies= makes them, nor, with "v6only", the option of that name. "10=1" has the
+// error with that number instead, as other sandboxes do.
 func sandboxed(t testing.TB, box, name string, env ...string) *exec.Cmd {
 	t.Helper()
 	require.Contains(t, processes, name)
@@ -71,9 +77,14 @@ func runSandbox() int {
 				load(argument2), unless(unix.IPV6_V6ONLY, 1), end(fail|uint32(unix.ENOPROTOOPT)))
 			continue
 		}
-		family, _ := strconv.Atoi(f)
+		name, code, given := strings.Cut(f, "=")
+		family, _ := strconv.Atoi(name)
+		errno, _ := strconv.Atoi(code)
+		if !given {
+			errno = int(unix.EAFNOSUPPORT)
+		}
 		program = append(program,
-			load(number), unless(unix.SYS_SOCKET, 3), load(argument0), unless(uint32(family), 1), end(fail|uint32(unix.EAFNOSUPPORT)))
+			load(number), unless(unix.SYS_SOCKET, 3), load(argument0), unless(uint32(family), 1), end(fail|uint32(errno)))
 	}
 	program = append(program, end(allow))
 	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
@@ -140,16 +151,23 @@ func runContender() int {
 // TestContendInSandbox has several processes want a port with connections in TIME_WAIT, where they
 // cannot look for each other: the kernel itself has to let one have it.
 func TestContendInSandbox(t *testing.T) {
-	for name, box := range map[string]string{"no sandbox": "", "no unix": "1", "no netlink": "16", "neither": "1,16"} {
-		t.Run(name, func(t *testing.T) {
-			port := timeWait(t, "")
+	for _, tt := range []struct{ name, box, host string }{
+		{"no sandbox", "", "127.0.0.1"}, {"no unix", "1", "127.0.0.1"}, {"no netlink", "16", "127.0.0.1"}, {"neither", "1,16", "127.0.0.1"},
+		{"no IPv4", "2", "::1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.host == "::1" && !nettest.SupportsIPv6() {
+				t.Skip("no IPv6")
+			}
+			port := timeWaitOn(t, "", tt.host)
 			f, err := os.CreateTemp(t.TempDir(), "holder")
 			require.NoError(t, err)
 			defer f.Close()
 			require.NoError(t, f.Truncate(4*stormPorts))
 			var wait []func() string
 			for range 4 {
-				c := sandboxed(t, box, "contender", "IWARP_TEST_STORM=400ms", fmt.Sprintf("IWARP_TEST_ADDRESS=127.0.0.1:%d", port))
+				c := sandboxed(t, tt.box, "contender", "IWARP_TEST_STORM=400ms",
+					"IWARP_TEST_ADDRESS="+net.JoinHostPort(tt.host, strconv.Itoa(port)))
 				c.ExtraFiles = []*os.File{f}
 				var out strings.Builder
 				c.Stdout = &out
@@ -200,6 +218,9 @@ func TestContendWithHolder(t *testing.T) {
 func TestSandboxIsNamed(t *testing.T) {
 	require.NotContains(t, outputOf(t, "", "limits"), "netlink")
 	require.Contains(t, outputOf(t, "16", "limits"), "netlink sockets are not to be had, as in a sandbox without AF_NETLINK")
+	for _, box := range []string{"2", "2=1", "10"} {
+		require.Equal(t, outputOf(t, "", "limits"), outputOf(t, box, "limits"), "a family is not the kernel's")
+	}
 	require.Equal(t, "<nil>", outputOf(t, "", "stolen"))
 	require.Contains(t, outputOf(t, "16", "stolen"), "address already in use: who else listens on the port cannot be looked up: ")
 	l := listen(t, iwarp.ListenConfig{})
@@ -209,7 +230,7 @@ func TestSandboxIsNamed(t *testing.T) {
 
 // TestListenInSandbox listens where a family or IPV6_V6ONLY is not to be had, as package net does.
 func TestListenInSandbox(t *testing.T) {
-	for _, box := range []string{"v6only", "10", "2"} {
+	for _, box := range []string{"v6only", "10", "2", "10=1", "2=13"} {
 		for _, network := range []string{"tcp", "tcp4", "tcp6"} {
 			said := strings.Split(outputOf(t, box, "listens", "IWARP_TEST_NETWORK="+network), "\n")
 			require.Len(t, said, 3+len(policies))
@@ -218,6 +239,45 @@ func TestListenInSandbox(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestReserveEachInSandbox takes the addresses that there are where a family is not to be had, and
+// takes none of the others for a conflict.
+func TestReserveEachInSandbox(t *testing.T) {
+	if !nettest.SupportsIPv6() {
+		t.Skip("no IPv6")
+	}
+	for box, want := range map[string]string{"": "IPv4 IPv6", "2": "IPv6", "2=1": "IPv6", "10": "IPv4", "10=13": "IPv4"} {
+		require.Equal(t, want+"\nmap[] <nil>", outputOf(t, box, "each"), "box %s", box)
+	}
+	require.Contains(t, outputOf(t, "2,10", "each"), "address family not supported by protocol")
+}
+
+// runEach says of which families the members of a set of all addresses are.
+func runEach() int {
+	s, err := (&iwarp.PortSpace{}).ReserveEach(contextOfProcess, 0)
+	if err != nil {
+		fmt.Println(err)
+		return 0
+	}
+	families := make(map[string]bool)
+	for _, r := range s.Members() {
+		families[map[bool]string{false: "IPv6", true: "IPv4"}[r.Addr().(*net.TCPAddr).IP.To4() != nil]] = true
+	}
+	fmt.Println(strings.Join(slices.Sorted(maps.Keys(families)), " "))
+	members := s.Members()
+	for _, r := range members {
+		_ = r.Release()
+	}
+	ctx, cancel := context.WithCancel(contextOfProcess)
+	followed := make(chan error)
+	go func() { followed <- s.Follow(ctx) }()
+	for len(s.Members()) < len(members) {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	fmt.Println(s.Conflicts(), <-followed)
+	return 0
 }
 
 func init() { processes["listens"] = runListens }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/probe"
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 )
@@ -49,10 +50,7 @@ func (s *Socket) others(query func(port uint16) ([]sockdiag.Socket, error)) ([]s
 
 // CurrentNetns identifies the network namespace of the calling thread.
 func CurrentNetns() (uint64, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if errors.Is(err, unix.EAFNOSUPPORT) {
-		fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	}
+	fd, _, err := probe.Socket()
 	if err != nil {
 		return 0, os.NewSyscallError("socket", err)
 	}
@@ -73,7 +71,7 @@ func netnsOf(fd int) uint64 {
 func OneFamily() bool {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return errors.Is(err, unix.EAFNOSUPPORT)
+		return neterr.NoFamily(os.NewSyscallError("socket", err))
 	}
 	defer unix.Close(fd)
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
@@ -85,14 +83,16 @@ func OneFamily() bool {
 // socket that has cleared the option since it was bound: Linux 6.18 does, 6.1 does not until it
 // listens.
 var clearingCounts = probe.Once(func() (counts bool, err error) {
-	var fds [2]int
-	sa := unix.Sockaddr(&unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
-	for i := range fds {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	var sa unix.Sockaddr
+	for i := range 2 {
+		fd, loopback, err := probe.Socket()
 		if err != nil {
 			return false, err
 		}
 		defer unix.Close(fd)
+		if i == 0 {
+			sa = loopback
+		}
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 			return false, err
 		}
@@ -119,24 +119,27 @@ var clearingCounts = probe.Once(func() (counts bool, err error) {
 
 // makeKnown has the kernel look at the sockets of the port again before it lets another with
 // SO_REUSEADDR in. An older kernel remembers for each port whether all its sockets had the option
-// when they were bound, and forgets that when one without it is bound to the port on any address.
-// There is no such address beside a wildcard of both families.
+// when they were bound, and forgets that when one without it is bound to the port on any address,
+// also one that the host does not have. There is no such address beside a wildcard of both
+// families, nor beside one of either where a sandbox forbids the other.
 func (s *Socket) makeKnown() {
 	if clearingCounts() {
 		return
 	}
-	v4 := s.at.Addr.Is4()
-	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: s.local.Port, Addr: [4]byte{127, 255, 255, 253}})
-	if v4 && s.at.Addr.IsUnspecified() {
-		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: s.local.Port, Addr: netip.IPv6Loopback().As16()}
-	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return
+	const kind = unix.SOCK_STREAM | unix.SOCK_CLOEXEC
+	sa := unix.Sockaddr(&unix.SockaddrInet4{Port: s.local.Port, Addr: [4]byte{127, 255, 255, 253}})
+	fd, err := unix.Socket(unix.AF_INET, kind, 0)
+	if err != nil || s.at.Addr == netip.IPv4Unspecified() {
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		sa = &unix.SockaddrInet6{Port: s.local.Port, Addr: [16]byte{0: 1, 15: 1}} // to discard: RFC 6666
+		if fd, err = unix.Socket(unix.AF_INET6, kind, 0); err != nil {
+			return
+		}
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1)
 	}
 	defer unix.Close(fd)
-	if family == unix.AF_INET6 {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
-	}
 	_ = unix.Bind(fd, sa)
 }

@@ -49,7 +49,7 @@ func Bind(ctx context.Context, network string, addr *net.TCPAddr, control Contro
 		s.v6 = true
 	}
 	err := s.claim(ctx, addr, control)
-	if dual && (errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
+	if dual && (neterr.NoFamily(err) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
 		s.v6 = false
 		err = s.claim(ctx, addr, control)
 	}

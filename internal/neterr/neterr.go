@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -53,4 +54,18 @@ func Bare(err error) error {
 		return op.Err
 	}
 	return err
+}
+
+// NoFamily reports whether err says that there are no sockets of an address family, as where a
+// sandbox forbids them: a filter of system calls or a security module chooses its own error.
+func NoFamily(err error) bool {
+	var call *os.SyscallError
+	if !errors.As(err, &call) || call.Syscall != "socket" {
+		return false
+	}
+	switch call.Err {
+	case syscall.EAFNOSUPPORT, syscall.EPROTONOSUPPORT, syscall.EPERM, syscall.EACCES:
+		return true
+	}
+	return false
 }

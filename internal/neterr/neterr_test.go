@@ -6,11 +6,26 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
+
+// TestNoFamily tells what socket(2) says of a family from what others say of an address.
+func TestNoFamily(t *testing.T) {
+	inOpError := func(call string, err error) error {
+		return &net.OpError{Op: "listen", Err: os.NewSyscallError(call, err)}
+	}
+	for _, err := range []error{syscall.EAFNOSUPPORT, syscall.EPROTONOSUPPORT, syscall.EPERM, syscall.EACCES} {
+		require.True(t, NoFamily(inOpError("socket", err)), err)
+		require.False(t, NoFamily(inOpError("bind", err)), err)
+		require.False(t, NoFamily(err), err)
+	}
+	require.False(t, NoFamily(inOpError("socket", syscall.EMFILE)))
+	require.False(t, NoFamily(nil))
+}
 
 // TestOfContext has the errors of a context match what they matched, and what package net's match.
 func TestOfContext(t *testing.T) {

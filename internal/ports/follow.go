@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
@@ -73,7 +72,7 @@ func (s *Set) reconcile(ctx context.Context) error {
 	s.mu.Unlock()
 	for _, a := range addrs {
 		_, err := s.Extend(ctx, a)
-		if err == nil || ctx.Err() != nil || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		if err == nil || ctx.Err() != nil || notHere(err) {
 			continue // an address that is not ready comes again
 		}
 		s.mu.Lock()

@@ -79,10 +79,12 @@ func (s *Set) take(ctx context.Context, port uint16, addrs []netip.Addr) (err er
 			}
 		}
 	}()
+	none := error(&net.OpError{Op: "reserve", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)})
 	for _, a := range addrs {
 		r, err := s.space.reserve(ctx, netaddr.Network(a), s.at(a), s.control())
-		if s.all && errors.Is(err, syscall.EADDRNOTAVAIL) {
-			continue // it went away, or is not ready yet (RFC 4862 §5.4)
+		if s.all && notHere(err) {
+			none = err
+			continue
 		}
 		if err != nil {
 			return err
@@ -91,10 +93,16 @@ func (s *Set) take(ctx context.Context, port uint16, addrs []netip.Addr) (err er
 		s.adopt(r)
 	}
 	if len(s.members) == 0 {
-		return &net.OpError{Op: "reserve", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)}
+		return none
 	}
 	complete = true
 	return nil
+}
+
+// notHere reports whether an address of the host is none that a socket can have: it went away, is
+// not ready yet (RFC 4862 §5.4), or is of a family that a sandbox forbids.
+func notHere(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || neterr.NoFamily(err)
 }
 
 func (s *Set) adopt(r *Reservation) {

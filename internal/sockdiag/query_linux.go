@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -87,23 +88,28 @@ func Available() error {
 // BoundVisible reports whether the kernel lists sockets that are bound and nothing else. It has a
 // look at one of its own.
 var BoundVisible = probe.Once(func() (bool, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, sa, err := probe.Socket()
 	if err != nil {
 		return false, err
 	}
 	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+	if err := unix.Bind(fd, sa); err != nil {
 		return false, err
 	}
-	sa, err := unix.Getsockname(fd)
-	if err != nil {
+	if sa, err = unix.Getsockname(fd); err != nil {
 		return false, err
 	}
-	list, err := QueryUnconnected(uint16(sa.(*unix.SockaddrInet4).Port))
-	for _, s := range list {
-		if s.State == Closed && s.Local.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
-			return true, err
-		}
-	}
-	return false, err
+	own := addrPort(sa)
+	list, err := QueryUnconnected(own.Port())
+	return slices.ContainsFunc(list, func(s Socket) bool { return s.State == Closed && s.Local == own }), err
 })
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}

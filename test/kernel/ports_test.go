@@ -14,7 +14,7 @@ func TestPorts(t *testing.T) {
 	g := theGuest(t)
 	for _, name := range []string{"TestPortMatrix", "TestEphemeralPorts", "TestReservation.*", "TestReserve.*", "TestPortSet.*", "TestPortLimits",
 		"TestListenTakesReservationOfFamily", "TestNoConflictBetweenDevices", "TestSharedSocketGoesOn", "TestInherit.*",
-		"TestContendInSandbox", "TestSandboxIsNamed", "TestListenInSandbox"} {
+		"TestContendInSandbox", "TestSandboxIsNamed", "TestListenInSandbox", "TestReserveEachInSandbox"} {
 		t.Run(name, func(t *testing.T) {
 			out := g.run(t, "ports.test", "-test.v", "-test.timeout=25s", "-test.run=^"+name+"$")
 			require.Contains(t, out, "--- PASS: Test")
