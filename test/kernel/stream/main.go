@@ -133,7 +133,8 @@ func (c *config) connector(ctx context.Context) (connect func() (net.Conn, error
 		policy, over = iwarp.OffloadAuto, nil
 	}
 	if c.dial != "" {
-		d := iwarp.Dialer{Offload: policy, Transports: over}
+		// An emulated machine answers too late for what a dial that may fall back waits by itself.
+		d := iwarp.Dialer{Offload: policy, Transports: over, HandshakeTimeout: 10 * time.Second}
 		return func() (net.Conn, error) { return d.DialContext(ctx, "tcp", net.JoinHostPort(c.dial, c.port)) }, func() {}, nil
 	}
 	lc := iwarp.ListenConfig{Offload: policy, Transports: over}
