@@ -32,7 +32,7 @@ func hcas(t *testing.T, g *guest) []hca {
 		load: `modprobe siw; rdma link add siw0 type siw netdev lo; rdma link add siw1 type siw netdev eth0
 			` + vethDevice + `
 			[ ! -e /sys/class/net/eth1 ] || ` + linkDevice,
-		plain:    "plain TCP .reason: handshake timed out", // it waits for the rest of the line
+		plain:    "plain TCP .reason: peer does not speak iwarp",
 		software: "plain TCP .reason: peer declined",
 	}
 	rxe := hca{
