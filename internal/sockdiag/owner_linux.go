@@ -5,48 +5,121 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 // Owners looks in /proc for the processes that have the sockets with these inodes open. It reports
 // whether it could look into all processes of the host: if so, an inode without a process belongs
-// to the kernel itself.
+// to the kernel itself. That is false where each has one.
 func Owners(inodes ...uint32) (owners map[uint32]Process, complete bool) {
-	wanted := make(map[string]uint32, len(inodes))
+	s := search{wanted: make(map[string]uint32, len(inodes)), owners: make(map[uint32]Process)}
 	for _, i := range inodes {
 		if i != 0 {
-			wanted["socket:["+strconv.FormatUint(uint64(i), 10)+"]"] = i
+			s.wanted["socket:["+strconv.FormatUint(uint64(i), 10)+"]"] = i
 		}
 	}
-	owners = make(map[uint32]Process)
-	pids, err := names("/proc")
-	complete = err == nil && !processesHidden()
-	for _, name := range pids {
-		if len(owners) == len(wanted) {
-			break
+	s.lookInto(latest.list())
+	if s.done() && len(s.wanted) == len(inodes) {
+		return s.owners, false
+	}
+	pids, err := processes()
+	s.complete = err == nil && !processesHidden()
+	s.lookInto(pids)
+	return s.owners, s.complete
+}
+
+// A search for the processes of sockets.
+type search struct {
+	wanted   map[string]uint32 // inodes, by what the link of a descriptor says
+	owners   map[uint32]Process
+	complete bool // nothing has been out of sight
+	link     [64]byte
+}
+
+func (s *search) done() bool { return len(s.owners) == len(s.wanted) }
+
+func (s *search) lookInto(pids []int) {
+	for _, pid := range pids {
+		if s.done() {
+			return
 		}
-		pid, err := strconv.Atoi(name)
+		s.look(pid)
+	}
+}
+
+// look looks into the descriptors of a process.
+func (s *search) look(pid int) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	fds, err := unix.Open(dir+"/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		s.complete = s.complete && isGone(err)
+		return
+	}
+	defer unix.Close(fds)
+	list, err := entries(fds)
+	s.complete = s.complete && (err == nil || isGone(err))
+	for _, fd := range list {
+		n, err := unix.Readlinkat(fds, fd, s.link[:])
 		if err != nil {
+			s.complete = s.complete && isGone(err) // which takes more than to list it
 			continue
 		}
-		dir := "/proc/" + name + "/fd/"
-		fds, err := names(dir)
-		complete = complete && (err == nil || isGone(err))
-		for _, fd := range fds {
-			link, err := os.Readlink(dir + fd)
-			complete = complete && (err == nil || isGone(err)) // which takes more than to list it
-			inode, ok := wanted[link]
-			if _, known := owners[inode]; !ok || known {
-				continue
-			}
-			comm, _ := os.ReadFile("/proc/" + name + "/comm")
-			owners[inode] = Process{PID: pid, Name: string(bytes.TrimSuffix(comm, []byte("\n")))}
+		inode, ok := s.wanted[string(s.link[:n])]
+		if _, known := s.owners[inode]; !ok || known {
+			continue
+		}
+		comm, _ := os.ReadFile(dir + "/comm")
+		s.owners[inode] = Process{PID: pid, Name: string(bytes.TrimSuffix(comm, []byte("\n")))}
+		latest.add(pid)
+		if s.done() {
+			return
 		}
 	}
-	return owners, complete
+}
+
+// entries returns the names in a directory.
+func entries(dir int) (list []string, err error) {
+	b := make([]byte, 1<<12)
+	for {
+		n, err := unix.ReadDirent(dir, b)
+		if err != nil || n <= 0 {
+			return list, err
+		}
+		_, _, list = unix.ParseDirent(b[:n], -1, list)
+	}
+}
+
+// latest are the processes in which sockets were found last. They are the likeliest to have the
+// next, and a look into all of a host's takes its time.
+var latest found
+
+// found are processes, the last found first.
+type found struct {
+	mu   sync.Mutex
+	pids []int
+}
+
+const mostFound = 8
+
+func (f *found) list() []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.pids)
+}
+
+func (f *found) add(pid int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i := slices.Index(f.pids, pid); i >= 0 {
+		f.pids = slices.Delete(f.pids, i, i+1)
+	}
+	f.pids = slices.Insert(f.pids, 0, pid)
+	f.pids = f.pids[:min(len(f.pids), mostFound)]
 }
 
 // isGone reports whether the process or its descriptor is not there any more.
@@ -88,11 +161,18 @@ func mayTrace() bool {
 	return false
 }
 
-func names(dir string) ([]string, error) {
-	f, err := os.Open(dir)
+// processes lists those that can be seen.
+func processes() (pids []int, err error) {
+	proc, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return f.Readdirnames(-1)
+	defer unix.Close(proc)
+	list, err := entries(proc)
+	for _, name := range list {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
 }

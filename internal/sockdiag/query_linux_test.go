@@ -40,6 +40,41 @@ func TestQuery(t *testing.T) {
 	require.NotEmpty(t, owners[states[Listening].Inode].Name)
 }
 
+// TestOwnersAfterEnd is not led astray by where sockets were found before: a process that is gone.
+func TestOwnersAfterEnd(t *testing.T) {
+	const gone = 1<<22 + 1 // more than there can be
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	list, err := QueryListening(l.Addr().(*net.TCPAddr).AddrPort().Port())
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	const nobodys = 1<<32 - 1
+	_, complete := Owners(nobodys)
+	for i := range mostFound {
+		latest.add(gone + i)
+	}
+	owners, again := Owners(list[0].Inode, nobodys)
+	require.Equal(t, complete, again)
+	require.Len(t, owners, 1)
+	require.Equal(t, os.Getpid(), owners[list[0].Inode].PID)
+	require.Equal(t, os.Getpid(), latest.list()[0])
+	require.Len(t, latest.list(), mostFound)
+}
+
+// BenchmarkOwners names the process of a socket.
+func BenchmarkOwners(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	defer l.Close()
+	list, err := QueryListening(l.Addr().(*net.TCPAddr).AddrPort().Port())
+	require.NoError(b, err)
+	for b.Loop() {
+		owners, _ := Owners(list[0].Inode)
+		require.Len(b, owners, 1)
+	}
+}
+
 func TestWatchEnds(t *testing.T) {
 	w, err := Watch()
 	require.NoError(t, err)
