@@ -116,7 +116,7 @@ func (l *Listener) take() (client, error) {
 	if err == nil {
 		got = l.sort(c)
 	}
-	kicked := l.accepted()
+	got, kicked := l.accepted(got)
 	switch {
 	case err == nil:
 		return got, nil
@@ -128,16 +128,21 @@ func (l *Listener) take() (client, error) {
 	return client{}, l.fail("accept", neterr.Bare(err))
 }
 
-// accepted notes that accept(2) is left, and reports whether that was asked for.
-func (l *Listener) accepted() (kicked bool) {
+// accepted notes that accept(2) is left, and reports whether that was asked for. It returns c unless
+// others are ready already, which are older.
+func (l *Listener) accepted(c client) (first client, kicked bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if c.Conn != nil && len(l.ready) > 0 {
+		l.ready = append(l.ready, c)
+		c = client{}
+	}
 	l.accepting = false
 	if l.out != nil {
 		close(l.out)
 		l.out = nil
 	}
-	return l.kicked || l.state != listens
+	return c, l.kicked || l.state != listens
 }
 
 // kick has the call of Accept that has the turn look around. Its caller holds l.mu.
@@ -186,7 +191,7 @@ func (l *Listener) sort(c *net.TCPConn) client {
 		return client{Conn: l.plain(c, reason, l.whyNone)}
 	}
 	first, err := sniff.Look(c, false)
-	if err == nil && (l.kernel == nil || first.Verdict == sniff.PlainTCP) {
+	if err == nil && (l.kernel == nil || first.Verdict == sniff.PlainTCP && l.half.ahead(nil) == nil) {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}
 	h := &halfOpen{c: c, since: time.Now()}

@@ -271,6 +271,42 @@ func TestControlOnce(t *testing.T) {
 	}
 }
 
+// TestAcceptOrder returns plain clients in the order in which they connected, as package net does:
+// those that speak at once, and those that are silent.
+func TestAcceptOrder(t *testing.T) {
+	const clients = 100
+	listeners := map[string]func(*testing.T) net.Listener{"net": func(t *testing.T) net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		return l
+	}}
+	for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadNever, iwarp.OffloadPrefer} {
+		listeners[policy.String()] = func(t *testing.T) net.Listener {
+			return listen(t, iwarp.ListenConfig{Offload: policy, FirstByteTimeout: 20 * time.Millisecond})
+		}
+	}
+	for name, listen := range listeners {
+		for text, beginning := range map[string]string{"speak": "hello", "silent": ""} {
+			t.Run(name+"/"+text, func(t *testing.T) {
+				l := listen(t)
+				next := acceptEach(t, l)
+				var want, got []string
+				for range clients {
+					c := dialTCP(t, l)
+					_, err := io.WriteString(c, beginning)
+					require.NoError(t, err)
+					want = append(want, c.LocalAddr().String())
+				}
+				for range clients {
+					got = append(got, next().RemoteAddr().String())
+				}
+				require.Equal(t, want, got)
+			})
+		}
+	}
+}
+
 // TestLookedAtAgain does not hand a client out as plain TCP that has asked for iWARP after
 // FirstByteTimeout, but before anybody wanted it.
 func TestLookedAtAgain(t *testing.T) {

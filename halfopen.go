@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/limits"
+	"github.com/rdmanet/iwarp/internal/sniff"
 )
 
 const (
@@ -28,20 +29,25 @@ const (
 	// fewSlow how many clients that take longer are no burden.
 	promptTime = 2 * time.Millisecond
 	fewSlow    = 8
+	// lookAhead is how many older connections one looks at that is not to overtake them.
+	lookAhead = 4
 )
 
 // halfOpen is a connection that is not identified yet. Its first bytes are waited for, then the
 // end of a handshake.
 type halfOpen struct {
-	c      *net.TCPConn       // nil for a device's request
-	since  time.Time          // when it came
-	said   int                // bytes of it that have been seen
-	start  *seqNumber         // of its first byte, once asked for
-	silent bool               // its first bytes are waited for
-	cancel context.CancelFunc // ends a handshake
-	done   bool               // with waiting
-	cut    bool               // its time was cut short
-	elem   *list.Element
+	c       *net.TCPConn       // nil for a device's request
+	since   time.Time          // when it came
+	said    int                // bytes of it that have been seen
+	start   *seqNumber         // of its first byte, once asked for
+	silent  bool               // its first bytes are waited for
+	until   time.Time          // for how long
+	cancel  context.CancelFunc // ends a handshake
+	done    bool               // with waiting
+	cut     bool               // its time was cut short
+	inWay   bool               // younger ones may have to wait for it
+	settled chan struct{}      // closed when there is news of it, if somebody waits for that
+	elem    *list.Element
 }
 
 // halfOpenSet holds half-open connections in the order of their arrival.
@@ -58,6 +64,7 @@ func (s *halfOpenSet) add(h *halfOpen) (cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.done, h.cut, h.cancel = false, false, nil
+	h.inWay = h.c != nil
 	if e := s.inTheWay(); e != nil {
 		s.cut(e)
 		cut = true
@@ -93,6 +100,7 @@ func (s *halfOpenSet) cut(e *list.Element) {
 	h.cut = true
 	s.list.Remove(e)
 	s.heard(h)
+	h.makeWay()
 	h.end()
 }
 
@@ -134,6 +142,8 @@ func (s *halfOpenSet) await(h *halfOpen, until time.Time) {
 	if h.cut || s.woken {
 		until = past
 	}
+	h.until = until
+	h.tell()
 	_ = h.c.SetReadDeadline(until)
 }
 
@@ -142,6 +152,7 @@ func (s *halfOpenSet) shaking(h *halfOpen, cancel context.CancelFunc) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard(h)
+	h.makeWay()
 	h.cancel = cancel
 	return !h.cut && !s.woken
 }
@@ -159,8 +170,80 @@ func (s *halfOpenSet) remove(h *halfOpen) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard(h)
+	h.makeWay()
 	s.list.Remove(h.elem) // which does nothing if it was cut
 	s.alive--
+}
+
+// queue waits for older connections that are about to be identified, so that h does not overtake
+// them.
+func (s *halfOpenSet) queue(h *halfOpen) {
+	for {
+		settled := s.ahead(h)
+		if settled == nil {
+			return
+		}
+		<-settled
+	}
+}
+
+// ahead returns what is closed when there is news of a connection older than h, or than a new one if
+// h is nil, that is about to be identified, or nil if there is none. It does not look far, so that
+// it costs next to nothing.
+func (s *halfOpenSet) ahead(h *halfOpen) (settled <-chan struct{}) {
+	var older [lookAhead]*halfOpen
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.list.Back()
+	if h != nil {
+		e = h.elem.Prev()
+	}
+	now := time.Now()
+	for n := 0; e != nil && n < len(older); e = e.Prev() {
+		o := e.Value.(*halfOpen)
+		switch {
+		case !o.inWay:
+			continue
+		case o.done, !o.until.After(now):
+			return o.news()
+		}
+		older[n] = o
+		n++
+	}
+	for _, o := range older {
+		if o != nil && o.hasSpoken() {
+			return o.news()
+		}
+	}
+	return nil
+}
+
+// hasSpoken reports whether h is plain TCP by what has come, whether that was noticed or not.
+func (h *halfOpen) hasSpoken() bool {
+	first, _ := sniff.Look(h.c, false)
+	return first.Verdict == sniff.PlainTCP
+}
+
+// news returns what is closed when there is some of h. Its caller holds the lock of the set.
+func (h *halfOpen) news() <-chan struct{} {
+	if h.settled == nil {
+		h.settled = make(chan struct{})
+	}
+	return h.settled
+}
+
+// tell has those look again that wait for news of h. Its caller holds the lock of the set.
+func (h *halfOpen) tell() {
+	if h.settled != nil {
+		close(h.settled)
+		h.settled = nil
+	}
+}
+
+// makeWay has nobody wait for h any more. Its caller holds the lock of the set.
+func (h *halfOpen) makeWay() {
+	h.inWay = false
+	h.tell()
 }
 
 // wake ends every wait, also those to come.

@@ -55,6 +55,7 @@ func (l *Listener) identify(h *halfOpen) {
 		return
 	}
 	cut := l.half.decide(h)
+	l.half.queue(h)
 	switch {
 	case l.isClosed(), cut && h.said > 0 && first.Verdict != sniff.PlainTCP:
 		reset(h.c)
