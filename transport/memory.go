@@ -28,7 +28,8 @@ const (
 	CallerDriven
 )
 
-// A MemoryRegion is memory registered with a queue pair. It is bound to that one connection.
+// A MemoryRegion is memory registered with a queue pair. It is bound to that one connection. Its
+// methods may be called by several goroutines at once; a second Deregister fails.
 type MemoryRegion interface {
 	STag() STag
 	// Base is the tagged offset of the first byte, which the peer is told with the STag.

@@ -73,7 +73,8 @@ type Options struct {
 }
 
 // A Connector is a connection in the making on the active side. The queue pair is in StateIdle:
-// register memory and post receives, then Connect.
+// register memory and post receives, then Connect. Close may be called by any goroutine, also while
+// another one is in Connect, which it ends; Connect is called once.
 type Connector interface {
 	QueuePair() QueuePair
 
@@ -86,7 +87,7 @@ type Connector interface {
 	Close() error
 }
 
-// A Listener yields connection requests.
+// A Listener yields connection requests. Its methods may be called by several goroutines at once.
 type Listener interface {
 	// Accept waits for the next valid request. A peer's failure is never returned here; errors mean
 	// that the listener is at its end (net.ErrClosed) or short of a local resource.
@@ -97,7 +98,8 @@ type Listener interface {
 }
 
 // A Request is a connection in the making on the passive side. Its queue pair is in StateIdle:
-// register memory and post receives, then Accept or Reject. One of the two must be called.
+// register memory and post receives, then Accept or Reject. One of the two must be called, once; its
+// methods are for one goroutine at a time.
 type Request interface {
 	// PrivateData is what the peer sent with its request. It must not be changed.
 	PrivateData() []byte
