@@ -76,7 +76,7 @@ func (c *Conn) endCalls() (linger int, ok bool) {
 // lookForUnread finds out whether something has arrived that nobody has read.
 func (c *Conn) lookForUnread() {
 	c.mu.Lock()
-	if c.ring.Available() == 0 && !c.disconnected && !c.peerDisconnected && c.err == nil {
+	if c.ring.Available() == 0 && !c.own.disconnected() && !c.peer.disconnected() && c.err == nil {
 		c.look(&looking, 1)
 	}
 	c.mu.Unlock()
@@ -128,10 +128,10 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 func (c *Conn) peerClosed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.peerDisconnected && c.err == nil {
+	if !c.peer.disconnected() && c.err == nil {
 		c.look(&looking, enoughSteps)
 	}
-	return c.peerDisconnected && !c.peerLeftUnread
+	return c.peer.disconnected() && !c.peerLeftUnread
 }
 
 // CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF behind what
@@ -139,7 +139,7 @@ func (c *Conn) peerClosed() bool {
 // with syscall.ENOTCONN.
 func (c *Conn) CloseWrite() error {
 	return c.shutdown(&c.wr, func() (end, both bool) {
-		end = !c.writeClosed
+		end = !c.own.finished()
 		return end, false
 	})
 }
@@ -150,7 +150,7 @@ func (c *Conn) CloseWrite() error {
 func (c *Conn) CloseRead() error {
 	return c.shutdown(&c.rd, func() (end, both bool) {
 		c.readClosed = true
-		return c.writeClosed, c.writeClosed
+		return c.own.finished(), c.own.finished()
 	})
 }
 
@@ -186,8 +186,8 @@ func (c *Conn) shutdown(s *side, mark func() (end, both bool)) error {
 // bothEnded reports whether both directions have come to their end, in order or not. The caller
 // holds mu.
 func (c *Conn) bothEnded() bool {
-	if c.peerFinished {
-		return c.writeClosed || c.refused || c.peerLeftUnread
+	if c.peer.finished() {
+		return c.own.finished() || c.refused || c.peerLeftUnread
 	}
 	return c.err != nil
 }
@@ -197,23 +197,15 @@ func (c *Conn) bothEnded() bool {
 func (c *Conn) sendEnd(both bool) {
 	c.sendMu.Lock()
 	c.mu.Lock()
-	value := uint32(wire.CtrlShutdown)
-	if both || c.readClosed || c.peerFinished {
-		value = wire.CtrlDisconnect
-	}
-	if both && c.peerFinished && c.writeClosed {
-		c.disconnected = true // both directions are at their end, and the peer knows
-	}
-	needed := !c.disconnected && (!c.writeClosed || both) && !c.peerDisconnected && c.err == nil && c.sendErr == nil
-	c.writeClosed = true
-	c.disconnected = c.disconnected || value == wire.CtrlDisconnect
 	var b *batch
-	if needed {
+	to, tell := c.own.finish(c.peer, !c.readClosed, both)
+	c.own = to
+	if tell && c.err == nil && c.sendErr == nil {
 		b = batches.Get().(*batch)
 		if c.closed && c.extended && c.ring.Available() > 0 {
 			c.addWord(b, wire.MakeWord(wire.OpCtrl, wire.CtrlUnread), 0)
 		}
-		c.addWord(b, wire.MakeWord(wire.OpCtrl, value), 0)
+		c.addWord(b, to.word(), 0)
 	}
 	c.mu.Unlock()
 	if b == nil {

@@ -52,7 +52,7 @@ type Conn struct {
 
 	behind bool // belongs to the holder of the write side: what was posted before may not all have been taken by the host
 
-	peerGone atomic.Bool // peerDisconnected, for those who look often
+	peerGone atomic.Bool // peer is disconnected, for those who look often
 
 	// Locks are taken in this order: the side's, sendMu, mu. The queue pair is never used with mu
 	// held, as it may place bytes during any call.
@@ -68,17 +68,15 @@ type Conn struct {
 	remoteMem, localMem memory // ring and table, which the peer writes; slots and stage. For a transport that works on memory
 	released            bool   // and must not be touched
 
-	driver                         *side // whose call has the right to wait for the queue pair, and to poll it
-	closed, readClosed             bool
-	writeClosed                    bool  // SHUTDOWN or DISCONNECT is sent, or about to be
-	refused                        bool  // a Write was told that the peer has closed, or was taken in vain
-	disconnected                   bool  // DISCONNECT is sent, or about to be
-	peerFinished, peerDisconnected bool  // SHUTDOWN or DISCONNECT, resp. DISCONNECT, has arrived
-	peerLeftUnread                 bool  // and the peer has closed without reading all
-	err                            error // why the queue pair ended; all that came before is in the ring
-	sendErr                        error // why nothing can be sent, known before err is
-	linger                         int   // seconds, as SetLinger has it
-	noKeepAlive                    bool
+	driver             *side // whose call has the right to wait for the queue pair, and to poll it
+	closed, readClosed bool
+	own, peer          end   // what this end has said of its end, or is about to; what the peer has
+	refused            bool  // a Write was told that the peer has closed, or was taken in vain
+	peerLeftUnread     bool  // the peer has closed without reading all, or is about to say so
+	err                error // why the queue pair ended; all that came before is in the ring
+	sendErr            error // why nothing can be sent, known before err is
+	linger             int   // seconds, as SetLinger has it
+	noKeepAlive        bool
 
 	maps     *flow.Mappings // what the peer has exposed; nil while that is nothing
 	confirm  uint32         // entries of maps that were revoked and are to be confirmed, by bits

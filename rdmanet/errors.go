@@ -61,7 +61,7 @@ func (c *Conn) opError(op string, err error) error {
 
 // wasReset reports whether the peer has closed without reading all, which is a reset for a socket.
 // The caller holds mu.
-func (c *Conn) wasReset() bool { return c.peerDisconnected && c.peerLeftUnread }
+func (c *Conn) wasReset() bool { return c.peer.disconnected() && c.peerLeftUnread }
 
 // setError wraps err, which must not be nil, as package net does for settings of one end.
 func (c *Conn) setError(err error) error {

@@ -223,7 +223,7 @@ func (c *Conn) revoke(e *exposure) error {
 
 // over reports whether the peer can be told nothing any more. The caller holds mu.
 func (c *Conn) over() bool {
-	return c.closed || c.disconnected || c.peerDisconnected || c.err != nil || c.sendErr != nil
+	return c.closed || c.own.disconnected() || c.peer.disconnected() || c.err != nil || c.sendErr != nil
 }
 
 // WriteAt writes p to memory that the peer has exposed at the offsets from off on, without the

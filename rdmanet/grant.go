@@ -10,7 +10,7 @@ import (
 // grantDue reports whether the peer should be told of space or credits. With part 2 that is when it
 // pays a message of its own. The caller holds mu.
 func (c *Conn) grantDue(part uint64) bool {
-	if c.closed || c.disconnected || c.peerFinished || c.err != nil || c.sendErr != nil {
+	if c.closed || c.own.disconnected() || c.peer.finished() || c.err != nil || c.sendErr != nil {
 		return false
 	}
 	if !c.stage.controlReady() {

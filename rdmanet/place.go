@@ -21,7 +21,7 @@ func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ring.Wordless && c.peerFinished && len(b) > 0 {
+	if c.ring.Wordless && c.peer.finished() && len(b) > 0 {
 		c.ring.Fault = wire.ErrDataAfterEnd
 		return false, c.ring.Fault
 	}

@@ -66,9 +66,9 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 			return nil
 		case c.wasReset():
 			return readError(syscall.ECONNRESET)
-		case c.peerFinished:
+		case c.peer.finished():
 			return io.EOF
-		case c.disconnected && errors.Is(c.err, io.EOF):
+		case c.own.disconnected() && errors.Is(c.err, io.EOF):
 			return io.EOF // the peer has closed in turn
 		case c.err != nil:
 			return readError(c.err)

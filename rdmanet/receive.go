@@ -88,7 +88,7 @@ func (c *Conn) handleCompletions(wc []transport.Completion) (o outcome) {
 			}
 			continue
 		}
-		if o.lost = w.Status == transport.StatusFlushed; o.lost || c.peerDisconnected || c.released {
+		if o.lost = w.Status == transport.StatusFlushed; o.lost || c.peer.disconnected() || c.released {
 			break
 		}
 		var m wire.Word
@@ -103,7 +103,7 @@ func (c *Conn) handleCompletions(wc []transport.Completion) (o outcome) {
 	if o.err != nil {
 		c.fail(o.err)
 	}
-	o.disconnected = c.peerDisconnected
+	o.disconnected = c.peer.disconnected()
 	o.segment = c.out.NewSegment()
 	if !c.extended && !c.immediate && c.in.Watch() {
 		w := weak.Make(c)
@@ -155,7 +155,7 @@ func (c *Conn) message(w wire.Word) error {
 		if err := c.in.Message(); err != nil {
 			return err
 		}
-		if c.peerFinished {
+		if c.peer.finished() {
 			return wire.ErrDataAfterEnd
 		}
 		if c.ring.Wordless {
@@ -176,16 +176,15 @@ func (c *Conn) message(w wire.Word) error {
 		}
 		c.wr.rouse()
 	case wire.OpCtrl:
+		c.peer.hear(w.Value())
 		switch w.Value() {
 		case wire.CtrlDisconnect:
-			c.peerFinished, c.peerDisconnected = true, true
 			c.peerGone.Store(true)
 			c.rd.rouse()
 			c.wr.rouse()
 		case wire.CtrlUnread:
 			c.peerLeftUnread = true
 		case wire.CtrlShutdown:
-			c.peerFinished = true
 			c.rd.rouse()
 		}
 	default:

@@ -97,7 +97,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 func (c *Conn) writesInVain(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refused || c.closed || c.writeClosed || c.sendErr != nil || c.peerLeftUnread || passed(c.wr.deadline) {
+	if c.refused || c.closed || c.own.finished() || c.sendErr != nil || c.peerLeftUnread || passed(c.wr.deadline) {
 		return false
 	}
 	c.refused = n > 0
@@ -179,11 +179,11 @@ func (c *Conn) writable() error {
 		return net.ErrClosed
 	case passed(c.wr.deadline):
 		return os.ErrDeadlineExceeded
-	case c.writeClosed:
+	case c.own.finished():
 		return brokenPipe()
 	case c.wasReset():
 		return writeError(syscall.ECONNRESET)
-	case c.peerDisconnected:
+	case c.peer.disconnected():
 		c.refused = true
 		return brokenPipe()
 	case c.err != nil:
@@ -253,7 +253,7 @@ func (c *Conn) all() (draining, error) {
 func (c *Conn) broken() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sendErr != nil || c.err != nil || c.peerDisconnected
+	return c.sendErr != nil || c.err != nil || c.peer.disconnected()
 }
 
 // settle finds out why sending has failed: what the peer has sent before says more than the error
@@ -263,7 +263,7 @@ func (c *Conn) settle() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.stopDriving(&c.wr)
-	for !c.closed && !c.peerDisconnected && c.err == nil && !passed(end) && !passed(c.wr.deadline) {
+	for !c.closed && !c.peer.disconnected() && c.err == nil && !passed(end) && !passed(c.wr.deadline) {
 		until := end
 		if d := c.wr.deadline; !d.IsZero() && d.Before(end) {
 			until = d

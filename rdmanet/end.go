@@ -1,0 +1,54 @@
+package rdmanet
+
+import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
+
+// An end is how far this end, or the peer, has gone in ending the stream. It never goes back.
+type end uint8
+
+const (
+	endOpen         end = iota // it writes
+	endFinished                // it writes no more, and has said SHUTDOWN
+	endDisconnected            // it does not read either, and has said DISCONNECT
+)
+
+// finished reports whether nothing more is written.
+func (e end) finished() bool { return e >= endFinished }
+
+// disconnected reports whether nothing is read any more, either.
+func (e end) disconnected() bool { return e == endDisconnected }
+
+// hear takes note of a word of the peer about its end.
+func (e *end) hear(ctrl uint32) {
+	switch ctrl {
+	case wire.CtrlShutdown:
+		*e = max(*e, endFinished)
+	case wire.CtrlDisconnect:
+		*e = endDisconnected
+	}
+}
+
+// finish returns how far e is once this end writes no more, and reads no more with reads false, and
+// whether the peer must be told so. With both the connection is at its end, whoever reads.
+func (e end) finish(peer end, reads, both bool) (to end, tell bool) {
+	to = endFinished
+	if both || !reads || peer.finished() {
+		to = endDisconnected
+	}
+	switch {
+	case e.disconnected(), peer.disconnected():
+		tell = false
+	case e.finished():
+		tell = both && !peer.finished() // else the peer has come to its end after it was told of ours
+	default:
+		tell = true
+	}
+	return max(e, to), tell
+}
+
+// word returns what the peer is told of e.
+func (e end) word() wire.Word {
+	if e.disconnected() {
+		return wire.MakeWord(wire.OpCtrl, wire.CtrlDisconnect)
+	}
+	return wire.MakeWord(wire.OpCtrl, wire.CtrlShutdown)
+}
