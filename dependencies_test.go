@@ -31,7 +31,8 @@ var imports = map[string]string{
 
 	"internal/ports":     "internal/bound internal/netaddr internal/neterr internal/portmap internal/sockdiag",
 	"internal/bound":     "internal/keepalive internal/netaddr internal/neterr internal/probe internal/sockdiag golang.org/x/sys/unix",
-	"internal/sockdiag":  "internal/probe golang.org/x/sys/unix",
+	"internal/sockdiag":  "internal/netlink internal/probe golang.org/x/sys/unix",
+	"internal/netlink":   "golang.org/x/sys/unix",
 	"internal/sniff":     "golang.org/x/sys/unix golang.org/x/sys/windows",
 	"internal/keepalive": "golang.org/x/sys/unix",
 	"internal/limits":    "golang.org/x/sys/unix",
@@ -39,7 +40,7 @@ var imports = map[string]string{
 	"internal/netaddr":   "",
 	"internal/neterr":    "",
 	"internal/portmap":   "",
-	"internal/probe":     "",
+	"internal/probe":     "golang.org/x/sys/unix",
 
 	"rdmanet":               "internal/limits internal/redirect rdmanet/internal/... transport github.com/pkg/errors",
 	"rdmanet/internal/flow": "rdmanet/internal/wire",
@@ -52,7 +53,7 @@ var imports = map[string]string{
 	"transport/soft/internal/mpa":   "",
 	"transport/rnic":                "internal/netaddr transport transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
 	"transport/rnic/internal/abi":   "",
-	"transport/rnic/internal/nldev": "golang.org/x/sys/unix",
+	"transport/rnic/internal/nldev": "internal/netlink golang.org/x/sys/unix",
 }
 
 // TestImports keeps data flowing one way: front door, stream, queue pair, wire. No package knows one

@@ -3,19 +3,13 @@ package sockdiag
 import (
 	"errors"
 	"net/netip"
-	"os"
 	"slices"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/netlink"
 	"github.com/rdmanet/iwarp/internal/probe"
 )
-
-// patience is how long the kernel may take for one datagram of an answer.
-var patience = unix.Timeval{Sec: 2}
-
-var sequence atomic.Uint32
 
 // Query lists the TCP sockets of the calling thread's network namespace that have the local port,
 // or all for 0. Sockets that are only bound are among them where BoundVisible says so. A socket may
@@ -32,17 +26,18 @@ func QueryUnconnected(port uint16) ([]Socket, error) {
 func QueryListening(port uint16) ([]Socket, error) { return list(port, 1<<Listening) }
 
 func list(port uint16, states uint32) ([]Socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	nl, err := netlink.Open(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+		return nil, err
 	}
-	defer unix.Close(fd)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
-		return nil, os.NewSyscallError("setsockopt", err)
-	}
+	defer nl.Close()
 	var list []Socket
 	for _, family := range []uint8{familyINET, familyINET6} {
-		list, err = query(fd, list, family, states, port)
+		err := nl.Ask(typeDiagByFamily, netlink.Dump, request(family, states, port), func(b []byte) error {
+			s, err := parseSocket(b)
+			list = append(list, s)
+			return err
+		})
 		if err != nil && !(family == familyINET6 && errors.Is(err, unix.ENOENT)) { // no IPv6
 			return nil, err
 		}
@@ -54,28 +49,6 @@ func list(port uint16, states uint32) ([]Socket, error) {
 		}
 	}
 	return kept, nil
-}
-
-func query(fd int, list []Socket, family uint8, states uint32, port uint16) ([]Socket, error) {
-	seq := sequence.Add(1)
-	request := appendRequest(nil, family, states, port, seq)
-	if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return list, os.NewSyscallError("sendto", err)
-	}
-	b := make([]byte, 1<<16)
-	for {
-		n, _, err := unix.Recvfrom(fd, b, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return list, os.NewSyscallError("recvfrom", err)
-		}
-		var done bool
-		if list, done, err = parse(list, b[:n], seq); done || err != nil {
-			return list, err
-		}
-	}
 }
 
 // Available returns nil if the kernel answers, and else why it does not, as where a sandbox forbids

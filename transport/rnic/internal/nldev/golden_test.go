@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/internal/netlink"
 )
 
 // captured has what Linux 6.1 answered with siw0 on lo, siw1 and rxe0 on eth0, and rping with both
@@ -17,10 +19,10 @@ var captured embed.FS
 func golden(t *testing.T, name string, each func([]byte) error) {
 	b, err := captured.ReadFile("testdata/" + name + ".bin")
 	require.NoError(t, err)
-	if native.Uint16([]byte{1, 0}) != 1 {
+	if netlink.Native.Uint16([]byte{1, 0}) != 1 {
 		t.Skip("captured on a little-endian machine")
 	}
-	done, err := parse(b, command(native.Uint16(b[4:])&^clientNLDev), native.Uint32(b[8:]), each)
+	done, err := netlink.Parse(b, netlink.Native.Uint16(b[4:]), netlink.Native.Uint32(b[8:]), each)
 	require.NoError(t, err)
 	require.True(t, done)
 }

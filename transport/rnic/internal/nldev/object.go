@@ -1,15 +1,17 @@
 package nldev
 
+import "github.com/rdmanet/iwarp/internal/netlink"
+
 // parseLink reads the attributes of an answer about a device (GET, GET_CHARDEV) or a port
 // (PORT_GET) into l and leaves alone what they do not say. For a device the port is the number of
 // its ports.
 func parseLink(b []byte, l *Link) error {
-	return parseAttributes(b, func(a attribute) (err error) {
-		switch a.kind {
+	return netlink.ParseAttributes(b, func(a netlink.Attribute) (err error) {
+		switch a.Kind {
 		case attributeDeviceIndex:
 			err = set(a, &l.Index)
 		case attributeDeviceName:
-			l.Device = a.text()
+			l.Device = a.Text()
 		case attributePortIndex:
 			err = set(a, &l.Port)
 		case attributePortState:
@@ -19,11 +21,11 @@ func parseLink(b []byte, l *Link) error {
 		case attributeNetDevIndex:
 			err = set(a, &l.NetDevIndex)
 		case attributeNetDevName:
-			l.NetDev = a.text()
+			l.NetDev = a.Text()
 		case attributeProtocol:
-			l.Protocol = a.text()
+			l.Protocol = a.Text()
 		case attributeChardevName:
-			l.Chardev = a.text()
+			l.Chardev = a.Text()
 		case attributeDriver:
 			err = set(a, &l.Driver)
 		}
@@ -31,11 +33,12 @@ func parseLink(b []byte, l *Link) error {
 	})
 }
 
-// set stores the number of an attribute, which must fit.
-func set[T ~uint8 | ~uint32](a attribute, v *T) error {
-	n, err := a.number()
+// set stores the number of an attribute, which must fit. Its size is not fixed: UVERBS_DRIVER_ID is
+// u64 in the header file and u32 on the wire.
+func set[T ~uint8 | ~uint32](a netlink.Attribute, v *T) error {
+	n, err := a.Number()
 	if err != nil || uint64(T(n)) != n {
-		return errMalformed
+		return netlink.ErrMalformed
 	}
 	*v = T(n)
 	return nil
@@ -43,16 +46,16 @@ func set[T ~uint8 | ~uint32](a attribute, v *T) error {
 
 // parseCounts reads the name of a device and what exists of it from an answer to RES_GET.
 func parseCounts(b []byte) (device string, c Counts, err error) {
-	err = parseAttributes(b, func(a attribute) error {
-		switch a.kind {
+	err = netlink.ParseAttributes(b, func(a netlink.Attribute) error {
+		switch a.Kind {
 		case attributeDeviceName:
-			device = a.text()
+			device = a.Text()
 		case attributeSummary:
-			return parseAttributes(a.value, func(a attribute) error {
-				if a.kind != attributeSummaryEntry {
+			return netlink.ParseAttributes(a.Value, func(a netlink.Attribute) error {
+				if a.Kind != attributeSummaryEntry {
 					return nil
 				}
-				return parseEntry(a.value, &c)
+				return parseEntry(a.Value, &c)
 			})
 		}
 		return nil
@@ -64,12 +67,12 @@ func parseCounts(b []byte) (device string, c Counts, err error) {
 func parseEntry(b []byte, c *Counts) error {
 	var name string
 	var count uint64
-	err := parseAttributes(b, func(a attribute) (err error) {
-		switch a.kind {
+	err := netlink.ParseAttributes(b, func(a netlink.Attribute) (err error) {
+		switch a.Kind {
 		case attributeSummaryName:
-			name = a.text()
+			name = a.Text()
 		case attributeSummaryCount:
-			count, err = a.number()
+			count, err = a.Number()
 		}
 		return err
 	})

@@ -3,9 +3,10 @@ package nldev
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/netlink"
 )
 
 // Links lists the ports of the RDMA devices that the calling thread's network namespace sees, by
@@ -16,9 +17,9 @@ func Links() ([]Link, error) {
 	if err != nil {
 		return nil, ignore(err, unix.EPROTONOSUPPORT) // no module makes a NETLINK_RDMA
 	}
-	defer s.close()
+	defer s.Close()
 	var devices, links []Link
-	err = s.ask(commandGet, flagDump, func(b []byte) error {
+	err = ask(s, commandGet, netlink.Dump, func(b []byte) error {
 		var l Link
 		err := parseLink(b, &l)
 		l.Port = 0
@@ -32,13 +33,13 @@ func Links() ([]Link, error) {
 		return nil, ignore(err, unix.ECONNREFUSED, unix.EINVAL, unix.EOPNOTSUPP)
 	}
 	for _, d := range devices {
-		index := uint32Attribute(attributeDeviceIndex, d.Index)
-		err := s.ask(commandGetChardev, flagAck, func(b []byte) error { return parseLink(b, &d) },
-			index, attribute{attributeChardevType, []byte("uverbs\x00")})
-		if err != nil && !errors.As(err, new(refusal)) { // with a refusal the driver stays unknown
+		index := netlink.Uint32(attributeDeviceIndex, d.Index)
+		err := ask(s, commandGetChardev, netlink.Ack, func(b []byte) error { return parseLink(b, &d) },
+			index, netlink.Attribute{Kind: attributeChardevType, Value: []byte("uverbs\x00")})
+		if err != nil && !errors.As(err, new(netlink.Refusal)) { // with a refusal the driver stays unknown
 			return nil, err
 		}
-		err = s.ask(commandPortGet, flagDump, func(b []byte) error {
+		err = ask(s, commandPortGet, netlink.Dump, func(b []byte) error {
 			l := d
 			err := parseLink(b, &l)
 			links = append(links, l)
@@ -57,8 +58,8 @@ func Resources(device string) (Counts, error) {
 	found := false
 	s, err := open()
 	if err == nil {
-		defer s.close()
-		err = s.ask(commandResGet, flagDump, func(b []byte) error {
+		defer s.Close()
+		err = ask(s, commandResGet, netlink.Dump, func(b []byte) error {
 			name, c, err := parseCounts(b)
 			if name == device {
 				counts, found = c, true
@@ -83,73 +84,13 @@ func ignore(err error, errnos ...unix.Errno) error {
 	return err
 }
 
-// patience is how long the kernel may take for one datagram of an answer.
-var patience = unix.Timeval{Sec: 2}
-
-const (
-	datagramSize = 1 << 16 // more than netlink_dump ever fills
-	datagramsMax = 1 << 12 // of an answer: thousands of devices
-)
-
-// A socket is a netlink socket to the kernel's RDMA. It has one question under way at a time.
-type socket struct {
-	fd     int
-	seq    uint32
-	buffer []byte
-}
-
-func open() (*socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_RDMA)
-	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
-	}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
-		_ = unix.Close(fd)
-		return nil, os.NewSyscallError("setsockopt", err)
-	}
-	return &socket{fd: fd, buffer: make([]byte, datagramSize)}, nil
-}
-
-func (s *socket) close() { _ = unix.Close(s.fd) }
+func open() (*netlink.Socket, error) { return netlink.Open(unix.NETLINK_RDMA) }
 
 // ask sends a command and calls each with the attributes of every message of the answer.
-func (s *socket) ask(c command, flags uint16, each func(attributes []byte) error, attributes ...attribute) error {
-	if err := s.send(c, flags, attributes...); err != nil {
-		return err
+func ask(s *netlink.Socket, command, flags uint16, each func(attributes []byte) error, attributes ...netlink.Attribute) error {
+	err := s.Ask(command, flags, netlink.AppendAttributes(nil, attributes...), each)
+	if errors.As(err, new(netlink.Refusal)) {
+		return fmt.Errorf("RDMA netlink: %w", err)
 	}
-	for range datagramsMax {
-		b, err := s.receive()
-		if err != nil {
-			return err
-		}
-		if done, err := parse(b, c, s.seq, each); done || err != nil {
-			return err
-		}
-	}
-	return errMalformed
-}
-
-func (s *socket) send(c command, flags uint16, attributes ...attribute) error {
-	s.seq++
-	request := appendRequest(nil, c, flags, s.seq, attributes...)
-	return os.NewSyscallError("sendto", unix.Sendto(s.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
-}
-
-// receive returns the next datagram from the kernel. It is good until the next one.
-func (s *socket) receive() ([]byte, error) {
-	for {
-		n, from, err := unix.Recvfrom(s.fd, s.buffer, unix.MSG_TRUNC)
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return nil, os.NewSyscallError("recvfrom", err)
-		case n > len(s.buffer):
-			return nil, errMalformed
-		default:
-			// Other processes may send to netlink sockets, too; port 0 is the kernel.
-			if sa, ok := from.(*unix.SockaddrNetlink); ok && sa.Pid == 0 {
-				return s.buffer[:n], nil
-			}
-		}
-	}
+	return err
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/netlink"
 )
 
 var capture = flag.String("capture", "", "write the kernel's answers about its devices into this folder")
@@ -138,9 +140,9 @@ func TestKernelWithoutRDMA(t *testing.T) {
 		require.ErrorIs(t, err, unix.EPROTONOSUPPORT)
 		return
 	}
-	defer s.close()
+	defer s.Close()
 	// What nldev does not know is refused as it would be if nldev were not there.
-	require.ErrorIs(t, s.ask(1023, flagDump, func([]byte) error { return nil }), unix.EINVAL)
+	require.ErrorIs(t, ask(s, clientNLDev|1023, netlink.Dump, func([]byte) error { return nil }), unix.EINVAL)
 }
 
 // TestCapture writes the golden bytes.
@@ -150,26 +152,19 @@ func TestCapture(t *testing.T) {
 	}
 	s, err := open()
 	require.NoError(t, err)
-	defer s.close()
-	save := func(name string, c command, flags uint16, attributes ...attribute) {
-		require.NoError(t, s.send(c, flags, attributes...))
-		var all []byte
-		for done := false; !done; {
-			b, err := s.receive()
-			require.NoError(t, err)
-			done, err = parse(b, c, s.seq, func([]byte) error { return nil })
-			require.NoError(t, err)
-			all = append(all, b...)
-		}
+	defer s.Close()
+	save := func(name string, command, flags uint16, attributes ...netlink.Attribute) {
+		all, err := s.Record(command, flags, netlink.AppendAttributes(nil, attributes...))
+		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(*capture, name+".bin"), all, 0o644))
 	}
 	links, err := Links()
 	require.NoError(t, err)
-	save("get", commandGet, flagDump)
-	save("resources", commandResGet, flagDump)
+	save("get", commandGet, netlink.Dump)
+	save("resources", commandResGet, netlink.Dump)
 	for _, l := range links {
-		index := uint32Attribute(attributeDeviceIndex, l.Index)
-		save("port-"+l.Device, commandPortGet, flagDump, index)
-		save("chardev-"+l.Device, commandGetChardev, flagAck, index, attribute{attributeChardevType, []byte("uverbs\x00")})
+		index := netlink.Uint32(attributeDeviceIndex, l.Index)
+		save("port-"+l.Device, commandPortGet, netlink.Dump, index)
+		save("chardev-"+l.Device, commandGetChardev, netlink.Ack, index, netlink.Attribute{Kind: attributeChardevType, Value: []byte("uverbs\x00")})
 	}
 }
