@@ -81,7 +81,7 @@ func (q *QueuePair) Abort() error {
 func (q *QueuePair) over(err error) {
 	q.tx.mu.Lock()
 	q.tx.out.reset()
-	q.tx.closing = true
+	q.tx.phase.reach(phaseClosing)
 	if q.tx.err == nil {
 		q.tx.err = transport.ErrClosed
 	}
@@ -138,7 +138,9 @@ func (q *QueuePair) gateHolds() bool {
 func (q *QueuePair) dropReads() {
 	t := &q.tx
 	t.responses.clear()
-	t.midResponse = false
+	if t.floor == floorResponse {
+		t.floor = floorResponded
+	}
 	t.reads.clear()
 	for i := range t.sq.len {
 		if e := t.sq.at(i); e.wr.Opcode == transport.OpRead && e.state != sendDone {

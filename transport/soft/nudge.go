@@ -60,7 +60,7 @@ func (q *QueuePair) awaitNudge() {
 // something is to be seen there, nor before all that it has said is read.
 func (q *QueuePair) nudge() {
 	t, n := &q.tx, &q.tx.nudger
-	if q.State() != transport.StateRTS || t.err != nil || t.closing || t.heard && !t.unseen {
+	if q.State() != transport.StateRTS || t.err != nil || t.phase >= phaseClosing || t.heard && !t.unseen {
 		return
 	}
 	if q.sock.extra() {
@@ -77,7 +77,7 @@ func (q *QueuePair) nudge() {
 		q.awaitNudge() // it goes on to speak
 		return
 	}
-	if t.out.empty() && len(t.control) == 0 && !t.midSend {
+	if t.out.empty() && len(t.control) == 0 && t.floor != floorSend {
 		q.sendNothing()
 	}
 	if n.sent++; n.sent < len(nudges) && !t.heard {

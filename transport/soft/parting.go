@@ -221,7 +221,7 @@ func (p *parting) endStream() {
 		p.sent = false
 		return
 	}
-	t.ended = true
+	t.phase = phaseEnded
 	p.q.sock.c.CloseWrite()
 	p.handed.Store(true)
 	p.moved = true

@@ -85,10 +85,10 @@ func (q *QueuePair) composeResponse() bool {
 	}
 	t.out.finish(start, ddp.TaggedLen, payload, t.crc, false)
 	r.sinkTO, r.srcTO, r.left = r.sinkTO+uint64(n), r.srcTO+uint64(n), r.left-uint64(n)
-	t.midResponse = !last
+	t.floor = floorResponse
 	if last {
 		t.responses.pop()
-		t.responded = true
+		t.floor = t.floor.finish()
 	}
 	return true
 }

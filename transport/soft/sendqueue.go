@@ -224,7 +224,7 @@ func (q *QueuePair) retire() {
 // more, because its memory is the callers' again. The caller holds tx.mu.
 func (q *QueuePair) stopSending() {
 	q.tx.out.reset()
-	q.tx.closing = true
+	q.tx.phase.reach(phaseClosing)
 	q.flushSends()
 }
 
@@ -243,6 +243,6 @@ func (q *QueuePair) flushSends() {
 	q.tx.sq.next = q.tx.sq.len
 	q.tx.reads.clear()
 	q.tx.responses.clear()
-	q.tx.queued, q.tx.midSend, q.tx.midResponse, q.tx.out.sends = 0, false, false, 0
+	q.tx.queued, q.tx.floor, q.tx.out.sends = 0, q.tx.floor.finish(), 0
 	q.retire()
 }

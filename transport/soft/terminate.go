@@ -29,7 +29,8 @@ func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	q.tx.out.keep()
 	q.tx.control = appendTerminate(q.tx.control[:0], e, ulpdu, q.tx.crc)
 	q.flushSends()
-	q.tx.closing, q.tx.parting = true, true
+	q.tx.phase.reach(phaseClosing)
+	q.tx.parting = true
 	q.sock.tryWrite()
 	q.tx.mu.Unlock()
 	q.fail(transport.StateTerminate, err)
@@ -82,8 +83,8 @@ func (q *QueuePair) handleTerminate(seg *rdmap.Segment) {
 // refuse stops sending, and terminates the connection, for a fault found while FPDUs are composed.
 // The caller holds tx.mu.
 func (q *QueuePair) refuse(e *rdmap.Error) {
-	if !q.tx.refused {
-		q.tx.refused = true
+	if q.tx.phase.composes() {
+		q.tx.phase = phaseRefused
 		go q.terminate(e, nil)
 	}
 }

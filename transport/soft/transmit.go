@@ -40,20 +40,16 @@ type transmitter struct {
 	heard            bool   // an FPDU of the peer has arrived
 	unseen           bool   // the last FPDU was composed before that
 	blocked          bool   // the kernel did not take all at the last try
-	driven           bool   // somebody is blocked until it does
-	drains           bool   // who calls Drain, and leaves when the send queue is empty
-	closing          bool   // the last bytes are composed
+	driver           driver // who is blocked until it does
+	phase            phase
 	parting          bool   // Close was called: what is left is sent by a parting
-	ended            bool   // the stream is ended: a write would fail, and seem to have lost what is on its way
 	drainers         bool   // requests with WillDrain were posted, so that Drain is about these
 	taken            uint64 // bytes that the kernel has taken
 	lost             bool   // requests that Drain is about were flushed
-	refused          bool   // a fault was found in what is to be sent
 
-	midSend, midResponse bool // in the middle of a message, which no other may interrupt
-	responded            bool // the last message was a response
-	queued               int  // bytes that are likely to be composed
-	age                  int  // batches since the MSS was looked at
+	floor  floor
+	queued int // bytes that are likely to be composed
+	age    int // batches since the MSS was looked at
 }
 
 func (t *transmitter) useMSS(mss int) {
@@ -78,7 +74,7 @@ func (t *transmitter) limit() int {
 // compose fills the empty batch and reports whether there is something in it.
 func (q *QueuePair) compose() bool {
 	t := &q.tx
-	if t.ended || len(t.control) == 0 && t.sq.next == t.sq.len && t.responses.len() == 0 {
+	if t.phase == phaseEnded || len(t.control) == 0 && t.sq.next == t.sq.len && t.responses.len() == 0 {
 		return false
 	}
 	if len(t.control) > 0 {
@@ -89,7 +85,7 @@ func (q *QueuePair) compose() bool {
 		t.unseen = !t.heard
 		return true
 	}
-	if !t.gateOpen || t.closing || t.refused {
+	if !t.gateOpen || !t.phase.composes() {
 		return false
 	}
 	size := smallBuf
@@ -111,17 +107,14 @@ func (q *QueuePair) compose() bool {
 // composeNext appends the next FPDU, if one is due and fits.
 func (q *QueuePair) composeNext() bool {
 	t := &q.tx
-	if t.refused {
+	if !t.phase.composes() {
 		return false
 	}
-	canSend, canRespond := t.sendable(), t.responses.len() > 0
-	switch {
-	case t.midSend:
+	switch t.floor.next(t.sendable(), t.responses.len() > 0) {
+	case floorSend:
 		return q.composeSend()
-	case t.midResponse, canRespond && !(canSend && t.responded):
+	case floorResponse:
 		return q.composeResponse()
-	case canSend:
-		return q.composeSend()
 	}
 	return false
 }
@@ -178,7 +171,7 @@ func (q *QueuePair) composeSend() bool {
 	if !q.composeSegment(e) {
 		return false
 	}
-	if !t.midSend {
+	if t.floor != floorSend {
 		if e.wr.Opcode != transport.OpWrite {
 			t.sendMSN++
 		}
@@ -229,7 +222,10 @@ func (q *QueuePair) composeSegment(e *sendEntry) bool {
 	}
 	b.finish(start, hdr, e.wr.Data[e.off:e.off+n], t.crc, ref)
 	e.off += n
-	t.midSend = !last
+	t.floor = floorSend
+	if last {
+		t.floor = t.floor.finish()
+	}
 	return true
 }
 
@@ -238,7 +234,7 @@ func (q *QueuePair) sent(e *sendEntry) {
 	t := &q.tx
 	t.sq.next++
 	t.queued -= len(e.wr.Data) + fpduOverhead
-	t.responded = false
+	t.floor = floorSent
 	if t.sq.next < t.sq.len {
 		return
 	}
@@ -295,7 +291,7 @@ func (q *QueuePair) transmitOn(fd int) (wait bool) {
 		if !t.out.sent(n) {
 			if n == 0 {
 				t.blocked = true
-				return !t.drains || t.sq.len > 0
+				return t.driver != driverDrains || t.sq.len > 0
 			}
 			continue
 		}
@@ -354,10 +350,10 @@ func (q *QueuePair) leaveToBackground() {
 	t := &q.tx
 	switch {
 	case t.blocked:
-		if !t.driven {
+		if t.driver == driverNone {
 			q.finishOutput()
 		}
-	case t.sq.next < t.sq.len && !t.awaiting && t.err == nil && !t.closing:
+	case t.sq.next < t.sq.len && !t.awaiting && t.err == nil && t.phase < phaseClosing:
 		// The gate is closed, or reads have to be answered first.
 		t.awaiting = true
 		q.background.stall(q, 1)

@@ -217,11 +217,14 @@ func (q *QueuePair) waitWritable(seen uint32, deadline time.Time) error {
 // send queue is empty, or an interrupt after seen. The caller holds the transmit token.
 func (q *QueuePair) driveOutput(deadline time.Time, drains bool, seen uint32) {
 	q.tx.mu.Lock()
-	q.tx.driven, q.tx.drains = true, drains
+	q.tx.driver = driverStays
+	if drains {
+		q.tx.driver = driverDrains
+	}
 	q.tx.mu.Unlock()
 	err := q.blockOnOutput(deadline, drains, seen)
 	q.tx.mu.Lock()
-	q.tx.driven, q.tx.drains = false, false
+	q.tx.driver = driverNone
 	if err != nil && !isTimeout(err) && q.tx.err == nil {
 		q.sendFailed(err)
 	}
