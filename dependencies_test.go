@@ -27,7 +27,7 @@ func TestDependencies(t *testing.T) {
 // for the root. A pattern that ends in "/..." stands for all below it.
 var imports = map[string]string{
 	".": "internal/bound internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
-		"rdmanet transport transport/soft golang.org/x/sys/unix",
+		"internal/tcpinfo rdmanet transport transport/soft golang.org/x/sys/unix",
 
 	"internal/ports":     "internal/bound internal/netaddr internal/neterr internal/portmap internal/sockdiag",
 	"internal/bound":     "internal/keepalive internal/netaddr internal/neterr internal/probe internal/sockdiag golang.org/x/sys/unix",
@@ -36,6 +36,7 @@ var imports = map[string]string{
 	"internal/sniff":     "golang.org/x/sys/unix golang.org/x/sys/windows",
 	"internal/keepalive": "golang.org/x/sys/unix",
 	"internal/limits":    "golang.org/x/sys/unix",
+	"internal/tcpinfo":   "golang.org/x/sys/unix",
 	"internal/redirect":  "transport",
 	"internal/netaddr":   "",
 	"internal/neterr":    "",

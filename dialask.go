@@ -101,10 +101,11 @@ func (d *deviceDial) beside(ctx context.Context, held *ports.Endpoint) (*net.TCP
 
 // upgradeOnce makes an iWARP connection of tcp. What is refused leaves nothing behind, as the
 // device is to have the port next.
-func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, trip time.Duration, k redirect.Connector) (*rdmanet.Conn, error) {
+func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, took time.Duration, k redirect.Connector) (*rdmanet.Conn, error) {
 	d.began = time.Now()
-	hctx, cancel := d.answer(ctx, trip, peers.speaks(peer{software.Name(), d.remote}, d.began))
-	defer cancel()
+	spoke := peers.speaks(peer{software.Name(), d.remote}, d.began)
+	hctx, wait := d.answer(ctx, tcp, tripOf(tcp, took), spoke)
+	defer wait.stop()
 	_ = tcp.SetLinger(0)
 	defer assistDial(tcp)()
 	c, err := d.setUp(hctx, k, func() (transport.Connector, error) { return software.Client(tcp, nil) })

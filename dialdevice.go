@@ -56,9 +56,11 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 // device dials through the device of t that reaches remote.
 func (a *dialing) device(ctx context.Context, t transport.Transport, remote netip.AddrPort) (net.Conn, error) {
 	p := peer{t.Name(), remote}
-	if why, ok := peers.lookup(p, time.Now()); ok && a.policy != OffloadRequire {
-		return nil, &why
+	turn := a.turn(ctx, p, answerSlack)
+	if turn.end == nil {
+		return nil, &turn.why
 	}
+	defer turn.end()
 	local := netaddr.Of(a.LocalAddr)
 	dev, err := a.route(ctx, t, local, remote)
 	if err != nil {

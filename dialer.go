@@ -67,10 +67,11 @@ type Dialer struct {
 
 	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 or
 	// less means 10 s, which is also the limit of the soft transport itself. Where a fallback to
-	// plain TCP may follow it means less: 3 s through a device; in software, 100 ms and four of the
-	// round trips that the TCP connection has just shown, unless the peer has spoken iWARP before.
-	// The wait then leaves as much of the dial's time to what may follow, or to a peer that has
-	// spoken iWARP before all but what a plain connection needs. Where a server redirects, each
+	// plain TCP may follow it means less: 3 s through a device; in software, unless the peer has
+	// spoken iWARP before, 100 ms and ten round trips, as the TCP connection has just shown them, or
+	// two round trips and 400 ms where those are less, from when the peer's kernel has confirmed the
+	// request. The wait then leaves as much of the dial's time to what may follow, or to a peer that
+	// has spoken iWARP before all but what a plain connection needs. Where a server redirects, each
 	// request has its own.
 	HandshakeTimeout time.Duration
 
@@ -106,10 +107,15 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 //
 // That a peer does not speak iWARP is remembered for a minute if it has sent something else, for
 // the benefit of later dials with OffloadPrefer. Silence, or a connection that ends without a byte,
-// may be a moment's trouble: it is remembered for a second or ten times the wait that it took,
-// twice as long each time it is confirmed, and a minute at most. For a peer that spoke iWARP within
-// the last hour it counts for nothing, until that has gone on for 10 s. The port that a server with
-// an iWARP device redirects to is remembered for a minute.
+// may be a moment's trouble: it is remembered for a second or ten times the wait that it took. Each
+// time that either is confirmed it is remembered twice as long, up to an hour; an iWARP request that
+// comes to a Listener of the process from the same host has it asked again. For a peer that spoke
+// iWARP within the last hour silence counts for nothing, until that has gone on for 10 s. The port
+// that a server with an iWARP device redirects to is remembered for a minute.
+//
+// A peer of which nothing is known is asked by one dial at a time. Others to it wait for what comes
+// of that, but no longer than 10 ms and twice the time that it took to connect, 80 ms at most, or
+// 100 ms where a device asks; then they take plain TCP, with ReasonAsking.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx == nil {
 		panic("nil context")

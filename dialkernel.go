@@ -21,7 +21,7 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	if why, ok := k.mute(); ok {
+	if why, ok := k.turn(ctx); !ok {
 		return k.orInstead(ctx, why)
 	}
 	others := k.others(ctx)
@@ -48,39 +48,49 @@ type kernelDial struct {
 	*dialing
 	transport kernelTransport
 	tcp       *net.TCPConn
-	trip      time.Duration // a round trip, at most
+	took      time.Duration // to connect
+	measured  time.Duration // see trip
 	remote    *net.TCPAddr
 	peer      peer
-	spoke     bool // the peer has spoken iWARP before
+	spoke     bool   // the peer has spoken iWARP before
+	asked     func() // ends the turn to ask the peer
 }
 
 func (a *dialing) dialKernel(ctx context.Context, t kernelTransport, address string) (*kernelDial, error) {
-	tcp, trip, err := a.timed(ctx, address)
+	tcp, took, err := a.timed(ctx, address)
 	if err != nil {
 		return nil, err
 	}
 	k := &kernelDial{dialing: a, transport: t}
-	k.use(tcp, trip)
-	k.spoke = peers.speaks(k.peer, time.Now())
+	k.use(tcp, took)
 	return k, nil
 }
 
-func (k *kernelDial) use(tcp *net.TCPConn, trip time.Duration) {
-	k.tcp, k.trip, k.remote = tcp, trip, tcp.RemoteAddr().(*net.TCPAddr)
+func (k *kernelDial) use(tcp *net.TCPConn, took time.Duration) {
+	k.tcp, k.took, k.measured, k.remote = tcp, took, 0, tcp.RemoteAddr().(*net.TCPAddr)
 	k.peer = peer{k.transport.Name(), netaddr.Unmap(k.remote.AddrPort())}
 }
 
-// mute returns why the peer is not asked, if it is known not to speak iWARP.
-func (k *kernelDial) mute() (OffloadError, bool) {
-	if k.policy == OffloadRequire {
-		return OffloadError{}, false
+// trip returns the round trip to the peer. It is only measured where it matters, and before the
+// connection is closed.
+func (k *kernelDial) trip() time.Duration {
+	if k.measured == 0 {
+		k.measured = tripOf(k.tcp, k.took)
 	}
-	return peers.lookup(k.peer, time.Now())
+	return k.measured
+}
+
+// turn reports whether the peer is to be asked, and otherwise why not. After it, speak must follow.
+func (k *kernelDial) turn(ctx context.Context) (OffloadError, bool) {
+	t := k.dialing.turn(ctx, k.peer, min(turnLimit, turnSlack+turnTrips*k.took))
+	k.spoke, k.asked = t.spoke, t.end
+	return t.why, t.end != nil
 }
 
 // speak makes an iWARP connection. Where a peer that has spoken iWARP before hangs up, as one does
 // that starts anew, it is asked once more.
 func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
+	defer k.asked()
 	for again := k.spoke && k.policy != OffloadRequire; ; again = false {
 		began := time.Now()
 		c, err := k.upgrade(ctx)
@@ -97,11 +107,11 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 		if !again || !errors.Is(err, transport.ErrNotIWARP) || proves(err) {
 			return nil, err
 		}
-		tcp, trip, failed := k.timed(ctx, k.remote.String())
+		tcp, took, failed := k.timed(ctx, k.remote.String())
 		if failed != nil {
 			return nil, err
 		}
-		k.use(tcp, trip)
+		k.use(tcp, took)
 	}
 }
 
@@ -130,8 +140,8 @@ func (k *kernelDial) fallBack(ctx context.Context, cause error) (net.Conn, error
 
 // upgrade makes an iWARP connection of the TCP connection, which after an error is closed.
 func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
-	hctx, cancel := k.answer(ctx, k.trip, k.spoke)
-	defer cancel()
+	hctx, wait := k.answer(ctx, k.tcp, k.trip(), k.spoke)
+	defer wait.stop()
 	tcp, remote := k.tcp, k.remote.String()
 	defer assistDial(tcp)()
 	// What follows a failure may have to use the same pair of addresses, which TIME_WAIT would
@@ -147,6 +157,7 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 			return nil, err
 		}
 		tcp = again
+		wait.use(tcp)
 		if samePorts {
 			_ = tcp.SetLinger(0)
 		}

@@ -98,13 +98,13 @@ func (k *kernelDial) name() string { return k.network + " " + k.address }
 
 // to gets an iWARP connection to another address.
 func (k *kernelDial) to(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	dctx, cancel := k.connecting(ctx, k.trip)
+	dctx, cancel := k.connecting(ctx, k.trip())
 	defer cancel()
 	other, err := k.dialKernel(dctx, k.transport, addr.String())
 	if err != nil {
 		return nil, err
 	}
-	if why, ok := other.mute(); ok {
+	if why, ok := other.turn(dctx); !ok {
 		_ = other.tcp.Close()
 		return nil, &why
 	}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/tcpinfo"
 )
 
 // limit returns ctx with what Timeout, Deadline and Cancel add to it.
@@ -34,12 +36,6 @@ func (d *Dialer) limit(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, cancel
 }
 
-// answerSlack is what a peer of which nothing is known has for its answer beside the round trips.
-// It covers a peer that is busy; a lost segment is covered by the round trips.
-var answerSlack = 100 * time.Millisecond
-
-const answerTrips = 4
-
 // handshake returns ctx limited to the time that an iWARP connection set-up may take.
 func (a *dialing) handshake(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := a.handshakeLimit()
@@ -52,35 +48,27 @@ func (a *dialing) handshake(ctx context.Context) (context.Context, context.Cance
 	return context.WithTimeout(ctx, limit)
 }
 
-// answer is handshake for a peer that has shown a round trip, and may have spoken iWARP before.
-func (a *dialing) answer(ctx context.Context, trip time.Duration, spoke bool) (context.Context, context.CancelFunc) {
-	limit, quick := a.handshakeLimit(), answerSlack+answerTrips*trip
-	if a.policy != OffloadRequire && a.HandshakeTimeout <= 0 && !spoke {
-		limit = min(limit, quick)
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		left := time.Until(deadline)
-		share := a.share(left)
-		if spoke && a.policy != OffloadRequire {
-			share = max(share, left-quick) // what is left is enough for a plain connection
-		}
-		limit = min(limit, share)
-	}
-	return context.WithTimeout(ctx, limit)
-}
-
 // connecting returns ctx limited to the time that another address has to connect. Where plain TCP
 // to the first one is there, that is no longer than a peer of which nothing is known has for an
 // answer: the address may be a black hole.
 func (a *dialing) connecting(ctx context.Context, trip time.Duration) (context.Context, context.CancelFunc) {
+	var limit time.Duration
 	if a.policy != OffloadRequire {
-		return a.answer(ctx, trip, false)
+		limit = trip + answerTime(trip)
+		if a.HandshakeTimeout > 0 {
+			limit = a.HandshakeTimeout
+		}
 	}
-	deadline, ok := ctx.Deadline()
-	if !ok {
+	if deadline, ok := ctx.Deadline(); ok {
+		share := a.share(time.Until(deadline))
+		if limit == 0 || share < limit {
+			limit = share
+		}
+	}
+	if limit == 0 {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, a.share(time.Until(deadline)))
+	return context.WithTimeout(ctx, limit)
 }
 
 func (a *dialing) handshakeLimit() time.Duration {
@@ -100,9 +88,14 @@ func (a *dialing) share(left time.Duration) time.Duration {
 	return left / time.Duration(after+1)
 }
 
-// timed is kernel with the time that the connection took, without what came before it: it is a
-// round trip, or more.
+// timed is kernel with the time that the connection took, which is a round trip or more. Where the
+// kernel does not tell that itself, it is without what came before the connection.
 func (a *dialing) timed(ctx context.Context, address string) (*net.TCPConn, time.Duration, error) {
+	start := time.Now()
+	if tcpinfo.Told {
+		c, err := a.kernel(ctx, address)
+		return c, time.Since(start), err
+	}
 	var mu sync.Mutex
 	began := make(map[string]time.Time) // by address, as package net may try several at once
 	d := *a.Dialer
@@ -113,7 +106,6 @@ func (a *dialing) timed(ctx context.Context, address string) (*net.TCPConn, time
 		began[address] = time.Now()
 		return err
 	}
-	start := time.Now()
 	c, err := d.kernel(ctx, a.network, address)
 	if err != nil {
 		return nil, 0, err
@@ -124,6 +116,14 @@ func (a *dialing) timed(ctx context.Context, address string) (*net.TCPConn, time
 		start = t
 	}
 	return c, time.Since(start), nil
+}
+
+// tripOf returns the round trip to the peer of c, to which it took that long to connect.
+func tripOf(c *net.TCPConn, took time.Duration) time.Duration {
+	if info, ok := tcpinfo.Of(c); ok && info.RoundTrip > 0 {
+		return min(info.RoundTrip, took)
+	}
+	return took
 }
 
 // minPatience is how long a peer must have been silent for that to tell about the peer, unless the

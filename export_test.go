@@ -17,7 +17,18 @@ func PathCount() int {
 
 // BePatient has dials wait so long for the first answer of a peer, and remember what may pass so
 // long, that no test depends on how busy the machine is.
-func BePatient() { answerSlack, passingTTL = defaultFallbackTimeout, peerTTL }
+func BePatient() {
+	answerSlack, turnSlack, turnLimit = defaultFallbackTimeout, defaultFallbackTimeout, defaultFallbackTimeout
+	passingTTL = peerTTL
+}
+
+// SetTurnSlack sets for how long a dial waits for another one that asks the same peer, and returns
+// what puts it back.
+func SetTurnSlack(d time.Duration) (undo func()) {
+	slack, limit := turnSlack, turnLimit
+	turnSlack, turnLimit = d, d
+	return func() { turnSlack, turnLimit = slack, limit }
+}
 
 // SetAnswerSlack sets what a peer of which nothing is known has for its answer, and returns what
 // puts it back.
@@ -40,6 +51,7 @@ func ForgetPeers() {
 	peers.mu.Lock()
 	defer peers.mu.Unlock()
 	clear(peers.m)
+	clear(peers.mutes)
 }
 
 // AdmitAndLook opens the port to a device's socket, closes it again, and looks who else listens.

@@ -34,7 +34,7 @@ func inNamespace(t *testing.T) bool {
 	require.NoError(t, err)
 	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=5m"}
 	for _, a := range os.Args[1:] {
-		if strings.HasPrefix(a, "-storm") || strings.HasPrefix(a, "-restarts") || a == "-test.short=true" {
+		if strings.HasPrefix(a, "-storm") || strings.HasPrefix(a, "-far") || strings.HasPrefix(a, "-restarts") || a == "-test.short=true" {
 			args = append(args, a)
 		}
 	}

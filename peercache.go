@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	peerTTL  = time.Minute // of what is proved; of what is not, at most
+	peerTTL  = time.Minute // of what is proved at first, and of where a device listens
+	maxTTL   = time.Hour   // of what has been confirmed again and again
 	spokeTTL = time.Hour   // of the knowledge that a peer speaks iWARP
-	maxPeers = 1024
+	maxPeers = 4096
 
 	// maxTrouble is for how long failures to answer count for nothing where the peer spoke iWARP
 	// before. Then it may be another one.
@@ -39,10 +40,21 @@ type peer struct {
 //
 // Only what proves that a peer does not speak iWARP counts against one that has done so before. A
 // reset, the end of the connection or silence may be due to a moment's trouble, so it is remembered
-// for a short time, and longer each time that it is confirmed.
+// for a short time at first. What is confirmed is remembered twice as long each time. An iWARP
+// request that comes from a host is news about all its ports.
 type peerCache struct {
-	mu sync.Mutex
-	m  map[peer]lesson
+	mu    sync.Mutex
+	m     map[peer]lesson
+	mutes map[netip.Addr]*mutes  // by host
+	asked map[peer]chan struct{} // peers that a dial is asking, until it is closed
+	swept time.Time              // when what is out of date was dropped last
+}
+
+// mutes are the lessons that ports of a host do not speak iWARP.
+type mutes struct {
+	n     int
+	fresh bool      // one of them was learned after the latest news
+	news  time.Time // an iWARP request from the host
 }
 
 type lesson struct {
@@ -56,6 +68,7 @@ type lesson struct {
 
 	spoke   time.Time // the latest iWARP connection, zero if none is known
 	trouble time.Time // the first failure since
+	news    time.Time // the latest iWARP request from its host that had why forgotten
 }
 
 // instead is an address of the same name, dialed by that, that did speak iWARP.
@@ -97,7 +110,7 @@ func (pc *peerCache) recall(p peer, now time.Time) lesson {
 	defer pc.mu.Unlock()
 	l, ok := pc.m[p]
 	if ok && l.stale(now) {
-		delete(pc.m, p)
+		pc.drop(p)
 		return lesson{}
 	}
 	if !now.Before(l.until) {
@@ -124,11 +137,7 @@ func (pc *peerCache) learn(p peer, why OffloadError, proof bool, began, now time
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	l := pc.m[p]
-	if proof {
-		pc.keep(p, lesson{why: why, learned: now, until: now.Add(peerTTL)}, now)
-		return
-	}
-	if !l.spoke.IsZero() && now.Sub(l.spoke) < spokeTTL {
+	if !proof && !l.spoke.IsZero() && now.Sub(l.spoke) < spokeTTL {
 		if l.spoke.After(began) {
 			return
 		}
@@ -140,7 +149,10 @@ func (pc *peerCache) learn(p peer, why OffloadError, proof bool, began, now time
 			return
 		}
 	}
-	kept := max(passingTTL, costTimes*now.Sub(began))
+	kept := peerTTL
+	if !proof {
+		kept = max(passingTTL, costTimes*now.Sub(began))
+	}
 	if l.why.Reason != ReasonNone {
 		if !began.After(l.learned) {
 			return // others have learned it meanwhile
@@ -149,8 +161,56 @@ func (pc *peerCache) learn(p peer, why OffloadError, proof bool, began, now time
 			kept = max(kept, 2*l.kept)
 		}
 	}
-	kept = min(kept, peerTTL)
-	pc.keep(p, lesson{why: why, learned: now, kept: kept, until: now.Add(kept)}, now)
+	kept = min(kept, maxTTL)
+	pc.keep(p, lesson{why: why, learned: now, kept: kept, until: now.Add(kept), news: l.news}, now)
+}
+
+// heard notes an iWARP request from a host: what its ports are known not to speak has to be found
+// out anew. A port that is none of iWARP all the same costs that once in peerTTL.
+func (pc *peerCache) heard(host netip.Addr, now time.Time) {
+	pc.mu.Lock()
+	defer pc.mu.Unlock()
+	h := pc.mutes[host]
+	if h == nil || !h.fresh && now.Sub(h.news) < peerTTL {
+		return
+	}
+	h.fresh, h.news = false, now
+	for p, l := range pc.m {
+		if p.addr.Addr() == host && l.isMute() && now.Sub(l.news) >= peerTTL {
+			l.until, l.news = now, now
+			pc.m[p] = l
+		}
+	}
+}
+
+// ask has the caller ask p, and call end once the answer was learned, unless another dial is asking
+// it: other is closed then once that is over.
+func (pc *peerCache) ask(p peer) (end func(), other <-chan struct{}) {
+	pc.mu.Lock()
+	defer pc.mu.Unlock()
+	if c, ok := pc.asked[p]; ok {
+		return nil, c
+	}
+	if pc.asked == nil {
+		pc.asked = make(map[peer]chan struct{})
+	}
+	c := make(chan struct{})
+	pc.asked[p] = c
+	return func() {
+		pc.mu.Lock()
+		defer pc.mu.Unlock()
+		if pc.asked[p] == c {
+			pc.answered(p)
+		}
+	}, nil
+}
+
+// answered has nobody wait for the answer of p any more.
+func (pc *peerCache) answered(p peer) {
+	if c, ok := pc.asked[p]; ok {
+		delete(pc.asked, p)
+		close(c)
+	}
 }
 
 // spoke keeps in mind that p speaks iWARP.
@@ -158,6 +218,7 @@ func (pc *peerCache) spoke(p peer, now time.Time) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	pc.keep(p, lesson{spoke: now}, now)
+	pc.answered(p) // also where another dial has found it out
 }
 
 // learnRedirect keeps in mind where the device of p listens.
@@ -190,28 +251,56 @@ func (pc *peerCache) forgetRedirect(p peer) {
 
 func (pc *peerCache) keep(p peer, l lesson, now time.Time) {
 	if pc.m == nil {
-		pc.m = make(map[peer]lesson)
+		pc.m, pc.mutes = make(map[peer]lesson), make(map[netip.Addr]*mutes)
 	}
 	if _, ok := pc.m[p]; !ok && len(pc.m) >= maxPeers {
 		pc.makeRoom(now)
 	}
+	pc.drop(p)
 	pc.m[p] = l
+	if !l.isMute() {
+		return
+	}
+	h := pc.mutes[p.addr.Addr()]
+	if h == nil {
+		h = new(mutes)
+		pc.mutes[p.addr.Addr()] = h
+	}
+	h.n++
+	h.fresh = true
+}
+
+func (pc *peerCache) drop(p peer) {
+	l := pc.m[p]
+	delete(pc.m, p)
+	host := p.addr.Addr()
+	if h := pc.mutes[host]; h != nil && l.isMute() {
+		if h.n--; h.n == 0 {
+			delete(pc.mutes, host)
+		}
+	}
 }
 
 // makeRoom drops all that is out of date, or else any one.
 func (pc *peerCache) makeRoom(now time.Time) {
-	for p, l := range pc.m {
-		if l.stale(now) {
-			delete(pc.m, p)
+	if now.Sub(pc.swept) >= time.Second {
+		pc.swept = now
+		for p, l := range pc.m {
+			if l.stale(now) {
+				pc.drop(p)
+			}
 		}
 	}
 	for p := range pc.m {
 		if len(pc.m) < maxPeers {
 			return
 		}
-		delete(pc.m, p)
+		pc.drop(p)
 	}
 }
+
+// isMute reports whether the peer did not speak iWARP when it was asked.
+func (l *lesson) isMute() bool { return l.why.Reason != ReasonNone }
 
 // proves reports whether a failed set-up through software shows that the peer does not speak iWARP:
 // it has sent something else.

@@ -41,7 +41,10 @@ func TestPeerCache(t *testing.T) {
 	require.False(t, ok, "another transport may fare better")
 	_, ok = pc.lookup(peerAt(1), now.Add(peerTTL))
 	require.False(t, ok)
-	require.Empty(t, pc.m)
+	_, ok = pc.lookup(peerAt(1), now.Add(2*peerTTL))
+	require.False(t, ok)
+	require.Empty(t, pc.m, "it was not confirmed in time")
+	require.Empty(t, pc.mutes)
 
 	pc.learn(peerAt(1), OffloadError{Reason: ReasonHandshakeTimeout}, false, now, now)
 	pc.spoke(peerAt(1), now)
@@ -63,6 +66,72 @@ func TestPeerCache(t *testing.T) {
 	}
 	pc.learn(peerAt(4*maxPeers), OffloadError{Reason: ReasonNotIWARP}, true, now.Add(spokeTTL), now.Add(spokeTTL))
 	require.Len(t, pc.m, 1, "what is out of date goes first")
+	require.Len(t, pc.mutes, 1)
+}
+
+// TestConfirmed remembers what is proved for a minute, and twice as long each time that it is
+// confirmed, up to an hour.
+func TestConfirmed(t *testing.T) {
+	var pc peerCache
+	now := time.Unix(1000, 0)
+	for kept := peerTTL; ; kept = min(2*kept, maxTTL) {
+		for _, began := range []time.Time{now, now.Add(-time.Hour)} { // which others have learned meanwhile
+			pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, began, now)
+		}
+		_, ok := pc.lookup(peerAt(1), now.Add(kept-1))
+		require.True(t, ok, kept)
+		_, ok = pc.lookup(peerAt(1), now.Add(kept))
+		require.False(t, ok, kept)
+		if kept == maxTTL {
+			break
+		}
+		now = now.Add(kept + kept/2)
+	}
+	pc.spoke(peerAt(1), now)
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, now, now)
+	_, ok := pc.lookup(peerAt(1), now.Add(peerTTL))
+	require.False(t, ok, "it begins anew")
+}
+
+// TestHeardFromHost asks all ports of a host anew from which an iWARP request came, but none of
+// them more than once in a minute for that.
+func TestHeardFromHost(t *testing.T) {
+	for _, proof := range []bool{true, false} {
+		var pc peerCache
+		now := time.Unix(1000, 0)
+		at := func(host, port uint16) peer {
+			p := peerAt(int(host))
+			p.addr = netip.AddrPortFrom(p.addr.Addr(), port)
+			return p
+		}
+		fails := func(p peer) {
+			pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, proof, now, now)
+		}
+		known := func(p peer) bool {
+			_, ok := pc.lookup(p, now)
+			return ok
+		}
+		fails(at(1, 80))
+		fails(at(1, 81))
+		fails(at(2, 80))
+		pc.heard(at(3, 0).addr.Addr(), now)
+		require.True(t, known(at(1, 80)))
+		pc.heard(at(1, 0).addr.Addr(), now)
+		require.False(t, known(at(1, 80)))
+		require.False(t, known(at(1, 81)))
+		require.True(t, known(at(2, 80)))
+
+		now = now.Add(time.Millisecond)
+		fails(at(1, 80)) // all the same
+		fails(at(1, 82))
+		pc.heard(at(1, 0).addr.Addr(), now)
+		require.True(t, known(at(1, 80)))
+		require.False(t, known(at(1, 82)), "which was learned since")
+		now = now.Add(peerTTL)
+		fails(at(1, 80))
+		pc.heard(at(1, 0).addr.Addr(), now)
+		require.False(t, known(at(1, 80)))
+	}
 }
 
 // TestPassingTrouble remembers what may be a moment's trouble for a second, and longer when it is
@@ -95,10 +164,10 @@ func TestPassingTrouble(t *testing.T) {
 			end := at
 			for end += ms; known(end); end += time.Second {
 			}
-			require.LessOrEqual(t, end-at, peerTTL+time.Second)
+			require.LessOrEqual(t, end-at, maxTTL+time.Second)
 			at = end
 		}
-		at += peerTTL
+		at += maxTTL
 		fails(at, 200*ms)
 		require.True(t, known(at+2*time.Second), "ten times what it took")
 		require.False(t, known(at+2200*ms))

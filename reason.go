@@ -30,10 +30,12 @@ const (
 	ReasonPortConflict                   // the port is taken in the port space of the device
 	ReasonLimit                          // a limit was reached: queue pairs, memory that may be locked (RLIMIT_MEMLOCK), descriptors, half-open connections
 	ReasonFailed                         // the set-up failed in another way, for example as nobody listens there for a device
+	ReasonAsking                         // another dial is asking the peer for the first time, and has no answer yet
 )
 
 var reasonNames = [...]string{"none", "policy", "no rdma device", "no route through an rdma device", "peer does not speak iwarp",
-	"peer declined", "handshake timed out", "client was silent", "port conflict", "limit reached", "set-up failed"}
+	"peer declined", "handshake timed out", "client was silent", "port conflict", "limit reached", "set-up failed",
+	"another dial is asking the peer"}
 
 // String returns the reason in words.
 func (r Reason) String() string {

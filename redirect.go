@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/redirect"
@@ -21,6 +22,7 @@ func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.
 	if err != nil {
 		return nil, err
 	}
+	peers.heard(netaddr.Unmap(r.QueuePair().RemoteAddr()).Addr(), time.Now())
 	to := &redirect.Request{Request: r, Service: l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()}
 	if h.c != nil {
 		local := netaddr.Of(h.c.LocalAddr())

@@ -4,6 +4,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/tcpinfo"
 )
 
 const (
@@ -36,7 +38,7 @@ func (s *silence) patience(c *net.TCPConn) time.Duration {
 	case s.fixed > 0:
 		return s.fixed
 	case s.run.Load() >= silentRun, processRun.Load() >= silentRun && !iwarpSeen.Load():
-		return min(longSilence, shortSilence+silentTrips*roundTrip(c))
+		return min(longSilence, shortSilence+silentTrips*roundTripOf(c))
 	}
 	return longSilence
 }
@@ -54,4 +56,15 @@ func (s *silence) broken() {
 	iwarpSeen.Store(true)
 	processRun.Store(0)
 	s.run.Store(0)
+}
+
+// farTrip reaches half around the world.
+const farTrip = 160 * time.Millisecond
+
+// roundTripOf returns the time to the client and back, or a long one where the kernel does not tell.
+func roundTripOf(c *net.TCPConn) time.Duration {
+	if info, ok := tcpinfo.Of(c); ok {
+		return info.RoundTrip
+	}
+	return farTrip
 }

@@ -1,0 +1,104 @@
+package iwarp_test
+
+import (
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp"
+)
+
+// TestOneDialAsks has a peer of which nothing is known asked once, by however many dials at once;
+// the others take plain TCP without an answer, or once it is there.
+func TestOneDialAsks(t *testing.T) {
+	const dials = 1000
+	for _, waits := range []bool{false, true} {
+		name := map[bool]string{false: "others go on", true: "others wait"}[waits]
+		t.Run(name, func(t *testing.T) {
+			iwarp.ForgetPeers()
+			var asked, others sync.WaitGroup // requests that came; dials besides the one that asks
+			asked.Add(1)
+			s := newLegacyServer(t, func(c *net.TCPConn, _ []byte) {
+				asked.Done()
+				if !waits {
+					others.Wait()
+				}
+				_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+				untilGone(c)
+			})
+			defer iwarp.SetTurnSlack(map[bool]time.Duration{false: 0, true: patience}[waits])()
+			reasons := make(map[iwarp.Reason]int)
+			var mu sync.Mutex
+			dial := func() {
+				c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer}).Dial("tcp", s.Addr().String())
+				if !noError(t, err) {
+					return
+				}
+				defer c.Close()
+				info, _ := iwarp.Describe(c)
+				mu.Lock()
+				defer mu.Unlock()
+				reasons[info.Reason]++
+			}
+			others.Add(dials - 1)
+			var all sync.WaitGroup
+			all.Go(dial)
+			asked.Wait()
+			for range dials - 1 {
+				all.Go(func() {
+					defer others.Done()
+					dial()
+				})
+			}
+			all.Wait()
+			require.EqualValues(t, 1, s.requests.Load())
+			want := map[iwarp.Reason]int{iwarp.ReasonNotIWARP: 1, iwarp.ReasonAsking: dials - 1}
+			if waits {
+				want = map[iwarp.Reason]int{iwarp.ReasonNotIWARP: dials}
+			}
+			require.Equal(t, want, reasons)
+		})
+	}
+}
+
+// TestOthersWaitForIWARP has dials that wait for the one that asks go the way that it has found.
+func TestOthersWaitForIWARP(t *testing.T) {
+	iwarp.ForgetPeers()
+	defer iwarp.SetTurnSlack(patience)()
+	l := listen(t, iwarp.ListenConfig{})
+	go echo(l)
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer}).Dial("tcp", l.Addr().String())
+			if !noError(t, err) {
+				return
+			}
+			defer c.Close()
+			info, _ := iwarp.Describe(c)
+			noError(t, c.SetDeadline(time.Now().Add(patience)))
+			if info.Transport != "soft" {
+				t.Errorf("plain tcp: %v", info.Reason)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// TestRequestIsNews asks a peer anew once an iWARP request has come from its host.
+func TestRequestIsNews(t *testing.T) {
+	s := newLegacyServer(t, func(c *net.TCPConn, _ []byte) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) })
+	for range 3 {
+		require.Equal(t, iwarp.ReasonNotIWARP, describe(t, dial(t, s, iwarp.OffloadPrefer)).Reason)
+	}
+	require.EqualValues(t, 1, s.requests.Load())
+	l := listen(t, iwarp.ListenConfig{})
+	meet(t, l, func() net.Conn { return dial(t, l, iwarp.OffloadRequire) })
+	for range 3 {
+		require.Equal(t, iwarp.ReasonNotIWARP, describe(t, dial(t, s, iwarp.OffloadPrefer)).Reason)
+	}
+	require.EqualValues(t, 2, s.requests.Load())
+}

@@ -1,0 +1,119 @@
+package iwarp
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/rdmanet/iwarp/internal/tcpinfo"
+)
+
+// answerSlack is what a peer of which nothing is known has for its answer, from when its kernel has
+// confirmed the request. It covers a peer that is busy.
+var answerSlack = 100 * time.Millisecond
+
+const (
+	// answerTrips has an answer that was lost on the way come after all. The longer a round trip,
+	// the likelier a loss.
+	answerTrips = 10
+	// leastRTO is how long the kernel waits at least for a confirmation, besides a round trip, until
+	// it sends something again (TCP_RTO_MIN of Linux).
+	leastRTO = 200 * time.Millisecond
+	// lostAnswers is how many losses in a row of an answer are covered.
+	lostAnswers = 2
+)
+
+// answerTime is how long a peer of which nothing is known may be silent.
+func answerTime(trip time.Duration) time.Duration {
+	return answerSlack + min(answerTrips*trip, lostAnswers*(leastRTO+trip))
+}
+
+// answer returns ctx limited to the wait for the answer of the peer of c, which has shown a round
+// trip, and may have spoken iWARP before.
+func (a *dialing) answer(ctx context.Context, c *net.TCPConn, trip time.Duration, spoke bool) (context.Context, *answerWait) {
+	limit, quick := a.handshakeLimit(), a.policy != OffloadRequire && a.HandshakeTimeout <= 0 && !spoke
+	w := &answerWait{trip: trip, after: answerTime(trip), of: tcpinfo.Of}
+	if quick {
+		limit = min(limit, max(defaultFallbackTimeout, trip+w.after))
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		share := a.share(left)
+		if spoke && a.policy != OffloadRequire {
+			share = max(share, left-trip-w.after) // what is left is enough for a plain connection
+		}
+		limit = min(limit, share)
+	}
+	ctx, w.end = context.WithTimeout(ctx, limit)
+	if quick {
+		w.start(c)
+	}
+	return ctx, w
+}
+
+// An answerWait ends the wait for an answer once a peer has been silent for too long: a request
+// that is still on its way, or was lost there, says nothing about the peer.
+type answerWait struct {
+	trip, after time.Duration
+	end         context.CancelFunc
+	of          func(*net.TCPConn) (tcpinfo.Info, bool)
+
+	mu    sync.Mutex
+	c     *net.TCPConn
+	began time.Time
+	timer *time.Timer // nil if only the limit counts, or once the wait is over
+}
+
+func (w *answerWait) start(c *net.TCPConn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.c, w.began = c, time.Now()
+	w.timer = time.AfterFunc(w.trip+w.after, w.look)
+}
+
+// use has the answer come by another connection.
+func (w *answerWait) use(c *net.TCPConn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.c, w.began = c, time.Now()
+}
+
+func (w *answerWait) stop() {
+	w.end()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+		w.timer = nil
+	}
+}
+
+// look ends the wait if it is time.
+func (w *answerWait) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer == nil {
+		return
+	}
+	if left := w.left(); left > 0 {
+		w.timer.Reset(left)
+		return
+	}
+	w.end()
+}
+
+// lookAgain is the least time after which a connection is looked at again.
+const lookAgain = 10 * time.Millisecond
+
+// left is how long the peer may still be silent, or after what time to look again.
+func (w *answerWait) left() time.Duration {
+	info, ok := w.of(w.c)
+	switch {
+	case !ok:
+		return w.trip + w.after - time.Since(w.began)
+	case !info.Sent, info.Unacked:
+		return max(w.trip, lookAgain)
+	}
+	return w.after - min(info.SinceAck, time.Since(w.began))
+}

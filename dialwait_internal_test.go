@@ -1,0 +1,48 @@
+package iwarp
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/internal/tcpinfo"
+)
+
+// TestAnswerTime follows the round trip. On one of 50 ms it covers the second time that the peer's
+// kernel sends an answer again.
+func TestAnswerTime(t *testing.T) {
+	const ms = time.Millisecond
+	defer SetAnswerSlack(100 * ms)()
+	for trip, want := range map[time.Duration]time.Duration{
+		0: 100 * ms, ms / 10: 101 * ms, 5 * ms: 150 * ms, 50 * ms: 600 * ms, 100 * ms: 700 * ms, 300 * ms: 1100 * ms,
+	} {
+		require.Equal(t, want, answerTime(trip), trip)
+	}
+}
+
+// TestAnswerWait counts from when the peer has the request.
+func TestAnswerWait(t *testing.T) {
+	const trip, after = 20 * time.Millisecond, time.Hour
+	for name, tt := range map[string]struct {
+		info   tcpinfo.Info
+		untold bool
+		waited time.Duration
+		want   time.Duration
+	}{
+		"not sent yet":    {info: tcpinfo.Info{SinceAck: 2 * after}, waited: 2 * after, want: trip},
+		"on its way":      {info: tcpinfo.Info{Sent: true, Unacked: true, SinceAck: 2 * after}, waited: 2 * after, want: trip},
+		"there":           {info: tcpinfo.Info{Sent: true, SinceAck: time.Minute}, waited: 2 * after, want: after - time.Minute},
+		"there long ago":  {info: tcpinfo.Info{Sent: true, SinceAck: after}, waited: 2 * after},
+		"asked just now":  {info: tcpinfo.Info{Sent: true, SinceAck: after}, want: after},
+		"untold":          {untold: true, waited: time.Minute, want: after + trip - time.Minute},
+		"untold long ago": {untold: true, waited: 2 * after, want: trip - after},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &answerWait{trip: trip, after: after, began: time.Now().Add(-tt.waited)}
+			w.of = func(*net.TCPConn) (tcpinfo.Info, bool) { return tt.info, !tt.untold }
+			require.InDelta(t, tt.want, w.left(), float64(time.Minute/2))
+		})
+	}
+}

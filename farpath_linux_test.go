@@ -1,0 +1,137 @@
+package iwarp_test
+
+import (
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp"
+)
+
+var (
+	far      = flag.Int("far", 0, "how many times TestFirstContactFarAway dials with the time limits that users have; 0 means 100 times with longer ones")
+	farDelay = flag.Duration("far-delay", 25*time.Millisecond, "delay of its path in each direction")
+	farLoss  = flag.Float64("far-loss", 0.01, "part of the packets that are lost")
+)
+
+// farHost is this host's address on the path that farPath makes.
+const farHost = "10.9.0.1"
+
+// farPath makes a path with delay and loss in the network namespace of the test. At its end, each
+// address of 10.9.0.0/16 is this host itself: the two addresses of a packet are exchanged.
+func farPath(t testing.TB, delay time.Duration, loss float64) {
+	t.Helper()
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		skipUnprivileged(t, err)
+	}
+	req, err := unix.NewIfreq("far")
+	require.NoError(t, err)
+	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	require.NoError(t, unix.IoctlIfreq(fd, unix.TUNSETIFF, req))
+	tun := os.NewFile(uintptr(fd), "tun")
+	ip(t, "addr add "+farHost+"/16 dev far")
+	ip(t, "link set far txqueuelen 10000 up")
+
+	type packet struct {
+		due time.Time
+		b   []byte
+	}
+	line := make(chan packet, 1<<16)
+	var ends sync.WaitGroup
+	ends.Go(func() {
+		defer close(line)
+		dice := rand.New(rand.NewPCG(1, 2))
+		b := make([]byte, 1<<16)
+		for {
+			n, err := tun.Read(b)
+			if err != nil {
+				return
+			}
+			if n < 20 || b[0]>>4 != 4 || dice.Float64() < loss {
+				continue
+			}
+			from, to := binary.BigEndian.Uint32(b[12:]), binary.BigEndian.Uint32(b[16:])
+			binary.BigEndian.PutUint32(b[12:], to)
+			binary.BigEndian.PutUint32(b[16:], from)
+			line <- packet{time.Now().Add(delay), append([]byte(nil), b[:n]...)}
+		}
+	})
+	ends.Go(func() {
+		for p := range line {
+			time.Sleep(time.Until(p.due))
+			_, _ = tun.Write(p.b)
+		}
+	})
+	t.Cleanup(func() { _ = tun.Close(); ends.Wait() })
+}
+
+// TestFirstContactFarAway finds servers of iWARP that are far away, at the first dial and although
+// packets get lost:
+//
+//	go test -run FirstContactFarAway -v -far=1000 .
+func TestFirstContactFarAway(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	n, atOnce := 100, 100
+	if *far > 0 {
+		n, atOnce = *far, 20
+		defer iwarp.SetAnswerSlack(100 * time.Millisecond)()
+	}
+	farPath(t, *farDelay, *farLoss)
+	l, err := (&iwarp.ListenConfig{}).Listen(t.Context(), "tcp", farHost+":0")
+	require.NoError(t, err)
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			served.Go(func() {
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(patience))
+				_, _ = c.Read(make([]byte, 1))
+			})
+		}
+	})
+
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	var next, found atomic.Int32
+	var dials sync.WaitGroup
+	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer}
+	for range atOnce {
+		dials.Go(func() {
+			for i := next.Add(1); int(i) <= n; i = next.Add(1) {
+				began := time.Now()
+				c, err := d.Dial("tcp", net.JoinHostPort(fmt.Sprintf("10.9.%d.%d", 1+i>>8, i&255), port))
+				if !noError(t, err) {
+					return
+				}
+				if info := describe(t, c); info.Transport == "soft" {
+					found.Add(1)
+				} else {
+					t.Logf("dial %d: %v after %v", i, info.Reason, time.Since(began))
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	dials.Wait()
+	_ = l.Close()
+	served.Wait()
+	t.Logf("found %d of %d", found.Load(), n)
+	require.EqualValues(t, n, found.Load())
+}
