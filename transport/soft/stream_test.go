@@ -164,16 +164,24 @@ func TestStallWithinAnFPDU(t *testing.T) {
 			require.Equal(t, os.ErrDeadlineExceeded, q.Wait(time.Now().Add(60*time.Millisecond)))
 			start := time.Now()
 			p.write(send(2, nil)[:20])
-			// A deadline before that is just a deadline.
-			if !exposed {
-				require.Equal(t, os.ErrDeadlineExceeded, q.Wait(time.Now().Add(time.Millisecond)))
-			}
 			_, err := finish(t, q)
 			require.ErrorIs(t, err, syscall.ETIMEDOUT)
 			require.GreaterOrEqual(t, time.Since(start), cfg.StallTimeout)
 			require.Equal(t, transport.StateError, q.State())
 		})
 	}
+}
+
+// A deadline before the stall is just a deadline.
+func TestDeadlineWithinAnFPDU(t *testing.T) {
+	q, p, _ := role{cfg: &soft.Config{StallTimeout: time.Hour}}.responder(t)
+	p.write(send(1, nil)[:20])
+	for soft.Staging(q.(*soft.QueuePair)) == 0 {
+		require.Equal(t, os.ErrDeadlineExceeded, q.Wait(time.Now().Add(time.Millisecond)))
+	}
+	soft.AgeFPDU(q.(*soft.QueuePair), time.Hour)
+	_, err := finish(t, q)
+	require.ErrorIs(t, err, syscall.ETIMEDOUT)
 }
 
 // A peer that sends a byte now and then makes no progress either.
