@@ -19,7 +19,7 @@ import (
 // positive value Close waits that long for the peer's host to have everything, and returns an error
 // that matches os.ErrDeadlineExceeded if it has not.
 //
-// A process that is to exit right behind Close should set that: its end cuts off what has not
+// A process that is to exit right behind Close should set that: its end may cut off what has not
 // arrived yet. A process that exits without Close breaks the connection: the peer reads what has
 // arrived and then io.ErrUnexpectedEOF, not io.EOF. A connection that is garbage is closed. Its
 // peer reads io.EOF behind everything, also where something was unread, which is a reset with a
@@ -112,6 +112,10 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 	}
 	if t, ok := transport.As[transport.EndLeaver](c.qp); ok && !c.extended {
 		t.LeaveEndToPeer()
+	}
+	// A peer of this package reads while it writes, and has space for all that it was sent.
+	if t, ok := transport.As[transport.RestLeaver](c.qp); ok && c.extended {
+		t.LeaveRest()
 	}
 	// It is an error only if the connection is at its end already.
 	c.qp.Close()

@@ -89,6 +89,16 @@ type EndLeaver interface {
 	LeaveEndToPeer()
 }
 
+// A RestLeaver is a QueuePair that can leave what is still to be sent at Close to the system below
+// it, and itself needs nothing more for that.
+type RestLeaver interface {
+	// LeaveRest has Close, which follows, do so as soon as the system has everything, although the
+	// peer does not take it, or has something to say meanwhile. What the peer sends from then on is
+	// neither taken nor refused until it has everything, so it must not depend on that before it
+	// reads on. Where AwaitClosed follows, that comes first.
+	LeaveRest()
+}
+
 // A CloseAwaiter is a QueuePair that knows when the peer's host has acknowledged what was sent
 // before Close.
 type CloseAwaiter interface {

@@ -43,7 +43,7 @@ func (q *QueuePair) close(last bool) error {
 		q.sock.kick()
 	case inOrder:
 		q.sock.kick()
-		q.part(&parting{q: q, last: last, farewell: q.farewell.Load()})
+		q.part(&parting{q: q, last: last, farewell: q.farewell.Load(), deafens: q.deafens.Load()})
 	default:
 		q.sock.close()
 		q.over(nil)
@@ -56,6 +56,10 @@ func (q *QueuePair) close(last bool) error {
 // everything is sent. It is for peers that know that it is over: an rsocket may notice the end of
 // the stream sooner than what came before it, and then drops that.
 func (q *QueuePair) LeaveEndToPeer() { q.farewell.Store(true) }
+
+// LeaveRest implements transport.RestLeaver, where the kernel can be kept from taking what the peer
+// sends, as Linux can.
+func (q *QueuePair) LeaveRest() { q.deafens.Store(true) }
 
 // Abort implements transport.QueuePair.
 func (q *QueuePair) Abort() error {
@@ -105,7 +109,8 @@ func (q *QueuePair) WillAwaitClosed() { q.awaited.Store(true) }
 
 // AwaitClosed waits until what Close has begun is over: the peer's host has acknowledged everything
 // (nil), or something was lost, which the error tells. It returns os.ErrDeadlineExceeded if that is
-// not so by the deadline. WillAwaitClosed must be called before Close.
+// not so by the deadline; the kernel may then do the rest alone. WillAwaitClosed must be called
+// before Close.
 func (q *QueuePair) AwaitClosed(deadline time.Time) error {
 	for {
 		wake := q.join()
@@ -120,6 +125,7 @@ func (q *QueuePair) AwaitClosed(deadline time.Time) error {
 		case !leaving:
 			return err
 		case expired(deadline):
+			q.awaited.Store(false)
 			return os.ErrDeadlineExceeded
 		}
 	}

@@ -33,11 +33,12 @@ const (
 // something, such as a word about space, since a kernel answers what comes for a closed socket with
 // a reset, and that throws away what is on its way. So everything must have been handed to the
 // kernel, and the peer have ended the stream or its host have acknowledged everything, or the peer
-// be known to send nothing.
+// be known to send nothing, or the kernel be deaf to it.
 type parting struct {
 	q        *QueuePair
 	last     bool      // the peer sends nothing that matters
 	farewell bool      // the peer ends the stream first, if it does so soon
+	deafens  bool      // the kernel may be deafened
 	until    time.Time // when it is given up; the zero time leaves that to TCP
 
 	place  *list.Element // in the keeper
@@ -49,11 +50,14 @@ type parting struct {
 	over  bool
 
 	sent      bool      // the kernel has everything
+	widened   bool      // it was made to take more
 	gateBy    time.Time // when a peer must have sent its first FPDU
 	lost      error     // why something was flushed
 	endBy     time.Time // with farewell, when the stream is ended at the latest
 	peerEnded bool
 	looked    bool // what has come was read in this step
+	drained   bool // all of it
+	deaf      bool // the kernel takes nothing more from the peer
 	moved     bool // this step has got on
 	quiet     time.Time
 	taken     uint64 // bytes that the kernel has taken
@@ -135,13 +139,39 @@ func (p *parting) step() (done bool, err error) {
 	if p.sent && !p.handed.Load() && !p.leavesEnd() {
 		p.endStream()
 	}
-	if !p.handed.Load() || !p.looked {
+	if !p.handed.Load() {
 		return false, nil
 	}
-	if (p.last || p.peerEnded) && !q.awaited.Load() {
+	if err := p.deafen(); err != nil {
+		return true, err
+	}
+	switch {
+	case !p.looked:
+		return false, nil
+	case (p.last || p.peerEnded) && !q.awaited.Load():
 		return true, nil
 	}
-	return p.acknowledged()
+	if done, err := p.acknowledged(); done {
+		return true, err
+	}
+	return p.deaf && p.drained, nil
+}
+
+// deafen has the kernel go on alone, if it can, where the peer does not read or is not reached.
+// What is only on its way needs no more than a moment.
+func (p *parting) deafen() error {
+	if !p.deafens || p.deaf || p.peerEnded || p.q.awaited.Load() {
+		return nil
+	}
+	if p.q.sock.unsent() == 0 && time.Since(p.quiet) < partingRest {
+		return nil
+	}
+	p.deaf = p.q.sock.deafen()
+	p.deafens = p.deaf
+	if !p.deaf {
+		return nil
+	}
+	return p.hear() // a socket that is closed with something unread is reset
 }
 
 // giveUpGate flushes what waits for the first FPDU of a peer that has had the time to send it, or
@@ -201,6 +231,11 @@ func (p *parting) send() error {
 	defer t.mu.Unlock()
 	if t.err == nil && !p.sent {
 		p.q.sock.writeSome()
+		if t.blocked && p.deafens && !p.widened {
+			p.widened = true
+			p.q.sock.widen()
+			p.q.sock.writeSome()
+		}
 	}
 	if t.err != nil {
 		return t.err
@@ -231,7 +266,7 @@ func (p *parting) endStream() {
 // moment leaves soon.
 func (p *parting) hear() error {
 	q := p.q
-	p.looked = false
+	p.looked, p.drained = false, false
 	select {
 	case <-q.rxTok:
 	default:
@@ -248,10 +283,11 @@ func (p *parting) hear() error {
 		}
 		rx.n, rx.err = 0, nil
 		if p.peerEnded || !q.sock.tryRead() || isTimeout(rx.err) {
+			p.drained = true
 			break
 		}
 		if rx.n == 0 && (rx.err == nil || errors.Is(rx.err, io.EOF)) {
-			p.peerEnded = true
+			p.peerEnded, p.drained = true, true
 			break
 		}
 		if rx.err != nil {

@@ -32,6 +32,7 @@ func handed(t *testing.T) (q transport.QueuePair, p *rawPeer, data []byte) {
 	t.Helper()
 	q, p, _ = role{}.initiator(t)
 	require.NoError(t, q.(*soft.QueuePair).SetWriteBuffer(1<<20))
+	require.NoError(t, q.SetMaxSegment(32<<10))
 	data = random(150_000)
 	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: data})
 	require.NoError(t, q.Drain(soon()))

@@ -41,7 +41,8 @@ type QueuePair struct {
 	arrived    atomic.Uint32 // FPDUs
 	background background
 	farewell   atomic.Bool // LeaveEndToPeer was called
-	awaited    atomic.Bool // WillAwaitClosed was called
+	deafens    atomic.Bool // LeaveRest was called
+	awaited    atomic.Bool // WillAwaitClosed was called, and AwaitClosed has not given up
 
 	mu        sync.Mutex
 	state     transport.State
@@ -65,6 +66,7 @@ var (
 	_ transport.Terminator      = (*QueuePair)(nil)
 	_ transport.LastCloser      = (*QueuePair)(nil)
 	_ transport.EndLeaver       = (*QueuePair)(nil)
+	_ transport.RestLeaver      = (*QueuePair)(nil)
 	_ transport.CloseAwaiter    = (*QueuePair)(nil)
 	_ transport.KeepAliver      = (*QueuePair)(nil)
 	_ transport.NoDelayer       = (*QueuePair)(nil)
