@@ -42,6 +42,14 @@ func (handshakeTimeout) Is(target error) bool {
 	return target == syscall.ETIMEDOUT
 }
 
+// A NotIWARPError is ErrNotIWARP with what the peer did. errors.Is finds both in it.
+type NotIWARPError struct{ Cause error }
+
+func (e *NotIWARPError) Error() string { return ErrNotIWARP.Error() + ": " + e.Cause.Error() }
+
+// Unwrap returns ErrNotIWARP and the cause.
+func (e *NotIWARPError) Unwrap() []error { return []error{ErrNotIWARP, e.Cause} }
+
 // A RejectedError is a peer's refusal of a connection request. errors.Is finds syscall.ECONNREFUSED
 // in it.
 type RejectedError struct {

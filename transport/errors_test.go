@@ -22,6 +22,8 @@ func TestErrors(t *testing.T) {
 		{err: transport.ErrHandshakeTimeout, is: syscall.ETIMEDOUT, timeout: true, text: "iwarp connection set-up timed out"},
 		{err: &transport.RejectedError{PrivateData: []byte("no")}, is: syscall.ECONNREFUSED, text: "connection request rejected by the peer with 2 bytes of private data"},
 		{err: &transport.TerminateError{Layer: 1, Type: 2, Code: 3, Text: "why"}, is: syscall.ECONNRESET, text: "peer terminated the connection: why (layer 1, type 2, code 0x03)"},
+		{err: &transport.NotIWARPError{Cause: syscall.EPIPE}, is: transport.ErrNotIWARP, text: "peer does not speak iwarp: broken pipe"},
+		{err: &transport.NotIWARPError{Cause: syscall.EPIPE}, is: syscall.EPIPE, text: "peer does not speak iwarp: broken pipe"},
 		{err: &transport.TerminateError{Local: true, Text: "why"}, is: syscall.ECONNRESET, text: "connection terminated for the peer's fault: why (layer 0, type 0, code 0x00)"},
 	} {
 		require.ErrorIs(t, tt.err, tt.is)

@@ -82,7 +82,7 @@ func (q *queuePair) connectError(err error) error {
 	case errors.Is(err, syscall.ETIMEDOUT):
 		return transport.ErrHandshakeTimeout
 	case q.dev.IWARP && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
-		return &notIWARPError{err} // quicker than the call
+		return &transport.NotIWARPError{Cause: err} // quicker than the call
 	}
 	return err
 }
@@ -127,7 +127,7 @@ func (q *queuePair) answer(ev *cmEvent) error {
 		case !q.dev.IWARP && ev.status != rejectConsumer:
 			return rejection(ev.status)
 		case q.dev.IWARP && len(ev.private) == 0:
-			return &notIWARPError{errHungUp}
+			return &transport.NotIWARPError{Cause: errHungUp}
 		}
 		return &transport.RejectedError{PrivateData: ev.private}
 	case abi.CMEventUnreachable:
@@ -138,10 +138,10 @@ func (q *queuePair) answer(ev *cmEvent) error {
 	case abi.CMEventDeviceRemoval:
 		return errRemoved
 	case abi.CMEventDisconnected:
-		return &notIWARPError{errHungUp}
+		return &transport.NotIWARPError{Cause: errHungUp}
 	}
 	if q.dev.IWARP {
-		return &notIWARPError{cause}
+		return &transport.NotIWARPError{Cause: cause}
 	}
 	return os.NewSyscallError("rdma_connect", cause)
 }

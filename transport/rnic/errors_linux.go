@@ -36,12 +36,6 @@ func (e *routeError) Error() string {
 }
 func (e *routeError) Unwrap() []error { return []error{transport.ErrNoRoute, e.cause} }
 
-// A notIWARPError is ErrNotIWARP with what the peer did.
-type notIWARPError struct{ cause error }
-
-func (e *notIWARPError) Error() string   { return transport.ErrNotIWARP.Error() + ": " + e.cause.Error() }
-func (e *notIWARPError) Unwrap() []error { return []error{transport.ErrNotIWARP, e.cause} }
-
 // A shortageError is a lack of something on this host. It is temporary in the sense of net.Error.
 type shortageError struct{ error }
 

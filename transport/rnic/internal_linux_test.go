@@ -112,7 +112,7 @@ func TestErrors(t *testing.T) {
 	require.ErrorIs(t, route, transport.ErrNoRoute)
 	require.ErrorIs(t, route, syscall.ENETUNREACH)
 	require.ErrorContains(t, route, "192.0.2.1:80")
-	not := error(&notIWARPError{syscall.ECONNRESET})
+	not := error(&transport.NotIWARPError{Cause: syscall.ECONNRESET})
 	require.ErrorIs(t, not, transport.ErrNotIWARP)
 	require.ErrorIs(t, not, syscall.ECONNRESET)
 	require.ErrorIs(t, errRemoved, transport.ErrNoDevice)

@@ -120,13 +120,7 @@ func handshakeError(err error) error {
 	var frame *mpa.Error
 	switch {
 	case errors.As(err, &frame), errors.Is(err, errNotMPA), isEnd(err), isReset(err):
-		return &notIWARPError{cause: err}
+		return &transport.NotIWARPError{Cause: err}
 	}
 	return err
 }
-
-// A notIWARPError is ErrNotIWARP with what the peer did.
-type notIWARPError struct{ cause error }
-
-func (e *notIWARPError) Error() string   { return transport.ErrNotIWARP.Error() + ": " + e.cause.Error() }
-func (e *notIWARPError) Unwrap() []error { return []error{transport.ErrNotIWARP, e.cause} }
