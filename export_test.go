@@ -1,6 +1,9 @@
 package iwarp
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
 // MaxHalfOpen and MaxSilent are the bounds of a Listener.
 const (
@@ -56,3 +59,13 @@ func ForgetPeers() {
 
 // PolicyOf returns the policy of l.
 func PolicyOf(l *Listener) Offload { return l.policy }
+
+// HaveSilentRun has l learn that its clients are silent.
+func HaveSilentRun(l *Listener) {
+	for range silentRun {
+		l.silence.kept()
+	}
+}
+
+// PatienceOf returns how long c might be silent as a client of l.
+func PatienceOf(l *Listener, c *net.TCPConn) time.Duration { return l.silence.patience(c) }

@@ -24,24 +24,29 @@ var (
 	farLoss  = flag.Float64("far-loss", 0.01, "part of the packets that are lost")
 )
 
-// farHost is this host's address on the path that farPath makes.
-const farHost = "10.9.0.1"
+// A path has properties that are the same in each direction.
+type path struct {
+	delay     time.Duration
+	dataDelay time.Duration // of segments with data, in addition
+	loss      float64       // part of the packets that are lost
+}
 
-// farPath makes a path with delay and loss in the network namespace of the test. At its end, each
-// address of 10.9.0.0/16 is this host itself: the two addresses of a packet are exchanged.
-func farPath(t testing.TB, delay time.Duration, loss float64) {
+// farPath makes a path in the network namespace of the test, on which this host is 10.n.0.1. At its
+// end, each address of 10.n.0.0/16 is this host itself: the two addresses of a packet are exchanged.
+func farPath(t testing.TB, n byte, p path) {
 	t.Helper()
+	device := fmt.Sprint("far", n)
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		skipUnprivileged(t, err)
 	}
-	req, err := unix.NewIfreq("far")
+	req, err := unix.NewIfreq(device)
 	require.NoError(t, err)
 	req.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
 	require.NoError(t, unix.IoctlIfreq(fd, unix.TUNSETIFF, req))
-	tun := os.NewFile(uintptr(fd), "tun")
-	ip(t, "addr add "+farHost+"/16 dev far")
-	ip(t, "link set far txqueuelen 10000 up")
+	tun := os.NewFile(uintptr(fd), device)
+	ip(t, fmt.Sprintf("addr add 10.%d.0.1/16 dev %s", n, device))
+	ip(t, "link set "+device+" txqueuelen 10000 up")
 
 	type packet struct {
 		due time.Time
@@ -58,13 +63,17 @@ func farPath(t testing.TB, delay time.Duration, loss float64) {
 			if err != nil {
 				return
 			}
-			if n < 20 || b[0]>>4 != 4 || dice.Float64() < loss {
+			if n < 20 || b[0]>>4 != 4 || dice.Float64() < p.loss {
 				continue
 			}
 			from, to := binary.BigEndian.Uint32(b[12:]), binary.BigEndian.Uint32(b[16:])
 			binary.BigEndian.PutUint32(b[12:], to)
 			binary.BigEndian.PutUint32(b[16:], from)
-			line <- packet{time.Now().Add(delay), append([]byte(nil), b[:n]...)}
+			due := time.Now().Add(p.delay)
+			if hasData(b[:n]) {
+				due = due.Add(p.dataDelay)
+			}
+			line <- packet{due, append([]byte(nil), b[:n]...)}
 		}
 	})
 	ends.Go(func() {
@@ -74,6 +83,12 @@ func farPath(t testing.TB, delay time.Duration, loss float64) {
 		}
 	})
 	t.Cleanup(func() { _ = tun.Close(); ends.Wait() })
+}
+
+// hasData reports whether a packet of IPv4 is a TCP segment with data.
+func hasData(packet []byte) bool {
+	header := int(packet[0]&0xf) * 4
+	return len(packet) > header+12 && len(packet) > header+int(packet[header+12]>>4)*4
 }
 
 // TestFirstContactFarAway finds servers of iWARP that are far away, at the first dial and although
@@ -89,8 +104,8 @@ func TestFirstContactFarAway(t *testing.T) {
 		n, atOnce = *far, 20
 		defer iwarp.SetAnswerSlack(100 * time.Millisecond)()
 	}
-	farPath(t, *farDelay, *farLoss)
-	l, err := (&iwarp.ListenConfig{}).Listen(t.Context(), "tcp", farHost+":0")
+	farPath(t, 9, path{delay: *farDelay, loss: *farLoss})
+	l, err := (&iwarp.ListenConfig{}).Listen(t.Context(), "tcp", "10.9.0.1:0")
 	require.NoError(t, err)
 	var served sync.WaitGroup
 	served.Go(func() {

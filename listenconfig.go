@@ -44,11 +44,13 @@ type ListenConfig struct {
 	HandshakeTimeout time.Duration // limit for a client's MPA request and the set-up that follows; 0 means 5 s
 
 	// FirstByteTimeout is how long a client may be silent until it is taken for plain TCP. A server
-	// that speaks first answers plain TCP clients with that delay. 0 lets the listener learn: it is
-	// 1 s at first, and 20 ms and three round trips once three clients in a row were silent; an MPA
-	// request brings back the second. What other listeners of the process have learned counts as
-	// well, as long as none has seen such a request. A client that has begun to send an MPA
-	// request has HandshakeTimeout.
+	// that speaks first answers plain TCP clients with that delay. A client that has begun to send
+	// an MPA request has HandshakeTimeout.
+	//
+	// 0 lets the listener learn: it is 1 s at first, and 20 ms and four round trips, but at most
+	// 1 s, once three clients in a row were silent. An MPA request, also a late one, brings back the
+	// second. What other listeners of the process have learned counts as well, as long as none has
+	// seen such a request. Any other value is for all clients: time.Second turns the learning off.
 	//
 	// On Linux, a request that comes later never reaches the application: the kernel drops it, and
 	// Read returns io.EOF a tenth of a second later, or as much later as the client had been

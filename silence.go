@@ -14,8 +14,9 @@ const (
 	shortSilence = 20 * time.Millisecond
 	// silentRun is how many clients have to be silent before the next one is waited for less.
 	silentRun = 3
-	// silentTrips covers a first segment that is lost and sent again by the kernel's probe.
-	silentTrips = 3
+	// silentTrips covers a first segment that is lost on a path of 100 to 300 ms, and sent again by
+	// the kernel of the client after three of them.
+	silentTrips = 4
 )
 
 // silence is how long the clients of a listener may be silent, which it learns from those before.
@@ -51,19 +52,19 @@ func (s *silence) kept() {
 	}
 }
 
-// broken notes a client of iWARP.
+// broken notes a client of iWARP, whether it was in time or not.
 func (s *silence) broken() {
 	iwarpSeen.Store(true)
 	processRun.Store(0)
 	s.run.Store(0)
 }
 
-// farTrip reaches half around the world.
-const farTrip = 160 * time.Millisecond
+// farTrip has half of a second waited.
+const farTrip = 120 * time.Millisecond
 
-// roundTripOf returns the time to the client and back, or a long one where the kernel does not tell.
+// roundTripOf returns the time to the client and back, or a long one where that is not known.
 func roundTripOf(c *net.TCPConn) time.Duration {
-	if info, ok := tcpinfo.Of(c); ok {
+	if info, ok := tcpinfo.Of(c); ok && info.RoundTrip > 0 {
 		return info.RoundTrip
 	}
 	return farTrip
