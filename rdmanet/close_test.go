@@ -17,7 +17,6 @@ import (
 
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // requireOpError checks an error as package net's tests do: an OpError outside, with the ends of
@@ -442,20 +441,21 @@ func (w wrapper) Unwrap() transport.QueuePair { return w.QueuePair }
 
 // awaiter tells of the calls of AwaitClosed.
 type awaiter struct {
-	*soft.QueuePair
+	wrapper
+	transport.CloseAwaiter
 	awaited *atomic.Int32
 }
 
 func (a awaiter) AwaitClosed(deadline time.Time) error {
 	a.awaited.Add(1)
-	return a.QueuePair.AwaitClosed(deadline)
+	return a.CloseAwaiter.AwaitClosed(deadline)
 }
 
 // TestWrapped finds what a queue pair can do behind one that wraps it.
 func TestWrapped(t *testing.T) {
 	var awaited atomic.Int32
 	e := connect(t, setting{wrap: func(qp transport.QueuePair) transport.QueuePair {
-		return wrapper{wrapper{awaiter{qp.(*soft.QueuePair), &awaited}}}
+		return wrapper{wrapper{awaiter{wrapper{qp}, qp.(transport.CloseAwaiter), &awaited}}}
 	}})
 	for _, err := range []error{e.a.SetKeepAlive(true), e.a.SetNoDelay(false), e.a.SetReadBuffer(1 << 17), e.a.SetLinger(20)} {
 		require.NoError(t, err)

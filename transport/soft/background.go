@@ -15,7 +15,7 @@ type background struct {
 }
 
 // serveExposed starts or ends the reader after a change of what it is there for.
-func (q *QueuePair) serveExposed() {
+func (q *queuePair) serveExposed() {
 	q.background.mu.Lock()
 	defer q.background.mu.Unlock()
 	b := &q.background
@@ -33,7 +33,7 @@ func (q *QueuePair) serveExposed() {
 	}
 }
 
-func (b *background) stall(q *QueuePair, n int) {
+func (b *background) stall(q *queuePair, n int) {
 	b.mu.Lock()
 	b.stalls += n
 	b.mu.Unlock()
@@ -41,7 +41,7 @@ func (b *background) stall(q *QueuePair, n int) {
 }
 
 // read drives the receive side whenever nobody else does, until quit is closed.
-func (q *QueuePair) read(quit chan struct{}) {
+func (q *queuePair) read(quit chan struct{}) {
 	b := &q.background
 	for {
 		select {
@@ -90,7 +90,7 @@ func (b *background) setReading(on bool) {
 
 // finishOutput starts a goroutine that sends what the kernel did not take, if there is none. The
 // caller holds tx.mu.
-func (q *QueuePair) finishOutput() {
+func (q *queuePair) finishOutput() {
 	if q.background.writing {
 		return
 	}

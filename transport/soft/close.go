@@ -10,13 +10,13 @@ import (
 // Close implements transport.QueuePair. What was posted goes on to the peer as it does behind the
 // Close of a socket, for as long as the peer's host answers. The TCP connection is closed as soon
 // as the kernel can do the rest alone, see parting.
-func (q *QueuePair) Close() error { return q.close(false) }
+func (q *queuePair) Close() error { return q.close(false) }
 
 // CloseLast is Close for an end that knows that the peer will send nothing that matters before it
 // has taken everything, so that the kernel need not be kept from answering that with a reset.
-func (q *QueuePair) CloseLast() error { return q.close(true) }
+func (q *queuePair) CloseLast() error { return q.close(true) }
 
-func (q *QueuePair) close(last bool) error {
+func (q *queuePair) close(last bool) error {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
@@ -55,14 +55,14 @@ func (q *QueuePair) close(last bool) error {
 // LeaveEndToPeer has Close leave it to the peer to end the stream, for up to a second, once
 // everything is sent. It is for peers that know that it is over: an rsocket may notice the end of
 // the stream sooner than what came before it, and then drops that.
-func (q *QueuePair) LeaveEndToPeer() { q.farewell.Store(true) }
+func (q *queuePair) LeaveEndToPeer() { q.farewell.Store(true) }
 
 // LeaveRest implements transport.RestLeaver, where the kernel can be kept from taking what the peer
 // sends, as Linux can.
-func (q *QueuePair) LeaveRest() { q.deafens.Store(true) }
+func (q *queuePair) LeaveRest() { q.deafens.Store(true) }
 
 // Abort implements transport.QueuePair.
-func (q *QueuePair) Abort() error {
+func (q *queuePair) Abort() error {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
@@ -82,7 +82,7 @@ func (q *QueuePair) Abort() error {
 }
 
 // over ends what Close has left to be done. With err something of it was lost.
-func (q *QueuePair) over(err error) {
+func (q *queuePair) over(err error) {
 	q.tx.mu.Lock()
 	q.tx.out.reset()
 	q.tx.phase.reach(phaseClosing)
@@ -105,13 +105,13 @@ func (q *QueuePair) over(err error) {
 
 // WillAwaitClosed has Close keep the connection until the peer's host has acknowledged everything,
 // also where the kernel could do the rest alone. It is for callers of AwaitClosed.
-func (q *QueuePair) WillAwaitClosed() { q.awaited.Store(true) }
+func (q *queuePair) WillAwaitClosed() { q.awaited.Store(true) }
 
 // AwaitClosed waits until what Close has begun is over: the peer's host has acknowledged everything
 // (nil), or something was lost, which the error tells. It returns os.ErrDeadlineExceeded if that is
 // not so by the deadline; the kernel may then do the rest alone. WillAwaitClosed must be called
 // before Close.
-func (q *QueuePair) AwaitClosed(deadline time.Time) error {
+func (q *queuePair) AwaitClosed(deadline time.Time) error {
 	for {
 		wake := q.join()
 		q.mu.Lock()
@@ -133,7 +133,7 @@ func (q *QueuePair) AwaitClosed(deadline time.Time) error {
 
 // gateHolds reports whether something is left to be sent that has to wait for the peer's first
 // FPDU.
-func (q *QueuePair) gateHolds() bool {
+func (q *queuePair) gateHolds() bool {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	return !q.tx.gateOpen && q.tx.sq.len > 0 && q.tx.err == nil
@@ -141,7 +141,7 @@ func (q *QueuePair) gateHolds() bool {
 
 // dropReads gives up RDMA Reads in both directions: after Close there is no memory for their data.
 // The caller holds tx.mu.
-func (q *QueuePair) dropReads() {
+func (q *queuePair) dropReads() {
 	t := &q.tx
 	t.responses.clear()
 	if t.floor == floorResponse {
@@ -157,7 +157,7 @@ func (q *QueuePair) dropReads() {
 
 // keepAll sends what the kernel takes of the send queue and takes over the data of the rest: after
 // Close there are no regions. The caller holds tx.mu.
-func (q *QueuePair) keepAll() {
+func (q *queuePair) keepAll() {
 	for i := range q.tx.sq.len {
 		q.tx.sq.at(i).wr.Flags |= transport.Inline
 	}

@@ -8,6 +8,9 @@
 // memory that is exposed while nobody waits, to finish output that the kernel did not take at once,
 // and to see a closed connection off.
 //
+// A queue pair has all that package transport knows as optional but what is for devices: memory of
+// its own and a port that it leaves later. Its options are those of the socket below.
+//
 // CRC32C guards against corruption, not against an attacker: there is no secrecy and no proof of
 // identity here (RFC 5042). Use TLS above it or an encrypted network below it where that matters.
 package soft

@@ -7,7 +7,7 @@ import (
 )
 
 // LockFilter has the kernel refuse to filter what arrives for q.
-func LockFilter(q *QueuePair) (err error) {
+func LockFilter(q *queuePair) (err error) {
 	q.sock.rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_LOCK_FILTER, 1) })
 	return err
 }

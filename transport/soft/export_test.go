@@ -2,8 +2,11 @@ package soft
 
 import "time"
 
+// A QueuePair is what the tests know of one beyond the contract.
+type QueuePair = queuePair
+
 // FailSending has q find that sending has failed.
-func FailSending(q *QueuePair, err error) {
+func FailSending(q *queuePair, err error) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	q.sendFailed(err)
@@ -30,23 +33,23 @@ func Partings() (n, most, plain, reset int) {
 }
 
 // SendNothing has q send a Write of nothing, as a nudge does that has begun before Close.
-func SendNothing(q *QueuePair) {
+func SendNothing(q *queuePair) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	q.sendNothing()
 }
 
 // NudgeSuspended reports whether q waits for a reader before it sends a nudge, without a timer.
-func NudgeSuspended(q *QueuePair) bool { return q.tx.nudger.suspended.Load() }
+func NudgeSuspended(q *queuePair) bool { return q.tx.nudger.suspended.Load() }
 
 // BytesWait has q look whether bytes can be read from its socket.
-func BytesWait(q *QueuePair) bool { return q.sock.extra() }
+func BytesWait(q *queuePair) bool { return q.sock.extra() }
 
 // LookAtMSS has q ask the kernel for the MSS.
-func LookAtMSS(q *QueuePair) { q.sock.mss() }
+func LookAtMSS(q *queuePair) { q.sock.mss() }
 
 // AgeFPDU makes the wait for the rest of an FPDU longer by d than it was, if q measures it.
-func AgeFPDU(q *QueuePair, d time.Duration) {
+func AgeFPDU(q *queuePair, d time.Duration) {
 	<-q.rxTok
 	if rx := &q.rx; !rx.stalled.IsZero() {
 		rx.stalled = rx.stalled.Add(-d)
@@ -63,11 +66,11 @@ func SetRequestGrace(d time.Duration) (restore func()) {
 }
 
 // Arrived returns how many FPDUs q has handled.
-func Arrived(q *QueuePair) int { return int(q.arrived.Load()) }
+func Arrived(q *queuePair) int { return int(q.arrived.Load()) }
 
 // Staging returns how many bytes of memory q holds for what has come of the stream and is not
 // complete.
-func Staging(q *QueuePair) int {
+func Staging(q *queuePair) int {
 	<-q.rxTok
 	defer func() { q.rxTok <- struct{}{} }()
 	if q.rx.buf == nil {

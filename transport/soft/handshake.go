@@ -101,7 +101,7 @@ func writeFrame(c *net.TCPConn, f *mpa.Frame) error {
 func depth(n int) uint16 { return uint16(min(n, mpa.NoDepth-1)) }
 
 // initiate exchanges request and reply as the active side and brings q to StateRTS.
-func (q *QueuePair) initiate(ctx context.Context, rev uint8, private []byte) (reply mpa.Frame, err error) {
+func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (reply mpa.Frame, err error) {
 	req := mpa.Frame{Revision: rev, PrivateData: private}
 	if !q.opts.NoCRC {
 		req.Flags |= mpa.FlagCRC
@@ -180,14 +180,14 @@ func negotiate(ird, ord int, peerIRD, peerORD uint16) (int, int, error) {
 }
 
 // giveUp tells the peer why its reply is not acceptable.
-func (q *QueuePair) giveUp(e *rdmap.Error, crc bool) {
+func (q *queuePair) giveUp(e *rdmap.Error, crc bool) {
 	q.sock.c.SetDeadline(time.Now().Add(time.Second))
 	q.sock.c.Write(appendTerminate(nil, e, nil, crc))
 }
 
 // queueRTR makes the frame that opens the responder's gate (RFC 6581 §5) the first FPDU that is
 // sent.
-func (q *QueuePair) queueRTR(read bool) {
+func (q *queuePair) queueRTR(read bool) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	t := &q.tx
@@ -203,7 +203,7 @@ func (q *QueuePair) queueRTR(read bool) {
 }
 
 // answer sends the reply to req and brings q to StateRTS.
-func (q *QueuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) error {
+func (q *queuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) error {
 	reply, ird, ord, err := q.replyTo(req, private)
 	if err != nil {
 		return err
@@ -216,7 +216,7 @@ func (q *QueuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) 
 	return q.start()
 }
 
-func (q *QueuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ird, ord int, err error) {
+func (q *queuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ird, ord int, err error) {
 	reply = mpa.Frame{Reply: true, Revision: req.Revision, Flags: req.Flags & (mpa.FlagEnhanced | mpa.FlagCRC), PrivateData: private}
 	if !q.opts.NoCRC {
 		reply.Flags |= mpa.FlagCRC

@@ -9,7 +9,7 @@ import (
 // tables, and act.
 
 // handleWrite places a segment of an RDMA Write (RFC 5040 §5.2, RFC 5041 §5).
-func (q *QueuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
+func (q *queuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 	if len(seg.Payload) == 0 {
 		q.rx.turn.idle++
 		return nil // keepalive, RTR: nothing is placed, so nothing is checked
@@ -43,7 +43,7 @@ func (q *QueuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 
 // tellPlaced has a call of Wait return for what was placed. The one who places reads the socket, so
 // only followers have to be woken.
-func (q *QueuePair) tellPlaced() {
+func (q *queuePair) tellPlaced() {
 	if q.placed.Load() {
 		return
 	}
@@ -57,7 +57,7 @@ func (q *QueuePair) tellPlaced() {
 }
 
 // handleSend places a segment of a Send in the oldest receive and completes it with the last one.
-func (q *QueuePair) handleSend(seg *rdmap.Segment) *rdmap.Error {
+func (q *queuePair) handleSend(seg *rdmap.Segment) *rdmap.Error {
 	rx := &q.rx
 	if seg.U.MSN != rx.sendMSN {
 		return rdmap.ErrMSNRange
@@ -88,11 +88,11 @@ func (q *QueuePair) handleSend(seg *rdmap.Segment) *rdmap.Error {
 }
 
 // received is the completion of the Send that ends with seg.
-func (q *QueuePair) received(seg *rdmap.Segment) transport.Completion {
+func (q *queuePair) received(seg *rdmap.Segment) transport.Completion {
 	return transport.Completion{Opcode: transport.OpRecv, Bytes: int(q.rx.moff), Solicited: seg.Op.Solicited()}
 }
 
-func (q *QueuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
+func (q *queuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 	rx := &q.rx
 	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is not
 	// written to any more.
@@ -121,7 +121,7 @@ func (q *QueuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 }
 
 // takeRecv takes the oldest receive off its queue with c, which gets its ID. The caller holds mu.
-func (q *QueuePair) takeRecv(c transport.Completion) {
+func (q *queuePair) takeRecv(c transport.Completion) {
 	r := q.rq.head()
 	if r == nil {
 		return // flushed meanwhile
@@ -133,7 +133,7 @@ func (q *QueuePair) takeRecv(c transport.Completion) {
 
 // invalidate revokes a region at the wish of the peer, who can only name one that it was given
 // rights to.
-func (q *QueuePair) invalidate(stag transport.STag) *rdmap.Error {
+func (q *queuePair) invalidate(stag transport.STag) *rdmap.Error {
 	q.regions.mu.RLock()
 	r := q.regions.m[stag]
 	q.regions.mu.RUnlock()
@@ -149,7 +149,7 @@ func (q *QueuePair) invalidate(stag transport.STag) *rdmap.Error {
 
 // handleReadRequest queues the answer to an RDMA Read. rtr is true for the first FPDU of the
 // connection: some initiators open with a read of nothing even where none were negotiated.
-func (q *QueuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error {
+func (q *queuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error {
 	rx := &q.rx
 	if seg.U.MSN != rx.readMSN {
 		return rdmap.ErrMSNRange
@@ -183,7 +183,7 @@ func (q *QueuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error
 	return nil
 }
 
-func (q *QueuePair) readSource(req *rdmap.ReadRequest) (*region, *rdmap.Error) {
+func (q *queuePair) readSource(req *rdmap.ReadRequest) (*region, *rdmap.Error) {
 	q.regions.mu.RLock()
 	defer q.regions.mu.RUnlock()
 	r := q.regions.m[transport.STag(req.SrcSTag)]
@@ -202,7 +202,7 @@ func (q *QueuePair) readSource(req *rdmap.ReadRequest) (*region, *rdmap.Error) {
 
 // handleReadResponse places a segment of the answer to our oldest RDMA Read. Every segment is held
 // against what was asked for, not only the last.
-func (q *QueuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
+func (q *queuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	if q.tx.reads.len() == 0 {

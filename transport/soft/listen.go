@@ -53,7 +53,7 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 }
 
 type request struct {
-	q     *QueuePair
+	q     *queuePair
 	frame mpa.Frame
 }
 

@@ -30,14 +30,14 @@ type nudger struct {
 }
 
 // startNudges begins with the first wait.
-func (q *QueuePair) startNudges() {
+func (q *queuePair) startNudges() {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	q.awaitNudge()
 }
 
 // awaitNudge begins the next wait. The caller holds tx.mu.
-func (q *QueuePair) awaitNudge() {
+func (q *queuePair) awaitNudge() {
 	n := &q.tx.nudger
 	n.seen = q.arrived.Load()
 	wait := nudges[n.step]
@@ -58,7 +58,7 @@ func (q *QueuePair) awaitNudge() {
 // What comes to a responder that has said all and is gone, as an rsocket may be, is answered by its
 // kernel with a reset, which overtakes the rest. So nothing is sent to one that has spoken, unless
 // something is to be seen there, nor before all that it has said is read.
-func (q *QueuePair) nudge() {
+func (q *queuePair) nudge() {
 	t, n := &q.tx, &q.tx.nudger
 	if q.State() != transport.StateRTS || t.err != nil || t.phase >= phaseClosing || t.heard && !t.unseen {
 		return
@@ -86,7 +86,7 @@ func (q *QueuePair) nudge() {
 }
 
 // resumeNudges has a nudge sent that was suspended until something is read.
-func (q *QueuePair) resumeNudges() {
+func (q *queuePair) resumeNudges() {
 	if n := &q.tx.nudger; n.suspended.Load() && n.suspended.CompareAndSwap(true, false) {
 		q.startNudges()
 	}
@@ -94,7 +94,7 @@ func (q *QueuePair) resumeNudges() {
 
 // sendNothing sends a Write of nothing, which does not count as something that the peer may have
 // missed. The caller holds tx.mu.
-func (q *QueuePair) sendNothing() {
+func (q *queuePair) sendNothing() {
 	t := &q.tx
 	t.out.begin(smallBuf)
 	q.composeEmptyWrite()
@@ -107,4 +107,4 @@ func (q *QueuePair) sendNothing() {
 
 // PeerMaySend reports whether a responder will be free to send without an FPDU of the user's: the
 // RTR frame, or else the first nudge, opens its gate.
-func (q *QueuePair) PeerMaySend() bool { return true }
+func (q *queuePair) PeerMaySend() bool { return true }

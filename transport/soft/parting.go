@@ -35,7 +35,7 @@ const (
 // kernel, and the peer have ended the stream or its host have acknowledged everything, or the peer
 // be known to send nothing, or the kernel be deaf to it.
 type parting struct {
-	q        *QueuePair
+	q        *queuePair
 	last     bool      // the peer sends nothing that matters
 	farewell bool      // the peer ends the stream first, if it does so soon
 	deafens  bool      // the kernel may be deafened
@@ -66,7 +66,7 @@ type parting struct {
 }
 
 // part begins p. What cannot be done at once is left to the keeper.
-func (q *QueuePair) part(p *parting) {
+func (q *queuePair) part(p *parting) {
 	p.mu.Lock()
 	p.wait, p.quiet = partingFirst, time.Now()
 	p.gateBy = p.quiet.Add(q.cfg.RequestTimeout)

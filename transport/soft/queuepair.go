@@ -14,12 +14,11 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
-// A QueuePair is one end of an iWARP connection over a kernel TCP connection. Besides
-// transport.QueuePair it implements transport.PlacerRegistrar.
+// A queuePair is one end of an iWARP connection over a kernel TCP connection.
 //
 // Locks, in the order in which they may be taken: rxTok, txTok, tx.mu, background.mu, regions.mu,
 // mu, sock.mu. The sockets are only ever used without blocking under tx.mu.
-type QueuePair struct {
+type queuePair struct {
 	cfg  Config
 	opts transport.Options
 	sock *sock
@@ -59,22 +58,22 @@ type QueuePair struct {
 }
 
 var (
-	_ transport.QueuePair       = (*QueuePair)(nil)
-	_ transport.PlacerRegistrar = (*QueuePair)(nil)
-	_ transport.Looker          = (*QueuePair)(nil)
-	_ transport.EarlySender     = (*QueuePair)(nil)
-	_ transport.Terminator      = (*QueuePair)(nil)
-	_ transport.LastCloser      = (*QueuePair)(nil)
-	_ transport.EndLeaver       = (*QueuePair)(nil)
-	_ transport.RestLeaver      = (*QueuePair)(nil)
-	_ transport.CloseAwaiter    = (*QueuePair)(nil)
-	_ transport.KeepAliver      = (*QueuePair)(nil)
-	_ transport.NoDelayer       = (*QueuePair)(nil)
-	_ transport.Bufferer        = (*QueuePair)(nil)
+	_ transport.QueuePair       = (*queuePair)(nil)
+	_ transport.PlacerRegistrar = (*queuePair)(nil)
+	_ transport.Looker          = (*queuePair)(nil)
+	_ transport.EarlySender     = (*queuePair)(nil)
+	_ transport.Terminator      = (*queuePair)(nil)
+	_ transport.LastCloser      = (*queuePair)(nil)
+	_ transport.EndLeaver       = (*queuePair)(nil)
+	_ transport.RestLeaver      = (*queuePair)(nil)
+	_ transport.CloseAwaiter    = (*queuePair)(nil)
+	_ transport.KeepAliver      = (*queuePair)(nil)
+	_ transport.NoDelayer       = (*queuePair)(nil)
+	_ transport.Bufferer        = (*queuePair)(nil)
 )
 
-func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*QueuePair, error) {
-	q := &QueuePair{
+func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*queuePair, error) {
+	q := &queuePair{
 		cfg:   *cfg,
 		opts:  normalize(o, cfg),
 		rxTok: make(chan struct{}, 1),
@@ -91,7 +90,7 @@ func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*QueuePair
 }
 
 // reconnect makes c the connection below, in place of one that failed before it was up.
-func (q *QueuePair) reconnect(c *net.TCPConn) error {
+func (q *queuePair) reconnect(c *net.TCPConn) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	err := q.err
@@ -105,7 +104,7 @@ func (q *QueuePair) reconnect(c *net.TCPConn) error {
 }
 
 // configure takes over what was negotiated. gate is true if this end may send at once.
-func (q *QueuePair) configure(crc bool, ird, ord int, gate bool) {
+func (q *queuePair) configure(crc bool, ird, ord int, gate bool) {
 	q.tx.mu.Lock()
 	q.tx.gateOpen = gate
 	q.tx.crc = crc
@@ -119,7 +118,7 @@ func (q *QueuePair) configure(crc bool, ird, ord int, gate bool) {
 }
 
 // start brings the queue pair to StateRTS.
-func (q *QueuePair) start() error {
+func (q *queuePair) start() error {
 	q.sock.resetDeadlines()
 	q.mu.Lock()
 	if q.err != nil {
@@ -135,7 +134,7 @@ func (q *QueuePair) start() error {
 }
 
 // fail ends the queue pair with err, unless it has ended already, and wakes everybody.
-func (q *QueuePair) fail(state transport.State, err error) {
+func (q *queuePair) fail(state transport.State, err error) {
 	q.mu.Lock()
 	q.end(state, err)
 	q.broadcast()
@@ -144,7 +143,7 @@ func (q *QueuePair) fail(state transport.State, err error) {
 }
 
 // end notes why the queue pair leaves StateRTS, unless it has already. The caller holds mu.
-func (q *QueuePair) end(state transport.State, err error) {
+func (q *queuePair) end(state transport.State, err error) {
 	if q.err == nil {
 		q.state, q.err = state, err
 		q.healthy.Store(false)
@@ -152,21 +151,21 @@ func (q *QueuePair) end(state transport.State, err error) {
 }
 
 // complete queues a completion. The caller holds mu.
-func (q *QueuePair) complete(c transport.Completion) {
+func (q *queuePair) complete(c transport.Completion) {
 	q.cq.push(c)
 	q.news.Store(true)
 	q.broadcast()
 }
 
 // collect moves completions to wc. The caller holds mu.
-func (q *QueuePair) collect(wc []transport.Completion) int {
+func (q *queuePair) collect(wc []transport.Completion) int {
 	n := q.cq.pop(wc)
 	q.news.Store(q.cq.len > 0)
 	return n
 }
 
 // broadcast wakes the followers. The caller holds mu.
-func (q *QueuePair) broadcast() {
+func (q *queuePair) broadcast() {
 	if q.wake != nil {
 		close(q.wake)
 		q.wake = nil
@@ -174,7 +173,7 @@ func (q *QueuePair) broadcast() {
 }
 
 // PostRecv implements transport.QueuePair.
-func (q *QueuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
+func (q *queuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
 	q.regions.mu.RLock()
 	defer q.regions.mu.RUnlock()
 	q.mu.Lock()
@@ -201,7 +200,7 @@ func (q *QueuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
 }
 
 // Poll implements transport.QueuePair.
-func (q *QueuePair) Poll(wc []transport.Completion) int {
+func (q *queuePair) Poll(wc []transport.Completion) int {
 	if !q.news.Load() && q.healthy.Load() {
 		return 0
 	}
@@ -234,7 +233,7 @@ func (q *QueuePair) Poll(wc []transport.Completion) int {
 
 // pollable reports whether Poll would return something, or a Placer had news, and otherwise why
 // that will never be again.
-func (q *QueuePair) pollable() (bool, error) {
+func (q *queuePair) pollable() (bool, error) {
 	if q.news.Load() || q.placed.Load() {
 		return true, nil
 	}
@@ -264,7 +263,7 @@ func (q *QueuePair) pollable() (bool, error) {
 }
 
 // Attributes implements transport.QueuePair.
-func (q *QueuePair) Attributes() transport.Attributes {
+func (q *queuePair) Attributes() transport.Attributes {
 	q.tx.mu.Lock()
 	maxULPDU := q.tx.maxULPDU
 	q.tx.mu.Unlock()
@@ -278,14 +277,14 @@ func (q *QueuePair) Attributes() transport.Attributes {
 }
 
 // State implements transport.QueuePair.
-func (q *QueuePair) State() transport.State {
+func (q *queuePair) State() transport.State {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.state
 }
 
 // Err implements transport.QueuePair.
-func (q *QueuePair) Err() error {
+func (q *queuePair) Err() error {
 	if q.healthy.Load() {
 		return nil
 	}
@@ -295,20 +294,20 @@ func (q *QueuePair) Err() error {
 }
 
 // LocalAddr implements transport.QueuePair. It stays valid after Close.
-func (q *QueuePair) LocalAddr() netip.AddrPort {
+func (q *queuePair) LocalAddr() netip.AddrPort {
 	local, _ := q.sock.addrs()
 	return local
 }
 
 // RemoteAddr implements transport.QueuePair. It stays valid after Close.
-func (q *QueuePair) RemoteAddr() netip.AddrPort {
+func (q *queuePair) RemoteAddr() netip.AddrPort {
 	_, remote := q.sock.addrs()
 	return remote
 }
 
 // SetMaxSegment implements transport.QueuePair. FPDUs are no longer aligned with TCP segments
 // afterwards.
-func (q *QueuePair) SetMaxSegment(n int) error {
+func (q *queuePair) SetMaxSegment(n int) error {
 	if n < 1024 || n > mpa.MaxFPDULen {
 		return errSegment
 	}
@@ -319,16 +318,16 @@ func (q *QueuePair) SetMaxSegment(n int) error {
 }
 
 // RegisterMemory implements transport.QueuePair.
-func (q *QueuePair) RegisterMemory(b []byte, access transport.Access) (transport.MemoryRegion, error) {
+func (q *queuePair) RegisterMemory(b []byte, access transport.Access) (transport.MemoryRegion, error) {
 	return q.register(&region{access: access, length: uint64(len(b)), mem: b})
 }
 
 // RegisterPlacer implements transport.PlacerRegistrar.
-func (q *QueuePair) RegisterPlacer(length uint64, p transport.Placer) (transport.MemoryRegion, error) {
+func (q *queuePair) RegisterPlacer(length uint64, p transport.Placer) (transport.MemoryRegion, error) {
 	return q.register(&region{access: transport.RemoteWrite | transport.CallerDriven, length: length, placer: p})
 }
 
-func (q *QueuePair) register(r *region) (transport.MemoryRegion, error) {
+func (q *queuePair) register(r *region) (transport.MemoryRegion, error) {
 	if err := q.Err(); err != nil {
 		return nil, err
 	}
@@ -339,7 +338,7 @@ func (q *QueuePair) register(r *region) (transport.MemoryRegion, error) {
 }
 
 // Interrupt implements transport.QueuePair.
-func (q *QueuePair) Interrupt() {
+func (q *queuePair) Interrupt() {
 	q.waiting.asked.Add(1)
 	q.draining.asked.Add(1)
 	q.mu.Lock()

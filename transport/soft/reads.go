@@ -27,7 +27,7 @@ type readResponse struct {
 }
 
 // composeRead appends the Read Request for e.
-func (q *QueuePair) composeRead(e *sendEntry) bool {
+func (q *queuePair) composeRead(e *sendEntry) bool {
 	size := len(e.wr.Data)
 	read := outstandingRead{to: e.sinkTO, size: uint64(size), stag: rtrSTag}
 	if r, _ := e.wr.Region.(*region); r != nil && size > 0 {
@@ -43,7 +43,7 @@ func (q *QueuePair) composeRead(e *sendEntry) bool {
 	return true
 }
 
-func (q *QueuePair) composeReadRequest(r *rdmap.ReadRequest) bool {
+func (q *queuePair) composeReadRequest(r *rdmap.ReadRequest) bool {
 	t := &q.tx
 	const hdr = ddp.UntaggedLen + rdmap.ReadRequestLen
 	if _, _, ok := t.fit(hdr, 0, true); !ok {
@@ -60,7 +60,7 @@ func (q *QueuePair) composeReadRequest(r *rdmap.ReadRequest) bool {
 
 // composeResponse appends a segment of the oldest read response. Its payload is copied, because the
 // application may change exposed memory between the CRC and the write.
-func (q *QueuePair) composeResponse() bool {
+func (q *queuePair) composeResponse() bool {
 	t := &q.tx
 	r := t.responses.front()
 	n, _, ok := t.fit(ddp.TaggedLen, int(min(r.left, 32<<10)), true)
@@ -94,7 +94,7 @@ func (q *QueuePair) composeResponse() bool {
 }
 
 // readDone completes the oldest outstanding read. The caller holds tx.mu.
-func (q *QueuePair) readDone(status transport.Status) {
+func (q *queuePair) readDone(status transport.Status) {
 	rtr := q.tx.reads.front().rtr
 	q.tx.reads.pop()
 	if rtr {

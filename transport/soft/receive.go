@@ -40,7 +40,7 @@ func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.untagged || rx.
 // receive waits, or only looks, until the socket has bytes, its deadline passes or it comes to its
 // end, handles that and returns why there were no bytes. Who waits for c, which may be nil, need
 // not be kicked once it is not blocked any more. The caller holds the receive token.
-func (q *QueuePair) receive(c *condition, wait bool) error {
+func (q *queuePair) receive(c *condition, wait bool) error {
 	rx := &q.rx
 	if rx.next() != nil {
 		if c != nil {
@@ -93,7 +93,7 @@ func (q *QueuePair) receive(c *condition, wait bool) error {
 
 // brokenBy returns the failure of the connection, such as a reset, that a write has run into. The
 // kernel tells it once; after that reads find the end of the stream.
-func (q *QueuePair) brokenBy() error {
+func (q *queuePair) brokenBy() error {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	if isFailure(q.tx.err) {
@@ -111,7 +111,7 @@ func isFailure(err error) bool {
 
 // stallDeadline is the earlier one of the caller's deadline and the end of the patience with an
 // incomplete FPDU.
-func (rx *receiver) stallDeadline(q *QueuePair, deadline time.Time) time.Time {
+func (rx *receiver) stallDeadline(q *queuePair, deadline time.Time) time.Time {
 	if rx.stalled.IsZero() {
 		return deadline
 	}
@@ -127,7 +127,7 @@ const enough = 48 << 10
 
 // parse handles the complete FPDUs in staging: all of them, or in a large number as many as it
 // takes to make c hold or as one turn has.
-func (q *QueuePair) parse(c *condition) {
+func (q *queuePair) parse(c *condition) {
 	rx := &q.rx
 	before, left := rx.r, false
 	for fpdu := rx.next(); fpdu != nil; fpdu = rx.next() {
@@ -168,7 +168,7 @@ func (q *QueuePair) parse(c *condition) {
 
 // handle checks one FPDU in the order that makes the Terminate code the one that peers expect, and
 // passes it on. Nothing is placed before its CRC is checked.
-func (q *QueuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
+func (q *queuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 	rx := &q.rx
 	ulpdu, err := mpa.CheckFPDU(fpdu, false)
 	if err != nil {
@@ -215,7 +215,7 @@ func (q *QueuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 }
 
 // openGate lets this end send: the peer has shown that it is in full operation.
-func (q *QueuePair) openGate() {
+func (q *queuePair) openGate() {
 	q.tx.mu.Lock()
 	q.tx.heard = true
 	if !q.tx.gateOpen {

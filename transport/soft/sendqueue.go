@@ -73,7 +73,7 @@ func (q *sendQueue) pop() {
 }
 
 // check finds what is wrong with a work request before it is queued.
-func (q *QueuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
+func (q *queuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 	if uint64(len(wr.Data)) > maxMessage {
 		return 0, errTooLong
 	}
@@ -110,7 +110,7 @@ func (q *QueuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 }
 
 // PostSend implements transport.QueuePair.
-func (q *QueuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
+func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	// Looked at under the lock, so that Close finds all that was taken.
@@ -147,7 +147,7 @@ func (q *QueuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 }
 
 // ready returns why nothing can be posted to the send queue, if so.
-func (q *QueuePair) ready() error {
+func (q *queuePair) ready() error {
 	if q.healthy.Load() {
 		return nil
 	}
@@ -164,7 +164,7 @@ func (q *QueuePair) ready() error {
 
 // keepInline takes over what is left of inline data, which belongs to the caller again when
 // PostSend returns. The caller holds tx.mu.
-func (q *QueuePair) keepInline() {
+func (q *queuePair) keepInline() {
 	q.tx.out.keep()
 	for i := q.tx.sq.next; i < q.tx.sq.len; i++ {
 		e := q.tx.sq.at(i)
@@ -181,14 +181,14 @@ func (q *QueuePair) keepInline() {
 }
 
 // keepOutput takes over what lies in memory of others and is on its way to the kernel.
-func (q *QueuePair) keepOutput() {
+func (q *queuePair) keepOutput() {
 	q.tx.mu.Lock()
 	q.tx.out.keep()
 	q.tx.mu.Unlock()
 }
 
 // retire completes, in order, what is done. The caller holds tx.mu.
-func (q *QueuePair) retire() {
+func (q *queuePair) retire() {
 	sq := &q.tx.sq
 	if sq.len == 0 || sq.at(0).state != sendDone {
 		return
@@ -222,14 +222,14 @@ func (q *QueuePair) retire() {
 
 // stopSending flushes the send queue of a queue pair that has failed. Nothing of it may be sent any
 // more, because its memory is the callers' again. The caller holds tx.mu.
-func (q *QueuePair) stopSending() {
+func (q *queuePair) stopSending() {
 	q.tx.out.reset()
 	q.tx.phase.reach(phaseClosing)
 	q.flushSends()
 }
 
 // flushSends completes everything on the send queue as flushed. The caller holds tx.mu.
-func (q *QueuePair) flushSends() {
+func (q *queuePair) flushSends() {
 	for i := range q.tx.sq.len {
 		e := q.tx.sq.at(i)
 		if e.state != sendDone {

@@ -128,18 +128,18 @@ func (s *sock) abort() {
 }
 
 // SetKeepAliveConfig sets the keepalive of the kernel connection, as net.TCPConn does.
-func (q *QueuePair) SetKeepAliveConfig(c net.KeepAliveConfig) error {
+func (q *queuePair) SetKeepAliveConfig(c net.KeepAliveConfig) error {
 	return q.sock.c.SetKeepAliveConfig(c)
 }
 
 // SetNoDelay sets whether the kernel sends small segments at once, which is the default.
-func (q *QueuePair) SetNoDelay(on bool) error { return q.sock.c.SetNoDelay(on) }
+func (q *queuePair) SetNoDelay(on bool) error { return q.sock.c.SetNoDelay(on) }
 
 // SetReadBuffer sets the size in bytes of the kernel's receive buffer.
-func (q *QueuePair) SetReadBuffer(n int) error { return q.sock.c.SetReadBuffer(n) }
+func (q *queuePair) SetReadBuffer(n int) error { return q.sock.c.SetReadBuffer(n) }
 
 // SetWriteBuffer sets the size in bytes of the kernel's transmit buffer.
-func (q *QueuePair) SetWriteBuffer(n int) error { return q.sock.c.SetWriteBuffer(n) }
+func (q *queuePair) SetWriteBuffer(n int) error { return q.sock.c.SetWriteBuffer(n) }
 
 // defaultMSS is taken where the system does not tell: that of Ethernet with TCP timestamps.
 const defaultMSS = 1448

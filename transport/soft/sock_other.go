@@ -59,7 +59,7 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 	}
 }
 
-func (q *QueuePair) fillStaging(int) bool {
+func (q *queuePair) fillStaging(int) bool {
 	rx := &q.rx
 	space := rx.space()
 	rx.n, rx.err = q.sock.c.Read(space)

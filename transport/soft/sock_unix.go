@@ -48,7 +48,7 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 }
 
 // fillStaging reads what the descriptor has.
-func (q *QueuePair) fillStaging(fd int) bool {
+func (q *queuePair) fillStaging(fd int) bool {
 	rx := &q.rx
 	space := rx.space()
 	for {

@@ -12,7 +12,7 @@ import (
 
 // terminate ends the connection for a fault in ulpdu of the peer's: a Terminate, never inside an
 // FPDU that is under way, then the end of the stream (RFC 5040 §5.4).
-func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
+func (q *queuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	err := &transport.TerminateError{Layer: e.Layer, Type: e.Type, Code: e.Code, Local: true, Text: e.Text()}
 	q.tx.mu.Lock()
 	q.mu.Lock()
@@ -40,7 +40,7 @@ func (q *QueuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 // Terminate ends the connection for a fault of the peer's that the user of the queue pair has
 // found, above RDMAP. The peer is told of an unspecified remote operation error (RFC 5040 §4.8).
 // Close is still to be called.
-func (q *QueuePair) Terminate() { q.terminate(rdmap.ErrRemoteOperation, nil) }
+func (q *queuePair) Terminate() { q.terminate(rdmap.ErrRemoteOperation, nil) }
 
 func appendTerminate(b []byte, e *rdmap.Error, ulpdu []byte, crc bool) []byte {
 	msg := e.Terminate(ulpdu)
@@ -52,7 +52,7 @@ func appendTerminate(b []byte, e *rdmap.Error, ulpdu []byte, crc bool) []byte {
 }
 
 // handleTerminate takes the peer's report and ends the connection without an answer.
-func (q *QueuePair) handleTerminate(seg *rdmap.Segment) {
+func (q *queuePair) handleTerminate(seg *rdmap.Segment) {
 	msg, err := rdmap.ParseTerminate(seg.Payload)
 	if err != nil {
 		return
@@ -82,7 +82,7 @@ func (q *QueuePair) handleTerminate(seg *rdmap.Segment) {
 
 // refuse stops sending, and terminates the connection, for a fault found while FPDUs are composed.
 // The caller holds tx.mu.
-func (q *QueuePair) refuse(e *rdmap.Error) {
+func (q *queuePair) refuse(e *rdmap.Error) {
 	if q.tx.phase.composes() {
 		q.tx.phase = phaseRefused
 		go q.terminate(e, nil)

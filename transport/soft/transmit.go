@@ -72,7 +72,7 @@ func (t *transmitter) limit() int {
 }
 
 // compose fills the empty batch and reports whether there is something in it.
-func (q *QueuePair) compose() bool {
+func (q *queuePair) compose() bool {
 	t := &q.tx
 	if t.phase == phaseEnded || len(t.control) == 0 && t.sq.next == t.sq.len && t.responses.len() == 0 {
 		return false
@@ -105,7 +105,7 @@ func (q *QueuePair) compose() bool {
 }
 
 // composeNext appends the next FPDU, if one is due and fits.
-func (q *QueuePair) composeNext() bool {
+func (q *queuePair) composeNext() bool {
 	t := &q.tx
 	if !t.phase.composes() {
 		return false
@@ -162,7 +162,7 @@ func (t *transmitter) fit(hdr, left int, copied bool) (n int, ref, ok bool) {
 	return n, ref, true
 }
 
-func (q *QueuePair) composeSend() bool {
+func (q *queuePair) composeSend() bool {
 	t := &q.tx
 	e := t.sq.at(t.sq.next)
 	if e.wr.Opcode == transport.OpRead {
@@ -182,7 +182,7 @@ func (q *QueuePair) composeSend() bool {
 }
 
 // composeSegment appends the next segment of e.
-func (q *QueuePair) composeSegment(e *sendEntry) bool {
+func (q *queuePair) composeSegment(e *sendEntry) bool {
 	t := &q.tx
 	hdr := ddp.UntaggedLen
 	if e.wr.Opcode == transport.OpWrite {
@@ -230,7 +230,7 @@ func (q *QueuePair) composeSegment(e *sendEntry) bool {
 }
 
 // sent takes note that e is composed to its end.
-func (q *QueuePair) sent(e *sendEntry) {
+func (q *queuePair) sent(e *sendEntry) {
 	t := &q.tx
 	t.sq.next++
 	t.queued -= len(e.wr.Data) + fpduOverhead
@@ -245,7 +245,7 @@ func (q *QueuePair) sent(e *sendEntry) {
 	}
 }
 
-func (q *QueuePair) composeEmptyWrite() {
+func (q *queuePair) composeEmptyWrite() {
 	b := &q.tx.out
 	start := b.used
 	h := b.header(mpa.LengthLen + ddp.TaggedLen)[mpa.LengthLen:]
@@ -275,7 +275,7 @@ func invalidated(wr *transport.SendWR) uint32 {
 
 // transmitOn sends as much as the descriptor takes now and reports whether there is more that who
 // drives is to wait for. The caller holds tx.mu.
-func (q *QueuePair) transmitOn(fd int) (wait bool) {
+func (q *queuePair) transmitOn(fd int) (wait bool) {
 	t := &q.tx
 	t.blocked = false
 	for t.err == nil {
@@ -301,7 +301,7 @@ func (q *QueuePair) transmitOn(fd int) (wait bool) {
 }
 
 // batchSent completes the work requests that the batch was the last of.
-func (q *QueuePair) batchSent() {
+func (q *queuePair) batchSent() {
 	t := &q.tx
 	for i, n := 0, t.out.sends; n > 0; i++ {
 		if e := t.sq.at(i); e.state == sendQueued {
@@ -321,7 +321,7 @@ func (q *QueuePair) batchSent() {
 
 // sendFailed stops all sending. What the peer has sent before can still be received, so the queue
 // pair as such lives on until the receive side comes to its end. The caller holds tx.mu.
-func (q *QueuePair) sendFailed(err error) {
+func (q *queuePair) sendFailed(err error) {
 	q.tx.err = err
 	q.tx.out.reset()
 	q.flushSends()
@@ -329,7 +329,7 @@ func (q *QueuePair) sendFailed(err error) {
 
 // trySend sends what can be sent now. What is left is seen to by a goroutine, unless the caller
 // drains the queue or somebody does already. The caller holds tx.mu.
-func (q *QueuePair) trySend(willDrain bool) {
+func (q *queuePair) trySend(willDrain bool) {
 	q.sock.tryWrite()
 	t := &q.tx
 	if t.err != nil {
@@ -346,7 +346,7 @@ func (q *QueuePair) trySend(willDrain bool) {
 
 // leaveToBackground sees to it that output goes on when no caller drives it. The caller holds
 // tx.mu.
-func (q *QueuePair) leaveToBackground() {
+func (q *queuePair) leaveToBackground() {
 	t := &q.tx
 	switch {
 	case t.blocked:

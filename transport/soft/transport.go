@@ -80,7 +80,7 @@ func (t *Transport) Client(c *net.TCPConn, o *transport.Options) (transport.Conn
 }
 
 type connector struct {
-	q      *QueuePair
+	q      *queuePair
 	redial func(context.Context) (*net.TCPConn, error)
 }
 

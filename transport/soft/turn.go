@@ -46,7 +46,7 @@ func (t *turn) pause(news <-chan struct{}, deadline time.Time) {
 func (t *turn) wasIdle() bool { return t.idle >= turnIdle }
 
 // giveWay lets others run after t, unless c holds or its call is to end.
-func (q *QueuePair) giveWay(t *turn, c *condition, seen uint32, deadline time.Time) {
+func (q *queuePair) giveWay(t *turn, c *condition, seen uint32, deadline time.Time) {
 	var wake chan struct{}
 	if t.wasIdle() {
 		wake = q.join()

@@ -34,7 +34,7 @@ func (c *condition) take() error {
 }
 
 // Wait implements transport.QueuePair.
-func (q *QueuePair) Wait(deadline time.Time) error {
+func (q *queuePair) Wait(deadline time.Time) error {
 	err := q.waitFor(&q.waiting, q.waiting.begin(), deadline)
 	if err == nil && q.placed.Load() {
 		q.placed.Store(false) // what is placed from now on is news again
@@ -44,7 +44,7 @@ func (q *QueuePair) Wait(deadline time.Time) error {
 
 // drained reports whether everything on the send queue has been sent, and otherwise why it never
 // will be. What the kernel has taken is sent, whatever becomes of the connection after that.
-func (q *QueuePair) drained() (bool, error) {
+func (q *queuePair) drained() (bool, error) {
 	q.tx.mu.Lock()
 	sent, err := q.tx.sq.len == 0 && !q.tx.lost, q.tx.err
 	q.tx.mu.Unlock()
@@ -58,7 +58,7 @@ func (q *QueuePair) drained() (bool, error) {
 }
 
 // Drain implements transport.QueuePair.
-func (q *QueuePair) Drain(deadline time.Time) error {
+func (q *queuePair) Drain(deadline time.Time) error {
 	seen := q.draining.begin()
 	for drove := false; ; drove = true {
 		if ok, err := q.drained(); ok || err != nil {
@@ -86,7 +86,7 @@ func (q *QueuePair) Drain(deadline time.Time) error {
 }
 
 // waitFor reads the socket, or waits for the one who does, until c holds.
-func (q *QueuePair) waitFor(c *condition, seen uint32, deadline time.Time) error {
+func (q *queuePair) waitFor(c *condition, seen uint32, deadline time.Time) error {
 	for {
 		if ok, err := c.holds(); ok || err != nil {
 			return err
@@ -117,7 +117,7 @@ func (q *QueuePair) waitFor(c *condition, seen uint32, deadline time.Time) error
 }
 
 // drive reads and handles what there is once. The caller holds the receive token.
-func (q *QueuePair) drive(c *condition, seen uint32, deadline time.Time) error {
+func (q *queuePair) drive(c *condition, seen uint32, deadline time.Time) error {
 	q.sock.setReadDeadline(q.rx.stallDeadline(q, deadline))
 	c.reading.Store(true)
 	defer c.reading.Store(false)
@@ -134,7 +134,7 @@ func (q *QueuePair) drive(c *condition, seen uint32, deadline time.Time) error {
 
 // Look reads and handles once what has arrived, for the next call of Poll, unless another call
 // waits for that. It does not block, and returns false if there was nothing.
-func (q *QueuePair) Look() bool {
+func (q *queuePair) Look() bool {
 	if !q.healthy.Load() {
 		return false
 	}
@@ -150,7 +150,7 @@ func (q *QueuePair) Look() bool {
 }
 
 // follow waits while somebody else drives. It reports whether the caller has the receive token now.
-func (q *QueuePair) follow(c *condition, seen uint32, deadline time.Time) bool {
+func (q *queuePair) follow(c *condition, seen uint32, deadline time.Time) bool {
 	wake := q.join()
 	defer q.followers.Add(-1)
 	// News from before wake was made is found here, later news closes it.
@@ -178,7 +178,7 @@ func await(token, wake <-chan struct{}, deadline time.Time) bool {
 }
 
 // join makes the caller one of the followers, whom the channel wakes.
-func (q *QueuePair) join() chan struct{} {
+func (q *queuePair) join() chan struct{} {
 	q.followers.Add(1)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -189,7 +189,7 @@ func (q *QueuePair) join() chan struct{} {
 }
 
 // waitWritable sends until the kernel has taken everything that can be sent now.
-func (q *QueuePair) waitWritable(seen uint32, deadline time.Time) error {
+func (q *queuePair) waitWritable(seen uint32, deadline time.Time) error {
 	if q.draining.interrupted(seen) {
 		return q.draining.take()
 	}
@@ -215,7 +215,7 @@ func (q *QueuePair) waitWritable(seen uint32, deadline time.Time) error {
 
 // driveOutput blocks until the kernel takes more, and sends. One who drains does so until the
 // send queue is empty, or an interrupt after seen. The caller holds the transmit token.
-func (q *QueuePair) driveOutput(deadline time.Time, drains bool, seen uint32) {
+func (q *queuePair) driveOutput(deadline time.Time, drains bool, seen uint32) {
 	q.tx.mu.Lock()
 	q.tx.driver = driverStays
 	if drains {
@@ -231,7 +231,7 @@ func (q *QueuePair) driveOutput(deadline time.Time, drains bool, seen uint32) {
 	q.tx.mu.Unlock()
 }
 
-func (q *QueuePair) blockOnOutput(deadline time.Time, drains bool, seen uint32) error {
+func (q *queuePair) blockOnOutput(deadline time.Time, drains bool, seen uint32) error {
 	// First for a moment only: if the peer does not take anything because it is itself blocked
 	// in sending, somebody must read here.
 	if soon := time.Now().Add(stallDelay); deadline.IsZero() || soon.Before(deadline) {
@@ -246,7 +246,7 @@ func (q *QueuePair) blockOnOutput(deadline time.Time, drains bool, seen uint32) 
 
 // writeUntil returns os.ErrDeadlineExceeded itself only when the deadline has passed, not when the
 // call was ended early.
-func (q *QueuePair) writeUntil(deadline time.Time, drains bool, seen uint32) error {
+func (q *queuePair) writeUntil(deadline time.Time, drains bool, seen uint32) error {
 	q.sock.setWriteDeadline(deadline)
 	if q.Err() != nil || drains && q.draining.interrupted(seen) {
 		return nil
@@ -262,7 +262,7 @@ func (q *QueuePair) writeUntil(deadline time.Time, drains bool, seen uint32) err
 }
 
 // leaveOutput sees to it that output goes on when nobody drives it any more.
-func (q *QueuePair) leaveOutput() {
+func (q *queuePair) leaveOutput() {
 	q.tx.mu.Lock()
 	if !q.tx.parting {
 		q.leaveToBackground()
