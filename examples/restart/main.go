@@ -7,6 +7,9 @@
 // The old process starts the new one with a copy of its listening socket, and waits until that
 // serves. Then it drains its Listener, which leaves new clients to the new process, and ends when
 // the requests that it has are answered.
+//
+// Started by systemd for a socket unit, it serves on that socket. systemctl restart then loses no
+// client either: they wait in the socket's queue for the new process.
 package main
 
 import (
@@ -73,9 +76,9 @@ func serve(address string, out io.Writer) error {
 					fmt.Fprintln(out, "goes on, as there is no other process:", err)
 					continue
 				}
-				if err := drain(l, served); err != nil {
-					return err
-				}
+			}
+			if err := drain(l, served); err != nil {
+				return err
 			}
 			waiting.await(grace)
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -85,7 +88,8 @@ func serve(address string, out io.Writer) error {
 	}
 }
 
-// listen makes a Listener of the socket that the old process has handed over, or else a new one.
+// listen makes a Listener of the socket that the old process has handed over, or systemd, or else a
+// new one.
 func listen(address string) (l *iwarp.Listener, err error) {
 	if os.Getenv(handedOver) != "" {
 		_ = os.Unsetenv(handedOver)
@@ -103,6 +107,13 @@ func listen(address string) (l *iwarp.Listener, err error) {
 				_, err = ready.Write([]byte{1})
 			}
 		}()
+	}
+	inherited, err := iwarp.DefaultPortSpace.Inherit()
+	if err != nil {
+		return nil, err
+	}
+	if len(inherited) > 0 {
+		address = inherited[0].Addr().String()
 	}
 	nl, err := iwarp.Listen("tcp", address)
 	if err != nil {
@@ -142,8 +153,8 @@ func replace(l *iwarp.Listener, out io.Writer) error {
 	return nil
 }
 
-// drain leaves new clients to the new process. Serve then returns net.ErrClosed, although requests
-// are still under way.
+// drain leaves new clients to whoever has the socket as well, or takes all that have come. Serve
+// then returns net.ErrClosed, although requests are still under way.
 func drain(l *iwarp.Listener, served <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
