@@ -3,7 +3,6 @@
 package iwarp_test
 
 import (
-	"context"
 	"fmt"
 	"log"
 	"net"
@@ -11,48 +10,31 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// A server that reloads in one process, as Caddy does, opens the new listener before it closes the
-// old one. Both have one socket, so no client is refused. A function like listen is what
-// caddy.RegisterNetwork wants; with tableflip, or activation.Listeners of go-systemd, call Wrap for
-// what they return.
+// A server that hands its sockets over itself, as CoreDNS does when it reloads, makes a listener of
+// package net of what File returns. Wrap makes a Listener of that again, with the clients that
+// wait; so it does of what tableflip, or activation.Listeners of go-systemd, return.
 func ExampleListenConfig_Wrap() {
-	lc := iwarp.ListenConfig{}
-	open := make(map[string]*iwarp.Listener) // by address; guard it by a mutex
-	listen := func(ctx context.Context, address string) (net.Listener, error) {
-		if old := open[address]; old != nil {
-			if f, err := old.File(); err == nil { // else it is closed
-				defer f.Close()
-				inner, err := net.FileListener(f)
-				if err != nil {
-					return nil, err
-				}
-				l, err := lc.Wrap(inner.(*net.TCPListener))
-				if err != nil {
-					_ = inner.Close()
-					return nil, err
-				}
-				open[address] = l
-				return l, nil
-			}
-		}
-		l, err := lc.Listen(ctx, "tcp", address)
-		if err != nil {
-			return nil, err
-		}
-		open[address] = l.(*iwarp.Listener)
-		return l, nil
+	old, err := iwarp.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	f, err := old.(*iwarp.Listener).File()
+	if err != nil {
+		log.Fatal(err)
+	}
+	inner, err := net.FileListener(f)
+	_ = f.Close()
+	if err != nil {
+		log.Fatal(err)
 	}
 
-	first, err := listen(context.Background(), "127.0.0.1:0")
+	lc := iwarp.ListenConfig{}
+	l, err := lc.Wrap(inner.(*net.TCPListener))
 	if err != nil {
 		log.Fatal(err)
 	}
-	second, err := listen(context.Background(), "127.0.0.1:0") // the reload
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer second.Close()
-	_ = first.Close()
-	fmt.Println(first.Addr().String() == second.Addr().String())
+	defer l.Close()
+	_ = old.Close() // both have one socket, so no client is refused
+	fmt.Println(old.Addr().String() == l.Addr().String())
 	// Output: true
 }

@@ -47,7 +47,6 @@ type Listener struct {
 	cancel   context.CancelFunc
 	cleanup  runtime.Cleanup // for a Listener that is dropped
 	half     halfOpenSet
-	refusals refusals
 	silence  *silence
 	workers  sync.WaitGroup
 	counters counters

@@ -1,6 +1,7 @@
 package sockdiag
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -31,14 +32,23 @@ func list(port uint16, states uint32) ([]Socket, error) {
 	}
 	defer nl.Close()
 	var list []Socket
-	err = nl.Ask(typeGetTCP, netlink.Dump, request(states, port), func(b []byte) error {
-		s, err := parseSocket(b)
-		if s.Local.Port() != 0 && (port == 0 || port == s.Local.Port()) {
+	for _, family := range []uint8{familyINET, familyINET6} {
+		err := nl.Ask(typeDiagByFamily, netlink.Dump, request(family, states, port), func(b []byte) error {
+			s, err := parseSocket(b)
 			list = append(list, s)
+			return err
+		})
+		if err != nil && !(family == familyINET6 && errors.Is(err, unix.ENOENT)) { // no IPv6
+			return nil, err
 		}
-		return err
-	})
-	return list, err
+	}
+	kept := list[:0]
+	for _, s := range list {
+		if port == 0 && s.Local.Port() != 0 || port == s.Local.Port() && port != 0 {
+			kept = append(kept, s)
+		}
+	}
+	return kept, nil
 }
 
 // Available returns nil if the kernel answers, and else why it does not, as where a sandbox forbids

@@ -1,0 +1,75 @@
+package iwarp_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// namespaceVariable holds the name of the test that a process in a network namespace of its own
+// runs.
+const namespaceVariable = "IWARP_TEST_NAMESPACE"
+
+// inNamespace has the calling test run in a process of its own, in a new network namespace in which
+// only lo is up. It returns true there, and false in the test that waits for it, which is over
+// then.
+func inNamespace(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(namespaceVariable) == t.Name() {
+		s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		require.NoError(t, err)
+		defer unix.Close(s)
+		lo, err := unix.NewIfreq("lo")
+		require.NoError(t, err)
+		lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+		require.NoError(t, unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo))
+		return true
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=5m"}
+	for _, a := range os.Args[1:] {
+		if strings.HasPrefix(a, "-storm") || strings.HasPrefix(a, "-far") || strings.HasPrefix(a, "-restarts") || a == "-test.short=true" {
+			args = append(args, a)
+		}
+	}
+	c := exec.CommandContext(t.Context(), self, args...)
+	c.Env = append(os.Environ(), namespaceVariable+"="+t.Name())
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	if os.Geteuid() != 0 {
+		c.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		c.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+		c.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
+	}
+	out, err := c.CombinedOutput()
+	if err != nil && c.ProcessState == nil {
+		skipUnprivileged(t, err)
+	}
+	require.NoErrorf(t, err, "%s", out)
+	require.Containsf(t, string(out), "--- PASS: "+t.Name(), "%s", out)
+	t.Logf("in a network namespace:\n%s", out)
+	return false
+}
+
+// ip runs ip(8).
+func ip(t testing.TB, args string) {
+	t.Helper()
+	path, err := exec.LookPath("ip")
+	if err != nil {
+		skipUnprivileged(t, "no ip(8)")
+	}
+	out, err := exec.Command(path, strings.Fields(args)...).CombinedOutput()
+	require.NoErrorf(t, err, "ip %s: %s", args, out)
+}
+
+// portRange sets the range from which the kernel chooses ports in the test's namespace.
+func portRange(t testing.TB, value string) {
+	t.Helper()
+	require.NotEmpty(t, os.Getenv(namespaceVariable))
+	require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte(value), 0))
+}
