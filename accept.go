@@ -128,8 +128,8 @@ func (l *Listener) take() (client, error) {
 	return client{}, l.fail("accept", neterr.Bare(err))
 }
 
-// accepted notes that accept(2) is left, and reports whether that was asked for. It returns c unless
-// others are ready already, which are older.
+// accepted notes that accept(2) is left, and reports whether that was asked for. It returns c
+// unless others are ready already, which are older.
 func (l *Listener) accepted(c client) (first client, kicked bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -57,8 +57,8 @@ var imports = map[string]string{
 	"transport/rnic/internal/nldev": "internal/netlink golang.org/x/sys/unix",
 }
 
-// TestImports keeps data flowing one way: front door, stream, queue pair, wire. No package knows one
-// above it, and no transport another.
+// TestImports keeps data flowing one way: front door, stream, queue pair, wire. No package knows
+// one above it, and no transport another.
 func TestImports(t *testing.T) {
 	for _, system := range []string{"linux", "darwin", "windows"} {
 		t.Run(system, func(t *testing.T) {

@@ -108,10 +108,10 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // That a peer does not speak iWARP is remembered for a minute if it has sent something else, for
 // the benefit of later dials with OffloadPrefer. Silence, or a connection that ends without a byte,
 // may be a moment's trouble: it is remembered for a second or ten times the wait that it took. Each
-// time that either is confirmed it is remembered twice as long, up to an hour; an iWARP request that
-// comes to a Listener of the process from the same host has it asked again. For a peer that spoke
-// iWARP within the last hour silence counts for nothing, until that has gone on for 10 s. The port
-// that a server with an iWARP device redirects to is remembered for a minute.
+// time that either is confirmed it is remembered twice as long, up to an hour; an iWARP request
+// that comes to a Listener of the process from the same host has it asked again. For a peer that
+// spoke iWARP within the last hour silence counts for nothing, until that has gone on for 10 s. The
+// port that a server with an iWARP device redirects to is remembered for a minute.
 //
 // A peer of which nothing is known is asked by one dial at a time. Others to it wait for what comes
 // of that, but no longer than 10 ms and twice the time that it took to connect, 80 ms at most, or

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// turnSlack is how long a dial waits for another one that asks the same peer, beside turnTrips times
-// what it took to connect, which on a busy host is more than a round trip; turnLimit is the most.
-// That is less than a Listener leaves to a silent client for sure.
+// turnSlack is how long a dial waits for another one that asks the same peer, beside turnTrips
+// times what it took to connect, which on a busy host is more than a round trip; turnLimit is the
+// most. That is less than a Listener leaves to a silent client for sure.
 var turnSlack, turnLimit = 10 * time.Millisecond, 80 * time.Millisecond
 
 // turnTrips are for a request and its answer, and one of them to spare.

@@ -187,9 +187,9 @@ func (s *halfOpenSet) queue(h *halfOpen) {
 	}
 }
 
-// ahead returns what is closed when there is news of a connection older than h, or than a new one if
-// h is nil, that is about to be identified, or nil if there is none. It does not look far, so that
-// it costs next to nothing.
+// ahead returns what is closed when there is news of a connection older than h, or than a new one
+// if h is nil, that is about to be identified, or nil if there is none. It does not look far, so
+// that it costs next to nothing.
 func (s *halfOpenSet) ahead(h *halfOpen) (settled <-chan struct{}) {
 	var older [lookAhead]*halfOpen
 	s.mu.Lock()

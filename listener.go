@@ -108,8 +108,8 @@ var _ net.Listener = (*Listener)(nil)
 
 // Accept waits for the next connection and returns it: a *net.TCPConn or an *rdmanet.Conn. The
 // failure of a client is never an error of Accept. Clients come in the order in which they were
-// identified: plain TCP clients in that in which they connected, but for those that speak later than
-// the next ones. After Close the error matches net.ErrClosed, after the deadline
+// identified: plain TCP clients in that in which they connected, but for those that speak later
+// than the next ones. After Close the error matches net.ErrClosed, after the deadline
 // os.ErrDeadlineExceeded.
 func (l *Listener) Accept() (net.Conn, error) {
 	if !l.ok() {

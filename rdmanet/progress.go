@@ -9,8 +9,8 @@ import (
 // await lets some time pass in which something may change for s, until deadline at the latest. The
 // caller holds mu, which is released meanwhile, and looks at its condition again.
 //
-// The first who waits becomes the driver, and stays it until stopDriving: it waits for the queue pair,
-// and wakes the other side.
+// The first who waits becomes the driver, and stays it until stopDriving: it waits for the queue
+// pair, and wakes the other side.
 func (c *Conn) await(s *side, deadline time.Time) {
 	if c.driver != nil && c.driver != s {
 		c.park(s, deadline)

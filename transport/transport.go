@@ -98,8 +98,8 @@ type Listener interface {
 }
 
 // A Request is a connection in the making on the passive side. Its queue pair is in StateIdle:
-// register memory and post receives, then Accept or Reject. One of the two must be called, once; its
-// methods are for one goroutine at a time.
+// register memory and post receives, then Accept or Reject. One of the two must be called, once;
+// its methods are for one goroutine at a time.
 type Request interface {
 	// PrivateData is what the peer sent with its request. It must not be changed.
 	PrivateData() []byte

@@ -34,8 +34,8 @@ type Socket struct {
 // bindTries bounds the search for a port that can be bound by number.
 const bindTries = 16
 
-// Bind binds a socket so that nobody else gets in, and remains of earlier connections are not in the
-// way.
+// Bind binds a socket so that nobody else gets in, and remains of earlier connections are not in
+// the way.
 //
 // A socket keeps its port when a connect fails only if it was bound to the port by its number. So
 // for port 0 a first socket finds the port, and a second one is bound to it, but for a listener,

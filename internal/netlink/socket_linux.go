@@ -15,7 +15,8 @@ const (
 	datagramsMax = 1 << 16 // of an answer: millions of sockets
 )
 
-// A Socket is a netlink socket, which has one question under way at a time. It is for one goroutine.
+// A Socket is a netlink socket, which has one question under way at a time. It is for one
+// goroutine.
 type Socket struct {
 	fd     int
 	seq    uint32

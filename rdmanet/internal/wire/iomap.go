@@ -3,13 +3,13 @@ package wire
 import "math"
 
 // Iomap is what rsockets calls the placement of bytes in memory of the peer's choice, beside the
-// stream. Whoever exposes memory writes an entry into the table of the peer, which lies behind that for
-// the stream, and sends the entry's index in a word. The peer then writes there with the key of the
-// entry, and no word at all.
+// stream. Whoever exposes memory writes an entry into the table of the peer, which lies behind that
+// for the stream, and sends the entry's index in a word. The peer then writes there with the key of
+// the entry, and no word at all.
 //
-// Between two ends of package rdmanet a word revokes an entry, and another confirms that: whoever has
-// sent the confirmation writes no more to the memory, and what was written before it has arrived
-// ahead of it. Only then is the entry used again.
+// Between two ends of package rdmanet a word revokes an entry, and another confirms that: whoever
+// has sent the confirmation writes no more to the memory, and what was written before it has
+// arrived ahead of it. Only then is the entry used again.
 const (
 	IomapEntries  = 16 // of our table
 	IomapEntryLen = 24
