@@ -36,13 +36,13 @@ func withPort(a netip.AddrPort, port uint16) netip.AddrPort {
 }
 
 func (q *deviceQP) Close() error {
-	defer q.leave()
+	defer q.leavePort()
 	return q.QueuePair.Close()
 }
 
 // CloseLast implements transport.LastCloser, by Close where the device's queue pair does not.
 func (q *deviceQP) CloseLast() error {
-	defer q.leave()
+	defer q.leavePort()
 	if l, ok := transport.As[transport.LastCloser](q.QueuePair); ok {
 		return l.CloseLast()
 	}
@@ -50,20 +50,20 @@ func (q *deviceQP) CloseLast() error {
 }
 
 func (q *deviceQP) Abort() error {
-	defer q.leave()
+	defer q.leavePort()
 	return q.QueuePair.Abort()
 }
 
-// leave gives the port back once the device has done with it.
-func (q *deviceQP) leave() {
-	if !q.leaveWhenGone() && q.port != nil {
+// leavePort gives the port back once the device has done with it.
+func (q *deviceQP) leavePort() {
+	if !q.leavePortWhenGone() && q.port != nil {
 		q.port.Leave()
 	}
 }
 
-// leaveWhenGone has the port given back when the device has done with the queue pair, however that
-// ends. It returns false if the device does not tell.
-func (q *deviceQP) leaveWhenGone() bool {
+// leavePortWhenGone has the port given back when the device has done with the queue pair, however
+// that ends. It returns false if the device does not tell.
+func (q *deviceQP) leavePortWhenGone() bool {
 	d, ok := transport.As[transport.Leaver](q.QueuePair)
 	if ok && q.port != nil {
 		d.OnGone(q.port.Leave)

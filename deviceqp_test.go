@@ -75,7 +75,7 @@ func isFree(t testing.TB, a netip.AddrPort) bool {
 func TestDeviceQPHoldsPort(t *testing.T) {
 	for name, end := range map[string]func(*deviceQP) error{
 		"close": (*deviceQP).Close, "abort": (*deviceQP).Abort,
-		"behind its back": func(q *deviceQP) error { q.leaveWhenGone(); return q.QueuePair.Close() },
+		"behind its back": func(q *deviceQP) error { q.leavePortWhenGone(); return q.QueuePair.Close() },
 	} {
 		ps := &PortSpace{}
 		nic := transport.Device{Name: "nic0", OwnPorts: true, Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}

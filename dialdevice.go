@@ -128,7 +128,7 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, k redirect.
 		q, kept := &deviceQP{port: held}, false
 		leave := func() {
 			if !kept {
-				q.leave()
+				q.leavePort()
 			}
 		}
 		defer leave() // no sooner, or the next try would get the same port
@@ -136,7 +136,7 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, k redirect.
 		if err == nil {
 			kept = true
 			held.Keep()
-			q.leaveWhenGone()
+			q.leavePortWhenGone()
 			return c, nil
 		}
 		if d.local.Port() != 0 || try == devicePortTries || !taken(err) {

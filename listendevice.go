@@ -41,7 +41,7 @@ func (l *Listener) listenDevices(ctx context.Context, list []transport.Transport
 		var same, beside []transport.Device
 		for _, d := range devices {
 			switch {
-			case !serves(d, local.Addr()):
+			case !hasAddr(d, local.Addr()):
 			case d.IWARP:
 				beside = append(beside, d)
 			case d.OwnPorts:
@@ -64,8 +64,8 @@ func (l *Listener) listenDevices(ctx context.Context, list []transport.Transport
 	return nil
 }
 
-// serves reports whether d has the address, or any if that is a wildcard.
-func serves(d transport.Device, local netip.Addr) bool {
+// hasAddr reports whether d has the address, or any if that is a wildcard.
+func hasAddr(d transport.Device, local netip.Addr) bool {
 	return local.IsUnspecified() || len(d.Addrs) == 0 || slices.ContainsFunc(d.Addrs, func(a netip.Addr) bool {
 		return a.Unmap().WithZone("") == local.WithZone("")
 	})
@@ -110,8 +110,8 @@ func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devi
 	}
 }
 
-// listenAdmitted has a transport listen on the port that is held, which is opened to it meanwhile if it
-// admits the device's own socket.
+// listenAdmitted has a transport listen on the port that is held, which is opened to it meanwhile
+// if it admits the device's own socket.
 func listenAdmitted(ctx context.Context, t transport.Transport, held *ports.Endpoint, admits bool, o *transport.Options) (transport.Listener, error) {
 	if admits {
 		shut, err := held.Admit()

@@ -122,7 +122,7 @@ func (l *Listener) overDevice(d *deviceListener, r transport.Request) (_ transpo
 	e, err := join()
 	if err == nil {
 		q.port = e
-		q.leaveWhenGone()
+		q.leavePortWhenGone()
 	} // else the listener is closed
-	return deviceRequest{r, q}, q.leave
+	return deviceRequest{r, q}, q.leavePort
 }

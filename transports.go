@@ -1,6 +1,7 @@
 package iwarp
 
 import (
+	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
@@ -25,4 +26,16 @@ func split(list []transport.Transport) (devices []transport.Transport, kernel []
 		}
 	}
 	return devices, kernel
+}
+
+// Range of a stream's buffer, in bytes.
+const minReadBuffer, maxReadBuffer = 4 << 10, 512 << 20
+
+// buffered returns what the user has set for what peers send ahead.
+func buffered(bytes int, budget *rdmanet.Budget) *rdmanet.Config {
+	conf := rdmanet.Config{Budget: budget}
+	if bytes > 0 {
+		conf.RingSize = min(max(bytes, minReadBuffer), maxReadBuffer)
+	}
+	return &conf
 }

@@ -54,7 +54,7 @@ func (r *Reservation) AddrPort() netip.AddrPort { return netaddr.Unmap(r.addr.Ad
 // Listen makes a listener of the very socket that holds the port. Again says that it may be of a
 // port that a listener has left to the connections of devices.
 func (r *Reservation) Listen(control bound.Control, again bool) (l *net.TCPListener, err error) {
-	s, err := r.take(nil, again)
+	s, err := r.lend(nil, again)
 	if err != nil {
 		return nil, r.fail("listen", err)
 	}
@@ -63,7 +63,7 @@ func (r *Reservation) Listen(control bound.Control, again bool) (l *net.TCPListe
 		if errors.As(err, &lost) {
 			r.forfeit()
 		}
-		r.put(s, l != nil, Listening, func() func() bool { return openness(l) })
+		r.giveBack(s, l != nil, Listening, func() func() bool { return openness(l) })
 	}()
 	l, err = s.Listen(control)
 	if err != nil {
@@ -156,9 +156,9 @@ func (r *Reservation) settle() error {
 	return s.Close()
 }
 
-// take lends the socket to one user, whom cancel makes give it back early. Again says that the user
-// may listen on a port that is spent.
-func (r *Reservation) take(cancel context.CancelFunc, again bool) (*bound.Socket, error) {
+// lend has one user work with the socket, whom cancel makes give it back early. Again says that the
+// user may listen on a port that is spent.
+func (r *Reservation) lend(cancel context.CancelFunc, again bool) (*bound.Socket, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.socket
@@ -175,9 +175,9 @@ func (r *Reservation) take(cancel context.CancelFunc, again bool) (*bound.Socket
 	return s, nil
 }
 
-// put ends what take began. After a success the socket belongs to somebody else, whom lives watches
-// without keeping.
-func (r *Reservation) put(s *bound.Socket, used bool, became State, lives func() func() bool) {
+// giveBack ends what lend began. After a success the socket belongs to somebody else, whom lives
+// watches without keeping.
+func (r *Reservation) giveBack(s *bound.Socket, used bool, became State, lives func() func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cancel = nil
@@ -215,11 +215,11 @@ type Options = bound.Options
 func (r *Reservation) Connect(ctx context.Context, remotes []netip.AddrPort, o Options) (c *net.TCPConn, remote netip.AddrPort, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s, err := r.take(cancel, false)
+	s, err := r.lend(cancel, false)
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
-	defer func() { r.put(s, c != nil, Connected, func() func() bool { return openness(c) }) }()
+	defer func() { r.giveBack(s, c != nil, Connected, func() func() bool { return openness(c) }) }()
 
 	remotes = slices.DeleteFunc(remotes, func(a netip.AddrPort) bool { return !r.at.Reaches(a.Addr()) })
 	err = &net.AddrError{Err: "no suitable address found", Addr: r.addr.String()}

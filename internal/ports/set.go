@@ -34,8 +34,8 @@ type Set struct {
 // setTries bounds the search for a port that is free on all addresses.
 const setTries = 16
 
-// ReserveEach takes the port on each of the addresses, or of the host if there are none, or on none.
-// The error of a port that could not be had on all holds a *ConflictError.
+// ReserveEach takes the port on each of the addresses, or of the host if there are none, or on
+// none. The error of a port that could not be had on all holds a *ConflictError.
 func (sp *Space) ReserveEach(ctx context.Context, port uint16, addrs []netip.Addr, control func() bound.Control) (*Set, error) {
 	s := &Set{space: sp, control: control, all: len(addrs) == 0, done: make(chan struct{})}
 	addrs = distinct(addrs)
@@ -49,7 +49,7 @@ func (sp *Space) ReserveEach(ctx context.Context, port uint16, addrs []netip.Add
 		if err := ctx.Err(); err != nil {
 			return nil, &net.OpError{Op: "reserve", Net: "tcp", Err: neterr.OfContext(err)}
 		}
-		err := s.take(ctx, port, addrs)
+		err := s.takeEach(ctx, port, addrs)
 		if err == nil {
 			break
 		}
@@ -68,8 +68,8 @@ func (sp *Space) ReserveEach(ctx context.Context, port uint16, addrs []netip.Add
 	return s, nil
 }
 
-// take holds the port on all addresses or none.
-func (s *Set) take(ctx context.Context, port uint16, addrs []netip.Addr) (err error) {
+// takeEach holds the port on all addresses or none.
+func (s *Set) takeEach(ctx context.Context, port uint16, addrs []netip.Addr) (err error) {
 	s.port = port
 	complete := false
 	defer func() {

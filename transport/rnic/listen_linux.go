@@ -338,7 +338,7 @@ func (t *Transport) listenAddrs(local netip.AddrPort, o *transport.Options) ([]n
 			continue
 		}
 		for _, a := range d.Addrs {
-			if a == ip || ip.IsUnspecified() && serves(ip, a, o) {
+			if a == ip || ip.IsUnspecified() && covers(ip, a, o) {
 				addrs = append(addrs, netip.AddrPortFrom(a, local.Port()))
 			}
 		}
@@ -356,8 +356,8 @@ func (t *Transport) listenAddrs(local netip.AddrPort, o *transport.Options) ([]n
 	return []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), local.Port()), netip.AddrPortFrom(ip, local.Port())}, nil
 }
 
-// serves reports whether the wildcard covers a.
-func serves(wildcard, a netip.Addr, o *transport.Options) bool {
+// covers reports whether the wildcard covers a.
+func covers(wildcard, a netip.Addr, o *transport.Options) bool {
 	if wildcard.Is4() || o != nil && o.OnlyIPv6 {
 		return wildcard.Is4() == a.Is4()
 	}

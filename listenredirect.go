@@ -54,7 +54,7 @@ func (d *deviceListener) reaches(local netip.Addr) bool {
 	}
 	for _, now := range present {
 		for _, dev := range d.devices {
-			if dev.Name == now.Name && now.IWARP && serves(now, local) {
+			if dev.Name == now.Name && now.IWARP && hasAddr(now, local) {
 				return true
 			}
 		}
