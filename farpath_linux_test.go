@@ -32,7 +32,8 @@ type path struct {
 }
 
 // farPath makes a path in the network namespace of the test, on which this host is 10.n.0.1. At its
-// end, each address of 10.n.0.0/16 is this host itself: the two addresses of a packet are exchanged.
+// end, each address of 10.n.0.0/16 is this host itself: the two addresses of a packet are
+// exchanged.
 func farPath(t testing.TB, n byte, p path) {
 	t.Helper()
 	device := fmt.Sprint("far", n)
