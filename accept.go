@@ -220,6 +220,11 @@ func (l *Listener) plain(c *net.TCPConn, reason Reason, why error) net.Conn {
 		return nil
 	}
 	l.counters.plain.Add(1)
+	if reason == ReasonNotIWARP {
+		if r, ok := l.refusals.take(c); ok {
+			reason, why = r.Reason, r.Err
+		}
+	}
 	return remember(c, plainInfo(reason, why))
 }
 

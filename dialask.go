@@ -16,7 +16,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-var errNoPeerDevice = errors.New("peer has no rdma device for the address")
+var errNoPeerDevice = errors.New("peer: no device")
 
 // ask has iWARP in software ask the peer for the port of its device. It is for siw, which must not
 // be the first to talk to a port: where something else than an MPA reply comes back, its kernel

@@ -15,17 +15,6 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-var policies = []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadNever, iwarp.OffloadPrefer, iwarp.OffloadRequire}
-
-// closedPort returns an address of this host where nobody listens.
-func closedPort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
-}
-
 // TestDialErrors holds the errors of every policy against those of package net.
 func TestDialErrors(t *testing.T) {
 	listener := listen(t, iwarp.ListenConfig{})
@@ -91,20 +80,6 @@ func TestDialErrors(t *testing.T) {
 			})
 		}
 	}
-}
-
-// requireSameError compares what callers can see of two errors of a dial.
-func requireSameError(t testing.TB, want, got error) {
-	t.Helper()
-	require.Error(t, got)
-	require.Equal(t, want.Error(), got.Error())
-	w, g := opError(t, want), opError(t, got)
-	require.Equal(t, w.Op, g.Op)
-	require.Equal(t, w.Net, g.Net)
-	require.Equal(t, w.Source, g.Source)
-	require.Equal(t, w.Addr, g.Addr)
-	require.Equal(t, w.Timeout(), g.Timeout())
-	require.Equal(t, w.Temporary(), g.Temporary())
 }
 
 func TestDialNilContextPanics(t *testing.T) {

@@ -57,21 +57,6 @@ func ForgetPeers() {
 	clear(peers.mutes)
 }
 
-// AdmitAndLook opens the port to a device's socket, closes it again, and looks who else listens.
-func AdmitAndLook(r *Reservation) error {
-	e, err := r.engine().Join()
-	if err != nil {
-		return err
-	}
-	defer e.Leave()
-	shut, err := e.Admit()
-	if err != nil {
-		return err
-	}
-	shut()
-	return e.Stolen()
-}
-
 // PolicyOf returns the policy of l.
 func PolicyOf(l *Listener) Offload { return l.policy }
 

@@ -47,6 +47,7 @@ type Listener struct {
 	cancel   context.CancelFunc
 	cleanup  runtime.Cleanup // for a Listener that is dropped
 	half     halfOpenSet
+	refusals refusals
 	silence  *silence
 	workers  sync.WaitGroup
 	counters counters

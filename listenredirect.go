@@ -22,8 +22,13 @@ func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.
 	if err != nil {
 		return nil, err
 	}
-	peers.heard(netaddr.Unmap(r.QueuePair().RemoteAddr()).Addr(), time.Now())
+	host := netaddr.Unmap(r.QueuePair().RemoteAddr()).Addr()
+	peers.heard(host, time.Now())
 	to := &redirect.Request{Request: r, Service: l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()}
+	to.Why = func(err error) redirect.Why {
+		l.refusals.add(host, err, time.Now())
+		return whyRefused(err)
+	}
 	if h.c != nil {
 		local := netaddr.Of(h.c.LocalAddr())
 		to.Port = func() uint16 { return l.redirectPort(local.Addr()) }

@@ -101,11 +101,14 @@ func (r Reason) beyond(err error) string {
 func saidBy(r Reason, err error) []string {
 	said := []string{r.String()}
 	var rejected *transport.RejectedError
+	var refused *redirect.Refused
 	switch {
 	case r == ReasonNoRoute:
 		said = append(said, transport.ErrNoRoute.Error())
 	case r == ReasonHandshakeTimeout:
 		said = append(said, transport.ErrHandshakeTimeout.Error())
+	case r == ReasonDeclined && (errors.As(err, &refused) || errors.Is(err, errNoPeerDevice)):
+		said = append(said, "peer")
 	case r == ReasonDeclined && errors.As(err, &rejected):
 		said = append(said, rejected.Error())
 	}
@@ -157,6 +160,20 @@ func reasonOf(err error) Reason {
 		return ReasonLimit
 	}
 	return ReasonFailed
+}
+
+// whyRefused is what a client is told that is refused for err.
+func whyRefused(err error) redirect.Why {
+	if errors.Is(err, errNoSoftware) {
+		return redirect.WhyPolicy
+	}
+	switch reasonOf(err) {
+	case ReasonNoDevice:
+		return redirect.WhyNoDevice
+	case ReasonLimit:
+		return redirect.WhyLimit
+	}
+	return redirect.WhyFailed
 }
 
 // whyNot is the failure of a connection set-up as an OffloadError.

@@ -344,7 +344,7 @@ func (n *rnic) staysInSoftware(t *testing.T, l *iwarp.Listener, nic transport.Tr
 		exchange(t, c, s, "hello")
 		require.IsType(t, (*net.TCPConn)(nil), c)
 		require.Equal(t, iwarp.ReasonDeclined, describe(t, c).Reason)
-		require.EqualError(t, describe(t, c).Err, "peer has no rdma device for the address")
+		require.EqualError(t, describe(t, c).Err, "peer: no device")
 	}
 	iwarp.ForgetPeers()
 	for _, policy := range []iwarp.Offload{iwarp.OffloadPrefer, iwarp.OffloadRequire} {

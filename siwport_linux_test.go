@@ -229,10 +229,10 @@ func TestSIWDialsInNarrowRange(t *testing.T) {
 func TestKernelLetsSIWIn(t *testing.T) {
 	r := reserve(t, nil, "tcp", "127.0.0.1:0")
 	o := order{Addr: "127.0.0.1", Port: int(portOf(r.Addr())), ReuseAddr: true}
-	_, _, err := o.do()
+	_, _, err := o.Do()
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "the reservation is closed")
 	raw := func(o order) int {
-		fd, _, err := o.do()
+		fd, _, err := o.Do()
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = unix.Close(fd) })
 		return fd
@@ -241,12 +241,12 @@ func TestKernelLetsSIWIn(t *testing.T) {
 	sa, err := unix.Getsockname(open)
 	require.NoError(t, err)
 	o = order{Addr: "127.0.0.2", Port: sa.(*unix.SockaddrInet4).Port, ReuseAddr: true}
-	_, _, err = o.do()
+	_, _, err = o.Do()
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
 	require.NoError(t, unix.SetsockoptInt(open, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 	raw(o)
 	require.NoError(t, unix.SetsockoptInt(open, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0))
 	o.Listen = true
-	_, _, err = o.do()
+	_, _, err = o.Do()
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "closed again")
 }

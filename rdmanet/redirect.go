@@ -23,43 +23,56 @@ func askFor(own *wire.ConnData, k transport.Connector) {
 // r. It returns nil if the client is to be served.
 func turnAway(r *redirect.Request, peer *wire.ConnData) error {
 	if r.Port != nil && peer.Ext != nil && peer.Ext.Redirectable {
-		to := r.Port()
-		if to != 0 || peer.Ext.OnlyAsks {
-			e := wire.Extension{Redirect: to}
-			if to != 0 {
-				e.Service = r.Service
-			}
+		if to := r.Port(); to != 0 {
+			e := wire.Extension{Redirect: to, Service: r.Service}
 			_ = r.Reject(e.Append(nil)) // a client that has gone is no failure
+			return redirect.ErrSent
+		}
+		if peer.Ext.OnlyAsks {
+			_ = r.Reject(refusal(peer, why(r, transport.ErrNoDevice)))
 			return redirect.ErrSent
 		}
 	}
 	if r.Else != nil {
-		_ = r.Reject(nil)
+		_ = r.Reject(refusal(peer, why(r, r.Else)))
 		return r.Else
 	}
 	if r.Service != 0 && peer.Ext != nil && peer.Ext.Service != 0 && peer.Ext.Service != r.Service {
-		_ = r.Reject(refusal(peer))
+		_ = r.Reject(refusal(peer, redirect.WhyUnsaid))
 		return fmt.Errorf("peer wants the service at port %d; this is the one at port %d", peer.Ext.Service, r.Service)
 	}
 	return nil
 }
 
+// why returns what a client is told that is refused for err.
+func why(r transport.Request, err error) redirect.Why {
+	if l, ok := r.(*redirect.Request); ok && l.Why != nil {
+		return l.Why(err)
+	}
+	return redirect.WhyUnsaid
+}
+
 // refusal is what a peer whose connection cannot be had is told.
-func refusal(peer *wire.ConnData) []byte {
+func refusal(peer *wire.ConnData, why redirect.Why) []byte {
 	if peer.Ext == nil {
 		return nil
 	}
-	return (&wire.Extension{}).Append(nil)
+	return (&wire.Extension{Why: uint8(why)}).Append(nil)
 }
 
-// redirected returns what a refusal says for a client that can be redirected.
-func redirected(err error) error {
+// refused returns what a refusal says: for a client that can be redirected where to, else why.
+func refused(err error, redirectable bool) error {
 	var rejected *transport.RejectedError
 	if !errors.As(err, &rejected) {
 		return err
 	}
-	if e, perr := wire.ParseExtension(rejected.PrivateData); perr == nil && e != nil && e.Redirect != 0 {
+	e, perr := wire.ParseExtension(rejected.PrivateData)
+	switch {
+	case perr != nil || e == nil:
+	case redirectable && e.Redirect != 0:
 		return &redirect.To{Port: e.Redirect, Service: e.Service}
+	case e.Why != 0:
+		return &redirect.Refused{Why: redirect.Why(e.Why), Rejected: rejected}
 	}
 	return err
 }

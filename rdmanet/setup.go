@@ -33,8 +33,8 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	if err != nil {
 		k.Close()
 		c.release()
-		if own.Ext != nil && own.Ext.Redirectable {
-			err = redirected(err)
+		if own.Ext != nil {
+			err = refused(err, own.Ext.Redirectable)
 		}
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 	}
 	c, conf, err := newConn(r.QueuePair(), cfg)
 	if err != nil {
-		r.Reject(refusal(peer))
+		r.Reject(refusal(peer, why(r, err)))
 		return nil, err
 	}
 	// An rsocket that sees the other byte order here fails, so the peer's own is spoken, whatever

@@ -143,17 +143,18 @@ func (s *Socket) bind(addr *net.TCPAddr, control Control, reuse bool) error {
 			return err
 		}
 	}
-	s.locate(rc, addr)
-	if err := do(rc, "bind", func(fd int) error { return unix.Bind(fd, sa) }); err != nil {
-		return err
+	err = do(rc, "bind", func(fd int) error { return unix.Bind(fd, sa) })
+	if err == nil {
+		err = do(rc, "getsockname", func(fd int) error {
+			sa, err := unix.Getsockname(fd)
+			if err == nil {
+				s.local = tcpAddr(sa)
+			}
+			return err
+		})
 	}
-	if err := do(rc, "getsockname", func(fd int) error {
-		sa, err := unix.Getsockname(fd)
-		if err == nil {
-			s.local = tcpAddr(sa)
-		}
-		return err
-	}); err != nil {
+	if err != nil {
+		s.locate(rc, addr) // for whoever asks what is in the way
 		return err
 	}
 	s.locate(rc, s.local)

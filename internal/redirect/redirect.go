@@ -1,6 +1,6 @@
 // Package redirect is what a listener and a dialer of package iwarp say below the stream, so that a
 // client comes to the port where the server's RDMA device listens: package rdmanet puts it into the
-// connection request and into its refusal.
+// connection request and into its refusal. A refusal also says why.
 package redirect
 
 import (
@@ -46,6 +46,9 @@ type Request struct {
 
 	// Else, if not nil, is why clients that are not redirected are refused.
 	Else error
+
+	// Why returns what a client is told that is refused for an error. nil means that none is told.
+	Why func(error) Why
 }
 
 // A To is the answer of a server that wants the client to connect to Port at the same address.

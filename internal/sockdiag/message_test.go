@@ -56,11 +56,10 @@ func TestParseSocket(t *testing.T) {
 }
 
 func TestRequest(t *testing.T) {
-	b := request(2, 1<<10, 80)
-	require.Len(t, b, 56)
-	require.Equal(t, []byte{2, 6, 0, 0}, b[:4])
-	require.EqualValues(t, 1<<10, netlink.Native.Uint32(b[4:]))
-	require.Equal(t, []byte{0, 80}, b[8:10])
+	b := request(1<<10, 80)
+	require.Len(t, b, 60)
+	require.Equal(t, []byte{0, 0, 0, 0, 0, 80}, b[:6])
+	require.EqualValues(t, 1<<10, netlink.Native.Uint32(b[52:]))
 }
 
 func TestCovers(t *testing.T) {

@@ -1,7 +1,6 @@
 package sockdiag
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 
@@ -32,23 +31,14 @@ func list(port uint16, states uint32) ([]Socket, error) {
 	}
 	defer nl.Close()
 	var list []Socket
-	for _, family := range []uint8{familyINET, familyINET6} {
-		err := nl.Ask(typeDiagByFamily, netlink.Dump, request(family, states, port), func(b []byte) error {
-			s, err := parseSocket(b)
+	err = nl.Ask(typeGetTCP, netlink.Dump, request(states, port), func(b []byte) error {
+		s, err := parseSocket(b)
+		if s.Local.Port() != 0 && (port == 0 || port == s.Local.Port()) {
 			list = append(list, s)
-			return err
-		})
-		if err != nil && !(family == familyINET6 && errors.Is(err, unix.ENOENT)) { // no IPv6
-			return nil, err
 		}
-	}
-	kept := list[:0]
-	for _, s := range list {
-		if port == 0 && s.Local.Port() != 0 || port == s.Local.Port() && port != 0 {
-			kept = append(kept, s)
-		}
-	}
-	return kept, nil
+		return err
+	})
+	return list, err
 }
 
 // Available returns nil if the kernel answers, and else why it does not, as where a sandbox forbids

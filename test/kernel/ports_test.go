@@ -12,7 +12,7 @@ import (
 // TIME_WAIT, ports that the kernel chooses, reservations of all kinds.
 func TestPorts(t *testing.T) {
 	g := theGuest(t)
-	for _, name := range []string{"TestPortMatrix", "TestEphemeralPorts", "TestReservation.*", "TestReserve.*", "TestPortSet.*", "TestPortLimits",
+	for _, name := range []string{"TestPortMatrix", "TestPortStorm", "TestEphemeralPorts", "TestReservation.*", "TestReserve.*", "TestPortSet.*", "TestPortLimits",
 		"TestListenTakesReservationOfFamily", "TestNoConflictBetweenDevices", "TestSharedSocketGoesOn", "TestInherit.*",
 		"TestContendInSandbox", "TestSandboxIsNamed", "TestListenInSandbox", "TestReserveEachInSandbox"} {
 		t.Run(name, func(t *testing.T) {

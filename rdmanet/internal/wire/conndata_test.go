@@ -96,6 +96,7 @@ func TestConnDataRefused(t *testing.T) {
 		}, "64 bits"},
 		{"field without length", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01"...) }, "cut short"},
 		{"field cut short", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x01\x04\x00\x00\x80"...) }, "cut short"},
+		{"reason of 2 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x04\x02\x01\x00"...) }, "1 is needed"},
 		{"port of 1 byte", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x02\x01\x80"...) }, "2 are needed"},
 		{"service of 3 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x03\x03\x00\x80\x00"...) }, "2 are needed"},
 		{"port of 4 bytes", func(b []byte) []byte { return append(b, "iWAR\x01\x00\x02\x04\x00\x00\x80\x00"...) }, "2 are needed"},
@@ -138,6 +139,7 @@ func TestExtension(t *testing.T) {
 		{"all of a request", "69574152 01 03 01 04 00010000", Extension{WholeRing: true, Redirectable: true, MaxSegment: 1 << 16}},
 		{"wordless", "69574152 01 09 01 04 00010000", Extension{WholeRing: true, Wordless: true, MaxSegment: 1 << 16}},
 		{"redirect", "69574152 01 00 02 02 1f90", Extension{Redirect: 8080}},
+		{"why", "69574152 01 00 04 01 ff", Extension{Why: 255}},
 		{"redirect from a service", "69574152 01 00 02 02 1f90 03 02 0050", Extension{Redirect: 8080, Service: 80}},
 		{"service", "69574152 01 01 01 04 00010000 03 02 1f90", Extension{WholeRing: true, MaxSegment: 1 << 16, Service: 8080}},
 	} {
@@ -192,7 +194,7 @@ func TestConnDataFits(t *testing.T) {
 	require.LessOrEqual(t, len(request.Append(nil)), 251)
 	answer := ConnData{Ext: &Extension{WholeRing: true, MaxSegment: 1 << 16}}
 	require.LessOrEqual(t, len(answer.Append(nil)), 196)
-	refusal := Extension{Redirect: 1, Service: 1}
+	refusal := Extension{Redirect: 1, Service: 1, Why: 1}
 	require.LessOrEqual(t, len(refusal.Append(nil)), 148)
 }
 

@@ -24,6 +24,7 @@ import (
 //	                           the same address
 //	               3, 2 bytes, in a refusal with field 2: the port of the service, as the
 //	                           server sees it; in a request that comes of it: the same
+//	               4, 1 byte, in a refusal: why
 //
 // It is in the answer only if it was in the request. A refusal of such a request is an extension
 // alone: one without private data looks to a client on siw as if the peer had hung up.
@@ -39,6 +40,7 @@ type Extension struct {
 	MaxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
 	Redirect     uint16 // port that the peer is to connect to; 0 means none
 	Service      uint16 // port of the service that the client is redirected from; 0 means no statement
+	Why          uint8  // the connection is refused; 0 means no statement
 	Line         bool   // it ends as a line does; ParseExtension takes no notice
 }
 
@@ -56,6 +58,7 @@ const (
 	extMaxSegment = 1
 	extRedirect   = 2
 	extService    = 3
+	extWhy        = 4
 	extLine       = 127
 
 	lineEnd = "\r\n\r\n"
@@ -90,6 +93,9 @@ func (e *Extension) Append(b []byte) []byte {
 			b = append(b, port.field, 2)
 			b = binary.BigEndian.AppendUint16(b, port.value)
 		}
+	}
+	if e.Why != 0 {
+		b = append(b, extWhy, 1, e.Why)
 	}
 	if e.Line {
 		b = append(b, extLine, byte(len(lineEnd)))
@@ -132,6 +138,11 @@ func ParseExtension(b []byte) (*Extension, error) {
 			} else {
 				e.Service = port
 			}
+		case extWhy:
+			if len(value) != 1 {
+				return nil, fmt.Errorf("the reason of a refusal is told in %d bytes; 1 is needed", len(value))
+			}
+			e.Why = value[0]
 		}
 	}
 	return e, nil

@@ -1,4 +1,4 @@
-package iwarp_test
+package ports_test
 
 import (
 	"runtime"

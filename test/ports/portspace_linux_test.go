@@ -1,4 +1,4 @@
-package iwarp_test
+package ports_test
 
 import (
 	"context"
@@ -15,20 +15,6 @@ import (
 
 	"github.com/rdmanet/iwarp"
 )
-
-// thief tries to take the port of addr with SO_REUSEADDR, and to listen on it.
-func thief(t testing.TB, addr net.Addr) error {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	defer unix.Close(fd)
-	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
-	sa := &unix.SockaddrInet4{Port: addr.(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
-	if err := unix.Bind(fd, sa); err != nil {
-		return err
-	}
-	return unix.Listen(fd, 1)
-}
 
 func TestReservationCannotBeStolen(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", ":0"} {
@@ -57,7 +43,7 @@ func TestReservationSurvivesTimeWait(t *testing.T) {
 	require.NoError(t, l.Close())
 
 	again := reserve(t, nil, "tcp", first.Addr().String())
-	_, _, err = order{Addr: "127.0.0.1", Port: again.Addr().(*net.TCPAddr).Port, ReuseAddr: true}.do()
+	_, _, err = order{Addr: "127.0.0.1", Port: again.Addr().(*net.TCPAddr).Port, ReuseAddr: true}.Do()
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "not even bound")
 	l, err = again.Listen()
 	require.NoError(t, err)
@@ -251,7 +237,7 @@ func TestDialFromReservation(t *testing.T) {
 	for _, policy := range policies {
 		t.Run(policy.String(), func(t *testing.T) {
 			r := reserve(t, nil, "tcp", "127.0.0.1:0")
-			d := iwarp.Dialer{Offload: policy, LocalAddr: r.Addr(), KeepAlive: -1, Timeout: patience, PortSpace: &iwarp.PortSpace{}}
+			d := iwarp.Dialer{Offload: policy, LocalAddr: r.Addr(), KeepAlive: -1, Timeout: patience, HandshakeTimeout: patience, PortSpace: &iwarp.PortSpace{}}
 			_, err := d.Dial("tcp", l.Addr().String())
 			require.ErrorIs(t, err, syscall.EADDRINUSE, "the reservation is in another space")
 

@@ -1,4 +1,4 @@
-package iwarp_test
+package ports_test
 
 import (
 	"context"
@@ -57,19 +57,19 @@ func TestReserveEach(t *testing.T) {
 		require.NoError(t, err)
 		for _, a := range []string{"127.0.0.1", "::1", "192.0.2.1", "2001:db8::1", "198.51.100.1", "203.0.113.1"} {
 			require.Contains(t, addrsOf(s), addr(a))
-			_, err := other.do(order{Addr: a, Port: int(s.Port()), ReuseAddr: true})
+			_, err := other.Do(order{Addr: a, Port: int(s.Port()), ReuseAddr: true})
 			require.ErrorIs(t, err, unix.EADDRINUSE, a)
 		}
-		_, err = other.do(order{Addr: "0.0.0.0", Port: int(s.Port()), ReuseAddr: true})
+		_, err = other.Do(order{Addr: "0.0.0.0", Port: int(s.Port()), ReuseAddr: true})
 		require.ErrorIs(t, err, unix.EADDRINUSE)
-		_, err = other.do(order{Addr: "127.0.0.9", Port: int(s.Port())})
+		_, err = other.Do(order{Addr: "127.0.0.9", Port: int(s.Port())})
 		require.NoError(t, err, "an address of no interface is nobody's")
-		other.forget()
+		other.Forget()
 		require.NoError(t, s.Release())
 		require.ErrorIs(t, s.Release(), net.ErrClosed)
-		_, err = other.do(order{Addr: "::", Port: int(s.Port())})
+		_, err = other.Do(order{Addr: "::", Port: int(s.Port())})
 		require.NoError(t, err, "all is given back")
-		other.forget()
+		other.Forget()
 		require.Empty(t, ps.Reservations())
 	})
 	t.Run("zone", func(t *testing.T) {
@@ -115,18 +115,18 @@ func TestReserveEach(t *testing.T) {
 		require.NoError(t, r.Release(), "one address alone")
 		require.Len(t, s.Members(), 2)
 
-		port, err := other.do(order{Addr: "198.51.100.1", Port: int(s.Port()), Listen: true})
+		port, err := other.Do(order{Addr: "198.51.100.1", Port: int(s.Port()), Listen: true})
 		require.NoError(t, err)
 		_, err = s.Extend(t.Context(), addr("198.51.100.1"))
 		require.ErrorIs(t, err, syscall.EADDRINUSE)
-		require.ErrorContains(t, err, "pid "+strconv.Itoa(other.pid))
+		require.ErrorContains(t, err, "pid "+strconv.Itoa(other.PID))
 		require.Contains(t, s.Conflicts(), addr("198.51.100.1"))
 		require.Len(t, s.Members(), 2, "the others are held on")
 		infos := ps.Reservations()
 		require.Equal(t, iwarp.PortConflict, infos[1].State)
 		require.EqualValues(t, port, infos[1].Addr.Port())
 		require.Error(t, infos[1].Err)
-		other.forget()
+		other.Forget()
 
 		lc := iwarp.ListenConfig{PortSpace: ps}
 		l, err := lc.Listen(t.Context(), "tcp", s.Members()[0].Addr().String())
@@ -134,9 +134,9 @@ func TestReserveEach(t *testing.T) {
 		require.NoError(t, l.Close())
 	})
 	t.Run("one refuses", func(t *testing.T) {
-		port, err := other.do(order{Addr: "198.51.100.1"})
+		port, err := other.Do(order{Addr: "198.51.100.1"})
 		require.NoError(t, err)
-		defer other.forget()
+		defer other.Forget()
 		_, err = ps.ReserveEach(t.Context(), uint16(port), addr("192.0.2.1"), addr("198.51.100.1"))
 		var c *iwarp.ConflictError
 		require.ErrorAs(t, err, &c)
@@ -153,7 +153,7 @@ func TestReserveEach(t *testing.T) {
 		portRange(t, "41000 41003")
 		defer portRange(t, "32768 60999")
 		for port := 41000; port < 41004; port++ {
-			_, err := other.do(order{Addr: "198.51.100.1", Port: port, Listen: true})
+			_, err := other.Do(order{Addr: "198.51.100.1", Port: port, Listen: true})
 			require.NoError(t, err)
 		}
 		_, err := ps.ReserveEach(t.Context(), 0, addr("192.0.2.1"), addr("198.51.100.1"))
@@ -161,10 +161,10 @@ func TestReserveEach(t *testing.T) {
 		require.Equal(t, "reserve", op.Op)
 		require.ErrorIs(t, err, syscall.EADDRINUSE)
 		require.ErrorContains(t, err, "after 16 tries, the last on 198.51.100.1:4100")
-		require.ErrorContains(t, err, "pid "+strconv.Itoa(other.pid))
+		require.ErrorContains(t, err, "pid "+strconv.Itoa(other.PID))
 
 		// It finds the one that is left.
-		_, err = other.do(order{Close: true, Addr: "198.51.100.1", Port: 41000})
+		_, err = other.Do(order{Close: true, Addr: "198.51.100.1", Port: 41000})
 		require.NoError(t, err)
 		portRange(t, "41000 41001")
 		for range 10 {
@@ -173,7 +173,7 @@ func TestReserveEach(t *testing.T) {
 			require.EqualValues(t, 41001, s.Port())
 			require.NoError(t, s.Release())
 		}
-		other.forget()
+		other.Forget()
 	})
 	require.Equal(t, before, openFiles(t), "no socket is left open")
 }
@@ -196,7 +196,7 @@ func TestPortSetFollows(t *testing.T) {
 	eventually(t, has("192.0.2.77"), "an address that comes")
 	ip(t, "addr add 2001:db8::77/64 dev eth9 nodad")
 	eventually(t, has("2001:db8::77"), "an IPv6 address that comes")
-	_, err = other.do(order{Addr: "2001:db8::77", Port: int(s.Port()), ReuseAddr: true})
+	_, err = other.Do(order{Addr: "2001:db8::77", Port: int(s.Port()), ReuseAddr: true})
 	require.ErrorIs(t, err, unix.EADDRINUSE)
 	ip(t, "addr del 192.0.2.77/24 dev eth9")
 	eventually(t, func() bool { return !has("192.0.2.77")() }, "an address that goes")
@@ -205,13 +205,13 @@ func TestPortSetFollows(t *testing.T) {
 
 	// Somebody takes the port first, on an address that is there in his eyes only.
 	require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_nonlocal_bind", []byte("1"), 0))
-	_, err = other.do(order{Addr: "192.0.2.78", Port: int(s.Port()), Listen: true})
+	_, err = other.Do(order{Addr: "192.0.2.78", Port: int(s.Port()), Listen: true})
 	require.NoError(t, err)
 	ip(t, "addr add 192.0.2.78/24 dev eth8")
 	eventually(t, func() bool { return s.Conflicts()[addr("192.0.2.78")] != nil }, "a conflict")
-	require.ErrorContains(t, s.Conflicts()[addr("192.0.2.78")], "pid "+strconv.Itoa(other.pid))
+	require.ErrorContains(t, s.Conflicts()[addr("192.0.2.78")], "pid "+strconv.Itoa(other.PID))
 	require.False(t, has("192.0.2.78")())
-	other.forget()
+	other.Forget()
 	eventually(t, has("192.0.2.78"), "the port once the other has let go")
 	require.Empty(t, s.Conflicts())
 

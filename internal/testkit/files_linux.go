@@ -1,4 +1,4 @@
-package iwarp_test
+package testkit
 
 import (
 	"os"
@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// openFiles counts the descriptors of the process.
-func openFiles(t testing.TB) int {
+// OpenFiles counts the descriptors of the process.
+func OpenFiles(t testing.TB) int {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)

@@ -1,4 +1,4 @@
-package iwarp_test
+package ports_test
 
 import (
 	"errors"
@@ -40,7 +40,7 @@ func socketsOf(t testing.TB, orders []order) (fds []int, port int) {
 		for _, o := range orders {
 			o.Port = port
 			var fd int
-			if fd, port, err = o.do(); err != nil {
+			if fd, port, err = o.Do(); err != nil {
 				break
 			}
 			fds = append(fds, fd)
@@ -301,7 +301,7 @@ func TestDialBelongsToDevice(t *testing.T) {
 			go echo(l)
 			ps := &iwarp.PortSpace{Control: onDevice("lo")}
 			r := reserve(t, ps, "tcp4", "127.0.0.1:0")
-			d := iwarp.Dialer{Offload: policy, PortSpace: ps, LocalAddr: r.Addr(), Timeout: patience}
+			d := iwarp.Dialer{Offload: policy, PortSpace: ps, LocalAddr: r.Addr(), Timeout: patience, HandshakeTimeout: patience}
 			_, err := d.Dial("tcp", l.Addr().String())
 			require.ErrorIs(t, err, syscall.EADDRINUSE, "it is not to be of one interface")
 			d.Control = onDevice("lo")
@@ -344,7 +344,7 @@ func TestNoConflictBetweenDevices(t *testing.T) {
 	interfaces(t)
 	port := timeWait(t, "lo")
 	there, here := startAgent(t, 0), startAgent(t, 0)
-	_, err := there.do(order{Addr: "0.0.0.0", Port: port, Device: "eth8", Listen: true})
+	_, err := there.Do(order{Addr: "0.0.0.0", Port: port, Device: "eth8", Listen: true})
 	require.NoError(t, err)
 	address := net.JoinHostPort("0.0.0.0", strconv.Itoa(port))
 	ps := &iwarp.PortSpace{Control: onDevice("lo")}
@@ -361,14 +361,14 @@ func TestNoConflictBetweenDevices(t *testing.T) {
 		})
 	}
 	t.Run("holder", func(t *testing.T) {
-		_, err := here.do(order{Addr: "0.0.0.0", Port: port, Device: "lo", ReuseAddr: true, Listen: true})
+		_, err := here.Do(order{Addr: "0.0.0.0", Port: port, Device: "lo", ReuseAddr: true, Listen: true})
 		require.NoError(t, err)
-		defer here.forget()
+		defer here.Forget()
 		_, err = ps.Reserve(t.Context(), "tcp4", address)
 		var c *iwarp.ConflictError
 		require.ErrorAs(t, err, &c)
 		require.Len(t, c.Holders(), 1, "the one that is in the way")
-		require.Equal(t, here.pid, c.Holders()[0].PID)
+		require.Equal(t, here.PID, c.Holders()[0].PID)
 		require.Equal(t, "lo", c.Holders()[0].Device)
 		require.ErrorContains(t, err, "listening on "+address+" of device lo by ")
 
@@ -380,12 +380,12 @@ func TestNoConflictBetweenDevices(t *testing.T) {
 		for _, device := range []string{"eth8", "eth9"} {
 			ip(t, "addr add fe80::5/64 dev "+device+" nodad")
 		}
-		port, err := there.do(order{Addr: "fe80::5", Device: "eth8", Listen: true})
+		port, err := there.Do(order{Addr: "fe80::5", Device: "eth8", Listen: true})
 		require.NoError(t, err)
 		at := func(device string) string { return net.JoinHostPort("fe80::5%"+device, strconv.Itoa(port)) }
 		_, err = (&iwarp.PortSpace{}).Reserve(t.Context(), "tcp", at("eth8"))
 		require.ErrorContains(t, err, "listening on "+at("eth8")+" by ")
-		require.ErrorContains(t, err, "pid "+strconv.Itoa(there.pid))
+		require.ErrorContains(t, err, "pid "+strconv.Itoa(there.PID))
 		require.NoError(t, reserve(t, nil, "tcp", at("eth9")).Release())
 	})
 }

@@ -1,7 +1,6 @@
-package iwarp_test
+package ports_test
 
 import (
-	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -11,14 +10,6 @@ import (
 
 	"github.com/rdmanet/iwarp"
 )
-
-func reserve(t testing.TB, ps *iwarp.PortSpace, network, address string) *iwarp.Reservation {
-	t.Helper()
-	r, err := ps.Reserve(t.Context(), network, address)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = r.Release() })
-	return r
-}
 
 func TestReserveErrors(t *testing.T) {
 	taken := reserve(t, nil, "tcp", "127.0.0.1:0").Addr().String()
@@ -153,18 +144,6 @@ func TestListenTakesReservation(t *testing.T) {
 		require.ErrorIs(t, err, errTest)
 		require.NoError(t, r.Release(), "the port is still held")
 	})
-}
-
-// exchangeWithEcho sends text through c and reads it back.
-func exchangeWithEcho(t testing.TB, c net.Conn, text string) {
-	t.Helper()
-	require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
-	_, err := io.WriteString(c, text)
-	require.NoError(t, err)
-	got := make([]byte, len(text))
-	_, err = io.ReadFull(c, got)
-	require.NoError(t, err)
-	require.Equal(t, text, string(got))
 }
 
 // TestPanicInControl keeps the port when the function of a Listen or a dial panics.

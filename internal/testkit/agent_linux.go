@@ -1,4 +1,4 @@
-package iwarp_test
+package testkit
 
 import (
 	"encoding/json"
@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// order is what an agent is to do with a socket; the steps are done in this order.
-type order struct {
+// An Order is what an agent is to do with a socket; the steps are done in this order.
+type Order struct {
 	Close     bool   // all sockets that the agent has, before anything else
 	Addr      string // the family is that of the address
 	Port      int
@@ -34,8 +34,8 @@ type outcome struct {
 	Errno syscall.Errno
 }
 
-// do carries the order out. The socket is the caller's if there is no error.
-func (o order) do() (fd int, port int, err error) {
+// Do carries the order out. The socket is the caller's if there is no error.
+func (o Order) Do() (fd int, port int, err error) {
 	at := netip.AddrPortFrom(netip.MustParseAddr(o.Addr), uint16(o.Port))
 	family := unix.AF_INET
 	if at.Addr().Is6() {
@@ -66,7 +66,7 @@ func (o order) do() (fd int, port int, err error) {
 		err = unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, o.Device)
 	}
 	if !o.NoBind && err == nil {
-		err = unix.Bind(fd, sockaddr(at))
+		err = unix.Bind(fd, Sockaddr(at))
 	}
 	option(o.Clear, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0)
 	if o.Listen && err == nil {
@@ -74,7 +74,7 @@ func (o order) do() (fd int, port int, err error) {
 	}
 	option(o.Set, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	if o.Connect != "" && err == nil {
-		err = unix.Connect(fd, sockaddr(netip.MustParseAddrPort(o.Connect)))
+		err = unix.Connect(fd, Sockaddr(netip.MustParseAddrPort(o.Connect)))
 	}
 	if err != nil {
 		return -1, 0, err
@@ -89,21 +89,22 @@ func (o order) do() (fd int, port int, err error) {
 	return fd, port, err
 }
 
-func sockaddr(a netip.AddrPort) unix.Sockaddr {
+// Sockaddr returns the address for a system call.
+func Sockaddr(a netip.AddrPort) unix.Sockaddr {
 	if a.Addr().Is4() {
 		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
 	}
 	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }
 
-func init() { processes["agent"] = runAgent }
+func init() { Processes["agent"] = runAgent }
 
 // runAgent carries out the orders on its standard input and keeps the sockets.
 func runAgent() int {
 	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
 	var fds []int
 	for {
-		var o order
+		var o Order
 		if in.Decode(&o) != nil {
 			return 0
 		}
@@ -115,7 +116,7 @@ func runAgent() int {
 		}
 		var answer outcome
 		if o.Addr != "" {
-			fd, port, err := o.do()
+			fd, port, err := o.Do()
 			if err == nil {
 				fds = append(fds, fd)
 			}
@@ -128,24 +129,24 @@ func runAgent() int {
 	}
 }
 
-// agent is a process that has sockets.
-type agent struct {
+// An Agent is a process that has sockets.
+type Agent struct {
 	t   testing.TB
-	pid int
+	PID int // of the process
 	in  *json.Encoder
 	out *json.Decoder
 }
 
-// startAgent starts an agent of the user; it ends with the test.
-func startAgent(t testing.TB, uid uint32) *agent {
+// StartAgent starts an agent of the user; it ends with the test.
+func StartAgent(t testing.TB, uid uint32) *Agent {
 	t.Helper()
-	c := command(t, "agent")
+	c := Command(t, "agent")
 	if uid != 0 {
 		if os.Geteuid() != 0 {
-			skipUnprivileged(t, "cannot be another user")
+			SkipUnprivileged(t, "cannot be another user")
 		}
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-		c.Path = worldExecutable(t, c.Path)
+		c.Path = WorldExecutable(t, c.Path)
 		c.Dir = "/"
 	}
 	stdin, err := c.StdinPipe()
@@ -157,11 +158,11 @@ func startAgent(t testing.TB, uid uint32) *agent {
 		_ = stdin.Close()
 		_ = c.Wait()
 	})
-	return &agent{t, c.Process.Pid, json.NewEncoder(stdin), json.NewDecoder(stdout)}
+	return &Agent{t, c.Process.Pid, json.NewEncoder(stdin), json.NewDecoder(stdout)}
 }
 
-// worldExecutable returns a path by which another user can execute the program.
-func worldExecutable(t testing.TB, path string) string {
+// WorldExecutable returns a path by which another user can execute the program.
+func WorldExecutable(t testing.TB, path string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "iwarp-test-") // not t.TempDir, which is the user's alone
 	require.NoError(t, err)
@@ -179,8 +180,8 @@ func worldExecutable(t testing.TB, path string) string {
 	return dir + "/test"
 }
 
-// do has the agent carry out an order, and returns the port and the error.
-func (a *agent) do(o order) (int, error) {
+// Do has the agent carry out an order, and returns the port and the error.
+func (a *Agent) Do(o Order) (int, error) {
 	a.t.Helper()
 	require.NoError(a.t, a.in.Encode(o))
 	var answer outcome
@@ -191,5 +192,5 @@ func (a *agent) do(o order) (int, error) {
 	return answer.Port, nil
 }
 
-// forget has the agent close all its sockets.
-func (a *agent) forget() { _, _ = a.do(order{Close: true}) }
+// Forget has the agent close all its sockets.
+func (a *Agent) Forget() { _, _ = a.Do(Order{Close: true}) }

@@ -1,4 +1,4 @@
-package iwarp_test
+package ports_test
 
 import (
 	"context"
@@ -22,7 +22,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/internal/sockdiag"
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
 const (
@@ -41,7 +43,7 @@ func init() {
 	processes["stolen"] = func() int {
 		r, err := (&iwarp.PortSpace{}).Reserve(contextOfProcess, "tcp", "127.0.0.1:0")
 		if err == nil {
-			err = iwarp.AdmitAndLook(r)
+			err = admitAndLook(r)
 		}
 		fmt.Println(err)
 		return 0
@@ -96,7 +98,7 @@ func runSandbox() int {
 		fmt.Println(noSandbox, err)
 		return 0
 	}
-	_ = os.Setenv(processVariable, os.Getenv(insideVariable))
+	_ = os.Setenv(testkit.ProcessVariable, os.Getenv(insideVariable))
 	err = unix.Exec("/proc/self/exe", os.Args, os.Environ())
 	fmt.Println(noSandbox, err)
 	return 0
@@ -203,13 +205,13 @@ func TestContendWithHolder(t *testing.T) {
 	}
 	port := timeWait(t, "")
 	other := startAgent(t, 0)
-	_, err := other.do(order{Addr: "127.0.0.1", Port: port, ReuseAddr: true})
+	_, err := other.Do(order{Addr: "127.0.0.1", Port: port, ReuseAddr: true})
 	require.NoError(t, err)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	_, err = (&iwarp.PortSpace{}).Reserve(t.Context(), "tcp", address)
 	require.ErrorIs(t, err, syscall.EADDRINUSE)
-	require.ErrorContains(t, err, fmt.Sprintf("(pid %d)", other.pid))
-	other.forget()
+	require.ErrorContains(t, err, fmt.Sprintf("(pid %d)", other.PID))
+	other.Forget()
 	require.NoError(t, reserve(t, nil, "tcp", address).Release())
 }
 
@@ -308,4 +310,19 @@ func runListens() int {
 		say((&iwarp.ListenConfig{Offload: policy}).Listen(contextOfProcess, network, ":0"))
 	}
 	return 0
+}
+
+// admitAndLook opens the port to a device's socket, closes it again, and looks who else listens.
+func admitAndLook(r *iwarp.Reservation) error {
+	e, err := (*ports.Reservation)(r).Join()
+	if err != nil {
+		return err
+	}
+	defer e.Leave()
+	shut, err := e.Admit()
+	if err != nil {
+		return err
+	}
+	shut()
+	return e.Stolen()
 }

@@ -1,4 +1,4 @@
-package iwarp_test
+package ports_test
 
 import (
 	"net"
@@ -103,13 +103,13 @@ func TestPortMatrix(t *testing.T) {
 	}
 	for _, tt := range rows {
 		t.Run(tt.name, func(t *testing.T) {
-			defer holder.forget()
+			defer holder.Forget()
 			var port int
 			if tt.port != nil {
 				port = tt.port(t)
 			} else {
 				var err error
-				port, err = holder.do(tt.raw)
+				port, err = holder.Do(tt.raw)
 				require.NoError(t, err)
 			}
 			by := thief
@@ -118,9 +118,9 @@ func TestPortMatrix(t *testing.T) {
 					skipUnprivileged(t, "cannot be another user")
 				}
 			}
-			defer by.forget()
+			defer by.Forget()
 			tt.thief.Port, tt.thief.Listen = port, true
-			_, err := by.do(tt.thief)
+			_, err := by.Do(tt.thief)
 			require.Equal(t, tt.result, errnoOf(err))
 		})
 	}
@@ -149,7 +149,7 @@ func TestEphemeralPorts(t *testing.T) {
 	}
 	const port = 40000
 	server := startAgent(t, 0)
-	serverPort, err := server.do(order{Addr: "127.0.0.1", Listen: true})
+	serverPort, err := server.Do(order{Addr: "127.0.0.1", Listen: true})
 	require.NoError(t, err)
 	portRange(t, strconv.Itoa(port)+" "+strconv.Itoa(port))
 	to := "127.0.0.1:" + strconv.Itoa(serverPort)
@@ -176,18 +176,18 @@ func TestEphemeralPorts(t *testing.T) {
 				}
 			}
 			for bind, want := range map[bool]syscall.Errno{false: tt.connect, true: tt.bind} {
-				server.forget()
-				_, err := server.do(order{Addr: "127.0.0.1", Port: serverPort, ReuseAddr: true, Listen: true})
+				server.Forget()
+				_, err := server.Do(order{Addr: "127.0.0.1", Port: serverPort, ReuseAddr: true, Listen: true})
 				require.NoError(t, err)
-				got, err := client.do(order{Addr: "127.0.0.1", NoBind: !bind, Connect: to})
+				got, err := client.Do(order{Addr: "127.0.0.1", NoBind: !bind, Connect: to})
 				require.Equal(t, want, errnoOf(err), "bind %v", bind)
 				if want == free {
 					require.Equal(t, port, got)
 				}
 				// Closed by the client first, the port would be in TIME_WAIT: so the server resets
 				// it.
-				server.forget()
-				client.forget()
+				server.Forget()
+				client.Forget()
 			}
 		})
 	}
@@ -206,10 +206,10 @@ func TestPortLimits(t *testing.T) {
 	limits := strings.Join((&iwarp.PortSpace{}).Limits(), "\n")
 	t.Log(limits)
 	require.Equal(t, !sockdiag.BoundVisible(), strings.Contains(limits, "only bound"))
-	fd, port, err := order{Addr: "127.0.0.1", ReuseAddr: true, Clear: true}.do()
+	fd, port, err := order{Addr: "127.0.0.1", ReuseAddr: true, Clear: true}.Do()
 	require.NoError(t, err)
 	defer unix.Close(fd)
-	beside, _, err := order{Addr: "127.0.0.1", Port: port, ReuseAddr: true}.do()
+	beside, _, err := order{Addr: "127.0.0.1", Port: port, ReuseAddr: true}.Do()
 	if err == nil {
 		_ = unix.Close(beside)
 	}

@@ -1,4 +1,4 @@
-package iwarp_test
+package ports_test
 
 import (
 	"bufio"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/internal/sockdiag"
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
 // TestConflictNamesHolder has the error of a port in use say who uses it.
@@ -27,19 +28,19 @@ func TestConflictNamesHolder(t *testing.T) {
 			if name == "bound" && !sockdiag.BoundVisible() {
 				t.Skip("this kernel does not list sockets that are only bound")
 			}
-			port, err := other.do(o)
+			port, err := other.Do(o)
 			require.NoError(t, err)
-			defer other.forget()
+			defer other.Forget()
 			address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 			for _, wanted := range []string{address, net.JoinHostPort("", strconv.Itoa(port)), net.JoinHostPort("0.0.0.0", strconv.Itoa(port))} {
 				_, err = iwarp.DefaultPortSpace.Reserve(t.Context(), "tcp", wanted)
 				require.ErrorIs(t, err, syscall.EADDRINUSE)
 				require.ErrorContains(t, err, "address already in use: "+name+" on "+address+" by ")
-				require.ErrorContains(t, err, "(pid "+strconv.Itoa(other.pid)+")")
+				require.ErrorContains(t, err, "(pid "+strconv.Itoa(other.PID)+")")
 				var c *iwarp.ConflictError
 				require.ErrorAs(t, err, &c)
 				require.Len(t, c.Holders(), 1)
-				require.Equal(t, other.pid, c.Holders()[0].PID)
+				require.Equal(t, other.PID, c.Holders()[0].PID)
 				require.NotEmpty(t, c.Holders()[0].Process)
 				require.False(t, c.Holders()[0].Kernel)
 				var errno *os.SyscallError
@@ -49,22 +50,22 @@ func TestConflictNamesHolder(t *testing.T) {
 				_, err = iwarp.Listen("tcp", address)
 				var c *iwarp.ConflictError
 				require.ErrorAs(t, err, &c)
-				require.Equal(t, other.pid, c.Holders()[0].PID)
+				require.Equal(t, other.PID, c.Holders()[0].PID)
 				_, want := net.Listen("tcp", address)
 				require.Equal(t, want.Error(), err.Error())
 			}
 		})
 	}
 	t.Run("in the way of another address", func(t *testing.T) {
-		port, err := other.do(order{Addr: "127.0.0.2", Listen: true})
+		port, err := other.Do(order{Addr: "127.0.0.2", Listen: true})
 		require.NoError(t, err)
-		defer other.forget()
+		defer other.Forget()
 		mine, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		require.NoError(t, err)
 		defer mine.Close()
 		_, err = iwarp.DefaultPortSpace.Reserve(t.Context(), "tcp", mine.Addr().String())
 		require.ErrorContains(t, err, "pid "+strconv.Itoa(os.Getpid()))
-		require.NotContains(t, err.Error(), strconv.Itoa(other.pid), "it is not in the way")
+		require.NotContains(t, err.Error(), strconv.Itoa(other.PID), "it is not in the way")
 	})
 	t.Run("connection", func(t *testing.T) {
 		l := listen(t, iwarp.ListenConfig{})
@@ -83,7 +84,7 @@ func TestConflictWithoutPrivilege(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{})
 	c := command(t, "reserve", "IWARP_TEST_ADDRESS="+l.Addr().String())
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	c.Path, c.Dir = worldExecutable(t, c.Path), "/"
+	c.Path, c.Dir = testkit.WorldExecutable(t, c.Path), "/"
 	out, err := c.Output()
 	require.NoError(t, err)
 	require.Equal(t, "reserve tcp "+l.Addr().String()+": bind: address already in use: listening on "+l.Addr().String()+" by a process of user 0", string(out))
@@ -93,7 +94,7 @@ func TestConflictWithoutPrivilege(t *testing.T) {
 	}
 	c = command(t, "reserve", "IWARP_TEST_ADDRESS=127.0.0.1:81")
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	c.Path, c.Dir = worldExecutable(t, c.Path), "/"
+	c.Path, c.Dir = testkit.WorldExecutable(t, c.Path), "/"
 	out, err = c.Output()
 	require.NoError(t, err)
 	require.Equal(t, "reserve tcp 127.0.0.1:81: bind: permission denied", string(out))
@@ -142,7 +143,7 @@ func TestHiddenHolder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			other := startAgent(t, test.listener)
-			port, err := other.do(order{Addr: "127.0.0.1", Listen: true})
+			port, err := other.Do(order{Addr: "127.0.0.1", Listen: true})
 			require.NoError(t, err)
 			address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 			c := command(t, "reserve", "IWARP_TEST_ADDRESS="+address)
@@ -165,7 +166,7 @@ func TestHiddenHolder(t *testing.T) {
 	}
 	t.Run("without the privilege", func(t *testing.T) { // as of a service with CapabilityBoundingSet=
 		other := startAgent(t, 0)
-		port, err := other.do(order{Addr: "127.0.0.1", Listen: true})
+		port, err := other.Do(order{Addr: "127.0.0.1", Listen: true})
 		require.NoError(t, err)
 		c := command(t, "reserve", "IWARP_TEST_ADDRESS="+net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		c.Args = []string{"setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace", c.Path}
@@ -178,7 +179,7 @@ func TestHiddenHolder(t *testing.T) {
 		l := listen(t, iwarp.ListenConfig{})
 		c := command(t, "reserve", "IWARP_TEST_ADDRESS="+l.Addr().String())
 		c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-		c.Args = []string{"sh", "-c", `mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid ` + strconv.Itoa(nobody) + ` --clear-groups "$0"`, worldExecutable(t, c.Path)}
+		c.Args = []string{"sh", "-c", `mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid ` + strconv.Itoa(nobody) + ` --clear-groups "$0"`, testkit.WorldExecutable(t, c.Path)}
 		c.Path, c.Dir = "/bin/sh", "/"
 		out, err := c.Output()
 		require.NoError(t, err)
@@ -189,14 +190,14 @@ func TestHiddenHolder(t *testing.T) {
 // TestHoldersAreOfThen names in an error who had the port, whatever has become of it since.
 func TestHoldersAreOfThen(t *testing.T) {
 	other := startAgent(t, 0)
-	port, err := other.do(order{Addr: "127.0.0.1", Listen: true})
+	port, err := other.Do(order{Addr: "127.0.0.1", Listen: true})
 	require.NoError(t, err)
 	_, err = iwarp.DefaultPortSpace.Reserve(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	other.forget()
-	require.ErrorContains(t, err, "(pid "+strconv.Itoa(other.pid)+")")
+	other.Forget()
+	require.ErrorContains(t, err, "(pid "+strconv.Itoa(other.PID)+")")
 	var c *iwarp.ConflictError
 	require.ErrorAs(t, err, &c)
-	require.Equal(t, other.pid, c.Holders()[0].PID)
+	require.Equal(t, other.PID, c.Holders()[0].PID)
 }
 
 // TestProcessNameIsQuoted has a process choose a name that is to look like something else.

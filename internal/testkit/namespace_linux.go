@@ -1,4 +1,4 @@
-package iwarp_test
+package testkit
 
 import (
 	"os"
@@ -15,10 +15,10 @@ import (
 // runs.
 const namespaceVariable = "IWARP_TEST_NAMESPACE"
 
-// inNamespace has the calling test run in a process of its own, in a new network namespace in which
+// InNamespace has the calling test run in a process of its own, in a new network namespace in which
 // only lo is up. It returns true there, and false in the test that waits for it, which is over
 // then.
-func inNamespace(t *testing.T) bool {
+func InNamespace(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(namespaceVariable) == t.Name() {
 		s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -34,7 +34,7 @@ func inNamespace(t *testing.T) bool {
 	require.NoError(t, err)
 	args := []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=5m"}
 	for _, a := range os.Args[1:] {
-		if strings.HasPrefix(a, "-storm") || strings.HasPrefix(a, "-far") || strings.HasPrefix(a, "-restarts") || a == "-test.short=true" {
+		if a == "-test.short=true" || !strings.HasPrefix(a, "-test.") {
 			args = append(args, a)
 		}
 	}
@@ -48,7 +48,7 @@ func inNamespace(t *testing.T) bool {
 	}
 	out, err := c.CombinedOutput()
 	if err != nil && c.ProcessState == nil {
-		skipUnprivileged(t, err)
+		SkipUnprivileged(t, err)
 	}
 	require.NoErrorf(t, err, "%s", out)
 	require.Containsf(t, string(out), "--- PASS: "+t.Name(), "%s", out)
@@ -56,19 +56,19 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
-// ip runs ip(8).
-func ip(t testing.TB, args string) {
+// IP runs ip(8).
+func IP(t testing.TB, args string) {
 	t.Helper()
 	path, err := exec.LookPath("ip")
 	if err != nil {
-		skipUnprivileged(t, "no ip(8)")
+		SkipUnprivileged(t, "no ip(8)")
 	}
 	out, err := exec.Command(path, strings.Fields(args)...).CombinedOutput()
 	require.NoErrorf(t, err, "ip %s: %s", args, out)
 }
 
-// portRange sets the range from which the kernel chooses ports in the test's namespace.
-func portRange(t testing.TB, value string) {
+// PortRange sets the range from which the kernel chooses ports in the test's namespace.
+func PortRange(t testing.TB, value string) {
 	t.Helper()
 	require.NotEmpty(t, os.Getenv(namespaceVariable))
 	require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte(value), 0))

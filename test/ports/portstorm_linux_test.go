@@ -1,4 +1,4 @@
-package iwarp_test
+package ports_test
 
 import (
 	"bufio"
@@ -71,14 +71,15 @@ func runStorm() int {
 		return 1
 	}
 	_ = shared.Close()
-	s.once(0) // which opens what the process keeps
+	s.once(0, 0) // which opens what the process keeps
 	before := descriptors()
 	end := time.Now().Add(duration)
 	var wg sync.WaitGroup
 	for g := range stormEach {
 		wg.Go(func() {
+			s.once(uint32(g+1), (number*stormEach+g)%stormPorts) // so that each port has somebody
 			for time.Now().Before(end) && s.ok() {
-				s.once(uint32(g + 1))
+				s.once(uint32(g+1), rand.IntN(stormPorts))
 			}
 		})
 	}
@@ -110,9 +111,8 @@ func (s *storming) fail(err error) {
 	s.Failures = append(s.Failures, err.Error())
 }
 
-// once takes a port, uses it and gives it back.
-func (s *storming) once(goroutine uint32) {
-	n := rand.IntN(stormPorts)
+// once takes the port with index n, uses it and gives it back.
+func (s *storming) once(goroutine uint32, n int) {
 	address := net.JoinHostPort(s.host, strconv.Itoa(stormFirst+n))
 	r, err := s.ps.Reserve(contextOfProcess, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {

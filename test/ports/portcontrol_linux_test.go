@@ -1,4 +1,4 @@
-package iwarp_test
+package ports_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/netaddr"
 )
 
 // option is a Control function that sets one.
@@ -39,7 +40,7 @@ func portTakers() map[string]func(context.Context, string, func(string, string, 
 			if err != nil {
 				return 0, nil, err
 			}
-			return infoAddr(l).Port(), l.Close, nil
+			return netaddr.Of(l.Addr()).Port(), l.Close, nil
 		},
 		"reserve": func(ctx context.Context, network string, c control) (uint16, func() error, error) {
 			r, err := (&iwarp.PortSpace{Control: c}).Reserve(ctx, network, "127.0.0.1:0")
@@ -57,7 +58,7 @@ func portTakers() map[string]func(context.Context, string, func(string, string, 
 			if err != nil {
 				return 0, nil, errors.Join(err, r.Release())
 			}
-			return infoAddr(l).Port(), l.Close, nil
+			return netaddr.Of(l.Addr()).Port(), l.Close, nil
 		},
 		"reserve each": func(ctx context.Context, _ string, c control) (uint16, func() error, error) {
 			s, err := (&iwarp.PortSpace{Control: c}).ReserveEach(ctx, 0, netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2"))
@@ -78,7 +79,7 @@ func portTakers() map[string]func(context.Context, string, func(string, string, 
 			if err != nil {
 				return 0, nil, err
 			}
-			return infoAddr(l).Port(), l.Close, nil
+			return netaddr.Of(l.Addr()).Port(), l.Close, nil
 		}
 	}
 	return m
@@ -159,7 +160,7 @@ func TestControlledReservationCannotBeStolen(t *testing.T) {
 				thieves := func(when string) {
 					require.ErrorIs(t, thief(t, r.Addr()), syscall.EADDRINUSE, when)
 					port := r.Addr().(*net.TCPAddr).Port
-					_, _, err := order{Addr: "127.0.0.1", Port: port, ReuseAddr: true, ReusePort: name == "SO_REUSEPORT" && when == "idle", Listen: true}.do()
+					_, _, err := order{Addr: "127.0.0.1", Port: port, ReuseAddr: true, ReusePort: name == "SO_REUSEPORT" && when == "idle", Listen: true}.Do()
 					require.ErrorIs(t, err, syscall.EADDRINUSE, when)
 				}
 				thieves("idle")

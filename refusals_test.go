@@ -1,0 +1,140 @@
+package iwarp_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
+)
+
+// poorRequest is one for which there is no memory, or something else.
+type poorRequest struct {
+	transport.Request
+	err error
+}
+
+func (r poorRequest) QueuePair() transport.QueuePair { return poorQP{r.Request.QueuePair(), r.err} }
+
+type poorQP struct {
+	transport.QueuePair
+	err error
+}
+
+func (q poorQP) RegisterPlacer(uint64, transport.Placer) (transport.MemoryRegion, error) {
+	return nil, q.err
+}
+
+// poorSoft is iWARP in software with such requests, poorNIC a device.
+type (
+	poorSoft struct {
+		*soft.Transport
+		err error
+	}
+	poorNIC struct {
+		*nic
+		err error
+	}
+	poorListener struct {
+		transport.Listener
+		err error
+	}
+)
+
+func (s poorSoft) Server(ctx context.Context, c *net.TCPConn, o *transport.Options) (transport.Request, error) {
+	r, err := s.Transport.Server(ctx, c, o)
+	return poorRequest{r, s.err}, err
+}
+
+func (n poorNIC) Listen(ctx context.Context, local netip.AddrPort, o *transport.Options) (transport.Listener, error) {
+	l, err := n.nic.Listen(ctx, local, o)
+	return poorListener{l, n.err}, err
+}
+
+func (l poorListener) Accept(ctx context.Context) (transport.Request, error) {
+	r, err := l.Listener.Accept(ctx)
+	return poorRequest{r, l.err}, err
+}
+
+// TestRefusalSaysWhy has a client know why the listener has refused it, and both ends tell the same
+// of the plain connection that follows.
+func TestRefusalSaysWhy(t *testing.T) {
+	for _, tt := range []struct {
+		err    error
+		reason iwarp.Reason
+		text   string
+	}{
+		{syscall.ENOMEM, iwarp.ReasonLimit, "peer: limit"},
+		{syscall.EPERM, iwarp.ReasonLimit, "peer: limit"},
+		{transport.ErrNoDevice, iwarp.ReasonNoDevice, "peer: no device"},
+		{errTest, iwarp.ReasonFailed, "peer: set-up failed"},
+	} {
+		n := newNIC()
+		for name, transports := range map[string]struct{ client, server []transport.Transport }{
+			"software": {server: []transport.Transport{poorSoft{soft.New(nil), tt.err}}},
+			"device":   {[]transport.Transport{n}, []transport.Transport{poorNIC{n, tt.err}}},
+		} {
+			t.Run(name+" "+tt.err.Error(), func(t *testing.T) {
+				iwarp.ForgetPeers()
+				l := listen(t, iwarp.ListenConfig{Transports: transports.server})
+				for range 2 {
+					c, s := meet(t, l, func() net.Conn {
+						c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer, Transports: transports.client}).Dial("tcp", l.Addr().String())
+						require.NoError(t, err)
+						t.Cleanup(func() { _ = c.Close() })
+						go func() { _, _ = c.Write([]byte("hello")) }()
+						return c
+					})
+					require.IsType(t, (*net.TCPConn)(nil), c)
+					info := describe(t, c)
+					require.Equal(t, iwarp.ReasonDeclined, info.Reason)
+					require.EqualError(t, info.Err, tt.text)
+					require.ErrorIs(t, info.Err, syscall.ECONNREFUSED)
+					require.Contains(t, info.LogValue().String(), "reason=peer declined error="+tt.text[len("peer: "):])
+					require.Equal(t, tt.reason, describe(t, s).Reason)
+					require.ErrorIs(t, describe(t, s).Err, tt.err)
+				}
+				require.Equal(t, iwarp.ReasonNotIWARP, describe(t, func() net.Conn {
+					_, s := meet(t, l, func() net.Conn {
+						c := dialTCP(t, l)
+						_, err := c.Write([]byte("hello"))
+						require.NoError(t, err)
+						return c
+					})
+					return s
+				}()).Reason, "which was not refused")
+
+				_, err := (&iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: transports.client, Timeout: patience}).Dial("tcp", l.Addr().String())
+				require.ErrorContains(t, err, "offload required: peer declined: "+tt.text[len("peer: "):])
+			})
+		}
+	}
+}
+
+// TestRefusalOfStrangers takes no bytes of a refusal for more than they are.
+func TestRefusalOfStrangers(t *testing.T) {
+	for data, text := range map[string]string{
+		"iWAR\x01\x00\x04\x01\x03":               "peer declined: limit",
+		"iWAR\x01\x00\x04\x01\x4d":               "peer declined: reason 77",
+		"iWAR\x01\x00\x09\x02ab\x04\x01\x01\x00": "peer declined: policy never",
+		"iWAR\x01\x00\x04\x01\x00":               "peer declined",
+		"iWAR\x01\x00":                           "peer declined",
+		"iWAR\x01\x00\x04\x02\x01\x01":           "peer declined",
+		"iWAR\x01\x00\x04":                       "peer declined",
+		"\x1b[31mgo away":                        "peer declined",
+		"":                                       "peer declined",
+	} {
+		iwarp.ForgetPeers()
+		addr := rejecting(t, func(uint16) []byte { return []byte(data) })
+		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Timeout: patience}
+		_, err := d.Dial("tcp", addr.String())
+		require.EqualError(t, err, "dial tcp "+addr.String()+": offload required: "+text, "%q", data)
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	}
+}
