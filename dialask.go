@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/bound"
-	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
@@ -55,21 +54,14 @@ func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 // inSoftware connects to the peer's port of the service without the device. It comes from a port
 // that is held for that, as those that are left to choose from may be few.
 func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, k redirect.Connector) (*rdmanet.Conn, error) {
-	for try := 1; ; try++ {
-		held, err := d.PortSpace.hold(ctx, d.local, d.remote, d.device, try > 1)
+	return d.fromHeldPort(ctx, d.remote, false, func(q *deviceQP) (*rdmanet.Conn, error) {
+		d.began = time.Now()
+		tcp, err := d.beside(ctx, q.port)
 		if err != nil {
 			return nil, err
 		}
-		defer held.Leave() // no sooner, or the next try would get the same port
-		d.began = time.Now()
-		tcp, err := d.beside(ctx, held)
-		if err == nil {
-			return d.upgradeOnce(ctx, software, tcp, time.Since(d.began), k)
-		}
-		if d.local.Port() != 0 || try == devicePortTries || !taken(err) {
-			return nil, err
-		}
-	}
+		return d.upgradeOnce(ctx, software, tcp, time.Since(d.began), k)
+	})
 }
 
 // beside connects a socket of its own from the port that is held.
@@ -91,10 +83,7 @@ func (d *deviceDial) beside(ctx context.Context, held *ports.Endpoint) (*net.TCP
 	defer cancel()
 	c, err := n.DialContext(hctx, d.network, d.remote.String())
 	if err != nil {
-		if neterr.Over(hctx) != nil && neterr.Over(ctx) == nil {
-			err = transport.ErrHandshakeTimeout
-		}
-		return nil, err
+		return nil, inTime(ctx, hctx, err)
 	}
 	return c.(*net.TCPConn), nil
 }
@@ -111,10 +100,7 @@ func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, 
 	c, err := d.setUp(hctx, k, func() (transport.Connector, error) { return software.Client(tcp, nil) })
 	if err != nil {
 		_ = tcp.Close()
-		if neterr.Over(hctx) != nil && neterr.Over(ctx) == nil {
-			err = transport.ErrHandshakeTimeout
-		}
-		return nil, err
+		return nil, inTime(ctx, hctx, err)
 	}
 	_ = tcp.SetLinger(-1)
 	return c, nil

@@ -104,10 +104,7 @@ func (d *deviceDial) attempt(ctx context.Context, port uint16, k redirect.Connec
 	defer cancel()
 	defer assist(d.local.Addr(), d.remote)()
 	c, err := d.connect(hctx, netip.AddrPortFrom(d.remote.Addr(), port), k)
-	if err != nil && neterr.Over(hctx) != nil && neterr.Over(ctx) == nil {
-		return nil, transport.ErrHandshakeTimeout
-	}
-	return c, err
+	return c, inTime(ctx, hctx, err)
 }
 
 // devicePortTries bounds the search for a port that is free for the device, too.
@@ -119,6 +116,14 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, k redirect.
 	if !d.device.OwnPorts && !d.device.KernelPorts {
 		return d.stream(ctx, &deviceQP{}, to, k)
 	}
+	return d.fromHeldPort(ctx, to, true, func(q *deviceQP) (*rdmanet.Conn, error) { return d.stream(ctx, q, to, k) })
+}
+
+// fromHeldPort has connect try ports that are held until one is of use. The connection keeps it, or
+// it is given back at the end.
+func (d *deviceDial) fromHeldPort(
+	ctx context.Context, to netip.AddrPort, keeps bool, connect func(*deviceQP) (*rdmanet.Conn, error),
+) (*rdmanet.Conn, error) {
 	for try := 1; ; try++ {
 		// Ports are shared with connections to elsewhere, until one turns out to be of no use.
 		held, err := d.PortSpace.hold(ctx, d.local, to, d.device, try > 1)
@@ -132,15 +137,15 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, k redirect.
 			}
 		}
 		defer leave() // no sooner, or the next try would get the same port
-		c, err := d.stream(ctx, q, to, k)
-		if err == nil {
+		c, err := connect(q)
+		switch {
+		case err == nil && keeps:
 			kept = true
 			held.Keep()
 			q.leavePortWhenGone()
 			return c, nil
-		}
-		if d.local.Port() != 0 || try == devicePortTries || !taken(err) {
-			return nil, err
+		case err == nil, d.local.Port() != 0, try == devicePortTries, !taken(err):
+			return c, err
 		}
 	}
 }

@@ -172,10 +172,7 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	})
 	if err != nil {
 		_ = tcp.Close()
-		if neterr.Over(hctx) != nil && neterr.Over(ctx) == nil {
-			err = transport.ErrHandshakeTimeout
-		}
-		return nil, err
+		return nil, inTime(ctx, hctx, err)
 	}
 	if samePorts {
 		_ = tcp.SetLinger(-1)

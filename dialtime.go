@@ -7,7 +7,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/tcpinfo"
+	"github.com/rdmanet/iwarp/transport"
 )
 
 // limit returns ctx with what Timeout, Deadline and Cancel add to it.
@@ -138,4 +140,13 @@ func (a *dialing) hasty(began time.Time) bool {
 		enough = min(minPatience, a.HandshakeTimeout)
 	}
 	return time.Since(began) < enough
+}
+
+// inTime returns err, or that the set-up took too long if its context has ended and that of the dial
+// has not.
+func inTime(dial, setUp context.Context, err error) error {
+	if err != nil && neterr.Over(setUp) != nil && neterr.Over(dial) == nil {
+		return transport.ErrHandshakeTimeout
+	}
+	return err
 }
