@@ -15,7 +15,7 @@ const module = "github.com/rdmanet/iwarp"
 // TestDependencies keeps what makes a binary need a loader, or a large go.sum, out of programs that
 // have not asked for it.
 func TestDependencies(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./rdmanet", "./transport/soft").Output()
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./rdmanet", "./transport/soft", "./transport/shm").Output()
 	require.NoError(t, err)
 	allowed := []string{module, "github.com/pkg/errors", "golang.org/x/sys"}
 	for _, module := range strings.Fields(string(out)) {
@@ -54,6 +54,7 @@ var imports = map[string]string{
 	"transport/soft/internal/mpa":   "",
 	"transport/rnic":                "internal/netaddr transport transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
 	"transport/rnic/internal/abi":   "",
+	"transport/shm":                 "internal/netlink transport golang.org/x/sys/unix",
 	"transport/rnic/internal/nldev": "internal/netlink golang.org/x/sys/unix",
 }
 
@@ -63,7 +64,7 @@ func TestImports(t *testing.T) {
 	for _, system := range []string{"linux", "darwin", "windows"} {
 		t.Run(system, func(t *testing.T) {
 			t.Parallel()
-			list := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}}{{range .Imports}} {{.}}{{end}}", ".", "./transport/rnic")
+			list := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}}{{range .Imports}} {{.}}{{end}}", ".", "./transport/rnic", "./transport/shm")
 			list.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
 			out, err := list.Output()
 			require.NoError(t, err)

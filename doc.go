@@ -20,8 +20,9 @@
 // Without an RDMA device OffloadAuto dials plain TCP: software iWARP is used where it is asked for.
 // A fallback is the very *net.TCPConn, with nothing read from it or written to it.
 //
-// RDMA devices are switched on by importing package transport/rnic, which registers itself; iWARP
-// in software is always there.
+// RDMA devices are switched on by importing package transport/rnic, which registers itself, and
+// shared memory between processes of one host by package transport/shm, which counts as a device;
+// iWARP in software is always there.
 //
 // # Errors
 //

@@ -111,6 +111,9 @@ func (c *Conn) sendable(p []byte) (data []byte, staged bool) {
 // many bytes of the stage. The caller holds sendMu and mu.
 func (c *Conn) payload(b *batch, data []byte, staged bool, flags transport.Flags) (wr transport.SendWR, taken int) {
 	if !staged {
+		if flags&transport.WillDrain != 0 {
+			flags |= transport.Lent
+		}
 		return transport.SendWR{Flags: flags | transport.Inline, Data: data}, 0
 	}
 	to := c.stage.take(len(data))

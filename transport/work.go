@@ -42,6 +42,10 @@ const (
 	// WillDrain says that the caller goes on to call Drain, which a software transport may then
 	// leave the sending to. Without it the request is sent at all events.
 	WillDrain
+	// Lent, with Inline and WillDrain, leaves the data with the caller, who does not change it until
+	// Drain has returned, whatever that returns. A software transport then need not copy what it
+	// cannot send at once.
+	Lent
 )
 
 // A SendWR is a request for the send queue.

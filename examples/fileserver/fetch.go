@@ -19,11 +19,10 @@ import (
 
 // fetch downloads name from the server at address, to the file save if it is not empty, and checks
 // its SHA-256.
-func fetch(ctx context.Context, out io.Writer, address, name, save string, policy iwarp.Offload) error {
-	fmt.Fprintf(out, "fetching %s with policy %v\n", name, policy)
+func fetch(ctx context.Context, out io.Writer, address, name, save string, dialer *iwarp.Dialer) error {
+	fmt.Fprintf(out, "fetching %s with policy %v\n", name, dialer.Offload)
 
 	// This is all that an HTTP client needs to use iWARP: another DialContext.
-	dialer := &iwarp.Dialer{Offload: policy}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		c, err := dialer.DialContext(ctx, network, address)

@@ -1,8 +1,9 @@
 // Command fileserver serves files over HTTP on one port, to iWARP and to plain TCP clients, and
 // fetches them.
 //
-// Without arguments it does both ends: it makes a file of random content, fetches it over iWARP,
-// fetches it again over plain TCP from the same port, and checks the SHA-256 of what arrived.
+// Without arguments it does both ends: it makes a file of random content, fetches it through shared
+// memory, over iWARP in software and over plain TCP, from the same port, and checks the SHA-256 of
+// what arrived.
 //
 //	fileserver
 //	fileserver -file ubuntu.iso
@@ -26,6 +27,9 @@ import (
 	"path/filepath"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/transport"
+	_ "github.com/rdmanet/iwarp/transport/shm"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 type options struct {
@@ -67,7 +71,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		if o.file == "" {
 			o.file = randomFile
 		}
-		return fetch(ctx, out, o.connect, o.file, o.save, o.offload)
+		return fetch(ctx, out, o.connect, o.file, o.save, &iwarp.Dialer{Offload: o.offload})
 	case o.listen != "":
 		return serveOnly(ctx, out, o)
 	default:
@@ -89,7 +93,7 @@ func serveOnly(ctx context.Context, out io.Writer, o options) error {
 	return withServer(out, o.listen, oneFile(file), func(string) error { <-ctx.Done(); return nil })
 }
 
-// bothEnds serves a file, and fetches it on either path from the same port.
+// bothEnds serves a file, and fetches it on each path from the same port.
 func bothEnds(ctx context.Context, out io.Writer, o options) error {
 	file, cleanUp, err := o.content()
 	if err != nil {
@@ -97,12 +101,16 @@ func bothEnds(ctx context.Context, out io.Writer, o options) error {
 	}
 	defer cleanUp()
 	return withServer(out, "127.0.0.1:0", oneFile(file), func(address string) error {
-		for _, policy := range []iwarp.Offload{iwarp.OffloadRequire, iwarp.OffloadNever} {
-			if err := fetch(ctx, out, address, filepath.Base(file), o.save, policy); err != nil {
+		for _, d := range []iwarp.Dialer{
+			{Offload: iwarp.OffloadRequire}, // shared memory, where there is such a thing
+			{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{soft.New(nil)}},
+			{Offload: iwarp.OffloadNever},
+		} {
+			if err := fetch(ctx, out, address, filepath.Base(file), o.save, &d); err != nil {
 				return err
 			}
 		}
-		fmt.Fprintln(out, "the same file, whole, over both paths")
+		fmt.Fprintln(out, "the same file, whole, over all paths")
 		return nil
 	})
 }

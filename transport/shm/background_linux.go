@@ -1,0 +1,56 @@
+package shm
+
+import (
+	"sync"
+	"time"
+)
+
+// background is the goroutine that drives while nobody else does but somebody should: the peer may
+// use memory here at any time, or something is left to be sent.
+type background struct {
+	mu      sync.Mutex
+	running bool
+}
+
+// untended reports whether the background has nothing to do, and otherwise why it never will.
+func (q *queuePair) untended() (bool, error) {
+	if err := q.Err(); err != nil {
+		return false, err
+	}
+	return !q.tx.pending.Load() && !q.regions.isExposed(), nil
+}
+
+// tend sees to it that there is a background where there is something for it.
+func (q *queuePair) tend() {
+	idle, err := q.untended()
+	q.background.mu.Lock()
+	defer q.background.mu.Unlock()
+	switch {
+	case err == nil && !idle && !q.background.running && q.healthy.Load():
+		q.background.running = true
+		go q.serve()
+	case idle && q.background.running && q.sleep.on.Load() == &q.tending:
+		q.kick()
+	}
+}
+
+// serve is the background.
+func (q *queuePair) serve() {
+	for {
+		err := q.waitFor(&q.tending, q.tending.begin(), time.Time{})
+		q.background.mu.Lock()
+		if idle, _ := q.untended(); idle || err != nil {
+			q.background.running = false
+			q.background.mu.Unlock()
+			return
+		}
+		q.background.mu.Unlock()
+	}
+}
+
+// leaveOutput has what is left to be sent seen to when the caller does not do that any more.
+func (q *queuePair) leaveOutput() {
+	if q.tx.pending.Load() {
+		q.tend()
+	}
+}

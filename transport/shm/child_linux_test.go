@@ -1,0 +1,377 @@
+package shm_test
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/shm"
+)
+
+var (
+	kills       = flag.Int("kills", 4, "processes that TestKill kills")
+	connections = flag.Int("connections", 100, "connections that TestNothingLeft makes")
+)
+
+// childVariable has this program be another process of a test.
+const childVariable = "SHM_TEST_CHILD"
+
+// children are what other processes do, with a word as an argument. They end with their standard
+// input.
+var children = map[string]func(arg string) error{
+	// A server sends a count to its clients, on and on.
+	"count": func(string) error {
+		l, err := iwarp.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		fmt.Println(l.Addr())
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			go func() {
+				b := make([]byte, 64<<10)
+				for n := uint64(0); ; {
+					for i := 0; i < len(b); i += 8 {
+						binary.LittleEndian.PutUint64(b[i:], n)
+						n++
+					}
+					if _, err := c.Write(b); err != nil {
+						_ = c.Close()
+						return
+					}
+				}
+			}()
+		}
+	},
+	// A squatter takes the meeting place of a service, and answers with whatever it likes.
+	"squat": func(at string) error {
+		l, err := net.Listen("unix", shm.MeetingName(netip.MustParseAddrPort(at)))
+		if err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			go io.Copy(c, c)
+		}
+	},
+}
+
+func runAsChild() bool {
+	name, arg, _ := strings.Cut(os.Getenv(childVariable), " ")
+	run, ok := children[name]
+	if !ok {
+		return false
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	if err := run(arg); err != nil {
+		fmt.Println("error:", err)
+		os.Exit(1)
+	}
+	return true
+}
+
+// startChild starts another process, and returns the first line that it writes.
+func startChild(t testing.TB, what string, attr *syscall.SysProcAttr) (c *exec.Cmd, says string) {
+	t.Helper()
+	c = exec.Command("/proc/self/exe")
+	c.Env = append(os.Environ(), childVariable+"="+what)
+	c.Stderr = os.Stderr
+	c.SysProcAttr = attr
+	in, err := c.StdinPipe()
+	require.NoError(t, err)
+	out, err := c.StdoutPipe()
+	require.NoError(t, err)
+	if err := c.Start(); err != nil {
+		t.Skip("no other process can be made here: ", err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	says, err = bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	return c, strings.TrimSpace(says)
+}
+
+// TestKill kills a peer at any time. All that it has sent arrives, and then an error, soon.
+func TestKill(t *testing.T) {
+	for range *kills {
+		child, at := startChild(t, "count", nil)
+		c, err := patient.Dial("tcp", at)
+		require.NoError(t, err)
+		require.Equal(t, "shm", describe(t, c).Transport)
+		killed := make(chan time.Time, 1)
+		go func() {
+			time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond) // at random, by what the test is about
+			_ = child.Process.Kill()
+			killed <- time.Now()
+		}()
+		require.NoError(t, c.SetDeadline(soon()))
+		b := make([]byte, 8)
+		r := bufio.NewReaderSize(c, 32<<10)
+		for n := uint64(0); ; n++ {
+			if _, err = io.ReadFull(r, b); err != nil {
+				break
+			}
+			require.Equal(t, n, binary.LittleEndian.Uint64(b))
+		}
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		require.Less(t, time.Since(<-killed), limit/2)
+		_, err = c.Write(b)
+		require.ErrorIs(t, err, syscall.EPIPE)
+		require.NoError(t, c.Close())
+	}
+}
+
+// TestSuspendedPeer blocks nobody but its own connections, and no call beyond its deadline.
+func TestSuspendedPeer(t *testing.T) {
+	child, at := startChild(t, "count", nil)
+	c, err := patient.Dial("tcp", at)
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, child.Process.Signal(syscall.SIGSTOP))
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	_, err = io.Copy(io.Discard, c)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, c.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
+	for err = nil; err == nil; {
+		_, err = c.Write(make([]byte, 1<<20))
+	}
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, child.Process.Signal(syscall.SIGCONT))
+	require.NoError(t, c.SetDeadline(soon()))
+	_, err = io.ReadFull(c, make([]byte, 4<<20))
+	require.NoError(t, err)
+}
+
+// TestSquatter goes on with plain TCP where somebody else has the meeting place of a service.
+func TestSquatter(t *testing.T) {
+	for name, attr := range map[string]*syscall.SysProcAttr{
+		"of the same user": nil,
+		"of another user":  {Credential: &syscall.Credential{Uid: 65532, Gid: 65532, NoSetGroups: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if attr != nil && os.Getuid() != 0 {
+				t.Skip("needs root")
+			}
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer l.Close()
+			_, says := startChild(t, "squat "+l.Addr().String(), attr)
+			require.Equal(t, "ready", says)
+			d := iwarp.Dialer{Timeout: limit}
+			c, s := meet(t, l, &d, l.Addr().String())
+			exchange(t, c, s, "hello")
+			info := describe(t, c)
+			require.Equal(t, iwarp.ReasonNoRoute, info.Reason)
+			require.ErrorIs(t, info.Err, transport.ErrNoRoute)
+			require.ErrorContains(t, info.Err, "another process has the tcp port")
+		})
+	}
+}
+
+// TestMeetingPlaceThatIsTaken gets it once it is free.
+func TestMeetingPlaceThatIsTaken(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	at := free.Addr().String()
+	require.NoError(t, free.Close())
+	child, says := startChild(t, "squat "+at, nil)
+	require.Equal(t, "ready", says)
+	l := listenTCP(t, iwarp.ListenConfig{FirstByteTimeout: 10 * time.Millisecond}, "tcp", at)
+	d := iwarp.Dialer{Timeout: limit}
+	c, s := meet(t, l, &d, at)
+	require.NotEqual(t, "shm", describe(t, c).Transport)
+	_ = s
+	require.NoError(t, child.Process.Kill())
+	for end := soon(); ; {
+		c, _ = meet(t, l, &d, at)
+		if describe(t, c).Transport == "shm" {
+			break
+		}
+		require.True(t, time.Now().Before(end))
+	}
+}
+
+// TestAllow refuses clients by their user.
+func TestAllow(t *testing.T) {
+	asked := make(chan [2]uint32, 1)
+	tr := shm.New(&shm.Config{Allow: func(uid, gid uint32) bool {
+		asked <- [2]uint32{uid, gid}
+		return false
+	}})
+	l := listenTCP(t, iwarp.ListenConfig{Transports: []transport.Transport{tr}}, "tcp", "127.0.0.1:0")
+	d := iwarp.Dialer{Timeout: limit}
+	c, _ := meet(t, l, &d, l.Addr().String())
+	require.Equal(t, iwarp.ReasonDeclined, describe(t, c).Reason)
+	require.Equal(t, [2]uint32{uint32(os.Getuid()), uint32(os.Getgid())}, <-asked)
+}
+
+// TestNothingLeft makes many connections, at once, and finds everything as it was.
+func TestNothingLeft(t *testing.T) {
+	maps := func() int {
+		b, err := os.ReadFile("/proc/self/maps")
+		require.NoError(t, err)
+		return strings.Count(string(b), "iwarp-shm")
+	}
+	files := func() int {
+		list, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(list)
+	}
+	l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+	talk := func() {
+		c, err := patient.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_ = c.SetDeadline(soon())
+		data := random(100_000)
+		go c.Write(data)
+		got := make([]byte, len(data))
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != string(data) {
+			t.Error("echo differs", err)
+		}
+	}
+	talk()
+	settled := func(count func() int, most int, what string) {
+		t.Helper()
+		for end := soon(); count() > most; time.Sleep(time.Millisecond) {
+			require.True(t, time.Now().Before(end), "%d %s, not %d", count(), what, most)
+		}
+	}
+	settled(maps, 0, "mappings")
+	f, g := files(), runtime.NumGoroutine()
+	for left := *connections; left > 0; left -= 20 {
+		var all sync.WaitGroup
+		for range min(left, 20) {
+			all.Go(talk)
+		}
+		all.Wait()
+	}
+	settled(maps, 0, "mappings")
+	settled(files, f, "descriptors")
+	settled(runtime.NumGoroutine, g, "goroutines")
+}
+
+// TestFewDescriptors has connections fail over to plain TCP, or fail, at each step of their set-up
+// for which there is no descriptor, and recover.
+func TestFewDescriptors(t *testing.T) {
+	l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
+	go func() {
+		for {
+			c, err := l.Accept()
+			var passing interface{ Temporary() bool }
+			switch {
+			case err == nil:
+				go func() {
+					_, _ = io.Copy(c, c)
+					_ = c.Close()
+				}()
+			case errors.As(err, &passing) && passing.Temporary():
+				time.Sleep(time.Millisecond)
+			default:
+				return
+			}
+		}
+	}()
+	const short = 100 * time.Millisecond
+	d := iwarp.Dialer{Timeout: 2 * short, HandshakeTimeout: short}
+	talk := func() (string, error) {
+		c, err := d.Dial("tcp", l.Addr().String())
+		if err != nil {
+			return "", err
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(short))
+		if _, err := c.Write([]byte("x")); err != nil {
+			return "", err
+		}
+		_, err = io.ReadFull(c, make([]byte, 1))
+		info, _ := iwarp.Describe(c)
+		return info.Transport, err
+	}
+	name, err := talk()
+	require.NoError(t, err)
+	require.Equal(t, "shm", name)
+	var was unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
+	for spare := range 12 {
+		few := unix.Rlimit{Cur: limitFor(t, spare), Max: was.Max}
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
+		name, err = talk()
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &was))
+		t.Log(spare, name, err)
+	}
+	for end := soon(); ; {
+		if name, err = talk(); name == "shm" && err == nil {
+			break
+		}
+		require.True(t, time.Now().Before(end), "%s, %v", name, err)
+	}
+}
+
+// limitFor is the limit of descriptors that leaves so many free.
+func limitFor(t testing.TB, spare int) uint64 {
+	list, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	used := make(map[int]bool)
+	for _, f := range list {
+		n, _ := strconv.Atoi(f.Name())
+		if _, err := os.Readlink("/proc/self/fd/" + f.Name()); err == nil {
+			used[n] = true
+		}
+	}
+	n := 0
+	for ; spare > 0 || used[n]; n++ {
+		if !used[n] {
+			spare--
+		}
+	}
+	return uint64(n)
+}

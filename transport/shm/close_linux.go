@@ -1,0 +1,184 @@
+package shm
+
+import (
+	"runtime/debug"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+const (
+	// partingPatience is how long Close goes on in the background while the peer takes nothing.
+	partingPatience = 30 * time.Second
+	partingLook     = time.Second
+)
+
+// Close implements transport.QueuePair. What was posted is in the peer's memory when it returns,
+// unless there is no room; then a goroutine goes on, for as long as the peer takes something.
+func (q *queuePair) Close() error { return q.shut(false) }
+
+// Abort implements transport.QueuePair.
+func (q *queuePair) Abort() error { return q.shut(true) }
+
+func (q *queuePair) shut(abort bool) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return transport.ErrClosed
+	}
+	q.closed = true
+	connected := q.connected
+	inOrder := q.err == nil && connected && !abort
+	end := uint32(endAborted)
+	if inOrder {
+		end = endClosed
+	}
+	q.end(transport.StateClosing, transport.ErrClosed)
+	if abort {
+		q.state = transport.StateError
+	}
+	q.leaving = inOrder
+	q.broadcast()
+	q.mu.Unlock()
+	if !connected {
+		_ = q.sock.Close()
+		q.regions.clear()
+		q.over()
+		return nil
+	}
+	q.kick()
+	<-q.tok // kept, so that nobody drives any more
+	left := false
+	if inOrder {
+		q.tx.mu.Lock()
+		q.dropReads()
+		q.flush()
+		q.keepAll()
+		left = q.tx.pending.Load()
+		q.tx.mu.Unlock()
+	}
+	q.regions.clear()
+	if left {
+		go q.part()
+	} else {
+		q.finish(end)
+	}
+	return nil
+}
+
+// dropReads gives up RDMA Reads in both directions: after Close there is no memory for their data.
+// The caller holds tx.mu.
+func (q *queuePair) dropReads() {
+	t := &q.tx
+	t.responses.clear()
+	t.reads.clear()
+	for i := range t.sq.len {
+		if e := t.sq.at(i); e.wr.Opcode == transport.OpRead && e.state != sendDone {
+			e.state, e.status = sendDone, transport.StatusFlushed
+		}
+	}
+}
+
+// keepAll takes over the data of what is left: after Close there are no regions. The caller holds
+// tx.mu.
+func (q *queuePair) keepAll() {
+	for i := q.tx.sq.next; i < q.tx.sq.len; i++ {
+		q.tx.sq.at(i).keep()
+	}
+}
+
+// part sends what is left, and discards what comes, so that the peer gets on.
+func (q *queuePair) part() {
+	end := uint32(endAborted)
+	for quiet := time.Now(); time.Since(quiet) < partingPatience; {
+		q.tx.mu.Lock()
+		before := q.tx.pos
+		q.flush()
+		left, moved, err := q.tx.pending.Load(), q.tx.pos != before, q.tx.err
+		q.tx.mu.Unlock()
+		if err != nil {
+			break
+		}
+		if !left {
+			end = endClosed
+			break
+		}
+		if moved {
+			quiet = time.Now()
+		}
+		if q.partingOver() {
+			break
+		}
+	}
+	q.finish(end)
+}
+
+// partingOver discards what has come, and sleeps for a while. It reports whether the peer has
+// ended as well.
+func (q *queuePair) partingOver() bool {
+	defer q.survive(debug.SetPanicOnFault(true))
+	if q.rx.pos = q.in.tail.Load() &^ (headerLen - 1); q.in.end.Load() != endNone {
+		return true
+	}
+	q.giveRoom()
+	q.sleep.until(&q.parting, 0, time.Now().Add(partingLook))
+	return q.sleep.dead
+}
+
+// finish ends the connection. The caller holds the token for good.
+func (q *queuePair) finish(end uint32) {
+	watch.remove(q)
+	q.tx.mu.Lock()
+	q.tellEnd(end)
+	q.tx.out.close()
+	q.tx.out = nil
+	if q.tx.err == nil {
+		q.tx.err = transport.ErrClosed
+	}
+	q.flushSends()
+	q.tx.mu.Unlock()
+	q.in.close()
+	_ = q.sock.Close() // which wakes the peer
+	q.over()
+}
+
+// tellEnd tells the peer that nothing more comes, unless that was done before. The caller holds
+// tx.mu.
+func (q *queuePair) tellEnd(end uint32) {
+	if q.tx.ended || q.tx.out == nil {
+		return
+	}
+	defer q.survive(debug.SetPanicOnFault(true))
+	q.tx.ended = true
+	q.tx.out.end.Store(end)
+	q.bell()
+}
+
+// over is called when nothing is left of the connection.
+func (q *queuePair) over() {
+	q.mu.Lock()
+	q.leaving = false
+	if q.state == transport.StateClosing {
+		q.state = transport.StateError
+	}
+	gone := q.gone
+	q.gone, q.isGone = nil, true
+	q.broadcast()
+	q.mu.Unlock()
+	for _, f := range gone {
+		f()
+	}
+}
+
+// OnGone implements transport.Leaver.
+func (q *queuePair) OnGone(f func()) {
+	q.mu.Lock()
+	if !q.isGone {
+		q.gone = append(q.gone, f)
+		f = nil
+	}
+	q.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}

@@ -1,0 +1,78 @@
+package shm
+
+import (
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// Config sets what all connections of a Transport have in common. The zero value means the
+// defaults.
+type Config struct {
+	// Allow says whether a client that runs as the user and the group may connect to listeners of
+	// the Transport. It may be called by several goroutines at once. nil means that all may, as
+	// with TCP on loopback.
+	Allow func(uid, gid uint32) bool
+	// Poll is how long a call that waits looks for news before it sleeps. It takes a processor for
+	// that time, and saves the time that it takes to wake a sleeper. 0 means that it sleeps at once.
+	Poll time.Duration
+	// RequestTimeout bounds how long a client may take to send its request once it has connected.
+	// 0 means 5 s.
+	RequestTimeout time.Duration
+	// ReplyTimeout bounds the wait for the answer to a request. 0 means 10 s.
+	ReplyTimeout time.Duration
+	// MaxHalfOpen bounds the clients of one listener whose request is still to come or waits for
+	// Accept. One more makes the oldest whose request is still to come give way; where all wait for
+	// Accept, further ones stay with the kernel. 0 means 256.
+	MaxHalfOpen int
+}
+
+const (
+	transportName = "shm"
+
+	defaultDepth = 512
+	defaultReads = 16
+	mostDepth    = 1 << 20
+	mostReads    = 16383
+)
+
+func (c *Config) withDefaults() Config {
+	var d Config
+	if c != nil {
+		d = *c
+	}
+	if d.RequestTimeout == 0 {
+		d.RequestTimeout = 5 * time.Second
+	}
+	if d.ReplyTimeout == 0 {
+		d.ReplyTimeout = 10 * time.Second
+	}
+	if d.MaxHalfOpen <= 0 {
+		d.MaxHalfOpen = 256
+	}
+	return d
+}
+
+// normalize returns o with every default in place and out-of-range values cut to the range.
+func normalize(o *transport.Options) transport.Options {
+	var n transport.Options
+	if o != nil {
+		n = *o
+	}
+	for _, f := range []struct {
+		v         *int
+		def, most int
+	}{{&n.SendDepth, defaultDepth, mostDepth}, {&n.RecvDepth, defaultDepth, mostDepth}, {&n.IRD, defaultReads, mostReads}, {&n.ORD, defaultReads, mostReads}} {
+		switch {
+		case *f.v == 0:
+			*f.v = f.def
+		case *f.v < 0:
+			*f.v = 0
+		}
+		*f.v = min(*f.v, f.most)
+	}
+	n.SendDepth, n.RecvDepth = max(n.SendDepth, 1), max(n.RecvDepth, 1)
+	return n
+}
+
+func init() { transport.Register(New(nil)) }

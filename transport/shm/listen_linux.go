@@ -1,0 +1,317 @@
+package shm
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+const (
+	// placeRetry is how often a listener tries to get its meeting place, if somebody else has it.
+	placeRetry = 100 * time.Millisecond
+	// acceptRetry is waited after a passing failure.
+	acceptRetry = 5 * time.Millisecond
+)
+
+// A listener takes requests off the accept path, so that a silent client delays nobody.
+type listener struct {
+	t        *Transport
+	o        *transport.Options
+	at       netip.AddrPort
+	only6    bool
+	port     *net.TCPListener // holds the port, or nil if somebody else does
+	requests chan *arrived
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+
+	mu    sync.Mutex
+	place *net.UnixListener // nil while somebody else has it
+}
+
+func (t *Transport) listen(at netip.AddrPort, only6 bool, port *net.TCPListener, o *transport.Options) *listener {
+	l := &listener{t: t, o: o, at: at, only6: only6, port: port, requests: make(chan *arrived)}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.wg.Add(1)
+	go l.serve(l.takePlace())
+	return l
+}
+
+// takePlace makes the meeting place, or returns nil.
+func (l *listener) takePlace() *net.UnixListener {
+	place, err := net.ListenUnix(unixNetwork, &net.UnixAddr{Name: meetingName(l.at, l.only6), Net: unixNetwork})
+	if err != nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx.Err() != nil {
+		_ = place.Close()
+		return nil
+	}
+	l.place = place
+	return place
+}
+
+// pause waits, and reports whether the listener is still open.
+func (l *listener) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-l.ctx.Done():
+		return false
+	}
+}
+
+func (l *listener) serve(place *net.UnixListener) {
+	defer l.wg.Done()
+	for place == nil {
+		if !l.pause(placeRetry) {
+			return
+		}
+		place = l.takePlace()
+	}
+	waiting := newHalfOpen(l.t.cfg.MaxHalfOpen)
+	for {
+		c, err := place.AcceptUnix()
+		if err != nil {
+			if !l.pause(acceptRetry) {
+				return
+			}
+			continue
+		}
+		ctx, cancel := context.WithCancel(l.ctx)
+		a := &arrival{c: c, cancel: cancel}
+		if waiting.enter(ctx, a) != nil {
+			cancel()
+			_ = c.Close()
+			continue // the listener is closed
+		}
+		l.wg.Add(1)
+		go func() {
+			defer l.wg.Done()
+			defer cancel()
+			defer waiting.leave(a)
+			l.attend(ctx, waiting, a)
+		}()
+	}
+}
+
+// attend reads the request of a and hands it to Accept.
+func (l *listener) attend(ctx context.Context, waiting *halfOpen, a *arrival) {
+	r, err := l.read(ctx, a.c)
+	if err != nil {
+		return
+	}
+	if !waiting.spoken(a) {
+		r.drop()
+		return
+	}
+	select {
+	case l.requests <- r:
+	case <-l.ctx.Done():
+		_ = r.Reject(nil)
+	}
+}
+
+// read reads and checks the request of a client. After an error c is closed.
+func (l *listener) read(ctx context.Context, c *net.UnixConn) (r *arrived, err error) {
+	q, err := newQueuePair(c, &l.t.cfg, l.o)
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	r = &arrived{q: q, fd: -1}
+	err = within(ctx, c, l.t.cfg.RequestTimeout, func() (err error) {
+		r.ask, r.fd, err = hear(c)
+		return err
+	})
+	if err == nil && (r.ask.kind != request || r.fd < 0) {
+		err = errGreeting
+	}
+	if err == nil {
+		err = l.check(r.ask, &q.cred)
+	}
+	if err != nil {
+		r.drop()
+		return nil, err
+	}
+	if allow := l.t.cfg.Allow; allow != nil && !allow(q.cred.Uid, q.cred.Gid) {
+		return nil, errors.Join(errNotAllowed, r.refuse(nil))
+	}
+	q.local, q.remote = r.ask.remote, r.ask.local
+	return r, nil
+}
+
+var (
+	errNotAllowed = errors.New("client is not allowed")
+	errElsewhere  = errors.New("client wants another address than that of the listener")
+	errNotItsOwn  = errors.New("client claims an address or port that it cannot have")
+)
+
+// check holds what a client says of addresses against what can be.
+func (l *listener) check(g *greeting, cred *unix.Ucred) error {
+	if g.scope != 0 {
+		g.local, g.remote = withScope(g.local, g.scope), withScope(g.remote, g.scope)
+	}
+	to, from := g.remote.Addr(), g.local.Addr()
+	switch {
+	case g.remote.Port() != l.at.Port(), to.Is4() != from.Is4():
+		return errElsewhere
+	case !l.at.Addr().IsUnspecified():
+		if to != l.at.Addr() {
+			return errElsewhere
+		}
+	case to.Is4() && (l.at.Addr().Is6() && l.only6), to.Is6() && l.at.Addr().Is4(), !isHosts(to):
+		return errElsewhere
+	}
+	if from != to && !isHosts(from) || g.local.Port() == 0 || g.local.Port() < privilegedPorts() && cred.Uid != 0 {
+		return errNotItsOwn
+	}
+	return nil
+}
+
+func withScope(a netip.AddrPort, scope uint32) netip.AddrPort {
+	if !a.Addr().Is6() || !a.Addr().IsLinkLocalUnicast() {
+		return a
+	}
+	i, err := net.InterfaceByIndex(int(scope))
+	if err != nil {
+		return a
+	}
+	return netip.AddrPortFrom(a.Addr().WithZone(i.Name), a.Port())
+}
+
+// isHosts reports whether a is an address of this host.
+func isHosts(a netip.Addr) bool {
+	if a.IsLoopback() {
+		return true
+	}
+	_, err := sourceFor(netip.Addr{}, netip.AddrPortFrom(a, 1))
+	return err == nil
+}
+
+// privilegedPorts is the first port that anybody may bind.
+func privilegedPorts() uint16 {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if n, perr := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 16); err == nil && perr == nil {
+		return uint16(n)
+	}
+	return 1024
+}
+
+// Accept implements transport.Listener.
+func (l *listener) Accept(ctx context.Context) (transport.Request, error) {
+	if l.ctx.Err() != nil {
+		return nil, net.ErrClosed
+	}
+	select {
+	case r := <-l.requests:
+		return r, nil
+	case <-l.ctx.Done():
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (l *listener) Addr() netip.AddrPort { return l.at }
+
+// Close implements transport.Listener.
+func (l *listener) Close() error {
+	l.mu.Lock()
+	if l.ctx.Err() != nil {
+		l.mu.Unlock()
+		return net.ErrClosed
+	}
+	l.cancel()
+	if l.place != nil {
+		_ = l.place.Close()
+	}
+	l.mu.Unlock()
+	l.wg.Wait()
+	if l.port != nil {
+		_ = l.port.Close()
+	}
+	return nil
+}
+
+// arrived is a connection in the making on the passive side.
+type arrived struct {
+	q   *queuePair
+	ask *greeting
+	fd  int // of the client's memory, or -1
+}
+
+func (r *arrived) PrivateData() []byte            { return r.ask.private }
+func (r *arrived) QueuePair() transport.QueuePair { return r.q }
+
+// Accept implements transport.Request.
+func (r *arrived) Accept(ctx context.Context, private []byte) error {
+	if err := r.accept(ctx, private); err != nil {
+		r.drop()
+		return handshakeError(err)
+	}
+	return nil
+}
+
+func (r *arrived) accept(ctx context.Context, private []byte) error {
+	q := r.q
+	theirs := r.fd
+	r.fd = -1
+	out, err := q.agree(r.ask, theirs, request, nil)
+	if err != nil {
+		return err
+	}
+	in, fd, err := newSegment()
+	if err != nil {
+		out.close()
+		return err
+	}
+	err = within(ctx, q.sock, q.cfg.ReplyTimeout, func() error {
+		return say(q.sock, &greeting{kind: consent, ird: q.opts.IRD, ord: q.opts.ORD, private: private}, fd)
+	})
+	_ = unix.Close(fd)
+	if err != nil {
+		in.close()
+		out.close()
+		return err
+	}
+	return q.start(in, out, q.opts.IRD, min(q.opts.ORD, r.ask.ird))
+}
+
+// drop closes the connection without a word.
+func (r *arrived) drop() {
+	if r.fd >= 0 {
+		_ = unix.Close(r.fd)
+		r.fd = -1
+	}
+	_ = r.q.Close()
+}
+
+// Reject implements transport.Request.
+func (r *arrived) Reject(private []byte) error { return r.refuse(private) }
+
+func (r *arrived) refuse(private []byte) error {
+	err := within(context.Background(), r.q.sock, time.Second, func() error {
+		return say(r.q.sock, &greeting{kind: refusal, private: private}, -1)
+	})
+	r.drop()
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		err = nil // the client has given up
+	}
+	return err
+}

@@ -1,0 +1,459 @@
+package shm_test
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	r := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8)})
+	_, _ = r.Read(b)
+	return b
+}
+
+func TestSend(t *testing.T) {
+	for _, size := range []int{0, 1, 4, 4095, 16 << 10, 65000, 1 << 20} {
+		var mem []byte
+		p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+			if b != nil {
+				mem = receives(t, b, 2, size+1)
+			}
+		})
+		data := random(size)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			post(t, p.a, transport.SendWR{ID: 7, Opcode: transport.OpSend, Data: data, Flags: transport.Inline | transport.Signaled | transport.Solicited})
+			require.Equal(t, transport.Completion{ID: 7, Opcode: transport.OpSend}, next(t, p.a))
+		}()
+		require.Equal(t, transport.Completion{Opcode: transport.OpRecv, Bytes: size, Solicited: true}, next(t, p.b))
+		require.True(t, bytes.Equal(data, mem[:size]), size)
+		<-done
+	}
+}
+
+func TestWriteThenSend(t *testing.T) {
+	ring := make([]byte, 4<<20)
+	var region transport.MemoryRegion
+	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+		if b != nil {
+			receives(t, b, 8, 4)
+			region = register(t, b, ring, transport.RemoteWrite|transport.CallerDriven)
+		}
+	})
+	data := random(len(ring))
+	part := len(ring) / 4
+	go func() {
+		for i := range 4 {
+			off := i * part
+			post(t, p.a,
+				transport.SendWR{Opcode: transport.OpWrite, Data: data[off : off+part], Flags: transport.Inline,
+					RemoteSTag: region.STag(), RemoteOffset: region.Base() + uint64(off)},
+				transport.SendWR{Opcode: transport.OpSend, Data: []byte("next"), Flags: transport.Inline})
+		}
+		require.NoError(t, p.a.Drain(soon()))
+	}()
+	for range 4 {
+		require.Equal(t, transport.StatusSuccess, next(t, p.b).Status)
+	}
+	require.True(t, bytes.Equal(data, ring))
+}
+
+func TestReadWhileTheOwnerDoesNothing(t *testing.T) {
+	src := random(3 << 20)
+	var exposed, local transport.MemoryRegion
+	sink := make([]byte, len(src))
+	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+		if b != nil {
+			exposed = register(t, b, src, transport.RemoteRead)
+		} else {
+			local = register(t, a, sink, transport.LocalWrite)
+		}
+	})
+	const parts = 32
+	size := len(src) / parts
+	for i := range parts {
+		post(t, p.a, transport.SendWR{ID: uint64(i), Opcode: transport.OpRead, Flags: transport.Signaled, Data: sink[i*size : (i+1)*size],
+			Region: local, RemoteSTag: exposed.STag(), RemoteOffset: exposed.Base() + uint64(i*size)})
+	}
+	for i := range parts {
+		require.Equal(t, transport.Completion{ID: uint64(i), Opcode: transport.OpRead, Bytes: size}, next(t, p.a))
+	}
+	require.True(t, bytes.Equal(src, sink))
+	require.NoError(t, exposed.Deregister())
+	require.Error(t, exposed.Deregister())
+}
+
+// TestFence holds a Write back until the Read before it has its data.
+func TestFence(t *testing.T) {
+	mem := []byte("before")
+	var exposed, local transport.MemoryRegion
+	sink := make([]byte, len(mem))
+	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+		if b != nil {
+			exposed = register(t, b, mem, transport.RemoteRead|transport.RemoteWrite)
+		} else {
+			local = register(t, a, sink, transport.LocalWrite)
+		}
+	})
+	post(t, p.a,
+		transport.SendWR{ID: 1, Opcode: transport.OpRead, Data: sink, Region: local, RemoteSTag: exposed.STag()},
+		transport.SendWR{ID: 2, Opcode: transport.OpWrite, Flags: transport.Fence | transport.Inline | transport.Signaled, Data: []byte("behind"), RemoteSTag: exposed.STag()})
+	require.Equal(t, transport.Completion{ID: 2, Opcode: transport.OpWrite}, next(t, p.a))
+	require.Equal(t, "before", string(sink))
+}
+
+func TestSendWithInvalidate(t *testing.T) {
+	var exposed transport.MemoryRegion
+	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+		if b != nil {
+			receives(t, b, 2, 4)
+			exposed = register(t, b, make([]byte, 8), transport.RemoteWrite|transport.CallerDriven)
+		}
+	})
+	post(t, p.a, transport.SendWR{Opcode: transport.OpSendInvalidate, Flags: transport.Inline, Data: []byte("x"), Invalidate: exposed.STag()})
+	require.Equal(t, transport.Completion{Opcode: transport.OpRecv, Bytes: 1, Invalidated: exposed.STag()}, next(t, p.b))
+	require.Error(t, exposed.Deregister())
+	post(t, p.a, transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline, Data: []byte("x"), RemoteSTag: exposed.STag()})
+	var local, remote *transport.TerminateError
+	_, err := finish(t, p.b)
+	require.ErrorAs(t, err, &local)
+	require.True(t, local.Local)
+	_, err = finish(t, p.a)
+	require.ErrorAs(t, err, &remote)
+	require.False(t, remote.Local)
+	require.Equal(t, local.Text, remote.Text)
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+}
+
+// TestFaults has the peer's faults end the connection, with what they are in words at both ends.
+func TestFaults(t *testing.T) {
+	type memory struct{ write, read, own transport.MemoryRegion }
+	for _, tt := range []struct {
+		name   string
+		wr     func(m memory) transport.SendWR
+		text   string
+		status transport.Status // of the request, at the end that asks
+	}{
+		{name: "unknown stag", text: "invalid STag", wr: func(m memory) transport.SendWR {
+			return transport.SendWR{Opcode: transport.OpWrite, RemoteSTag: m.write.STag() + 1, Data: []byte("x"), Flags: transport.Inline}
+		}},
+		{name: "no right to write", text: "invalid STag", wr: func(m memory) transport.SendWR {
+			return transport.SendWR{Opcode: transport.OpWrite, RemoteSTag: m.read.STag(), Data: []byte("x"), Flags: transport.Inline}
+		}},
+		{name: "beyond the end", text: "base or bounds violation", wr: func(m memory) transport.SendWR {
+			return transport.SendWR{Opcode: transport.OpWrite, RemoteSTag: m.write.STag(), RemoteOffset: 8, Data: []byte("x"), Flags: transport.Inline}
+		}},
+		{name: "around the end", text: "base or bounds violation", wr: func(m memory) transport.SendWR {
+			return transport.SendWR{Opcode: transport.OpWrite, RemoteSTag: m.write.STag(), RemoteOffset: 1<<64 - 1, Data: []byte("xy"), Flags: transport.Inline}
+		}},
+		{name: "no right to read", text: "access rights violation", status: transport.StatusRemoteAccess, wr: func(m memory) transport.SendWR {
+			return transport.SendWR{Opcode: transport.OpRead, RemoteSTag: m.write.STag(), Data: make([]byte, 0), Region: m.own}
+		}},
+		{name: "read beyond the end", text: "base or bounds violation", status: transport.StatusRemoteAccess, wr: func(m memory) transport.SendWR {
+			return transport.SendWR{Opcode: transport.OpRead, RemoteSTag: m.read.STag(), RemoteOffset: 7, Region: m.own}
+		}},
+		{name: "send too long", text: "message too long for the buffer", wr: func(m memory) transport.SendWR {
+			return transport.SendWR{Opcode: transport.OpSend, Data: make([]byte, 9), Flags: transport.Inline}
+		}},
+		{name: "invalidate what is not there", text: "unknown STag cannot be invalidated", wr: func(m memory) transport.SendWR {
+			return transport.SendWR{Opcode: transport.OpSendInvalidate, Flags: transport.Inline, Invalidate: m.write.STag() + 1}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var m memory
+			sink := make([]byte, 8)
+			p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+				if b != nil {
+					receives(t, b, 1, 8)
+					m.write = register(t, b, make([]byte, 8), transport.RemoteWrite|transport.CallerDriven)
+					m.read = register(t, b, make([]byte, 8), transport.RemoteRead|transport.CallerDriven)
+				} else {
+					m.own = register(t, a, sink, transport.LocalWrite)
+				}
+			})
+			wr := tt.wr(m)
+			wr.ID = 9
+			if wr.Opcode == transport.OpRead {
+				wr.Data = sink
+			}
+			post(t, p.a, wr)
+			var local, remote *transport.TerminateError
+			_, err := finish(t, p.b)
+			require.ErrorAs(t, err, &local)
+			require.Equal(t, tt.text, local.Text)
+			require.Equal(t, transport.StateTerminate, p.b.State())
+			all, err := finish(t, p.a)
+			require.ErrorAs(t, err, &remote)
+			require.Equal(t, tt.text, remote.Text)
+			if tt.status != 0 {
+				require.Equal(t, []transport.Completion{{ID: 9, Opcode: transport.OpRead, Status: tt.status, Bytes: 8}}, all)
+			}
+		})
+	}
+}
+
+func TestRequestsThatAreWrong(t *testing.T) {
+	p := connect(t, nil, &transport.Options{IRD: -1}, nil)
+	mem := make([]byte, 8)
+	other := register(t, p.b, mem, transport.LocalWrite)
+	own := register(t, p.a, mem, transport.LocalWrite)
+	for _, wr := range []transport.SendWR{
+		{Opcode: transport.OpRecv, Flags: transport.Inline},
+		{Opcode: transport.OpWriteImmediate, Flags: transport.Inline},
+		{Opcode: transport.OpWrite, Data: mem},
+		{Opcode: transport.OpWrite, Data: mem, Region: other},
+		{Opcode: transport.OpWrite, Data: make([]byte, 1), Region: own},
+		{Opcode: transport.OpRead, Data: mem, Region: own},
+	} {
+		n, err := p.a.PostSend([]transport.SendWR{wr})
+		require.Zero(t, n)
+		require.Error(t, err)
+	}
+	require.Zero(t, p.a.Attributes().ORD)
+	_, err := p.a.PostRecv([]transport.RecvWR{{Data: mem, Region: other}})
+	require.Error(t, err)
+	post(t, p.a)
+}
+
+func TestDeadlineWhileAnotherDrives(t *testing.T) {
+	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+		if b != nil {
+			receives(t, b, 2, 4)
+		}
+	})
+	driving := make(chan error, 1)
+	go func() { driving <- p.b.Wait(soon()) }()
+	start := time.Now()
+	require.Equal(t, os.ErrDeadlineExceeded, p.b.Wait(start.Add(50*time.Millisecond)))
+	require.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
+	post(t, p.a, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("news")})
+	require.NoError(t, <-driving)
+}
+
+func TestInterrupt(t *testing.T) {
+	p := connect(t, nil, nil, nil)
+	ended := make(chan error)
+	for range 2 {
+		go func() { ended <- p.a.Wait(soon()) }()
+	}
+	for n := 0; n < 2; {
+		p.a.Interrupt()
+		select {
+		case err := <-ended:
+			require.Equal(t, transport.ErrInterrupted, err)
+			n++
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// Two ends that only write must not wait for each other to read.
+func TestBothEndsOnlyWrite(t *testing.T) {
+	const size, rounds = 512 << 10, 16
+	var rings [2]transport.MemoryRegion
+	var mem [2][]byte
+	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+		i, q := 0, a
+		if b != nil {
+			i, q = 1, b
+		}
+		mem[i] = make([]byte, size)
+		rings[i] = register(t, q, mem[i], transport.RemoteWrite|transport.CallerDriven)
+		receives(t, q, 1, 4)
+	})
+	qs := [2]transport.QueuePair{p.a, p.b}
+	var wg sync.WaitGroup
+	for i, q := range qs {
+		wg.Go(func() {
+			data := bytes.Clone(random(size + i)[:size])
+			for n := range rounds {
+				data[0] = byte(n)
+				wrs := []transport.SendWR{{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain, Data: data, RemoteSTag: rings[1-i].STag()}}
+				if n == rounds-1 {
+					wrs = append(wrs, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain})
+				}
+				if k, err := q.PostSend(wrs); err != nil || k != len(wrs) {
+					t.Error(k, err)
+				}
+				if err := q.Drain(soon()); err != nil {
+					t.Error(err)
+				}
+			}
+			var wc [1]transport.Completion
+			for q.Poll(wc[:]) == 0 {
+				if err := q.Wait(soon()); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i := range qs {
+		want := bytes.Clone(random(size + 1 - i)[:size])
+		want[0] = rounds - 1
+		require.True(t, bytes.Equal(want, mem[i]))
+	}
+}
+
+// TestDrainWhileThePeerDoesNotRead obeys deadlines and interrupts, and sends the rest all the same.
+func TestDrainWhileThePeerDoesNotRead(t *testing.T) {
+	const size = 1 << 20
+	var mem []byte
+	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+		if b != nil {
+			mem = receives(t, b, 1, size)
+		}
+	})
+	want := random(size)
+	data := bytes.Clone(want)
+	post(t, p.a, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: data})
+	clear(data) // inline data is the caller's again
+	begin := time.Now()
+	require.Equal(t, os.ErrDeadlineExceeded, p.a.Drain(begin.Add(30*time.Millisecond)))
+	require.GreaterOrEqual(t, time.Since(begin), 30*time.Millisecond)
+	require.Equal(t, os.ErrDeadlineExceeded, p.a.Drain(begin), "a deadline that has passed")
+	ended := make(chan error, 2)
+	for range 2 {
+		go func() { ended <- p.a.Drain(soon()) }()
+	}
+	for n := 0; n < 2; {
+		p.a.Interrupt()
+		select {
+		case err := <-ended:
+			require.Equal(t, transport.ErrInterrupted, err)
+			n++
+		case <-time.After(time.Millisecond):
+		}
+	}
+	// Nobody drains any more. The rest goes out all the same.
+	require.Equal(t, transport.Completion{Opcode: transport.OpRecv, Bytes: size}, next(t, p.b))
+	require.True(t, bytes.Equal(want, mem))
+	require.NoError(t, p.a.Drain(soon()))
+}
+
+func TestQueueDepths(t *testing.T) {
+	p := connect(t, &transport.Options{SendDepth: 4, RecvDepth: 1}, nil, func(a, b transport.QueuePair) {
+		if b != nil {
+			receives(t, b, 4, 1<<20)
+		}
+	})
+	a := p.a.Attributes()
+	require.Equal(t, [2]int{4, 1}, [2]int{a.SendDepth, a.RecvDepth})
+	big := transport.SendWR{ID: 1, Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: make([]byte, 1<<20)}
+	small := transport.SendWR{ID: 2, Opcode: transport.OpSend, Flags: transport.Inline | transport.Signaled | transport.WillDrain}
+	n, err := p.a.PostSend([]transport.SendWR{big, small, small, small, small, small})
+	require.Equal(t, 4, n)
+	require.Equal(t, transport.ErrQueueFull, err)
+	n, err = p.a.PostSend([]transport.SendWR{small})
+	require.Zero(t, n)
+	require.Equal(t, transport.ErrQueueFull, err)
+	for range 4 {
+		require.Equal(t, transport.OpRecv, next(t, p.b).Opcode)
+	}
+	for range 3 {
+		require.Equal(t, transport.Completion{ID: 2, Opcode: transport.OpSend}, next(t, p.a))
+	}
+}
+
+// TestClose has everything arrive that was posted, and then the end.
+func TestClose(t *testing.T) {
+	for _, size := range []int{10, 3 << 20} {
+		var mem []byte
+		p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+			if b != nil {
+				mem = receives(t, b, 1, size)
+			} else {
+				receives(t, a, 3, 4)
+			}
+		})
+		gone := make(chan struct{})
+		p.a.(transport.Leaver).OnGone(func() { close(gone) })
+		data := random(size)
+		post(t, p.a, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: data})
+		require.NoError(t, p.a.Close())
+		require.ErrorIs(t, p.a.Close(), transport.ErrClosed)
+		require.Equal(t, transport.Completion{Opcode: transport.OpRecv, Bytes: size}, next(t, p.b))
+		require.True(t, bytes.Equal(data, mem))
+		all, err := finish(t, p.b)
+		require.Empty(t, all)
+		require.Equal(t, io.EOF, err)
+		require.Equal(t, io.EOF, p.b.Err())
+		<-gone
+		all, err = finish(t, p.a)
+		require.ErrorIs(t, err, transport.ErrClosed)
+		require.Len(t, all, 3)
+		require.Equal(t, transport.StatusFlushed, all[0].Status)
+		_, err = p.a.PostSend([]transport.SendWR{{Opcode: transport.OpSend, Flags: transport.Inline}})
+		require.ErrorIs(t, err, transport.ErrClosed)
+		require.Equal(t, transport.StateError, p.a.State())
+	}
+}
+
+func TestAbort(t *testing.T) {
+	p := connect(t, nil, nil, nil)
+	waits := make(chan error, 1)
+	go func() { waits <- p.b.Wait(noDeadline) }()
+	require.NoError(t, p.a.Abort())
+	require.ErrorIs(t, <-waits, syscall.ECONNRESET)
+	require.ErrorIs(t, p.a.Wait(noDeadline), transport.ErrClosed)
+}
+
+// TestCloseWhileOthersWait ends the calls of the own end.
+func TestCloseWhileOthersWait(t *testing.T) {
+	p := connect(t, nil, nil, nil)
+	ended := make(chan error, 3)
+	for range 3 {
+		go func() { ended <- p.a.Wait(noDeadline) }()
+	}
+	time.Sleep(time.Millisecond) // not needed for the result
+	require.NoError(t, p.a.Close())
+	for range 3 {
+		require.ErrorIs(t, <-ended, transport.ErrClosed)
+	}
+}
+
+// TestNoAllocations holds for a message in each direction.
+func TestNoAllocations(t *testing.T) {
+	var rings [2]transport.MemoryRegion
+	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
+		if a != nil {
+			rings[0] = register(t, a, make([]byte, 64), transport.RemoteWrite|transport.CallerDriven)
+			receives(t, a, 300, 4)
+		} else {
+			rings[1] = register(t, b, make([]byte, 64), transport.RemoteWrite|transport.CallerDriven)
+			receives(t, b, 300, 4)
+		}
+	})
+	data := make([]byte, 64)
+	var wrs [2]transport.SendWR
+	var wc [1]transport.Completion
+	there := func(from, to transport.QueuePair, r transport.MemoryRegion) {
+		wrs[0] = transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline, Data: data, RemoteSTag: r.STag()}
+		wrs[1] = transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: data[:4]}
+		if n, err := from.PostSend(wrs[:]); n != 2 || err != nil {
+			t.Fatal(err)
+		}
+		for to.Poll(wc[:]) == 0 {
+			if err := to.Wait(noDeadline); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		there(p.a, p.b, rings[1])
+		there(p.b, p.a, rings[0])
+	}))
+}

@@ -1,0 +1,340 @@
+package shm
+
+import (
+	"errors"
+	"math"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+const deviceName = transportName
+
+// A queuePair is one end of a connection through shared memory.
+//
+// Locks, in the order in which they may be taken: tok, tx.mu, background.mu, regions.mu, mu. The
+// segments are mapped from start to finish: whoever uses in holds tok, whoever uses tx.out holds
+// tok or tx.mu.
+type queuePair struct {
+	cfg           Config
+	opts          transport.Options
+	local, remote netip.AddrPort
+	cred          unix.Ucred // of the peer
+	sock          *net.UnixConn
+	raw           syscall.RawConn
+	ringBell      func(fd uintptr)
+
+	regions regionTable
+
+	tok   chan struct{} // its one token is the right to drive: to read in and to sleep
+	in    *segment
+	rx    receiver
+	sleep sleeper
+	watched
+	tx transmitter
+
+	waiting, draining, tending, parting condition // of Wait, of Drain, of the background, and of what Close leaves
+	background                          background
+
+	// Summaries of what mu guards, for those who look often. They change with it held.
+	healthy   atomic.Bool  // in StateRTS
+	news      atomic.Bool  // cq is not empty
+	placed    atomic.Bool  // a Placer had news that no call of Wait has returned for
+	followers atomic.Int32 // calls that wait for wake
+
+	mu        sync.Mutex
+	state     transport.State
+	err       error // why the queue pair is not in StateRTS any more
+	cq        completionQueue
+	rq        recvQueue
+	wake      chan struct{} // closed when there is news for followers; nil while there are none
+	ird, ord  int
+	connected bool // RTS was reached
+	closed    bool // Close or Abort was called
+	leaving   bool // Close goes on; the send queue is not flushed meanwhile
+	isGone    bool
+	gone      []func()
+}
+
+var (
+	_ transport.QueuePair       = (*queuePair)(nil)
+	_ transport.PlacerRegistrar = (*queuePair)(nil)
+	_ transport.Leaver          = (*queuePair)(nil)
+	_ transport.Looker          = (*queuePair)(nil)
+	_ transport.EarlySender     = (*queuePair)(nil)
+	_ transport.Terminator      = (*queuePair)(nil)
+	_ transport.KeepAliver      = (*queuePair)(nil)
+	_ transport.NoDelayer       = (*queuePair)(nil)
+)
+
+// bellByte is what is sent to an end that sleeps. What it is does not matter.
+var bellByte = []byte{1}
+
+func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queuePair, error) {
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	q := &queuePair{cfg: *cfg, opts: normalize(o), sock: sock, raw: raw, tok: make(chan struct{}, 1)}
+	if q.cred, err = peerCred(raw); err != nil {
+		return nil, err
+	}
+	q.ringBell = func(fd uintptr) {
+		// Where there is no room for a byte the peer leaves its bytes unread, and has only itself
+		// to blame.
+		_ = unix.Send(int(fd), bellByte, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	}
+	q.sleep.init(q)
+	q.waiting.holds, q.draining.holds, q.tending.holds = q.pollable, q.drained, q.untended
+	q.parting.holds = func() (bool, error) { return false, nil }
+	q.regions.changed = q.tend
+	return q, nil
+}
+
+// start brings the queue pair to StateRTS. It takes the segments over, also with an error.
+func (q *queuePair) start(in, out *segment, ird, ord int) error {
+	_ = q.sock.SetDeadline(time.Time{})
+	q.tx.mu.Lock()
+	q.mu.Lock()
+	err := q.err
+	if err == nil {
+		q.in, q.tx.out, q.tx.maxOutstanding = in, out, ord
+		q.rx.ird = ird
+		q.ird, q.ord = ird, ord
+		q.state, q.connected = transport.StateRTS, true
+		q.healthy.Store(true)
+	}
+	q.mu.Unlock()
+	q.tx.mu.Unlock()
+	if err != nil {
+		in.close()
+		out.close()
+		return err
+	}
+	watch.add(q)
+	q.tok <- struct{}{}
+	q.tend()
+	return nil
+}
+
+// fail ends the queue pair with err, unless it has ended already, and wakes everybody.
+func (q *queuePair) fail(state transport.State, err error) {
+	q.mu.Lock()
+	q.end(state, err)
+	q.broadcast()
+	q.mu.Unlock()
+	q.tx.mu.Lock()
+	if q.tx.err == nil {
+		q.tx.err = err
+	}
+	q.flushSends()
+	q.tx.mu.Unlock()
+	q.kick()
+}
+
+// end notes why the queue pair leaves StateRTS, unless it has already. The caller holds mu.
+func (q *queuePair) end(state transport.State, err error) {
+	if q.err == nil {
+		q.state, q.err = state, err
+		q.healthy.Store(false)
+	}
+}
+
+// complete queues a completion. The caller holds mu.
+func (q *queuePair) complete(c transport.Completion) {
+	q.cq.push(c)
+	q.news.Store(true)
+	q.broadcast()
+}
+
+// collect moves completions to wc. The caller holds mu.
+func (q *queuePair) collect(wc []transport.Completion) int {
+	n := q.cq.pop(wc)
+	q.news.Store(q.cq.len > 0)
+	return n
+}
+
+// broadcast wakes the followers. The caller holds mu.
+func (q *queuePair) broadcast() {
+	if q.wake != nil {
+		close(q.wake)
+		q.wake = nil
+	}
+}
+
+// PostRecv implements transport.QueuePair.
+func (q *queuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
+	q.regions.mu.RLock()
+	defer q.regions.mu.RUnlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err != nil {
+		return 0, q.err
+	}
+	var live *region // the last one that was looked up
+	for i := range wrs {
+		if q.rq.len == q.opts.RecvDepth {
+			return i, transport.ErrQueueFull
+		}
+		r, _ := wrs[i].Region.(*region)
+		if r == nil || r != live && !q.regions.live(r) || r.access&transport.LocalWrite == 0 {
+			return i, errNoLocalRegion
+		}
+		live = r
+		if _, ok := r.offset(wrs[i].Data); !ok && len(wrs[i].Data) > 0 {
+			return i, errNotInRegion
+		}
+		q.rq.push(&wrs[i], r)
+	}
+	return len(wrs), nil
+}
+
+// Poll implements transport.QueuePair.
+func (q *queuePair) Poll(wc []transport.Completion) int {
+	if !q.news.Load() && q.healthy.Load() {
+		return 0
+	}
+	q.mu.Lock()
+	n, failed, leaving := q.collect(wc), q.err != nil, q.leaving
+	q.mu.Unlock()
+	if n > 0 || !failed {
+		return n
+	}
+	if !leaving {
+		q.tx.mu.Lock()
+		q.flushSends()
+		q.tx.mu.Unlock()
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n = q.collect(wc)
+	for n < len(wc) {
+		r := q.rq.head()
+		if r == nil {
+			break
+		}
+		id := r.id
+		q.rq.pop()
+		wc[n] = transport.Completion{ID: id, Opcode: transport.OpRecv, Status: transport.StatusFlushed}
+		n++
+	}
+	return n
+}
+
+// pollable reports whether Poll would return something, or a Placer had news, and otherwise why
+// that will never be again.
+func (q *queuePair) pollable() (bool, error) {
+	if q.news.Load() || q.placed.Load() {
+		return true, nil
+	}
+	if q.healthy.Load() {
+		return false, nil
+	}
+	q.tx.mu.Lock()
+	pending := q.tx.sq.len > 0
+	q.tx.mu.Unlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.cq.len > 0 || q.err != nil && q.rq.len > 0 || pending && q.err != nil && !q.leaving {
+		return true, nil
+	}
+	return false, q.err
+}
+
+// Attributes implements transport.QueuePair. There are no FPDUs.
+func (q *queuePair) Attributes() transport.Attributes {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return transport.Attributes{
+		Device: deviceName, IRD: q.ird, ORD: q.ord, MaxInline: min(maxMessage, math.MaxInt),
+		SendDepth: q.opts.SendDepth, RecvDepth: q.opts.RecvDepth,
+	}
+}
+
+// State implements transport.QueuePair.
+func (q *queuePair) State() transport.State {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.state
+}
+
+// Err implements transport.QueuePair.
+func (q *queuePair) Err() error {
+	if q.healthy.Load() {
+		return nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
+}
+
+// LocalAddr implements transport.QueuePair.
+func (q *queuePair) LocalAddr() netip.AddrPort { return q.local }
+
+// RemoteAddr implements transport.QueuePair.
+func (q *queuePair) RemoteAddr() netip.AddrPort { return q.remote }
+
+// PeerCredentials returns the user and the group of the process at the other end, when it
+// connected or began to listen.
+func (q *queuePair) PeerCredentials() (uid, gid uint32) { return q.cred.Uid, q.cred.Gid }
+
+// SetMaxSegment implements transport.QueuePair.
+func (q *queuePair) SetMaxSegment(int) error { return errors.ErrUnsupported }
+
+// SetNoDelay has nothing to do for true, which is how it is.
+func (q *queuePair) SetNoDelay(noDelay bool) error {
+	if noDelay {
+		return nil
+	}
+	return errors.ErrUnsupported
+}
+
+// SetKeepAliveConfig has nothing to do: the kernel tells at once when the peer is gone.
+func (q *queuePair) SetKeepAliveConfig(net.KeepAliveConfig) error { return nil }
+
+// PeerMaySend reports that a responder need not wait for the initiator.
+func (q *queuePair) PeerMaySend() bool { return true }
+
+// RegisterMemory implements transport.QueuePair.
+func (q *queuePair) RegisterMemory(b []byte, access transport.Access) (transport.MemoryRegion, error) {
+	return q.register(&region{access: access, length: uint64(len(b)), mem: b})
+}
+
+// RegisterPlacer implements transport.PlacerRegistrar.
+func (q *queuePair) RegisterPlacer(length uint64, p transport.Placer) (transport.MemoryRegion, error) {
+	return q.register(&region{access: transport.RemoteWrite | transport.CallerDriven, length: length, placer: p})
+}
+
+func (q *queuePair) register(r *region) (transport.MemoryRegion, error) {
+	if err := q.Err(); err != nil {
+		return nil, err
+	}
+	if err := q.regions.add(r); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Interrupt implements transport.QueuePair.
+func (q *queuePair) Interrupt() {
+	q.waiting.asked.Add(1)
+	q.draining.asked.Add(1)
+	q.mu.Lock()
+	q.broadcast()
+	q.mu.Unlock()
+	q.kick()
+}
+
+func expired(deadline time.Time) bool {
+	return !deadline.IsZero() && !time.Now().Before(deadline)
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -1,0 +1,374 @@
+package shm
+
+import (
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+const (
+	// enough is how many bytes are taken before a look whether the caller has what it waits for. It
+	// may have a better place for the next ones then.
+	enough = 32 << 10
+	// turn is how many records are taken before others get their turn.
+	turn = 512
+)
+
+// A receiver takes records from the ring. The holder of the token owns it.
+type receiver struct {
+	pos     uint64 // read
+	ird     int
+	moff    uint64 // bytes placed of the Send under way
+	mid     bool   // a Send is under way
+	records int    // since others had their turn
+	output  bool   // something became due to be sent
+}
+
+// receive takes records, all of them, or in a large number as many as it takes to make c hold or as
+// one turn has. It reports whether there was something. The caller holds the token.
+func (q *queuePair) receive(c *condition) (some bool) {
+	rx := &q.rx
+	if rx.records >= turn {
+		rx.records = 0
+		runtime.Gosched()
+	}
+	for begin := rx.pos; rx.records < turn; some = true {
+		if some && c != nil && rx.pos-begin >= enough {
+			if ok, _ := c.holds(); ok {
+				break
+			}
+		}
+		avail := q.in.tail.Load() - rx.pos
+		if avail == 0 {
+			if !some {
+				rx.records = 0
+				return q.ended()
+			}
+			break
+		}
+		rx.records++
+		f := q.record(avail)
+		if f != nil {
+			q.terminate(f)
+			return true
+		}
+		q.giveRoom()
+	}
+	if rx.output {
+		rx.output = false
+		q.tx.mu.Lock()
+		q.flush()
+		q.tx.mu.Unlock()
+	}
+	return some
+}
+
+// giveRoom tells the sender how far its records are read, and wakes it once it has much room.
+func (q *queuePair) giveRoom() {
+	in := q.in
+	in.head.Store(q.rx.pos)
+	if in.writer.Load() != 0 && (in.tail.Load()-q.rx.pos <= in.size()/2) && in.writer.CompareAndSwap(1, 0) {
+		q.bell()
+	}
+}
+
+func (q *queuePair) bell() { _ = q.raw.Control(q.ringBell) }
+
+// record handles one record of avail bytes that are there.
+func (q *queuePair) record(avail uint64) *fault {
+	rx, in := &q.rx, q.in
+	if avail > in.size() || avail%headerLen != 0 {
+		return faultRing
+	}
+	h := in.header(rx.pos)
+	if h.op == opSkip {
+		rest := in.size() - rx.pos&(in.size()-1)
+		if rest > avail {
+			return faultRing
+		}
+		rx.pos += rest
+		return nil
+	}
+	n := uint64(h.length)
+	if recordLen(n) > avail || h.op >= opEnd {
+		return faultRing
+	}
+	a, b := in.pieces(rx.pos+headerLen, n)
+	if f := q.handle(&h, a, b); f != nil {
+		return f
+	}
+	rx.pos += recordLen(n)
+	return nil
+}
+
+// ended acts on the end of what the peer sends, if it has come and all before it is read.
+func (q *queuePair) ended() bool {
+	end := q.in.end.Load()
+	if end == endNone {
+		return false
+	}
+	if q.in.tail.Load() != q.rx.pos {
+		return true
+	}
+	switch {
+	case end&0xff == endTerminated:
+		q.terminatedBy(faultOf(end))
+	case end == endClosed && !q.rx.mid:
+		q.fail(transport.StateError, io.EOF)
+	case end == endClosed:
+		q.fail(transport.StateError, io.ErrUnexpectedEOF)
+	default:
+		q.fail(transport.StateError, os.NewSyscallError("read", syscall.ECONNRESET))
+	}
+	return true
+}
+
+// peerDied is called when the peer's socket is closed. What it wrote before is in the ring.
+func (q *queuePair) peerDied() {
+	if q.in.tail.Load() != q.rx.pos || q.ended() {
+		return
+	}
+	q.fail(transport.StateError, io.ErrUnexpectedEOF)
+}
+
+// terminatedBy ends the queue pair for a fault that the peer has found.
+func (q *queuePair) terminatedBy(f *fault) {
+	q.tx.mu.Lock()
+	if q.tx.reads.len() > 0 && f.layer == layerRDMAP {
+		status := transport.StatusRemoteAccess
+		if f.typ == typeRemoteOperation {
+			status = transport.StatusRemoteOperation
+		}
+		q.readDone(status)
+	}
+	q.tx.mu.Unlock()
+	q.fail(transport.StateTerminate, f.error(false))
+}
+
+// terminate ends the connection for a fault of the peer's, and tells it.
+func (q *queuePair) terminate(f *fault) {
+	q.tx.mu.Lock()
+	q.tellEnd(f.end())
+	q.tx.mu.Unlock()
+	q.fail(transport.StateTerminate, f.error(true))
+}
+
+// Terminate ends the connection for a fault of the peer's that the user of the queue pair has
+// found. The peer is told of an unspecified remote operation error (RFC 5040 §4.8). Close is still
+// to be called.
+func (q *queuePair) Terminate() { q.terminate(faultRemoteOperation) }
+
+func (q *queuePair) handle(h *header, a, b []byte) *fault {
+	switch h.op {
+	case opWrite:
+		return q.handleWrite(h, a, b)
+	case opSend:
+		return q.handleSend(h, a, b)
+	case opReadRequest:
+		return q.handleReadRequest(h)
+	case opReadResponse:
+		return q.handleReadResponse(h, a, b)
+	}
+	return faultOpcode
+}
+
+// handleWrite places a part of an RDMA Write.
+func (q *queuePair) handleWrite(h *header, a, b []byte) *fault {
+	if h.length == 0 {
+		return nil // nothing is placed, so nothing is checked
+	}
+	q.regions.mu.RLock()
+	defer q.regions.mu.RUnlock()
+	r := q.regions.m[transport.STag(h.stag)]
+	if r == nil || r.access&transport.RemoteWrite == 0 {
+		return faultWriteSTag
+	}
+	if !r.inside(h.offset, uint64(h.length)) {
+		return faultWriteBounds
+	}
+	if r.placer == nil {
+		copy(r.mem[h.offset:], a)
+		copy(r.mem[h.offset+uint64(len(a)):], b)
+		return nil
+	}
+	off := h.offset
+	for _, p := range [...][]byte{a, b} {
+		if len(p) == 0 {
+			continue
+		}
+		news, err := r.placer.Place(off, p)
+		if err != nil {
+			return faultWriteBounds
+		}
+		if news {
+			q.tellPlaced()
+		}
+		off += uint64(len(p))
+	}
+	return nil
+}
+
+// tellPlaced has a call of Wait return for what was placed. The one who places drives, so only
+// followers have to be woken.
+func (q *queuePair) tellPlaced() {
+	if q.placed.Load() {
+		return
+	}
+	q.placed.Store(true)
+	// A follower that is not counted yet finds the mark before it sleeps.
+	if q.followers.Load() > 0 {
+		q.mu.Lock()
+		q.broadcast()
+		q.mu.Unlock()
+	}
+}
+
+// handleSend places a part of a Send in the oldest receive and completes it with the last one.
+func (q *queuePair) handleSend(h *header, a, b []byte) *fault {
+	rx := &q.rx
+	f := q.placeSend(h, a, b)
+	if f != nil || h.flags&flagLast == 0 {
+		return f
+	}
+	c := transport.Completion{Opcode: transport.OpRecv, Bytes: int(rx.moff), Solicited: h.flags&flagSolicited != 0}
+	if h.flags&flagInvalidate != 0 {
+		c.Invalidated = transport.STag(h.stag)
+		if f = q.invalidate(c.Invalidated); f != nil {
+			c.Status, c.Invalidated = transport.StatusInvalidateFailed, 0
+		}
+	}
+	q.mu.Lock()
+	q.takeRecv(c)
+	q.mu.Unlock()
+	rx.moff, rx.mid = 0, false
+	return f
+}
+
+func (q *queuePair) placeSend(h *header, a, b []byte) *fault {
+	rx := &q.rx
+	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is not
+	// written to any more.
+	q.regions.mu.RLock()
+	defer q.regions.mu.RUnlock()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	r := q.rq.head()
+	if q.err != nil || r == nil {
+		return faultNoBuffer
+	}
+	if uint64(h.length) > uint64(len(r.mem))-rx.moff {
+		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
+		return faultTooLong
+	}
+	if h.length > 0 && !q.regions.live(r.region) {
+		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalProtection})
+		return faultCatastrophic
+	}
+	n := copy(r.mem[rx.moff:], a)
+	copy(r.mem[rx.moff+uint64(n):], b)
+	rx.moff += uint64(h.length)
+	rx.mid = true
+	return nil
+}
+
+// takeRecv takes the oldest receive off its queue with c, which gets its ID. The caller holds mu.
+func (q *queuePair) takeRecv(c transport.Completion) {
+	r := q.rq.head()
+	if r == nil {
+		return // flushed meanwhile
+	}
+	c.ID = r.id
+	q.rq.pop()
+	q.complete(c)
+}
+
+// invalidate revokes a region at the wish of the peer, who can only name one that it was given
+// rights to.
+func (q *queuePair) invalidate(stag transport.STag) *fault {
+	q.regions.mu.RLock()
+	r := q.regions.m[stag]
+	q.regions.mu.RUnlock()
+	if r == nil {
+		return faultInvalidate
+	}
+	if r.access&remoteRights == 0 || r.placer != nil {
+		return faultInvalidateOther
+	}
+	q.regions.remove(stag)
+	return nil
+}
+
+// handleReadRequest queues the answer to an RDMA Read.
+func (q *queuePair) handleReadRequest(h *header) *fault {
+	resp := readResponse{to: h.offset, left: uint64(h.size)}
+	if h.size > 0 {
+		var f *fault
+		if resp.src, f = q.readSource(h); f != nil {
+			return f
+		}
+	}
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	if q.tx.responses.len() >= q.rx.ird {
+		return faultNoBuffer
+	}
+	q.tx.responses.push(resp)
+	q.rx.output = true
+	return nil
+}
+
+func (q *queuePair) readSource(h *header) (*region, *fault) {
+	q.regions.mu.RLock()
+	defer q.regions.mu.RUnlock()
+	r := q.regions.m[transport.STag(h.stag)]
+	switch {
+	case r == nil:
+		return nil, faultReadSTag
+	case r.access&transport.RemoteRead == 0 || r.placer != nil:
+		return nil, faultReadAccess
+	case !r.inside(h.offset, uint64(h.size)):
+		return nil, faultReadBounds
+	}
+	return r, nil
+}
+
+// handleReadResponse places a part of the answer to our oldest RDMA Read. Every part is held
+// against what was asked for, not only the last.
+func (q *queuePair) handleReadResponse(h *header, a, b []byte) *fault {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	if q.tx.reads.len() == 0 {
+		return faultOpcode
+	}
+	read := q.tx.reads.front()
+	n, last := uint64(h.length), h.flags&flagLast != 0
+	if left := read.size - read.done; n > left || last != (n == left) || !last && n == 0 {
+		return faultWriteBounds
+	}
+	if n > 0 && !q.placeResponse(read, a, b) {
+		return faultWriteSTag
+	}
+	read.done += n
+	if last {
+		q.readDone(transport.StatusSuccess)
+		// A further read, or what was fenced right after this one, may go now.
+		q.rx.output = q.rx.output || q.tx.sq.next < q.tx.sq.len
+	}
+	return nil
+}
+
+// placeResponse returns false if the memory that was to be read to is not registered any more.
+func (q *queuePair) placeResponse(read *outstandingRead, a, b []byte) bool {
+	q.regions.mu.RLock()
+	defer q.regions.mu.RUnlock()
+	if !q.regions.live(read.sink) {
+		return false
+	}
+	at := read.to + read.done
+	n := copy(read.sink.mem[at:], a)
+	copy(read.sink.mem[at+uint64(n):], b)
+	return true
+}

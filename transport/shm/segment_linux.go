@@ -1,0 +1,128 @@
+package shm
+
+import (
+	"errors"
+	"math/bits"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	headerSize = 4 << 10 // in front of the ring
+	ringSize   = 256 << 10
+	firstSize  = 4 << 10 // of the ring, there from the start
+
+	leastRing, mostRing = 64 << 10, 16 << 20 // of a peer's
+
+	seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
+)
+
+// Where the words of the header are, each in a pair of cache lines of its own.
+const (
+	atTail   = 0
+	atHead   = 128
+	atReader = 256
+	atWriter = 384
+	atEnd    = 512
+)
+
+var errSegment = errors.New("memory of the peer is no sealed memfd of a proper size")
+
+// A segment is the memory in which one end receives, mapped. Both ends can write to all of it at
+// any time.
+type segment struct {
+	mem  []byte
+	data []byte // the ring
+	// Bytes written to the ring and read from it since the start, by the sender and the receiver.
+	tail, head *atomic.Uint64
+	// Who sleeps sets its word to 1; whoever sets it back rings.
+	reader, writer *atomic.Uint32
+	end            *atomic.Uint32 // why nothing more comes from the sender; the tail is final before it is set
+}
+
+// newSegment makes a segment. The caller passes the descriptor on and closes it.
+func newSegment() (s *segment, fd int, err error) {
+	fd, err = unix.MemfdCreate("iwarp-shm", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, -1, os.NewSyscallError("memfd_create", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}()
+	size := int64(headerSize + ringSize)
+	if err := unix.Ftruncate(fd, size); err != nil {
+		return nil, -1, os.NewSyscallError("ftruncate", err)
+	}
+	if err := unix.Fallocate(fd, 0, 0, headerSize+firstSize); err != nil {
+		return nil, -1, os.NewSyscallError("fallocate", err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		return nil, -1, os.NewSyscallError("fcntl", err)
+	}
+	s, err = mapSegment(fd, int(size))
+	return s, fd, err
+}
+
+// openSegment maps the segment of a peer, of which nothing is certain.
+func openSegment(fd int) (*segment, error) {
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	if unix.Fstat(fd, &st) != nil || unix.Fstatfs(fd, &fs) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || int64(fs.Type) != unix.TMPFS_MAGIC {
+		return nil, errSegment // memory in huge pages may not be there when it is touched
+	}
+	ring := st.Size - headerSize
+	if ring < leastRing || ring > mostRing || bits.OnesCount64(uint64(ring)) != 1 {
+		return nil, errSegment
+	}
+	if got, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err != nil || got&seals != seals {
+		return nil, errSegment
+	}
+	return mapSegment(fd, int(st.Size))
+}
+
+func mapSegment(fd, size int) (*segment, error) {
+	m, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	if err := unix.Madvise(m, unix.MADV_DONTFORK); err != nil {
+		_ = unix.Munmap(m)
+		return nil, os.NewSyscallError("madvise", err)
+	}
+	word := func(at int) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Pointer(&m[at])) }
+	index := func(at int) *atomic.Uint64 { return (*atomic.Uint64)(unsafe.Pointer(&m[at])) }
+	return &segment{
+		mem: m, data: m[headerSize:],
+		tail: index(atTail), head: index(atHead),
+		reader: word(atReader), writer: word(atWriter), end: word(atEnd),
+	}, nil
+}
+
+func (s *segment) size() uint64 { return uint64(len(s.data)) }
+
+// close gives the mapping back. The segment must not be used any more.
+func (s *segment) close() {
+	if s != nil && s.mem != nil {
+		_ = unix.Munmap(s.mem)
+		s.mem = nil
+	}
+}
+
+// pieces returns the n bytes of the ring from pos on, the second piece for those beyond its end.
+func (s *segment) pieces(pos, n uint64) (a, b []byte) {
+	at := pos & (s.size() - 1)
+	if room := s.size() - at; n > room {
+		return s.data[at:], s.data[:n-room]
+	}
+	return s.data[at : at+n], nil
+}
+
+// word returns where the word at pos is, which must be a multiple of its size.
+func (s *segment) word(pos uint64) *uint64 {
+	return (*uint64)(unsafe.Pointer(&s.data[pos&(s.size()-1)]))
+}

@@ -1,0 +1,283 @@
+package shm
+
+import (
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+const (
+	// leastPiece is how much of a longer payload is worth a record of its own.
+	leastPiece = 4 << 10
+	// rewindAt is how far into the ring a connection with little traffic gets before it starts
+	// again at the front, so that it uses no more memory, and the processor's caches, than that.
+	rewindAt = 32 << 10
+	// publishAt is how much is written before the peer may read it: a peer that is woken for each
+	// record of a message sleeps again after each, as it is faster than we are.
+	publishAt = 64 << 10
+)
+
+// A transmitter copies work requests into the peer's ring. mu guards all of it.
+type transmitter struct {
+	mu             sync.Mutex
+	out            *segment // nil before the start and after the end
+	pos            uint64   // written
+	told           uint64   // of that, what the peer knows of
+	head           uint64   // of the peer, as seen last
+	sq             sendQueue
+	reads          queue[outstandingRead] // requested by us, in order
+	responses      queue[readResponse]    // requested by the peer, in order
+	maxOutstanding int                    // ORD
+	responded      bool                   // the last record was a response
+	drainers       bool                   // requests with WillDrain were posted, so that Drain is about these
+	lost           bool                   // requests that Drain is about were flushed
+	ended          bool                   // the peer was told that nothing more comes
+	err            error                  // nothing can be sent any more
+
+	// Summaries for those who look often. They change with mu held.
+	blocked atomic.Bool // there is no room for the next record, and the peer was asked to tell of some
+	pending atomic.Bool // something is left to be sent
+}
+
+// note sets the summaries.
+func (t *transmitter) note(blocked bool) {
+	if t.blocked.Load() != blocked {
+		t.blocked.Store(blocked)
+	}
+	if left := t.sq.next < t.sq.len || t.responses.len() > 0; t.pending.Load() != left {
+		t.pending.Store(left)
+	}
+}
+
+// push sends what there was no room for, if there is some now. It reports whether it has got on.
+func (q *queuePair) push() bool {
+	if !q.tx.pending.Load() {
+		return false
+	}
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	before := q.tx.pos
+	q.flush()
+	return q.tx.pos != before
+}
+
+// flush sends as much as there is room for. The caller holds tx.mu.
+func (q *queuePair) flush() {
+	t := &q.tx
+	defer q.survive(debug.SetPanicOnFault(true))
+	blocked := false
+	for t.err == nil && t.out != nil {
+		canSend, canRespond := t.sendable(), t.responses.len() > 0
+		if !canSend && !canRespond {
+			break
+		}
+		var ok bool
+		if canRespond && !(canSend && t.responded) {
+			ok = q.respond()
+		} else {
+			ok = q.sendNext()
+		}
+		if !ok {
+			blocked = t.err == nil
+			break
+		}
+	}
+	q.publish()
+	t.note(blocked)
+}
+
+// sendable reports whether the next work request may be sent.
+func (t *transmitter) sendable() bool {
+	for t.sq.next < t.sq.len && t.sq.at(t.sq.next).state == sendDone {
+		t.sq.next++ // given up before it was sent
+	}
+	if t.sq.next == t.sq.len {
+		return false
+	}
+	e := t.sq.at(t.sq.next)
+	if e.wr.Flags&transport.Fence != 0 && t.reads.len() > 0 {
+		return false
+	}
+	return e.wr.Opcode != transport.OpRead || t.reads.len() < t.maxOutstanding
+}
+
+// sendNext sends a record of the next work request. It returns false if there is no room.
+func (q *queuePair) sendNext() bool {
+	t := &q.tx
+	e := t.sq.at(t.sq.next)
+	h := header{stag: uint32(e.wr.RemoteSTag), offset: e.wr.RemoteOffset}
+	if e.wr.Opcode == transport.OpRead {
+		return q.sendRead(e, &h)
+	}
+	left := len(e.wr.Data) - e.off
+	n, ok := q.fit(left)
+	if !ok {
+		return false
+	}
+	if left > 0 && e.wr.Flags&transport.Inline == 0 && !e.own {
+		q.regions.mu.RLock()
+		defer q.regions.mu.RUnlock()
+		if r, _ := e.wr.Region.(*region); !q.regions.live(r) {
+			e.status = transport.StatusLocalProtection
+			q.refuse(faultCatastrophic)
+			return false
+		}
+	}
+	h.length = uint32(n)
+	if n == left {
+		h.flags = flagLast
+	}
+	if e.wr.Opcode == transport.OpWrite {
+		h.op = opWrite
+		h.offset += e.base + uint64(e.off)
+	} else {
+		h.op = opSend
+		if e.wr.Flags&transport.Solicited != 0 {
+			h.flags |= flagSolicited
+		}
+		if e.wr.Opcode == transport.OpSendInvalidate {
+			h.flags |= flagInvalidate
+			h.stag = uint32(e.wr.Invalidate)
+		}
+	}
+	q.put(&h, e.wr.Data[e.off:e.off+n])
+	e.off += n
+	if n == left {
+		e.state = sendDone
+		t.sq.next++
+		t.responded = false
+		q.retire()
+	}
+	return true
+}
+
+// sendRead sends the request of an RDMA Read.
+func (q *queuePair) sendRead(e *sendEntry, h *header) bool {
+	t := &q.tx
+	if _, ok := q.fit(0); !ok {
+		return false
+	}
+	h.op, h.size = opReadRequest, uint32(len(e.wr.Data))
+	q.put(h, nil)
+	r, _ := e.wr.Region.(*region)
+	t.reads.push(outstandingRead{to: e.sinkTO, size: uint64(len(e.wr.Data)), sink: r})
+	e.state = sendWaiting
+	t.sq.next++
+	t.responded = false
+	return true
+}
+
+// respond sends a record of the oldest answer.
+func (q *queuePair) respond() bool {
+	t := &q.tx
+	r := t.responses.front()
+	n, ok := q.fit(int(min(r.left, maxPiece)))
+	if !ok {
+		return false
+	}
+	h := header{op: opReadResponse, length: uint32(n)}
+	var payload []byte
+	if n > 0 {
+		q.regions.mu.RLock()
+		defer q.regions.mu.RUnlock()
+		if !q.regions.live(r.src) {
+			q.refuse(faultReadSTag) // revoked while the read was on its way: nothing of it may leave any more
+			return false
+		}
+		payload = r.src.mem[r.to : r.to+uint64(n)]
+	}
+	if uint64(n) == r.left {
+		h.flags = flagLast
+	}
+	q.put(&h, payload)
+	r.to, r.left = r.to+uint64(n), r.left-uint64(n)
+	if h.flags != 0 {
+		t.responses.pop()
+		t.responded = true
+	}
+	return true
+}
+
+// fit returns how many of left bytes the next record can have. Where there is no room for it the
+// peer is asked to tell of some. The caller holds tx.mu.
+func (q *queuePair) fit(left int) (n int, ok bool) {
+	t := &q.tx
+	n = min(left, maxPiece)
+	least := recordLen(uint64(min(n, leastPiece)))
+	for asked := false; ; asked = true {
+		head := t.out.head.Load()
+		room := t.out.size() - (t.pos - head)
+		if head-t.head > t.pos-t.head || head%headerLen != 0 {
+			q.refuse(faultRing)
+			return 0, false
+		}
+		t.head = head
+		if room >= least {
+			n = min(n, int(room-headerLen))
+			q.rewind(room, left)
+			return n, true
+		}
+		if asked {
+			return 0, false
+		}
+		t.out.writer.Store(1)
+	}
+}
+
+// rewind has the next record be at the front of the ring if nothing is in the ring, and the front
+// has room for more than the n bytes of payload that are left of the message.
+func (q *queuePair) rewind(room uint64, n int) {
+	t := &q.tx
+	at := t.pos & (t.out.size() - 1)
+	if room < t.out.size() || at < rewindAt || 2*recordLen(uint64(n)) > at {
+		return
+	}
+	t.out.putHeader(t.pos, &header{op: opSkip})
+	t.pos += t.out.size() - at
+}
+
+// put writes a record. There must be room. The caller holds tx.mu, and publishes.
+func (q *queuePair) put(h *header, payload []byte) {
+	t := &q.tx
+	t.out.putHeader(t.pos, h)
+	if len(payload) > 0 {
+		a, b := t.out.pieces(t.pos+headerLen, uint64(len(payload)))
+		copy(b, payload[copy(a, payload):])
+	}
+	t.pos += recordLen(uint64(len(payload)))
+	if t.pos-t.told >= publishAt {
+		q.publish()
+	}
+}
+
+// publish lets the peer know of what was written, and wakes it if it sleeps. The caller holds
+// tx.mu.
+func (q *queuePair) publish() {
+	t := &q.tx
+	if t.pos == t.told || t.out == nil {
+		return
+	}
+	t.told = t.pos
+	t.out.tail.Store(t.pos)
+	if t.out.reader.Load() != 0 && t.out.reader.CompareAndSwap(1, 0) {
+		q.bell()
+	}
+}
+
+// refuse stops sending, and terminates the connection, for a fault found while something is sent.
+// The caller holds tx.mu.
+func (q *queuePair) refuse(f *fault) {
+	if q.tx.err == nil {
+		q.tx.err = f.error(true)
+		go q.terminate(f)
+	}
+}
+
+// takeOver takes over data that the caller of Drain has left, as that is the caller's again.
+func (q *queuePair) takeOver() {
+	q.tx.mu.Lock()
+	q.keepInline(0)
+	q.tx.mu.Unlock()
+}

@@ -1,0 +1,297 @@
+package shm
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// A condition is what calls of Wait, or those of Drain, wait for.
+type condition struct {
+	holds func() (bool, error) // with an error: it never will
+	// asked counts the interrupts. Each ends the calls that were there at the time, or the next
+	// one: a call ends if there are more than taken was when it began.
+	asked, taken atomic.Uint32
+}
+
+func (c *condition) begin() (seen uint32)         { return c.taken.Load() }
+func (c *condition) interrupted(seen uint32) bool { return c.asked.Load() != seen }
+
+func (c *condition) take() error {
+	c.taken.Store(c.asked.Load())
+	return transport.ErrInterrupted
+}
+
+// Wait implements transport.QueuePair.
+func (q *queuePair) Wait(deadline time.Time) error {
+	err := q.waitFor(&q.waiting, q.waiting.begin(), deadline)
+	if err == nil && q.placed.Load() {
+		q.placed.Store(false) // what is placed from now on is news again
+	}
+	q.leaveOutput()
+	return err
+}
+
+// Drain implements transport.QueuePair.
+func (q *queuePair) Drain(deadline time.Time) error {
+	if ok, _ := q.drained(); ok {
+		return nil
+	}
+	err := q.waitFor(&q.draining, q.draining.begin(), deadline)
+	if err != nil {
+		q.takeOver()
+	}
+	q.leaveOutput()
+	return err
+}
+
+// drained reports whether everything on the send queue has been sent, and otherwise why it never
+// will be.
+func (q *queuePair) drained() (bool, error) {
+	q.tx.mu.Lock()
+	sent, err := q.tx.sq.len == 0 && !q.tx.lost, q.tx.err
+	q.tx.mu.Unlock()
+	if sent {
+		return true, nil
+	}
+	if why := q.Err(); why != nil {
+		err = why
+	}
+	return false, err
+}
+
+// waitFor drives the connection, or waits for the one who does, until c holds.
+func (q *queuePair) waitFor(c *condition, seen uint32, deadline time.Time) error {
+	for {
+		if ok, err := c.holds(); ok || err != nil {
+			return err
+		}
+		if c.interrupted(seen) {
+			return c.take()
+		}
+		if expired(deadline) {
+			return os.ErrDeadlineExceeded
+		}
+		select {
+		case <-q.tok:
+		default:
+			if !q.follow(c, seen, deadline) {
+				continue
+			}
+		}
+		q.drive(c, seen, deadline)
+		q.tok <- struct{}{}
+	}
+}
+
+// drive takes what there is, or sleeps until there is something. The caller holds the token.
+func (q *queuePair) drive(c *condition, seen uint32, deadline time.Time) {
+	if !q.healthy.Load() {
+		return
+	}
+	defer q.survive(debug.SetPanicOnFault(true))
+	some := q.receive(c)
+	if q.push() || some {
+		return
+	}
+	if q.cfg.Poll > 0 && q.lookAWhile(c, seen, deadline) {
+		return
+	}
+	q.sleep.until(c, seen, deadline)
+}
+
+// lookAWhile looks for news for as long as Config.Poll says.
+func (q *queuePair) lookAWhile(c *condition, seen uint32, deadline time.Time) bool {
+	end := time.Now().Add(q.cfg.Poll)
+	if !deadline.IsZero() && deadline.Before(end) {
+		end = deadline
+	}
+	for {
+		for range 64 {
+			if q.due(c, seen) {
+				return true
+			}
+		}
+		if !time.Now().Before(end) {
+			return false
+		}
+		runtime.Gosched()
+	}
+}
+
+// due reports whether there is something to do for the one who drives. The caller holds the token.
+func (q *queuePair) due(c *condition, seen uint32) bool {
+	if q.in.tail.Load() != q.rx.pos || q.in.end.Load() != endNone || q.sleep.died.Load() {
+		return true
+	}
+	if q.tx.blocked.Load() && q.tx.out.writer.Load() == 0 {
+		return true
+	}
+	if c.interrupted(seen) {
+		return true
+	}
+	ok, err := c.holds()
+	return ok || err != nil
+}
+
+// Look takes once what has arrived, for the next call of Poll, unless another call waits for that.
+// It does not block, and returns false if there was nothing.
+func (q *queuePair) Look() bool {
+	if !q.healthy.Load() {
+		return false
+	}
+	select {
+	case <-q.tok:
+		some := q.lookOnce()
+		q.tok <- struct{}{}
+		q.leaveOutput()
+		return some
+	default:
+		return false
+	}
+}
+
+// lookOnce takes what there is. The caller holds the token.
+func (q *queuePair) lookOnce() (some bool) {
+	if !q.healthy.Load() {
+		return false
+	}
+	defer q.survive(debug.SetPanicOnFault(true))
+	some = q.receive(nil)
+	q.push()
+	return some
+}
+
+// follow waits while somebody else drives. It reports whether the caller has the token now.
+func (q *queuePair) follow(c *condition, seen uint32, deadline time.Time) bool {
+	wake := q.join()
+	defer q.followers.Add(-1)
+	// News from before wake was made is found here, later news closes it.
+	if ok, err := c.holds(); ok || err != nil || c.interrupted(seen) {
+		return false
+	}
+	var expiry <-chan time.Time
+	if !deadline.IsZero() {
+		timer := time.NewTimer(time.Until(deadline))
+		defer timer.Stop()
+		expiry = timer.C
+	}
+	select {
+	case <-q.tok:
+		return true
+	case <-wake:
+	case <-expiry:
+	}
+	return false
+}
+
+// join makes the caller one of the followers, whom the channel wakes.
+func (q *queuePair) join() chan struct{} {
+	q.followers.Add(1)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.wake == nil {
+		q.wake = make(chan struct{})
+	}
+	return q.wake
+}
+
+// past is a deadline that wakes a sleeper at once.
+var past = time.Unix(1, 0)
+
+// bellsUnread is how many wake-ups leave their bytes on the socket before these are read.
+const bellsUnread = 32
+
+// A sleeper waits in the runtime's poller for the peer's bell. The holder of the token uses it.
+//
+// The poller tells of each byte that comes, whether or not those before it were read, so they are
+// read in rows. It tells of the end of the peer, too, unless that came while nobody slept: for
+// that there is watch.
+type sleeper struct {
+	q       *queuePair
+	on      atomic.Pointer[condition] // what the one who sleeps waits for
+	nights  atomic.Uint64             // how often somebody has gone to sleep, and woken up; odd while somebody sleeps
+	died    atomic.Bool               // watch has found the peer dead
+	kicked  atomic.Bool               // the deadline of the socket is that of kick
+	armed   time.Time                 // the deadline of the socket otherwise
+	look    func(fd uintptr) bool
+	c       *condition
+	seen    uint32
+	slept   bool
+	dead    bool // the peer has closed its socket
+	unread  int
+	discard [2 * bellsUnread]byte
+}
+
+func (s *sleeper) init(q *queuePair) {
+	s.q = q
+	s.look = s.lookOrSleep
+}
+
+// kick wakes the one who sleeps, to have it look at its condition again.
+func (q *queuePair) kick() {
+	if q.sleep.on.Load() != nil {
+		q.sleep.kicked.Store(true)
+		_ = q.sock.SetReadDeadline(past)
+	}
+}
+
+// until sleeps until there may be something to do.
+func (s *sleeper) until(c *condition, seen uint32, deadline time.Time) {
+	q := s.q
+	if s.kicked.Swap(false) || !deadline.Equal(s.armed) {
+		s.armed = deadline
+		_ = q.sock.SetReadDeadline(deadline)
+	}
+	s.c, s.seen, s.slept, s.dead = c, seen, false, false
+	s.nights.Add(1)
+	watch.arm()
+	err := q.raw.Read(s.look)
+	s.nights.Add(1)
+	q.in.reader.Store(0)
+	s.on.Store(nil)
+	s.c = nil
+	if err != nil {
+		s.kicked.Store(true) // a deadline that has passed is of no more use
+	}
+	if s.dead || s.died.Load() {
+		s.dead = true
+		q.peerDied()
+	}
+}
+
+// lookOrSleep is called by the poller twice: first to see whether there is something already, when
+// every bell from then on is noticed, and then after the sleep.
+func (s *sleeper) lookOrSleep(fd uintptr) bool {
+	q := s.q
+	if s.slept {
+		s.dead = !q.due(s.c, s.seen) && hungUp(fd)
+		return true
+	}
+	s.slept = true
+	if s.unread++; s.unread >= bellsUnread { // each time that we say that we sleep costs a byte at most
+		s.unread = 0
+		for {
+			n, _, err := unix.Recvfrom(int(fd), s.discard[:], unix.MSG_DONTWAIT)
+			if err != nil || n < len(s.discard) {
+				break
+			}
+		}
+	}
+	s.on.Store(s.c)
+	q.in.reader.Store(1)
+	return q.due(s.c, s.seen)
+}
+
+// hungUp reports whether the peer has closed the socket.
+func hungUp(fd uintptr) bool {
+	polled := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(polled[:], 0)
+	return n > 0 && err == nil
+}

@@ -1,0 +1,87 @@
+package shm
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// watchPeriod is how often the connections are looked at on which somebody has slept since before
+// the last look.
+const watchPeriod = 40 * time.Millisecond
+
+// A watcher finds out which peers are gone that went while nobody slept, so that no sleep need
+// begin with a system call. It has a timer while there may be something to find.
+type watcher struct {
+	armed atomic.Bool
+
+	mu sync.Mutex
+	m  map[*queuePair]struct{}
+}
+
+// watched is what the watcher knows of a connection.
+type watched struct {
+	lastNight uint64 // that it saw
+	awake     uint64 // the night in which the peer was alive after it had begun
+}
+
+var watch watcher
+
+func (w *watcher) add(q *queuePair) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.m == nil {
+		w.m = make(map[*queuePair]struct{})
+	}
+	w.m[q] = struct{}{}
+}
+
+func (w *watcher) remove(q *queuePair) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.m, q)
+}
+
+// arm is called by whoever goes to sleep.
+func (w *watcher) arm() {
+	if !w.armed.Load() && w.armed.CompareAndSwap(false, true) {
+		time.AfterFunc(watchPeriod, w.look)
+	}
+}
+
+func (w *watcher) look() {
+	w.armed.Store(false) // those who go to sleep from now on arm it again, the others are seen
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	again := false
+	for q := range w.m {
+		again = q.watch() || again
+	}
+	if again {
+		w.arm()
+	}
+}
+
+// watch looks after the peer if somebody sleeps, and has done so since before the last look. It
+// reports whether another look is due.
+func (q *queuePair) watch() (again bool) {
+	night := q.sleep.nights.Load()
+	switch {
+	case night%2 == 0, night == q.awake:
+		return false
+	case night != q.lastNight:
+		q.lastNight = night
+		return true
+	}
+	dead := false
+	if q.raw.Control(func(fd uintptr) { dead = hungUp(fd) }) != nil {
+		return false
+	}
+	if !dead {
+		q.awake = night // the poller tells of an end from then on
+		return false
+	}
+	q.sleep.died.Store(true)
+	q.kick()
+	return false
+}
