@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"sync"
+	"time"
 	"weak"
 
 	"github.com/rdmanet/iwarp/rdmanet"
@@ -130,6 +131,7 @@ func byAddresses(c net.Conn) (found Info, ok bool) {
 		return Info{}, false
 	}
 	n := 0
+	notes.sort()
 	paths.Range(func(key, v any) bool {
 		info := v.(Info)
 		switch k := key.(type) {
@@ -181,17 +183,77 @@ func addrPair(c net.Conn) (local, remote string) {
 var paths sync.Map
 
 // remember notes the path that c took. It must be called before c is handed out, and once.
-func remember[T any](c *T, info Info) *T {
+func remember[T net.TCPConn | rdmanet.Conn](c *T, info Info) *T {
+	notes.add(note{c, info})
+	return c
+}
+
+// A note is what is yet to be put into paths, which takes a tenth of the time of a dial: a moment
+// later, or when it is needed.
+type note struct {
+	conn any // *net.TCPConn or *rdmanet.Conn
+	info Info
+}
+
+func (n *note) sort() {
+	switch c := n.conn.(type) {
+	case *net.TCPConn:
+		sortOf(c, n.info)
+	case *rdmanet.Conn:
+		sortOf(c, n.info)
+	}
+}
+
+func sortOf[T any](c *T, info Info) {
 	key := weak.Make(c)
 	paths.Store(key, info)
 	runtime.AddCleanup(c, func(key weak.Pointer[T]) { paths.Delete(key) }, key)
-	return c
 }
+
+type notebook struct {
+	mu    sync.Mutex
+	notes []note
+	timer *time.Timer
+}
+
+var notes notebook
+
+// sortAfter is how long a note keeps a connection that may be garbage.
+const sortAfter = 2 * time.Millisecond
+
+func (b *notebook) add(n note) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.notes = append(b.notes, n); len(b.notes) > 1 {
+		return
+	}
+	if b.timer == nil {
+		b.timer = time.AfterFunc(sortAfter, b.sort)
+		return
+	}
+	b.timer.Reset(sortAfter)
+}
+
+func (b *notebook) sort() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.notes {
+		b.notes[i].sort()
+	}
+	clear(b.notes)
+	if b.notes = b.notes[:0]; cap(b.notes) > maxNotes {
+		b.notes = nil
+	}
+}
+
+// maxNotes is how many notes there is room for all the time.
+const maxNotes = 256
 
 func recall[T any](c *T) (Info, bool) {
 	if c == nil {
 		return Info{}, false
 	}
+	notes.sort()
 	v, ok := paths.Load(weak.Make(c))
 	if !ok {
 		return Info{}, false

@@ -138,8 +138,16 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if len(kernel) > 0 {
 		a.software = kernel[0]
 	}
+	if len(devices) == 0 && policy == OffloadPrefer {
+		if why, ok := a.mute(); ok {
+			return a.plain(ctx, address, why.Reason, why.Err)
+		}
+	}
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
+	if len(devices) == 0 && len(kernel) > 0 {
+		return a.viaKernel(ctx, kernel[0])
+	}
 	c, why, err := a.viaDevice(ctx, devices)
 	switch {
 	case c != nil || err != nil:
@@ -179,13 +187,15 @@ func (a *dialing) kernel(ctx context.Context, address string) (*net.TCPConn, err
 }
 
 func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPConn, error) {
-	control := func(network, address string, c syscall.RawConn) error { return d.control(ctx, network, address, c) }
-	r, err := d.PortSpace.or().engine.ToDial(netaddr.Narrow(network, address), d.LocalAddr, control)
-	if err != nil {
-		return nil, &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Err: err}
-	}
-	if r != nil {
-		return d.fromReserved(ctx, r, network, address)
+	if hasPort(d.LocalAddr) { // or it is of no reservation
+		control := func(network, address string, c syscall.RawConn) error { return d.control(ctx, network, address, c) }
+		r, err := d.PortSpace.or().engine.ToDial(netaddr.Narrow(network, address), d.LocalAddr, control)
+		if err != nil {
+			return nil, &net.OpError{Op: "dial", Net: network, Source: d.LocalAddr, Err: err}
+		}
+		if r != nil {
+			return d.fromReserved(ctx, r, network, address)
+		}
 	}
 	c, err := d.netDialer().DialContext(ctx, network, address)
 	if err != nil {

@@ -54,6 +54,7 @@ type kernelDial struct {
 	peer      peer
 	spoke     bool   // the peer has spoken iWARP before
 	asked     func() // ends the turn to ask the peer
+	other     bool   // another address of the name may speak iWARP
 }
 
 func (a *dialing) dialKernel(ctx context.Context, t kernelTransport, address string) (*kernelDial, error) {
@@ -83,7 +84,7 @@ func (k *kernelDial) trip() time.Duration {
 // turn reports whether the peer is to be asked, and otherwise why not. After it, speak must follow.
 func (k *kernelDial) turn(ctx context.Context) (OffloadError, bool) {
 	t := k.dialing.turn(ctx, k.peer, min(turnLimit, turnSlack+turnTrips*k.took))
-	k.spoke, k.asked = t.spoke, t.end
+	k.spoke, k.asked, k.other = t.spoke, t.end, t.other
 	return t.why, t.end != nil
 }
 

@@ -72,7 +72,10 @@ func (k *kernelDial) next(ctx context.Context, others []netip.AddrPort, err erro
 // orInstead returns the plain connection to a peer that is known not to speak iWARP, or an iWARP
 // connection to the address of the name that is known to speak it.
 func (k *kernelDial) orInstead(ctx context.Context, why OffloadError) (net.Conn, error) {
-	addr := peers.instead(k.peer, k.name(), time.Now())
+	var addr netip.AddrPort
+	if k.other {
+		addr = peers.instead(k.peer, k.name(), time.Now())
+	}
 	samePort := hasPort(k.LocalAddr) // which only one of the two can have
 	if addr.IsValid() {
 		if samePort {

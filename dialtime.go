@@ -21,10 +21,13 @@ func (d *Dialer) limit(ctx context.Context) (context.Context, context.CancelFunc
 		}
 	}
 	var cancel context.CancelFunc
-	if deadline.IsZero() {
-		ctx, cancel = context.WithCancel(ctx)
-	} else {
+	switch {
+	case !deadline.IsZero():
 		ctx, cancel = context.WithDeadline(ctx, deadline)
+	case d.Cancel != nil:
+		ctx, cancel = context.WithCancel(ctx)
+	default:
+		return ctx, func() {} // a context that can end makes the dial slower
 	}
 	if d.Cancel != nil {
 		go func() {

@@ -2,7 +2,10 @@ package iwarp
 
 import (
 	"context"
+	"net/netip"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/netaddr"
 )
 
 // turnSlack is how long a dial waits for another one that asks the same peer, beside turnTrips
@@ -19,6 +22,7 @@ type turn struct {
 	end   func() // to be called once the answer was learned; nil if the peer is not to be asked
 	why   OffloadError
 	spoke bool // the peer has spoken iWARP before
+	other bool // another address of the name may speak it
 }
 
 // turn decides whether p is to be asked. Where another dial asks it, it waits up to patience to
@@ -30,7 +34,7 @@ func (a *dialing) turn(ctx context.Context, p peer, patience time.Duration) turn
 		spoke := !known.spoke.IsZero()
 		switch {
 		case known.isMute() && a.policy != OffloadRequire:
-			return turn{why: known.why}
+			return turn{why: known.why, other: known.other.addr.IsValid()}
 		case spoke, a.policy == OffloadRequire:
 			return turn{end: func() {}, spoke: spoke}
 		}
@@ -50,4 +54,14 @@ func (a *dialing) turn(ctx context.Context, p peer, patience time.Duration) turn
 			return turn{why: OffloadError{Reason: ReasonAsking}}
 		}
 	}
+}
+
+// mute returns why the peer at an address in numbers does not speak iWARP in software, if that is
+// known. It is what turn would find out after the connection was made.
+func (a *dialing) mute() (OffloadError, bool) {
+	addr, err := netip.ParseAddrPort(a.address)
+	if err != nil || a.software == nil {
+		return OffloadError{}, false
+	}
+	return peers.lookup(peer{a.software.Name(), netaddr.Unmap(addr)}, time.Now())
 }

@@ -14,6 +14,7 @@ const (
 // PathCount returns how many connections Describe remembers.
 func PathCount() int {
 	n := 0
+	notes.sort()
 	paths.Range(func(any, any) bool { n++; return true })
 	return n
 }

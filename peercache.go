@@ -109,13 +109,14 @@ func (pc *peerCache) recall(p peer, now time.Time) lesson {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	l, ok := pc.m[p]
-	if ok && l.stale(now) {
+	if !ok || now.Before(l.until) {
+		return l
+	}
+	if l.stale(now) {
 		pc.drop(p)
 		return lesson{}
 	}
-	if !now.Before(l.until) {
-		l.why, l.to, l.other = OffloadError{}, redirect.To{}, instead{}
-	}
+	l.why, l.to, l.other = OffloadError{}, redirect.To{}, instead{}
 	if now.Sub(l.spoke) >= spokeTTL {
 		l.spoke = time.Time{}
 	}

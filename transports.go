@@ -10,13 +10,23 @@ import (
 type kernelTransport = transport.Upgrader
 
 // Software iWARP needs nothing but the kernel's TCP, so it is always there.
-func init() { transport.Register(soft.New(nil)) }
+func init() { transport.Register(ownSoft) }
+
+var (
+	ownSoft  = soft.New(nil)
+	onlySoft = []kernelTransport{ownSoft}
+)
 
 // split sorts transports, or the registered ones for nil, by what their connections are made of,
 // and keeps their order.
 func split(list []transport.Transport) (devices []transport.Transport, kernel []kernelTransport) {
 	if list == nil {
 		list = transport.Registered()
+	}
+	if len(list) == 1 { // as where there are no devices
+		if k, ok := list[0].(*soft.Transport); ok && k == ownSoft {
+			return nil, onlySoft
+		}
 	}
 	for _, t := range list {
 		if k, ok := t.(kernelTransport); ok {
