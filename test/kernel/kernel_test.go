@@ -75,7 +75,8 @@ var goPrograms = []program{
 	{"go-httpd", "../..", "./test/kernel/httpd", false},
 	{"badpeer", "../..", "./transport/soft/internal/badpeer", false},
 	{"go-rping", "../../examples", "./rping", false},
-	{"ports.test", "../..", ".", true},
+	{"iwarp.test", "../..", ".", true},
+	{"ports.test", "../..", "./test/ports", true},
 	{"nldev.test", "../..", "./transport/rnic/internal/nldev", true},
 	{"rnic.test", "../..", "./transport/rnic", true},
 }
