@@ -46,14 +46,15 @@ func rsocket(t *testing.T) (netip.AddrPort, <-chan *rdmanet.Conn) {
 	return l.Addr(), conns
 }
 
-// TestSIWAndRsocket has siw talk to the port of an rsocket once software has found that it is one.
-func TestSIWAndRsocket(t *testing.T) {
+// TestKernelPortsAndRsocket has the device talk to the port of an rsocket once software has found
+// that it is one.
+func TestKernelPortsAndRsocket(t *testing.T) {
 	for policy, want := range map[iwarp.Offload]struct {
 		path  string
 		dials int
 	}{iwarp.OffloadAuto: {"rnic", 1}, iwarp.OffloadPrefer: {"soft", 0}, iwarp.OffloadRequire: {"soft", 0}} {
 		t.Run(policy.String(), func(t *testing.T) {
-			n, nic := newSIW()
+			n, nic := newKernelPorts(erdmaDevice)
 			to, conns := rsocket(t)
 			d := iwarp.Dialer{Offload: policy, Transports: withSoft(nic), Timeout: patience}
 			c, err := d.Dial("tcp", to.String())

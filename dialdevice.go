@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -25,8 +26,10 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 		switch list, err := t.Devices(); {
 		case err != nil:
 			why = OffloadError{noDevice(err), err}
-		case len(list) > 0:
+		case slices.ContainsFunc(list, func(dev transport.Device) bool { return a.allows(t, dev) }):
 			usable = append(usable, t)
+		case len(list) > 0:
+			why = OffloadError{ReasonPolicy, errKernelTCP}
 		}
 	}
 	if len(usable) == 0 {
@@ -66,6 +69,9 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 	if err != nil {
 		return nil, err
 	}
+	if !a.allows(t, dev) {
+		return nil, &OffloadError{ReasonPolicy, errKernelTCP}
+	}
 	d := &deviceDial{dialing: a, transport: t, device: dev, local: local, remote: remote}
 	c, info, err := d.findPort(ctx, p)
 	if err != nil {
@@ -85,7 +91,15 @@ func (a *dialing) route(ctx context.Context, t transport.Transport, local, remot
 // bypassesKernel reports whether the device's connections are none of the kernel's TCP, unlike
 // those of siw.
 func bypassesKernel(t transport.Transport, dev transport.Device) bool {
-	return t.Offloads() && !dev.KernelPorts
+	return t.Offloads() && !dev.KernelTCP
+}
+
+// errKernelTCP says why OffloadAuto does not take a device: it would be no faster than plain TCP.
+var errKernelTCP = errors.New("device is made of the kernel's TCP")
+
+// allows reports whether the policy takes the device.
+func (a *dialing) allows(t transport.Transport, dev transport.Device) bool {
+	return a.policy != OffloadAuto || bypassesKernel(t, dev)
 }
 
 // deviceDial is a dial through a device.

@@ -12,12 +12,14 @@
 // IWARP_OFFLOAD (auto, never, prefer or require; for listeners IWARP_LISTEN_OFFLOAD goes before
 // it), says which paths are allowed:
 //
-//	OffloadAuto     an RDMA device that reaches the peer, else plain TCP. A listener takes everybody.
+//	OffloadAuto     an RDMA device that offloads and reaches the peer, else plain TCP. A listener
+//	                takes everybody.
 //	OffloadPrefer   a device, else iWARP in software, else plain TCP on a new connection
 //	OffloadRequire  a device or iWARP in software, else an error
 //	OffloadNever    plain TCP
 //
-// Without an RDMA device OffloadAuto dials plain TCP: software iWARP is used where it is asked for.
+// Without an RDMA device OffloadAuto dials plain TCP, also where there is siw, the kernel's iWARP in
+// software: software is used where it is asked for.
 // A fallback is the very *net.TCPConn, with nothing read from it or written to it.
 //
 // RDMA devices are switched on by importing package transport/rnic, which registers itself, and

@@ -11,16 +11,16 @@ import (
 type Offload uint8
 
 const (
-	// OffloadAuto dials through an RDMA device that reaches the peer and gets an answer there, else
-	// plain TCP. Without an iWARP device it never sends an MPA frame to a peer; for siw, iWARP in
-	// software asks the peer first. A listener serves plain TCP, iWARP in software and devices. It
-	// is the zero value, for which the environment can put another: the variable IWARP_OFFLOAD for
-	// Dialers and listeners, and for listeners alone IWARP_LISTEN_OFFLOAD, which goes before it.
-	// Spaces around the name do not matter.
+	// OffloadAuto dials through an RDMA device that bypasses the kernel's TCP, reaches the peer and
+	// gets an answer there, else plain TCP; siw, which is the kernel's TCP, it does not take. Without
+	// an iWARP device it never sends an MPA frame to a peer. A listener serves plain TCP, iWARP in
+	// software and devices. It is the zero value, for which the environment can put another: the
+	// variable IWARP_OFFLOAD for Dialers and listeners, and for listeners alone IWARP_LISTEN_OFFLOAD,
+	// which goes before it. Spaces around the name do not matter.
 	OffloadAuto Offload = iota
 	// OffloadNever uses plain TCP. A listener does not look at the bytes of a connection.
 	OffloadNever
-	// OffloadPrefer dials through a device, else iWARP in software, else plain TCP on a new
+	// OffloadPrefer dials through any device, else iWARP in software, else plain TCP on a new
 	// connection. A listener does as with OffloadAuto.
 	OffloadPrefer
 	// OffloadRequire dials through a device or iWARP in software, or fails with an *OffloadError. A

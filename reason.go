@@ -20,7 +20,7 @@ type Reason uint8
 
 const (
 	ReasonNone             Reason = iota // it is not plain TCP
-	ReasonPolicy                         // the policy allows nothing else
+	ReasonPolicy                         // the policy allows nothing else: OffloadNever, or OffloadAuto where a device is the kernel's TCP
 	ReasonNoDevice                       // there is no RDMA device, and the policy does not ask for iWARP in software
 	ReasonNoRoute                        // no RDMA device reaches the peer
 	ReasonNotIWARP                       // the peer speaks plain TCP, or hung up on the MPA request

@@ -14,14 +14,18 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
+// The two drivers of Linux that take kernel ports are alike in that, and differ in what carries the
+// connections.
+var (
+	siwDevice   = transport.Device{Name: "siw0", Transport: "rnic", Addrs: loopback(), IWARP: true, KernelPorts: true, KernelTCP: true}
+	erdmaDevice = transport.Device{Name: "erdma_0", Transport: "rnic", Addrs: loopback(), IWARP: true, KernelPorts: true}
+)
+
 func init() {
-	rnicKinds["kernel ports"] = rnicKind{
-		device: transport.Device{Name: "siw0", Transport: "rnic", Addrs: loopback(), IWARP: true, KernelPorts: true},
-		over:   func(n *rnic) transport.Transport { return siw{n} },
-	}
+	rnicKinds["kernel ports"] = rnicKind{device: erdmaDevice, over: func(n *rnic) transport.Transport { return siw{n} }}
 }
 
-// siw takes ports as the kernel's siw does: by sockets of its own that set SO_REUSEADDR, one that
+// siw takes ports as the kernel's siw and erdma do: by sockets of its own that set SO_REUSEADDR, one that
 // listens at once, and one that binds and connects within Connect.
 type siw struct{ *rnic }
 

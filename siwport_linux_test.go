@@ -15,9 +15,11 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-func newSIW() (*rnic, siw) {
+func newSIW() (*rnic, siw) { return newKernelPorts(siwDevice) }
+
+func newKernelPorts(d transport.Device) (*rnic, siw) {
 	iwarp.ForgetPeers()
-	n := newRNIC(rnicKinds["kernel ports"].device)
+	n := newRNIC(d)
 	return n, siw{n}
 }
 
@@ -44,7 +46,7 @@ func TestSIWBindsBeside(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
 	beside := net.TCPAddrFromAddrPort(n.lastListen().local)
 	requireHeld(t, beside, "where the device listens")
-	c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+	c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadPrefer) })
 	require.Equal(t, "siw0", describe(t, c).Device)
 	requireHeld(t, c.LocalAddr(), "the port of the connection")
 	local := c.LocalAddr()
@@ -157,7 +159,7 @@ func TestSIWListenStolen(t *testing.T) {
 	require.Equal(t, 2, stolen)
 	require.Len(t, ps.Reservations(), 2)
 	requireHeld(t, net.TCPAddrFromAddrPort(n.lastListen().local), "where the device listens")
-	c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+	c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadPrefer) })
 	exchange(t, c, s, "hello")
 	require.Equal(t, n.lastListen().local.Port(), describe(t, c).RedirectPort)
 }
@@ -249,4 +251,53 @@ func TestKernelLetsSIWIn(t *testing.T) {
 	o.Listen = true
 	_, _, err = o.Do()
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "closed again")
+}
+
+// TestAutoLeavesKernelTCP takes a device that is the kernel's TCP underneath only where the policy
+// asks for iWARP, and one that takes kernel ports alone in any case.
+func TestAutoLeavesKernelTCP(t *testing.T) {
+	for _, device := range []transport.Device{siwDevice, erdmaDevice} {
+		for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadPrefer, iwarp.OffloadRequire} {
+			t.Run(device.Name+"/"+policy.String(), func(t *testing.T) {
+				n, nic := newKernelPorts(device)
+				l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
+				beside := n.lastListen().local.Port()
+				c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, policy) })
+				exchange(t, c, s, "hello")
+				if device.KernelTCP && policy == iwarp.OffloadAuto {
+					require.IsType(t, (*net.TCPConn)(nil), c)
+					info := describe(t, c)
+					require.Equal(t, iwarp.ReasonPolicy, info.Reason)
+					require.EqualError(t, info.Err, "device is made of the kernel's TCP")
+					require.Empty(t, n.takeDials())
+					require.Zero(t, l.Stats().Redirected+l.Stats().IWARP, "nobody was asked")
+					return
+				}
+				require.Equal(t, []uint16{beside}, n.takeDials())
+				for _, c := range []net.Conn{c, s} {
+					info := describe(t, c)
+					require.Equal(t, device.Name, info.Device)
+					require.Equal(t, !device.KernelTCP, info.Offloaded)
+				}
+				requireHeld(t, c.LocalAddr(), "the port of the connection")
+			})
+		}
+	}
+}
+
+// TestAutoRoutesToKernelTCP has plain TCP where one device offloads, and another one, which does
+// not, is the way to the peer.
+func TestAutoRoutesToKernelTCP(t *testing.T) {
+	n, nic := newSIW()
+	l := listen(t, serving())
+	n.devices = append(n.devices, roce)
+	for range 2 { // nothing was learned of the peer
+		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+		exchange(t, c, s, "hello")
+		require.Equal(t, iwarp.ReasonPolicy, describe(t, c).Reason)
+	}
+	require.Empty(t, n.takeDials())
+	c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadPrefer) })
+	exchange(t, c, s, "hello")
+	require.Equal(t, "siw0", describe(t, c).Device)
 }

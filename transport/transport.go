@@ -11,8 +11,8 @@ type Transport interface {
 	// Name is a short, constant name such as "soft" or "rnic".
 	Name() string
 
-	// Offloads reports whether the connections bypass the kernel's TCP. A transport that does is
-	// preferred.
+	// Offloads reports whether the connections bypass the kernel's TCP, except those of devices with
+	// KernelTCP. A transport that does is preferred.
 	Offloads() bool
 
 	// Devices lists what is there to use now. No device is an empty list; an error says why the
@@ -48,6 +48,10 @@ type Device struct {
 	// SO_REUSEADDR while the device binds it: in Transport.Listen, or in Connector.Connect, not
 	// before.
 	KernelPorts bool
+
+	// KernelTCP is true if its connections are made of the kernel's TCP, as siw's are: they are not
+	// offloaded, whatever Transport.Offloads says.
+	KernelTCP bool
 
 	// IWARP is true if its connections are TCP on the wire, so that a port that it listens on
 	// swallows the clients of the kernel's TCP. A listener of package iwarp leaves the port to the

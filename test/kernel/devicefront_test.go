@@ -57,14 +57,14 @@ func (g *guest) serveFiles(t *testing.T, h hca, p pair, size int, server ...stri
 	return strings.Fields(g.run(t, "sha256sum", served))[0]
 }
 
-// fetchFile gets the file by the policy in the environment, and says which way that went. A dial
+// fetchFile gets the file by a policy in the environment, and checks which way that went. A dial
 // that may fall back waits for an emulated machine no longer than for others, so it is tried again
 // where that was too short for the way.
-func (g *guest) fetchFile(t *testing.T, p pair, sum, way string) {
+func (g *guest) fetchFile(t *testing.T, p pair, policy, sum, way string) {
 	t.Helper()
 	var out string
 	for range 3 {
-		out = g.fetchOnce(t, p, sum)
+		out = g.fetchOnce(t, p, policy, sum)
 		if regexp.MustCompile(way).MatchString(out) || !strings.Contains(out, "handshake timed out") {
 			break
 		}
@@ -72,9 +72,9 @@ func (g *guest) fetchFile(t *testing.T, p pair, sum, way string) {
 	require.Regexp(t, way, out)
 }
 
-func (g *guest) fetchOnce(t *testing.T, p pair, sum string) (path string) {
+func (g *guest) fetchOnce(t *testing.T, p pair, policy, sum string) (path string) {
 	t.Helper()
-	out := succeeds(t, g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD=auto", "fileserver", "-connect", p.addr+":"+p.port,
+	out := succeeds(t, g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD="+policy, "fileserver", "-connect", p.addr+":"+p.port,
 		"-offload", "auto", "-file", filepath.Base(served), "-save", "/tmp/fetched"))
 	require.Equal(t, sum, strings.Fields(g.run(t, "sha256sum", "/tmp/fetched"))[0])
 	return out
@@ -90,10 +90,10 @@ func TestDeviceFileserver(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {
 		t.Run(h.name, func(t *testing.T) {
-			record(t, cell{"net/http", "both ends", h.name, "16 MiB, SHA-256 compared, IWARP_OFFLOAD=auto"})
+			record(t, cell{"net/http", "both ends", h.name, "16 MiB, SHA-256 compared, IWARP_OFFLOAD=prefer"})
 			p := h.pair(g)
 			sum := g.serveFiles(t, h, p, 16<<20, p.fileserver("fileserver")...)
-			g.fetchFile(t, p, sum, "transport rnic")
+			g.fetchFile(t, p, "prefer", sum, "transport rnic")
 
 			// The same address and port serve clients that know nothing of RDMA, and iWARP in
 			// software.
@@ -105,8 +105,8 @@ func TestDeviceFileserver(t *testing.T) {
 	}
 }
 
-// Auto takes the device where there is one, and plain TCP with the reason where there is none, or
-// the peer has none.
+// Auto takes the device where there is one that offloads, and plain TCP with the reason where there
+// is none, or the peer has none. Prefer takes any device, else software.
 func TestDeviceFallback(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {
@@ -118,17 +118,23 @@ func TestDeviceFallback(t *testing.T) {
 			name          string
 			before, after string // what happens in the guest first, and how it is undone
 			server        func(p pair) []string
-			path          string // what the client says
+			auto, prefer  string // what the client says
 		}{
-			{name: "both have it", path: "transport rnic"},
-			{name: "device removed", before: "rdma link delete " + h.device, after: h.add(), path: none},
-			{name: "module unloaded", before: h.unload, after: h.load, path: none},
-			{name: "link down", before: "ip link set " + h.netdev + " down", after: "ip link set " + h.netdev + " up", path: none},
-			{name: "peer is plain TCP", server: plain, path: h.plain},
-			{name: "peer has software only", server: func(p pair) []string { return p.fileserver("fileserver-soft") }, path: h.software},
+			{name: "both have it", auto: h.both, prefer: "transport rnic"},
+			{name: "device removed", before: "rdma link delete " + h.device, after: h.add(), auto: none, prefer: "transport soft"},
+			{name: "module unloaded", before: h.unload, after: h.load, auto: none, prefer: "transport soft"},
+			{
+				name: "link down", before: "ip link set " + h.netdev + " down", after: "ip link set " + h.netdev + " up",
+				auto: none, prefer: "transport soft",
+			},
+			{name: "peer is plain TCP", server: plain, auto: h.plain, prefer: "plain TCP .reason: peer does not speak iwarp"},
+			{
+				name: "peer has software only", server: func(p pair) []string { return p.fileserver("fileserver-soft") },
+				auto: h.software, prefer: "transport soft",
+			},
 		} {
 			t.Run(h.name+"/"+f.name, func(t *testing.T) {
-				record(t, cell{"package iwarp", "both ends", h.name, "auto: " + f.name})
+				record(t, cell{"package iwarp", "both ends", h.name, "auto and prefer: " + f.name})
 				if f.before != "" {
 					// What was used may linger for a second behind Close.
 					eventually(t, nil, func() bool {
@@ -143,7 +149,9 @@ func TestDeviceFallback(t *testing.T) {
 				if f.server != nil {
 					server = f.server(p)
 				}
-				g.fetchFile(t, p, g.serveFiles(t, h, p, 1<<20, server...), f.path)
+				sum := g.serveFiles(t, h, p, 1<<20, server...)
+				g.fetchFile(t, p, "auto", sum, f.auto)
+				g.fetchFile(t, p, "prefer", sum, f.prefer)
 			})
 		}
 	}

@@ -109,7 +109,7 @@ func newDevice(l *nldev.Link) *device {
 	d := &device{siw: l.Driver == nldev.DriverSIW}
 	d.Name, d.Transport, d.NetDev = l.Device, transportName, l.NetDev
 	d.IWARP = l.Node == nldev.NodeRNIC
-	d.KernelPorts, d.OwnPorts = d.siw, !d.siw
+	d.KernelPorts, d.KernelTCP, d.OwnPorts = d.siw, d.siw, !d.siw
 	if l.NetDevIndex == 0 {
 		return d // InfiniBand, whose addresses are those of IPoIB
 	}
