@@ -19,7 +19,8 @@ var errNoPeerDevice = errors.New("peer: no device")
 
 // ask has iWARP in software ask the peer for the port of its device. It is for siw, which must not
 // be the first to talk to a port: where something else than an MPA reply comes back, its kernel
-// (Linux 6.1) follows a nil pointer.
+// (Linux 6.1) follows a nil pointer. It is for erdma, too, whose request a server in software does
+// not understand, as the MPA of the two is not the same.
 //
 // A peer that has no device to redirect to may take the connection instead, which will do unless
 // the policy does not say so. Then only an rsocket takes it, which may well listen through a device

@@ -44,7 +44,7 @@ type Device struct {
 	OwnPorts  bool         // true if its port space is not the kernel's TCP port space
 
 	// KernelPorts is true if the device takes ports of the kernel's TCP port space by sockets of
-	// its own, as siw does. A port that is held for it must be opened to a second socket with
+	// its own, as siw and erdma do. A port that is held for it must be opened to a second socket with
 	// SO_REUSEADDR while the device binds it: in Transport.Listen, or in Connector.Connect, not
 	// before.
 	KernelPorts bool

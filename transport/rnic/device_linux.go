@@ -20,8 +20,12 @@ import (
 // A device is a transport.Device with what this package has to know of it.
 type device struct {
 	transport.Device
-	siw bool
+	siw      bool
+	onlyIPv4 bool
 }
+
+// serves reports whether the device can have connections to the address, or listen on it.
+func (d *device) serves(a netip.Addr) bool { return !d.onlyIPv4 || a.Unmap().Is4() }
 
 // deviceTTL is how long a list of devices is used. Those that come or go are noticed that late,
 // where a connection does not tell.
@@ -106,14 +110,11 @@ func newDevice(l *nldev.Link) *device {
 	if l.State != nldev.PortActive && l.State != nldev.PortActiveDefer || l.Node != nldev.NodeCA && l.Node != nldev.NodeRNIC {
 		return nil
 	}
-	d := &device{siw: l.Driver == nldev.DriverSIW}
-	d.Name, d.Transport, d.NetDev = l.Device, transportName, l.NetDev
-	d.IWARP = l.Node == nldev.NodeRNIC
-	d.KernelPorts, d.KernelTCP, d.OwnPorts = d.siw, d.siw, !d.siw
+	d := describe(l)
 	if l.NetDevIndex == 0 {
 		return d // InfiniBand, whose addresses are those of IPoIB
 	}
-	d.Addrs = addrsOf(int(l.NetDevIndex))
+	d.Addrs = slices.DeleteFunc(addrsOf(int(l.NetDevIndex)), func(a netip.Addr) bool { return !d.serves(a) })
 	if len(d.Addrs) == 0 {
 		return nil
 	}

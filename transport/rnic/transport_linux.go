@@ -33,8 +33,7 @@ func New(c *Config) *Transport { return &Transport{cfg: c.withDefaults()} }
 // Name returns "rnic".
 func (t *Transport) Name() string { return transportName }
 
-// Offloads returns true: the connections do not use the kernel's TCP. (That of siw does, within the
-// kernel.)
+// Offloads returns true: the connections do not use the kernel's TCP, except those of siw.
 func (t *Transport) Offloads() bool { return true }
 
 // Devices returns the active ports of RDMA devices that belong to a network interface. It is an
@@ -177,7 +176,11 @@ func (t *Transport) resolveID(ctx context.Context, id *cmID, local, remote netip
 		return nil, &routeError{remote, err}
 	}
 	id.attach()
-	return t.devices.of(id.device())
+	dev, err := t.devices.of(id.device())
+	if err == nil && !dev.serves(remote.Addr()) {
+		return nil, &routeError{remote, syscall.EAFNOSUPPORT}
+	}
+	return dev, err
 }
 
 // resolveMillis is how long the kernel tries to find a neighbour, and then a path. Contexts are

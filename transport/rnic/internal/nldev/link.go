@@ -22,11 +22,15 @@ type Link struct {
 // goes has no chardev; then Chardev is empty, too.
 type Driver uint32
 
-// Drivers that matter to callers: the two in software.
+// Drivers that matter to callers: the two in software, and those of iWARP.
 const (
 	DriverUnknown Driver = 0
+	DriverCXGB4   Driver = 4
+	DriverIRDMA   Driver = 9
+	DriverQEDR    Driver = 11
 	DriverRXE     Driver = 14
 	DriverSIW     Driver = 18
+	DriverERDMA   Driver = 19
 )
 
 // String returns the name of the driver, as far as it was there in Linux 6.1.

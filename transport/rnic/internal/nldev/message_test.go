@@ -23,7 +23,11 @@ func TestNumberTooLarge(t *testing.T) {
 }
 
 func TestStrings(t *testing.T) {
-	require.Equal(t, "siw", DriverSIW.String())
+	for d, name := range map[Driver]string{
+		DriverCXGB4: "cxgb4", DriverIRDMA: "irdma", DriverQEDR: "qedr", DriverRXE: "rxe", DriverSIW: "siw", DriverERDMA: "erdma",
+	} {
+		require.Equal(t, name, d.String())
+	}
 	require.Equal(t, "rxe", DriverRXE.String())
 	require.Equal(t, "unknown", DriverUnknown.String())
 	require.Equal(t, "driver 4294967295", Driver(1<<32-1).String())
