@@ -26,14 +26,15 @@ func TestDependencies(t *testing.T) {
 // imports are what each package may import of others than those of Go, below the module's path "."
 // for the root. A pattern that ends in "/..." stands for all below it.
 var imports = map[string]string{
-	".": "internal/bound internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
-		"internal/tcpinfo rdmanet transport transport/soft golang.org/x/sys/unix",
+	".": "internal/bound internal/guard internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
+		"internal/tcpinfo rdmanet transport transport/soft",
 
 	"internal/ports":     "internal/bound internal/netaddr internal/neterr internal/portmap internal/sockdiag",
 	"internal/bound":     "internal/keepalive internal/netaddr internal/neterr internal/probe internal/sockdiag golang.org/x/sys/unix",
 	"internal/sockdiag":  "internal/netlink internal/probe golang.org/x/sys/unix",
 	"internal/netlink":   "golang.org/x/sys/unix",
 	"internal/sniff":     "golang.org/x/sys/unix golang.org/x/sys/windows",
+	"internal/guard":     "golang.org/x/sys/unix",
 	"internal/keepalive": "golang.org/x/sys/unix",
 	"internal/limits":    "golang.org/x/sys/unix",
 	"internal/tcpinfo":   "golang.org/x/sys/unix",
@@ -75,6 +76,19 @@ func TestImports(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNoPlatformFiles keeps what differs between the systems out of the root.
+func TestNoPlatformFiles(t *testing.T) {
+	for _, system := range []string{"linux", "windows"} {
+		list := exec.Command("go", "list", "-f", `{{join .IgnoredGoFiles "\n"}}`, ".")
+		list.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
+		out, err := list.Output()
+		require.NoError(t, err)
+		for _, file := range strings.Fields(string(out)) {
+			require.Truef(t, strings.HasSuffix(file, "_test.go"), "%s is not for %s", file, system)
+		}
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/rdmanet/iwarp/rdmanet"
 )
 
-// Info describes the path that a connection took. A peer of this package that has declined says why:
-// Err then is "peer: limit", "peer: no device" or the like, and the peer's Info of the plain
+// Info describes the path that a connection took. A peer of this package that has declined says
+// why: Err then is "peer: limit", "peer: no device" or the like, and the peer's Info of the plain
 // connection has that Reason.
 type Info struct {
 	Transport string // "tcp" for plain TCP, else the name of the transport, such as "soft"

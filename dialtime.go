@@ -145,8 +145,8 @@ func (a *dialing) hasty(began time.Time) bool {
 	return time.Since(began) < enough
 }
 
-// inTime returns err, or that the set-up took too long if its context has ended and that of the dial
-// has not.
+// inTime returns err, or that the set-up took too long if its context has ended and that of the
+// dial has not.
 func inTime(dial, setUp context.Context, err error) error {
 	if err != nil && neterr.Over(setUp) != nil && neterr.Over(dial) == nil {
 		return transport.ErrHandshakeTimeout

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/guard"
 	"github.com/rdmanet/iwarp/internal/limits"
 	"github.com/rdmanet/iwarp/internal/sniff"
 )
@@ -39,7 +40,7 @@ type halfOpen struct {
 	c       *net.TCPConn       // nil for a device's request
 	since   time.Time          // when it came
 	said    int                // bytes of it that have been seen
-	start   *seqNumber         // of its first byte, once asked for
+	start   guard.Start        // of its first byte, once asked for
 	silent  bool               // its first bytes are waited for
 	until   time.Time          // for how long
 	cancel  context.CancelFunc // ends a handshake

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/guard"
 	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/ports"
 )
@@ -145,7 +146,7 @@ func (l *Listener) isShared() bool { return l.port.IsShared() }
 func (l *Listener) takeQueue(ctx context.Context) error {
 	// The socket of a port that devices' connections hold may serve another listener later.
 	// The filter would stay with a copy of the descriptor that somebody has made.
-	refuses := len(l.devices) == 0 && !l.touched.Load() && refuseNew(l.tcp)
+	refuses := len(l.devices) == 0 && !l.touched.Load() && guard.RefuseNew(l.tcp)
 	for limit := time.Now().Add(drainGrace); ctx.Err() == nil && (refuses || time.Now().Before(limit)); {
 		time.Sleep(l.half.room())
 		_ = l.tcp.SetDeadline(time.Now().Add(drainPause))

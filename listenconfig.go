@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/guard"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/internal/sniff"
@@ -161,7 +162,7 @@ func (lc *ListenConfig) listen(
 
 // started has what l holds given back if nobody does so before it is garbage.
 func (l *Listener) started() *Listener {
-	l.guards = !l.direct && keepStarts(l.tcp, l.isShared())
+	l.guards = !l.direct && guard.KeepStarts(l.tcp, l.isShared())
 	if !l.direct {
 		l.announceSelf()
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/guard"
 	"github.com/rdmanet/iwarp/internal/keepalive"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/internal/sniff"
@@ -131,25 +132,25 @@ func (l *Listener) forget(h *halfOpen) {
 // read.
 func (l *Listener) lookAgain(c client) client {
 	h := c.silent
-	var guard guard
+	var g guard.Guard
 	if l.guards {
-		guard = guardStart(h)
+		g = guard.On(h.c, &h.start, sniff.Key, h.said, max(1, tellingPart-h.said))
 	}
 	first, err := sniff.Look(h.c, false)
 	switch {
 	case first.Verdict == sniff.IWARPRequest, first.N > h.said && first.N >= tellingPart && first.Verdict == sniff.Undecided && err == nil:
-		guard.drop(h.c)
+		g.Lift(h.c)
 		h.said = first.N
 		l.find(h)
 		return client{}
 	case first.Verdict == sniff.PlainTCP:
-		guard.drop(h.c)
+		g.Lift(h.c)
 		return client{Conn: l.plain(h.c, ReasonNotIWARP, nil)}
 	}
 	p := l.plain(h.c, ReasonSilent, nil)
 	if p != nil {
 		l.counters.silent.Add(1)
-		guard.watch(h.c, l.silence.broken)
+		g.Watch(h.c, l.silence.broken)
 	}
 	return client{Conn: p}
 }

@@ -1,4 +1,4 @@
-package iwarp
+package guard
 
 import (
 	"io"
@@ -8,24 +8,26 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
-
-	"github.com/rdmanet/iwarp/internal/sniff"
 )
 
+const key = "MPA ID Req Frame"
+
 // guarded returns a client, and the other end with the guard that it has.
-func guarded(t *testing.T) (client, server *net.TCPConn, g guard) {
+func guarded(t *testing.T) (client, server *net.TCPConn, g Guard) {
 	t.Helper()
-	l, err := (&ListenConfig{}).netConfig().Listen(t.Context(), "tcp", "127.0.0.1:0")
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
-	require.True(t, keepStarts(l.(*net.TCPListener), false))
+	require.True(t, KeepStarts(l.(*net.TCPListener), false))
 	d, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = d.Close() })
 	c, err := l.Accept()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
-	g = guardStart(&halfOpen{c: c.(*net.TCPConn)})
+	g = On(c.(*net.TCPConn), new(Start), key, 0, 4)
 	require.NotZero(t, g.rules)
 	return d.(*net.TCPConn), c.(*net.TCPConn), g
 }
@@ -50,7 +52,7 @@ func TestGuardLooks(t *testing.T) {
 	dropped, over := g.look(server)
 	require.False(t, dropped)
 	require.False(t, over)
-	_, err := io.WriteString(client, sniff.Key)
+	_, err := io.WriteString(client, key)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { dropped, _ := g.look(server); return dropped }, patience, often)
 

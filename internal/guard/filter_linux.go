@@ -1,0 +1,114 @@
+package guard
+
+import (
+	"net"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// RefuseNew has no more clients connect to l, and reports whether that is so. Those whose
+// connection is being set up still come in.
+func RefuseNew(l *net.TCPListener) (refuses bool) {
+	rc, err := l.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = rc.Control(func(fd uintptr) {
+		refuses = filterLen(int(fd)) == 0 && attach(int(fd), []unix.SockFilter{
+			{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: tcpFlags},
+			{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: tcpSYN, Jf: 1},
+			{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+			{Code: unix.BPF_RET | unix.BPF_K, K: whole},
+		}) == nil
+	})
+	return refuses
+}
+
+// Offsets in a TCP header, with which a filter's view of a segment begins (RFC 9293 §3.1).
+const (
+	tcpSeq    = 4
+	tcpOffset = 12
+	tcpFlags  = 13
+	tcpMinLen = 20
+	tcpFIN    = 0x01
+	tcpSYN    = 0x02
+
+	whole = 0x7fffffff // verdict of a filter that drops nothing
+)
+
+// dropAt is a filter for segments that have text at a sequence number, or begin with at least so
+// many bytes of it and end there without ending the connection.
+func dropAt(seq uint32, text string, least int) []unix.SockFilter {
+	const ( // where to jump
+		next = iota
+		part
+		drop
+		keep
+	)
+	const length = 0 // the memory cell for that of the payload
+	jump := func(op uint16, k uint32, yes, no uint8) unix.SockFilter {
+		return unix.SockFilter{Code: unix.BPF_JMP | op | unix.BPF_K, K: k, Jt: yes, Jf: no}
+	}
+	prog := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: tcpSeq},
+		jump(unix.BPF_JEQ, seq, next, keep),
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: tcpOffset}, // X = length of the header
+		{Code: unix.BPF_ALU | unix.BPF_RSH | unix.BPF_K, K: 2},
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0x3c},
+		{Code: unix.BPF_MISC | unix.BPF_TAX},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN},
+		{Code: unix.BPF_ALU | unix.BPF_SUB | unix.BPF_X},
+		{Code: unix.BPF_ST, K: length},
+		jump(unix.BPF_JGE, uint32(least), next, keep),
+	}
+	for i := range len(text) {
+		if i >= least {
+			prog = append(prog, unix.SockFilter{Code: unix.BPF_LD | unix.BPF_MEM, K: length}, jump(unix.BPF_JGT, uint32(i), next, part))
+		}
+		prog = append(prog, unix.SockFilter{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_IND, K: uint32(i)}, jump(unix.BPF_JEQ, uint32(text[i]), next, keep))
+	}
+	prog[len(prog)-1].Jt = drop
+	at := [...]int{part: len(prog), drop: len(prog) + 2, keep: len(prog) + 3}
+	prog = append(prog,
+		unix.SockFilter{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: tcpFlags},
+		jump(unix.BPF_JSET, tcpFIN, keep, drop),
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: whole},
+	)
+	for i, step := range prog {
+		if step.Code&7 != unix.BPF_JMP {
+			continue
+		}
+		for _, to := range []*uint8{&prog[i].Jt, &prog[i].Jf} {
+			if *to != next {
+				*to = uint8(at[*to] - i - 1)
+			}
+		}
+	}
+	return prog
+}
+
+func attach(fd int, prog []unix.SockFilter) error {
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]})
+}
+
+// filterLen returns the length of the filter that fd has, -1 if it may have one.
+func filterLen(fd int) int {
+	n, err := getsockopt(fd, unix.SOL_SOCKET, unix.SO_GET_FILTER, nil)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// getsockopt returns how much there is, of which b gets what it has room for.
+func getsockopt(fd, level, option int, b []byte) (int, error) {
+	size := uint32(len(b))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option),
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(size), nil
+}

@@ -1,0 +1,158 @@
+package guard
+
+import (
+	"encoding/binary"
+	"net"
+	"time"
+	"unsafe"
+	"weak"
+
+	"golang.org/x/sys/unix"
+)
+
+// KeepStarts has the kernel keep the SYN of each connection to come, which has its sequence number,
+// and reports whether it does. If the user has asked for it, it is the user's, but on an adopted
+// socket it is more likely to be of the Listener that was there before.
+func KeepStarts(l *net.TCPListener, adopted bool) bool {
+	rc, err := l.SyscallConn()
+	if err != nil {
+		return false
+	}
+	keeps := false
+	_ = rc.Control(func(fd uintptr) {
+		kept, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SAVE_SYN)
+		if err == nil && (kept == 0 || adopted) {
+			keeps = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_SAVE_SYN, 1) == nil
+		}
+	})
+	return keeps
+}
+
+// A Guard is a filter on a connection.
+type Guard struct {
+	rules int // of the filter, 0 if there is none
+
+	// What came in before the filter was there.
+	bytes           uint64
+	segments, drops uint32
+}
+
+// On has the rest of a text dropped that the peer of c may still send, of which it has said so many
+// bytes, and the beginnings of it that have at least so many bytes more. It does nothing where the
+// kernel does not know the start, as with SYN cookies, or the socket has a filter of the user's.
+func On(c *net.TCPConn, start *Start, text string, said, least int) (g Guard) {
+	rc, err := c.SyscallConn()
+	if err != nil || said >= len(text) {
+		return Guard{}
+	}
+	_ = rc.Control(func(fd uintptr) {
+		if !start.known {
+			*start = startOf(int(fd))
+		}
+		if !start.known || filterLen(int(fd)) != 0 {
+			return
+		}
+		g.bytes, g.segments = received(int(fd))
+		g.drops = dropsOf(int(fd))
+		filter := dropAt(start.seq+uint32(said), text[said:], least)
+		if attach(int(fd), filter) == nil {
+			g.rules = len(filter)
+		}
+	})
+	return g
+}
+
+// Lift takes the filter away.
+func (g Guard) Lift(c *net.TCPConn) {
+	rc, err := c.SyscallConn()
+	if g.rules > 0 && err == nil {
+		_ = rc.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
+	}
+}
+
+const (
+	// firstLook is when a connection is looked at for the first time, and each later look takes
+	// twice as long to come, up to lastLook. A request that comes later still leaves the
+	// application to TCP keep-alive, which notices when the client's kernel has given up.
+	firstLook = 100 * time.Millisecond
+	lastLook  = time.Minute
+)
+
+// Watch shuts the reading side of c if the filter drops a request, and calls late then. It does not
+// keep c.
+func (g Guard) Watch(c *net.TCPConn, late func()) {
+	if g.rules > 0 {
+		g.lookIn(firstLook, weak.Make(c), late)
+	}
+}
+
+func (g Guard) lookIn(wait time.Duration, conn weak.Pointer[net.TCPConn], late func()) {
+	time.AfterFunc(wait, func() {
+		c := conn.Value()
+		if c == nil {
+			return
+		}
+		switch dropped, over := g.look(c); {
+		case dropped:
+			late()
+			_ = c.CloseRead()
+		case !over && 2*wait <= lastLook:
+			g.lookIn(2*wait, conn, late)
+		}
+	})
+}
+
+// look reports whether the filter has dropped a request, or is over as the client has said
+// something else.
+func (g Guard) look(c *net.TCPConn) (dropped, over bool) {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return false, true
+	}
+	err = rc.Control(func(fd uintptr) {
+		// Whatever else the kernel drops, such as keep-alive probes, has passed the filter, and
+		// counts as a segment first. So it does not matter what comes between these calls.
+		drops := dropsOf(int(fd)) - g.drops
+		bytes, segments := received(int(fd))
+		over = bytes != g.bytes || filterLen(int(fd)) != g.rules
+		dropped = !over && int32(drops) > int32(segments-g.segments)
+	})
+	return dropped, over || err != nil
+}
+
+// received returns how many bytes have come in order, and how many segments have passed the filter.
+func received(fd int) (bytes uint64, segments uint32) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return 0, 0
+	}
+	return info.Bytes_received, info.Segs_in
+}
+
+// dropsOf returns how many segments have been dropped, 0 if the kernel does not tell.
+func dropsOf(fd int) uint32 {
+	var mem [unix.SK_MEMINFO_DROPS + 1]uint32
+	_, _ = getsockopt(fd, unix.SOL_SOCKET, unix.SO_MEMINFO, unsafe.Slice((*byte)(unsafe.Pointer(&mem)), unsafe.Sizeof(mem)))
+	return mem[unix.SK_MEMINFO_DROPS]
+}
+
+// startOf returns the start of a connection, if the kernel tells it, which it does once.
+func startOf(fd int) Start {
+	var syn [256]byte // headers of the network and of TCP
+	n, err := getsockopt(fd, unix.IPPROTO_TCP, unix.TCP_SAVED_SYN, syn[:])
+	if err != nil {
+		return Start{}
+	}
+	b := syn[:n]
+	skip := 0
+	switch {
+	case n > 0 && b[0]>>4 == 4:
+		skip = int(b[0]&0xf) * 4
+	case n >= 40 && b[0]>>4 == 6 && b[6] == unix.IPPROTO_TCP:
+		skip = 40
+	}
+	if skip == 0 || n < skip+tcpMinLen || b[skip+tcpFlags]&tcpSYN == 0 {
+		return Start{}
+	}
+	return Start{true, binary.BigEndian.Uint32(b[skip+tcpSeq:]) + 1}
+}
