@@ -17,7 +17,7 @@ const module = "github.com/rdmanet/iwarp"
 func TestDependencies(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./rdmanet", "./transport/soft", "./transport/shm").Output()
 	require.NoError(t, err)
-	allowed := []string{module, "github.com/pkg/errors", "golang.org/x/sys"}
+	allowed := []string{module, "golang.org/x/sys"}
 	for _, module := range strings.Fields(string(out)) {
 		require.Contains(t, allowed, module)
 	}
@@ -44,16 +44,17 @@ var imports = map[string]string{
 	"internal/portmap":   "",
 	"internal/probe":     "golang.org/x/sys/unix",
 
-	"rdmanet":               "internal/limits internal/redirect rdmanet/internal/... transport github.com/pkg/errors",
+	"rdmanet":               "internal/limits internal/redirect rdmanet/internal/... transport",
 	"rdmanet/internal/flow": "rdmanet/internal/wire",
 	"rdmanet/internal/wire": "",
 
 	"transport":                     "",
-	"transport/soft":                "transport transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
+	"transport/internal/wait":       "transport",
+	"transport/soft":                "transport transport/internal/wait transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
 	"transport/soft/internal/rdmap": "transport/soft/internal/ddp transport/soft/internal/mpa",
 	"transport/soft/internal/ddp":   "",
 	"transport/soft/internal/mpa":   "",
-	"transport/rnic":                "internal/netaddr transport transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
+	"transport/rnic":                "internal/netaddr transport transport/internal/wait transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
 	"transport/rnic/internal/abi":   "",
 	"transport/shm":                 "internal/netlink transport golang.org/x/sys/unix",
 	"transport/rnic/internal/nldev": "internal/netlink golang.org/x/sys/unix",

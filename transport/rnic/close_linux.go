@@ -8,6 +8,7 @@ import (
 	"github.com/ebitengine/purego"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
 
@@ -126,7 +127,7 @@ func (q *queuePair) sentAll() (bool, error) {
 
 // awaitPeer waits until the peer has ended the connection.
 func (q *queuePair) awaitPeer(deadline time.Time) {
-	c := condition{holds: func() (bool, error) {
+	c := wait.Condition{Holds: func() (bool, error) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		for q.reapSome() > 0 {
@@ -229,7 +230,7 @@ func (q *queuePair) awaitSends(r *region) {
 	q.sendMu.Lock()
 	last := min(r.last, q.sq.head.Load()) // the device may have refused the last ones
 	q.sendMu.Unlock()
-	c := condition{holds: func() (bool, error) {
+	c := wait.Condition{Holds: func() (bool, error) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		for q.sq.tail.Load() < last && q.reapSome() > 0 {
@@ -237,7 +238,7 @@ func (q *queuePair) awaitSends(r *region) {
 		}
 		return q.sq.tail.Load() >= last || q.err != nil, nil
 	}}
-	if ok, _ := c.holds(); ok {
+	if ok, _ := c.Holds(); ok {
 		return
 	}
 	if q.mark() == nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
 
@@ -41,9 +42,10 @@ type queuePair struct {
 	regionsGone bool
 
 	sleeper           sleeper
-	waiting, draining condition      // of Wait and of Drain
-	leaving           condition      // of what Close leaves behind
+	waiting, draining wait.Condition // of Wait and of Drain
+	leaving           wait.Condition // of what Close leaves behind
 	others            atomic.Int32   // calls under way that wait for other things than those of Wait do
+	crew              wait.Crew
 	token             chan struct{}  // its one token is the right to sleep until the completion channel says something
 	busy              sync.WaitGroup // of calls for the ID that hold none of the locks
 	stop              chan struct{}  // closed by Close and Abort
@@ -53,16 +55,15 @@ type queuePair struct {
 	err               error // why the queue pair is not in StateRTS any more
 	early             []transport.Completion
 	late              []transport.Completion
-	wake              chan struct{} // closed when there is news for followers; nil while there are none
-	armed             bool          // the next completion makes an event
-	events            uintptr       // that were taken and have to be acknowledged
-	heard             bool          // something has come from the peer
-	connected         bool          // StateRTS was reached
-	closed            bool          // Close or Abort was called
-	peerGone          bool          // the peer has ended the connection
-	overdue           bool          // the device has had its time to give back what was posted
-	dead              bool          // the device has, or is about to have, nothing left of it
-	gone              bool          // the same, for sure
+	armed             bool    // the next completion makes an event
+	events            uintptr // that were taken and have to be acknowledged
+	heard             bool    // something has come from the peer
+	connected         bool    // StateRTS was reached
+	closed            bool    // Close or Abort was called
+	peerGone          bool    // the peer has ended the connection
+	overdue           bool    // the device has had its time to give back what was posted
+	dead              bool    // the device has, or is about to have, nothing left of it
+	gone              bool    // the same, for sure
 	onGone            []func()
 	local, remote     netip.AddrPort
 	keepAlive         *time.Timer
@@ -91,7 +92,8 @@ const (
 // left to the caller.
 func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*queuePair, error) {
 	q := &queuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), stop: make(chan struct{}), regions: make(map[*region]struct{})}
-	q.waiting.holds, q.draining.holds, q.leaving.holds = q.pollable, q.drained, q.sentAll
+	q.crew.Init(q, q.token, &q.mu)
+	q.waiting.Holds, q.draining.Holds, q.leaving.Holds = q.pollable, q.drained, q.sentAll
 	q.sleeper.init(q, t.cfg.Poll)
 	if err := q.configure(o); err != nil {
 		return nil, err

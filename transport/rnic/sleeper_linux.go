@@ -59,26 +59,26 @@ func (s *sleeper) kick() {
 
 // spin calls found until it returns true or the time for that is up. Where that leads to nothing,
 // less time is spent on it.
-func (s *sleeper) spin(found func() bool) bool {
+func (s *sleeper) spin(found func() bool) {
 	if s.most == 0 {
-		return false
+		return
 	}
 	s.mu.Lock()
 	budget := s.budget
 	s.mu.Unlock()
 	for end := time.Now().Add(budget); ; runtime.Gosched() {
-		if found() {
-			s.mu.Lock()
-			s.budget = min(2*s.budget, s.most)
-			s.mu.Unlock()
-			return true
+		switch {
+		case found():
+			budget = min(2*budget, s.most)
+		case !time.Now().Before(end):
+			budget = max(budget/2, s.most/8)
+		default:
+			continue
 		}
-		if !time.Now().Before(end) {
-			s.mu.Lock()
-			s.budget = max(s.budget/2, s.most/8)
-			s.mu.Unlock()
-			return false
-		}
+		s.mu.Lock()
+		s.budget = budget
+		s.mu.Unlock()
+		return
 	}
 }
 
@@ -98,7 +98,7 @@ func (q *queuePair) takeEvent() bool {
 			q.events++
 			q.armed = false
 			if q.reapSome() > 0 {
-				q.wakeFollowers()
+				q.crew.Wake()
 				return true
 			}
 		}
@@ -106,7 +106,7 @@ func (q *queuePair) takeEvent() bool {
 		q.armed = true
 		// An event that comes from here on wakes the poller.
 		if q.reapSome() > 0 {
-			q.wakeFollowers()
+			q.crew.Wake()
 			return true
 		}
 		return false

@@ -3,28 +3,10 @@
 package rnic
 
 import (
-	"os"
-	"sync/atomic"
 	"time"
 
-	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
-
-// A condition is what calls of Wait, or those of Drain, wait for.
-type condition struct {
-	holds func() (bool, error) // with an error: it never will
-
-	// asked counts the interrupts. Each ends the calls that were there at the time, or the next
-	// one: a call ends if there are more than taken was when it began.
-	asked, taken atomic.Uint32
-}
-
-func (c *condition) interrupted(seen uint32) bool { return c.asked.Load() != seen }
-
-func (c *condition) take() error {
-	c.taken.Store(c.asked.Load())
-	return transport.ErrInterrupted
-}
 
 // Wait implements transport.QueuePair.
 func (q *queuePair) Wait(deadline time.Time) error { return q.waitFor(&q.waiting, deadline) }
@@ -39,8 +21,8 @@ func (q *queuePair) Drain(deadline time.Time) error {
 
 // Interrupt implements transport.QueuePair.
 func (q *queuePair) Interrupt() {
-	q.waiting.asked.Add(1)
-	q.draining.asked.Add(1)
+	q.waiting.Interrupt()
+	q.draining.Interrupt()
 	q.mu.Lock()
 	q.rouse()
 	q.mu.Unlock()
@@ -100,49 +82,34 @@ func (q *queuePair) drained() (bool, error) {
 }
 
 // waitFor sleeps on the completion channel, or waits for the one who does, until c holds.
-func (q *queuePair) waitFor(c *condition, deadline time.Time) error {
-	seen := c.taken.Load()
-	if ok, err := c.holds(); ok || err != nil {
+func (q *queuePair) waitFor(c *wait.Condition, deadline time.Time) error {
+	seen := c.Begin()
+	if ok, err := c.Holds(); ok || err != nil {
 		return err
 	}
 	if c != &q.waiting {
 		q.others.Add(1)
 		defer q.others.Add(-1)
 	}
-	if q.sleeper.spin(func() bool {
-		ok, err := c.holds()
-		return ok || err != nil || c.interrupted(seen)
-	}) {
-		if ok, err := c.holds(); ok || err != nil {
-			return err
-		}
-	}
-	for {
-		if c.interrupted(seen) {
-			return c.take()
-		}
-		if !deadline.IsZero() && !time.Now().Before(deadline) {
-			return os.ErrDeadlineExceeded
-		}
-		select {
-		case <-q.token:
-			q.sleep(c, seen, deadline)
-			q.token <- struct{}{}
-		default:
-			q.follow(c, seen, deadline)
-		}
-		if ok, err := c.holds(); ok || err != nil {
-			return err
-		}
-	}
+	q.sleeper.spin(func() bool {
+		ok, err := c.Holds()
+		return ok || err != nil || c.Interrupted(seen)
+	})
+	return q.crew.For(c, seen, deadline)
+}
+
+// Drive implements wait.Driver: it waits for a completion.
+func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (wait.Pause, error) {
+	q.sleep(c, seen, deadline)
+	return wait.NoPause, wait.ErrAgain
 }
 
 // sleep waits for a completion. The caller holds the token.
-func (q *queuePair) sleep(c *condition, seen uint32, deadline time.Time) {
+func (q *queuePair) sleep(c *wait.Condition, seen uint32, deadline time.Time) {
 	q.sleeper.begin(deadline)
 	defer q.sleeper.done()
 	// Whoever changes something does so first and kicks then, so one of the two is seen.
-	if c.interrupted(seen) || q.changed(c) {
+	if c.Interrupted(seen) || q.changed(c) {
 		return
 	}
 	_ = q.sleeper.rc.Read(q.sleeper.ready)
@@ -150,9 +117,9 @@ func (q *queuePair) sleep(c *condition, seen uint32, deadline time.Time) {
 
 // changed reports whether c holds, or never will. For Wait it leaves the device to takeEvent, which
 // looks there next.
-func (q *queuePair) changed(c *condition) bool {
+func (q *queuePair) changed(c *wait.Condition) bool {
 	if c != &q.waiting {
-		ok, err := c.holds()
+		ok, err := c.Holds()
 		return ok || err != nil
 	}
 	q.mu.Lock()
@@ -161,42 +128,8 @@ func (q *queuePair) changed(c *condition) bool {
 	return ok || err != nil
 }
 
-// follow waits while somebody else sleeps on the channel.
-func (q *queuePair) follow(c *condition, seen uint32, deadline time.Time) {
-	q.mu.Lock()
-	if q.wake == nil {
-		q.wake = make(chan struct{})
-	}
-	wake := q.wake
-	q.mu.Unlock()
-	// News from before wake was made is found here, later news closes it.
-	if ok, err := c.holds(); ok || err != nil || c.interrupted(seen) {
-		return
-	}
-	var expiry <-chan time.Time
-	if !deadline.IsZero() {
-		timer := time.NewTimer(time.Until(deadline))
-		defer timer.Stop()
-		expiry = timer.C
-	}
-	select {
-	case <-q.token:
-		q.token <- struct{}{} // the caller takes it
-	case <-wake:
-	case <-expiry:
-	}
-}
-
 // rouse has all who wait look at their conditions again. The caller holds mu.
 func (q *queuePair) rouse() {
-	q.wakeFollowers()
+	q.crew.Wake()
 	q.sleeper.kick()
-}
-
-// wakeFollowers is rouse, but for the one who sleeps. The caller holds mu.
-func (q *queuePair) wakeFollowers() {
-	if q.wake != nil {
-		close(q.wake)
-		q.wake = nil
-	}
 }

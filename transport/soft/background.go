@@ -57,7 +57,7 @@ func (q *queuePair) read(quit chan struct{}) {
 			q.receive(nil, true)
 		}
 		b.setReading(false)
-		turn := q.rx.turn.end()
+		pause := q.rx.turn.end()
 		q.rxTok <- struct{}{}
 		if end {
 			b.mu.Lock()
@@ -67,9 +67,7 @@ func (q *queuePair) read(quit chan struct{}) {
 			b.mu.Unlock()
 			return
 		}
-		if turn.over() {
-			turn.pause(quit, time.Time{})
-		}
+		pause.Take(quit, time.Time{})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
 // Close implements transport.QueuePair. What was posted goes on to the peer as it does behind the
@@ -27,7 +28,7 @@ func (q *queuePair) close(last bool) error {
 	inOrder := q.err == nil && q.connected
 	q.end(transport.StateClosing, transport.ErrClosed)
 	q.leaving = already || inOrder
-	q.broadcast()
+	q.crew.Wake()
 	q.mu.Unlock()
 	if inOrder {
 		q.tx.mu.Lock()
@@ -72,7 +73,7 @@ func (q *queuePair) Abort() error {
 	q.end(transport.StateError, transport.ErrClosed)
 	q.state = transport.StateError
 	q.leaving = false
-	q.broadcast()
+	q.crew.Wake()
 	q.mu.Unlock()
 	q.regions.clear()
 	q.sock.abort()
@@ -99,7 +100,7 @@ func (q *queuePair) over(err error) {
 	if q.state == transport.StateClosing {
 		q.state = transport.StateError
 	}
-	q.broadcast()
+	q.crew.Wake()
 	q.mu.Unlock()
 }
 
@@ -113,18 +114,18 @@ func (q *queuePair) WillAwaitClosed() { q.awaited.Store(true) }
 // before Close.
 func (q *queuePair) AwaitClosed(deadline time.Time) error {
 	for {
-		wake := q.join()
+		wake := q.crew.Join()
 		q.mu.Lock()
 		leaving, err := q.leaving, q.closeErr
 		q.mu.Unlock()
-		if leaving && !expired(deadline) {
-			await(nil, wake, deadline)
+		if leaving && !wait.Expired(deadline) {
+			wait.Await(nil, wake, deadline)
 		}
-		q.followers.Add(-1)
+		q.crew.Part()
 		switch {
 		case !leaving:
 			return err
-		case expired(deadline):
+		case wait.Expired(deadline):
 			q.awaited.Store(false)
 			return os.ErrDeadlineExceeded
 		}

@@ -49,9 +49,9 @@ func (q *queuePair) tellPlaced() {
 	}
 	q.placed.Store(true)
 	// A follower that is not counted yet finds the mark before it sleeps.
-	if q.followers.Load() > 0 {
+	if q.crew.Followed() {
 		q.mu.Lock()
-		q.broadcast()
+		q.crew.Wake()
 		q.mu.Unlock()
 	}
 }

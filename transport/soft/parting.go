@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
 const (
@@ -100,7 +101,7 @@ func (p *parting) run() {
 func (p *parting) advance() (done bool) {
 	p.moved = false
 	done, err := p.step()
-	if done || !p.until.IsZero() && expired(p.until) {
+	if done || !p.until.IsZero() && wait.Expired(p.until) {
 		p.over = true
 		p.q.sock.close()
 		if err == nil {
@@ -184,7 +185,7 @@ func (p *parting) giveUpGate() {
 	switch {
 	case p.peerEnded:
 		p.lost = io.ErrUnexpectedEOF
-	case expired(p.gateBy):
+	case wait.Expired(p.gateBy):
 		p.lost = transport.ErrHandshakeTimeout
 	default:
 		return
@@ -202,7 +203,7 @@ func (p *parting) leavesEnd() bool {
 	if p.endBy.IsZero() {
 		p.endBy = time.Now().Add(farewellLimit)
 	}
-	return !expired(p.endBy)
+	return !wait.Expired(p.endBy)
 }
 
 // acknowledged reports whether the peer's host has everything, or what keeps it from that.

@@ -8,9 +8,9 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
@@ -30,13 +30,13 @@ type queuePair struct {
 	txTok chan struct{} // its one token is the right to block until the socket takes more
 	tx    transmitter
 
-	waiting, draining condition // of Wait and of Drain
+	waiting, draining wait.Condition // of Wait and of Drain
+	crew              wait.Crew
 
 	// Summaries of what mu guards, for those who look often. They change with it held.
 	healthy    atomic.Bool   // in StateRTS
 	news       atomic.Bool   // cq is not empty
 	placed     atomic.Bool   // a Placer had news that no call of Wait has returned for
-	followers  atomic.Int32  // calls that wait for wake
 	arrived    atomic.Uint32 // FPDUs
 	background background
 	farewell   atomic.Bool // LeaveEndToPeer was called
@@ -48,7 +48,6 @@ type queuePair struct {
 	err       error // why the queue pair is not in StateRTS any more
 	cq        completionQueue
 	rq        recvQueue
-	wake      chan struct{} // closed when there is news for followers; nil while there are none
 	ird, ord  int
 	crc       bool
 	connected bool // RTS was reached
@@ -80,7 +79,8 @@ func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*queuePair
 		txTok: make(chan struct{}, 1),
 	}
 	q.txTok <- struct{}{}
-	q.waiting.holds, q.draining.holds = q.pollable, q.drained
+	q.crew.Init(q, q.rxTok, &q.mu)
+	q.waiting.Holds, q.draining.Holds = q.pollable, q.drained
 	q.regions.changed, q.regions.revoked = q.serveExposed, q.keepOutput
 	q.tx.sendMSN, q.tx.readMSN = 1, 1
 	q.rx.init()
@@ -137,7 +137,7 @@ func (q *queuePair) start() error {
 func (q *queuePair) fail(state transport.State, err error) {
 	q.mu.Lock()
 	q.end(state, err)
-	q.broadcast()
+	q.crew.Wake()
 	q.mu.Unlock()
 	q.sock.kick()
 }
@@ -154,7 +154,7 @@ func (q *queuePair) end(state transport.State, err error) {
 func (q *queuePair) complete(c transport.Completion) {
 	q.cq.push(c)
 	q.news.Store(true)
-	q.broadcast()
+	q.crew.Wake()
 }
 
 // collect moves completions to wc. The caller holds mu.
@@ -162,14 +162,6 @@ func (q *queuePair) collect(wc []transport.Completion) int {
 	n := q.cq.pop(wc)
 	q.news.Store(q.cq.len > 0)
 	return n
-}
-
-// broadcast wakes the followers. The caller holds mu.
-func (q *queuePair) broadcast() {
-	if q.wake != nil {
-		close(q.wake)
-		q.wake = nil
-	}
 }
 
 // PostRecv implements transport.QueuePair.
@@ -339,16 +331,12 @@ func (q *queuePair) register(r *region) (transport.MemoryRegion, error) {
 
 // Interrupt implements transport.QueuePair.
 func (q *queuePair) Interrupt() {
-	q.waiting.asked.Add(1)
-	q.draining.asked.Add(1)
+	q.waiting.Interrupt()
+	q.draining.Interrupt()
 	q.mu.Lock()
-	q.broadcast()
+	q.crew.Wake()
 	q.mu.Unlock()
 	q.sock.kick()
-}
-
-func expired(deadline time.Time) bool {
-	return !deadline.IsZero() && !time.Now().Before(deadline)
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
@@ -40,25 +41,25 @@ func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.untagged || rx.
 // receive waits, or only looks, until the socket has bytes, its deadline passes or it comes to its
 // end, handles that and returns why there were no bytes. Who waits for c, which may be nil, need
 // not be kicked once it is not blocked any more. The caller holds the receive token.
-func (q *queuePair) receive(c *condition, wait bool) error {
+func (q *queuePair) receive(c *wait.Condition, block bool) error {
 	rx := &q.rx
 	if rx.next() != nil {
 		if c != nil {
-			c.reading.Store(false)
+			c.Blocked.Store(false)
 		}
 		q.parse(c) // what the call before has left
 		return nil
 	}
 	rx.n, rx.err = 0, nil
 	var err error
-	if wait {
+	if block {
 		err = q.sock.blockingRead()
 	} else if !q.sock.tryRead() {
 		err = os.ErrDeadlineExceeded
 	}
 	rx.unpark()
 	if c != nil {
-		c.reading.Store(false)
+		c.Blocked.Store(false)
 	}
 	if err == nil {
 		err = rx.err
@@ -127,7 +128,7 @@ const enough = 48 << 10
 
 // parse handles the complete FPDUs in staging: all of them, or in a large number as many as it
 // takes to make c hold or as one turn has.
-func (q *queuePair) parse(c *condition) {
+func (q *queuePair) parse(c *wait.Condition) {
 	rx := &q.rx
 	before, left := rx.r, false
 	for fpdu := rx.next(); fpdu != nil; fpdu = rx.next() {
@@ -136,7 +137,7 @@ func (q *queuePair) parse(c *condition) {
 			break
 		}
 		if c != nil && rx.r-before >= enough {
-			if left, _ = c.holds(); left {
+			if left, _ = c.Holds(); left {
 				break
 			}
 		}

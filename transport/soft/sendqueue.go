@@ -209,13 +209,13 @@ func (q *queuePair) retire() {
 		sq.pop()
 	}
 	// A follower that is not counted yet finds the queue empty before it sleeps.
-	if sq.len == 0 && q.followers.Load() > 0 {
+	if sq.len == 0 && q.crew.Followed() {
 		q.mu.Lock()
-		q.broadcast()
+		q.crew.Wake()
 		q.mu.Unlock()
 	}
 	// One who waits for this may be the one who reads.
-	if news && q.waiting.reading.Load() || sq.len == 0 && q.draining.reading.Load() {
+	if news && q.waiting.Blocked.Load() || sq.len == 0 && q.draining.Blocked.Load() {
 		q.sock.kickReader()
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
 // Where a socket cannot be tried without blocking, all sending is left to the goroutine that drains
@@ -53,7 +55,7 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 		switch {
 		case !blocked:
 			return nil
-		case kicked || expired(end):
+		case kicked || wait.Expired(end):
 			return os.ErrDeadlineExceeded
 		}
 	}

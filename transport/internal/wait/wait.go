@@ -1,0 +1,198 @@
+// Package wait has the calls that wait for a queue pair take turns: one of them has the token and
+// drives, which may bring news, and the others follow until there is some or the token is free.
+package wait
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// ErrAgain is the answer of a step after which its caller looks at its condition again.
+var ErrAgain = errors.New("look again")
+
+// A Condition is what some calls wait for.
+type Condition struct {
+	// Holds reports whether what is waited for is so, or with an error that it never will be.
+	Holds func() (bool, error)
+
+	// asked counts the interrupts. Each ends the calls that were there at the time, or the next
+	// one: a call ends if there are more than taken was when it began.
+	asked, taken atomic.Uint32
+
+	// Blocked is for the driver: it is true while a call is blocked in driving, and has to be
+	// kicked when somebody else makes the condition hold.
+	Blocked atomic.Bool
+}
+
+// Begin begins a call, and returns what tells later whether it was interrupted.
+func (c *Condition) Begin() (seen uint32) { return c.taken.Load() }
+
+// Interrupt ends the calls that wait for c, or else the next one, once they look.
+func (c *Condition) Interrupt() { c.asked.Add(1) }
+
+// Interrupted reports whether a call that has begun with seen is to end.
+func (c *Condition) Interrupted(seen uint32) bool { return c.asked.Load() != seen }
+
+// Take ends a call that was interrupted.
+func (c *Condition) Take() error {
+	c.taken.Store(c.asked.Load())
+	return transport.ErrInterrupted
+}
+
+// settled reports whether a call that has begun with seen has nothing to wait for.
+func (c *Condition) settled(seen uint32) bool {
+	ok, err := c.Holds()
+	return ok || err != nil || c.Interrupted(seen)
+}
+
+// A Driver does the work of all calls.
+type Driver interface {
+	// Drive does what may bring news once, and blocks for it until the deadline, news for the one
+	// who drives or an interrupt after seen. It returns ErrAgain, or what the call for c returns.
+	// The caller has the token, and pauses without it.
+	Drive(c *Condition, seen uint32, deadline time.Time) (Pause, error)
+}
+
+// A Crew is the calls that wait for one queue pair.
+type Crew struct {
+	token     chan struct{} // its one token is the right to drive
+	driver    Driver
+	mu        *sync.Mutex
+	wake      chan struct{} // closed when there is news for the followers; nil while there are none
+	followers atomic.Int32
+}
+
+// Init readies the crew of d. The channel has, or will have, one token, and room for it. Whoever
+// wakes the crew holds mu.
+func (w *Crew) Init(d Driver, token chan struct{}, mu *sync.Mutex) {
+	w.driver, w.token, w.mu = d, token, mu
+}
+
+// For drives, or waits for the one who does, until c holds. Seen is of the call's begin.
+func (w *Crew) For(c *Condition, seen uint32, deadline time.Time) error {
+	for {
+		if ok, err := c.Holds(); ok || err != nil {
+			return err
+		}
+		if c.Interrupted(seen) {
+			return c.Take()
+		}
+		if Expired(deadline) {
+			return os.ErrDeadlineExceeded
+		}
+		select {
+		case <-w.token:
+		default:
+			if !w.Follow(w.token, c, seen, deadline) {
+				continue
+			}
+		}
+		pause, err := w.driver.Drive(c, seen, deadline)
+		w.token <- struct{}{}
+		if err != ErrAgain {
+			return err
+		}
+		if pause != NoPause {
+			w.pause(pause, c, seen, deadline)
+		}
+	}
+}
+
+// Follow waits while somebody else has the token. It reports whether the caller has it now.
+func (w *Crew) Follow(token <-chan struct{}, c *Condition, seen uint32, deadline time.Time) bool {
+	wake := w.Join()
+	defer w.Part()
+	// News from before wake was made is found here, later news closes it.
+	return !c.settled(seen) && Await(token, wake, deadline)
+}
+
+// pause lets others run, unless c holds or its call is to end.
+func (w *Crew) pause(p Pause, c *Condition, seen uint32, deadline time.Time) {
+	var wake <-chan struct{}
+	if p == Back {
+		wake = w.Join()
+		defer w.Part()
+		if c.settled(seen) {
+			return
+		}
+	}
+	p.Take(wake, deadline)
+}
+
+// Join makes the caller one of the followers, until Part. News closes the channel.
+func (w *Crew) Join() <-chan struct{} {
+	w.followers.Add(1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wake == nil {
+		w.wake = make(chan struct{})
+	}
+	return w.wake
+}
+
+// Part ends what Join began.
+func (w *Crew) Part() { w.followers.Add(-1) }
+
+// Followed reports whether there are followers. One that is not counted yet looks at its condition
+// before it waits.
+func (w *Crew) Followed() bool { return w.followers.Load() > 0 }
+
+// Wake tells the followers of news. The caller holds the lock of Init.
+func (w *Crew) Wake() {
+	if w.wake != nil {
+		close(w.wake)
+		w.wake = nil
+	}
+}
+
+// Await waits for a token, news or the deadline. It reports whether the caller has the token now.
+func Await(token, news <-chan struct{}, deadline time.Time) bool {
+	var expiry <-chan time.Time
+	if !deadline.IsZero() {
+		timer := time.NewTimer(time.Until(deadline))
+		defer timer.Stop()
+		expiry = timer.C
+	}
+	select {
+	case <-token:
+		return true
+	case <-news:
+	case <-expiry:
+	}
+	return false
+}
+
+// Expired reports whether a deadline has passed. The zero deadline never does.
+func Expired(deadline time.Time) bool {
+	return !deadline.IsZero() && !time.Now().Before(deadline)
+}
+
+// A Pause is how a driver gives way to others.
+type Pause uint8
+
+const (
+	NoPause Pause = iota
+	Yield         // others that can run do so first
+	Back          // nothing is driven for a moment, unless there is news
+)
+
+const backTime = 2 * time.Millisecond
+
+// Take pauses, with Back until there is news or the deadline passes at the latest.
+func (p Pause) Take(news <-chan struct{}, deadline time.Time) {
+	switch p {
+	case Yield:
+		runtime.Gosched()
+	case Back:
+		if end := time.Now().Add(backTime); deadline.IsZero() || end.Before(deadline) {
+			deadline = end
+		}
+		Await(nil, news, deadline)
+	}
+}
