@@ -15,8 +15,9 @@ const watchPeriod = 40 * time.Millisecond
 type watcher struct {
 	armed atomic.Bool
 
-	mu sync.Mutex
-	m  map[*queuePair]struct{}
+	mu    sync.Mutex
+	m     map[*queuePair]struct{}
+	timer *time.Timer
 }
 
 // watched is what the watcher knows of a connection.
@@ -44,9 +45,21 @@ func (w *watcher) remove(q *queuePair) {
 
 // arm is called by whoever goes to sleep.
 func (w *watcher) arm() {
-	if !w.armed.Load() && w.armed.CompareAndSwap(false, true) {
-		time.AfterFunc(watchPeriod, w.look)
+	if w.armed.Load() || !w.armed.CompareAndSwap(false, true) {
+		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.start()
+}
+
+// start has look called after a while. The caller holds mu.
+func (w *watcher) start() {
+	if w.timer == nil {
+		w.timer = time.AfterFunc(watchPeriod, w.look)
+		return
+	}
+	w.timer.Reset(watchPeriod)
 }
 
 func (w *watcher) look() {
@@ -57,8 +70,8 @@ func (w *watcher) look() {
 	for q := range w.m {
 		again = q.watch() || again
 	}
-	if again {
-		w.arm()
+	if again && w.armed.CompareAndSwap(false, true) {
+		w.start()
 	}
 }
 
