@@ -200,18 +200,18 @@ func isHosts(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true
 	}
-	_, err := sourceFor(netip.Addr{}, netip.AddrPortFrom(a, 1))
+	_, err := sourceFor(netip.AddrPortFrom(a, 1))
 	return err == nil
 }
 
 // privilegedPorts is the first port that anybody may bind.
-func privilegedPorts() uint16 {
+var privilegedPorts = sync.OnceValue(func() uint16 {
 	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 	if n, perr := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 16); err == nil && perr == nil {
 		return uint16(n)
 	}
 	return 1024
-}
+})
 
 // Accept implements transport.Listener.
 func (l *listener) Accept(ctx context.Context) (transport.Request, error) {

@@ -68,16 +68,15 @@ func meet(ctx context.Context, local netip.Addr, remote netip.AddrPort) (*meetin
 	if c == nil {
 		return nil, errNobody
 	}
-	m := &meeting{c: c, scope: scopeOf(remote.Addr())}
-	err := trust(c, remote)
-	if err == nil {
-		m.source, err = sourceFor(local, remote)
-	}
+	source, err := known.source(c, remote)
 	if err != nil {
 		_ = c.Close()
 		return nil, err
 	}
-	return m, nil
+	if local.IsValid() && !local.IsUnspecified() {
+		source = local.Unmap()
+	}
+	return &meeting{c: c, source: source, scope: scopeOf(remote.Addr())}, nil
 }
 
 var (
@@ -111,9 +110,9 @@ func call(ctx context.Context, name string) (*net.UnixConn, error) {
 	}
 }
 
-// sourceFor returns the address that a connection from local, which may be invalid or a wildcard,
-// to remote has. It is an error if remote is not an address of this host.
-func sourceFor(local netip.Addr, remote netip.AddrPort) (netip.Addr, error) {
+// sourceFor returns the address that a connection to remote comes from. It is an error if remote is
+// not an address of this host.
+func sourceFor(remote netip.AddrPort) (netip.Addr, error) {
 	to := remote.Addr()
 	// The kernel chooses as for TCP; nothing is sent by this.
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, max(remote.Port(), 1))))
@@ -124,9 +123,6 @@ func sourceFor(local netip.Addr, remote netip.AddrPort) (netip.Addr, error) {
 	_ = c.Close()
 	if !to.IsLoopback() && source != to {
 		return netip.Addr{}, errAfar
-	}
-	if local.IsValid() && !local.IsUnspecified() {
-		source = local.Unmap()
 	}
 	return source, nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,17 +41,69 @@ func (e *untrustedError) Error() string {
 
 func (e *untrustedError) Unwrap() error { return transport.ErrNoRoute }
 
-// trust returns nil if the process at the other end of c has the TCP listener that takes
-// connections to remote, as far as that can be seen.
-func trust(c *net.UnixConn, remote netip.AddrPort) error {
+// known remembers for a moment who was trusted, as a program may dial one service many times.
+var known knownPeers
+
+const (
+	trustTTL  = time.Second
+	mostKnown = 256
+)
+
+type knownPeers struct {
+	mu sync.Mutex
+	m  map[knownPeer]knownSource
+}
+
+// knownPeer is a process that has been seen to have the listener at an address.
+type knownPeer struct {
+	remote netip.AddrPort
+	pid    int32
+	uid    uint32
+}
+
+type knownSource struct {
+	addr  netip.Addr
+	until time.Time
+}
+
+// source returns the address that a connection to remote comes from, if the process at the other
+// end of c can be trusted.
+func (k *knownPeers) source(c *net.UnixConn, remote netip.AddrPort) (netip.Addr, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return err
+		return netip.Addr{}, err
 	}
 	cred, err := peerCred(raw)
 	if err != nil {
-		return err
+		return netip.Addr{}, err
 	}
+	p := knownPeer{remote, cred.Pid, cred.Uid}
+	k.mu.Lock()
+	s, ok := k.m[p]
+	k.mu.Unlock()
+	if ok && time.Now().Before(s.until) {
+		return s.addr, nil
+	}
+	if err := trust(cred, remote); err != nil {
+		return netip.Addr{}, err
+	}
+	s.addr, err = sourceFor(remote)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	s.until = time.Now().Add(trustTTL)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.m == nil || len(k.m) >= mostKnown {
+		k.m = make(map[knownPeer]knownSource)
+	}
+	k.m[p] = s
+	return s.addr, nil
+}
+
+// trust returns nil if the process has the TCP listener that takes connections to remote, as far as
+// that can be seen.
+func trust(cred unix.Ucred, remote netip.AddrPort) error {
 	l, err := listenerAt(remote)
 	if errors.Is(err, errNoListener) {
 		return &untrustedError{err.Error()}
