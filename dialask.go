@@ -2,107 +2,178 @@ package iwarp
 
 import (
 	"context"
-	"errors"
 	"net"
-	"syscall"
+	"net/netip"
+	"sync"
 	"time"
 
-	"github.com/rdmanet/iwarp/internal/bound"
-	"github.com/rdmanet/iwarp/internal/ports"
-	"github.com/rdmanet/iwarp/internal/redirect"
-	"github.com/rdmanet/iwarp/rdmanet"
-	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/soft"
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/tcpinfo"
 )
 
-var errNoPeerDevice = errors.New("peer: no device")
+// turnSlack is how long a dial waits for another one that asks the same peer, beside turnTrips
+// times what it took to connect, which on a busy host is more than a round trip; turnLimit is the
+// most. That is less than a Listener leaves to a silent client for sure.
+var turnSlack, turnLimit = 10 * time.Millisecond, 80 * time.Millisecond
 
-// ask has iWARP in software ask the peer for the port of its device. It is for siw, which must not
-// be the first to talk to a port: where something else than an MPA reply comes back, its kernel
-// (Linux 6.1) follows a nil pointer. It is for erdma, too, whose request a server in software does
-// not understand, as the MPA of the two is not the same.
-//
-// A peer that has no device to redirect to may take the connection instead, which will do unless
-// the policy does not say so. Then only an rsocket takes it, which may well listen through a device
-// on the very port.
-func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
-	software, useful := d.software, d.policy != OffloadAuto
-	if software == nil {
-		software, useful = soft.New(nil), false
+// turnTrips are for a request and its answer, and one of them to spare.
+const turnTrips = 2
+
+// A turn is a dial's to ask a peer, of which nothing may be known: such a one is asked by one dial
+// at a time.
+type turn struct {
+	end   func() // to be called once the answer was learned; nil if the peer is not to be asked
+	why   OffloadError
+	spoke bool // the peer has spoken iWARP before
+	other bool // another address of the name may speak it
+}
+
+// turn decides whether p is to be asked. Where another dial asks it, it waits up to patience to
+// learn the answer.
+func (a *dialing) turn(ctx context.Context, p peer, patience time.Duration) turn {
+	var late *time.Timer
+	for {
+		known := peers.recall(p, time.Now())
+		spoke := !known.spoke.IsZero()
+		switch {
+		case known.isMute() && a.policy != OffloadRequire:
+			return turn{why: known.why, other: known.other.addr.IsValid()}
+		case spoke, a.policy == OffloadRequire:
+			return turn{end: func() {}, spoke: spoke}
+		}
+		end, other := peers.ask(p)
+		if end != nil {
+			return turn{end: end}
+		}
+		if late == nil {
+			late = time.NewTimer(patience)
+			defer late.Stop()
+		}
+		select {
+		case <-other:
+		case <-late.C:
+			return turn{why: OffloadError{Reason: ReasonAsking}}
+		case <-ctx.Done():
+			return turn{why: OffloadError{Reason: ReasonAsking}}
+		}
 	}
-	k := redirect.Connector{Takes: redirect.StreamOrTo}
-	if !useful {
-		k.Takes = redirect.OnlyTo
+}
+
+// mute returns why the peer at an address in numbers does not speak iWARP in software, if that is
+// known. It is what turn would find out after the connection was made.
+func (a *dialing) mute() (OffloadError, bool) {
+	addr, err := netip.ParseAddrPort(a.address)
+	if err != nil || a.software == nil {
+		return OffloadError{}, false
 	}
-	c, err := d.inSoftware(ctx, software, k)
-	var to *redirect.To
-	var refused *transport.RejectedError
+	return peers.lookup(peer{a.software.Name(), netaddr.Unmap(addr)}, time.Now())
+}
+
+// answerSlack is what a peer of which nothing is known has for its answer, from when its kernel has
+// confirmed the request. It covers a peer that is busy.
+var answerSlack = 100 * time.Millisecond
+
+const (
+	// answerTrips has an answer that was lost on the way come after all. The longer a round trip,
+	// the likelier a loss.
+	answerTrips = 10
+	// leastRTO is how long the kernel waits at least for a confirmation, besides a round trip, until
+	// it sends something again (TCP_RTO_MIN of Linux).
+	leastRTO = 200 * time.Millisecond
+	// lostAnswers is how many losses in a row of an answer are covered.
+	lostAnswers = 2
+)
+
+// answerTime is how long a peer of which nothing is known may be silent.
+func answerTime(trip time.Duration) time.Duration {
+	return answerSlack + min(answerTrips*trip, lostAnswers*(leastRTO+trip))
+}
+
+// answer returns ctx limited to the wait for the answer of the peer of c, which has shown a round
+// trip, and may have spoken iWARP before.
+func (a *dialing) answer(ctx context.Context, c *net.TCPConn, trip time.Duration, spoke bool) (context.Context, *answerWait) {
+	limit, quick := a.handshakeLimit(), a.policy != OffloadRequire && a.HandshakeTimeout <= 0 && !spoke
+	w := &answerWait{trip: trip, after: answerTime(trip), of: tcpinfo.Of}
+	if quick {
+		limit = min(limit, max(defaultFallbackTimeout, trip+w.after))
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		share := a.share(left)
+		if spoke && a.policy != OffloadRequire {
+			share = max(share, left-trip-w.after) // what is left is enough for a plain connection
+		}
+		limit = min(limit, share)
+	}
+	ctx, w.end = context.WithTimeout(ctx, limit)
+	if quick {
+		w.start(c)
+	}
+	return ctx, w
+}
+
+// An answerWait ends the wait for an answer once a peer has been silent for too long: a request
+// that is still on its way, or was lost there, says nothing about the peer.
+type answerWait struct {
+	trip, after time.Duration
+	end         context.CancelFunc
+	of          func(*net.TCPConn) (tcpinfo.Info, bool)
+
+	mu    sync.Mutex
+	c     *net.TCPConn
+	began time.Time
+	timer *time.Timer // nil if only the limit counts, or once the wait is over
+}
+
+func (w *answerWait) start(c *net.TCPConn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.c, w.began = c, time.Now()
+	w.timer = time.AfterFunc(w.trip+w.after, w.look)
+}
+
+// use has the answer come by another connection.
+func (w *answerWait) use(c *net.TCPConn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.c, w.began = c, time.Now()
+}
+
+func (w *answerWait) stop() {
+	w.end()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+		w.timer = nil
+	}
+}
+
+// look ends the wait if it is time.
+func (w *answerWait) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer == nil {
+		return
+	}
+	if left := w.left(); left > 0 {
+		w.timer.Reset(left)
+		return
+	}
+	w.end()
+}
+
+// lookAgain is the least time after which a connection is looked at again.
+const lookAgain = 10 * time.Millisecond
+
+// left is how long the peer may still be silent, or after what time to look again.
+func (w *answerWait) left() time.Duration {
+	info, ok := w.of(w.c)
 	switch {
-	case errors.As(err, &refused) && !errors.As(err, &to) && !useful:
-		return nil, Info{}, &OffloadError{ReasonDeclined, errNoPeerDevice}
-	case err != nil:
-		d.learn(peer{software.Name(), d.remote}, err, proves(err), d.began)
-		return nil, Info{}, err
-	case useful:
-		peers.spoke(peer{software.Name(), d.remote}, time.Now())
-		return c, Info{Transport: software.Name(), Device: c.Attributes().Device, Offloaded: software.Offloads()}, nil
+	case !ok:
+		return w.trip + w.after - time.Since(w.began)
+	case !info.Sent, info.Unacked:
+		return max(w.trip, lookAgain)
 	}
-	_ = c.Close()
-	c, err = d.attempt(ctx, d.remote.Port(), redirect.Connector{})
-	return c, d.info(0), err
-}
-
-// inSoftware connects to the peer's port of the service without the device. It comes from a port
-// that is held for that, as those that are left to choose from may be few.
-func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, k redirect.Connector) (*rdmanet.Conn, error) {
-	return d.fromHeldPort(ctx, d.remote, false, func(q *deviceQP) (*rdmanet.Conn, error) {
-		d.began = time.Now()
-		tcp, err := d.beside(ctx, q.port)
-		if err != nil {
-			return nil, err
-		}
-		return d.upgradeOnce(ctx, software, tcp, time.Since(d.began), k)
-	})
-}
-
-// beside connects a socket of its own from the port that is held.
-func (d *deviceDial) beside(ctx context.Context, held *ports.Endpoint) (*net.TCPConn, error) {
-	shut, err := held.Admit()
-	if err != nil {
-		return nil, err
-	}
-	defer shut()
-	n := d.netDialer()
-	n.LocalAddr = net.TCPAddrFromAddrPort(held.AddrPort())
-	n.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
-		if err := bound.ShareAddress(c); err != nil {
-			return err
-		}
-		return d.control(ctx, network, address, c)
-	}
-	hctx, cancel := d.handshake(ctx) // or there would be no time left for the other addresses of the peer
-	defer cancel()
-	c, err := n.DialContext(hctx, d.network, d.remote.String())
-	if err != nil {
-		return nil, inTime(ctx, hctx, err)
-	}
-	return c.(*net.TCPConn), nil
-}
-
-// upgradeOnce makes an iWARP connection of tcp. What is refused leaves nothing behind, as the
-// device is to have the port next.
-func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, took time.Duration, k redirect.Connector) (*rdmanet.Conn, error) {
-	d.began = time.Now()
-	spoke := peers.speaks(peer{software.Name(), d.remote}, d.began)
-	hctx, wait := d.answer(ctx, tcp, tripOf(tcp, took), spoke)
-	defer wait.stop()
-	_ = tcp.SetLinger(0)
-	defer assistDial(tcp)()
-	c, err := d.setUp(hctx, k, func() (transport.Connector, error) { return software.Client(tcp, nil) })
-	if err != nil {
-		_ = tcp.Close()
-		return nil, inTime(ctx, hctx, err)
-	}
-	_ = tcp.SetLinger(-1)
-	return c, nil
+	return w.after - min(info.SinceAck, time.Since(w.began))
 }

@@ -1,95 +1,86 @@
 package iwarp_test
 
 import (
-	"context"
 	"net"
-	"net/netip"
-	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/rdmanet"
-	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// rsocket serves as a C program with rsockets on an RDMA device would: it knows nothing of
-// redirects.
-func rsocket(t *testing.T) (netip.AddrPort, <-chan *rdmanet.Conn) {
+// loseData has the kernel drop all segments with data that arrive for c, or for those that c
+// accepts.
+func loseData(t testing.TB, c interface {
+	Control(func(uintptr)) error
+}) {
 	t.Helper()
-	l, err := soft.New(nil).Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), nil)
+	program := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 12}, // the length of the header, in words, and something else
+		{Code: unix.BPF_ALU | unix.BPF_RSH | unix.BPF_K, K: 4},
+		{Code: unix.BPF_ALU | unix.BPF_LSH | unix.BPF_K, K: 2},
+		{Code: unix.BPF_MISC | unix.BPF_TAX},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN},
+		{Code: unix.BPF_ALU | unix.BPF_SUB | unix.BPF_X},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 30},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	}
+	var err error
+	require.NoError(t, c.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	}))
 	require.NoError(t, err)
-	conns := make(chan *rdmanet.Conn, 4)
-	served := make(chan struct{})
+}
+
+// TestLostRequest does not count as silence of the peer that the request has not arrived yet.
+func TestLostRequest(t *testing.T) {
+	iwarp.ForgetPeers()
+	const slack = 900 * time.Millisecond // from when it has arrived
+	defer iwarp.SetAnswerSlack(slack)()
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // which takes no filters
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	rc, err := l.(*net.TCPListener).SyscallConn()
+	require.NoError(t, err)
+	loseData(t, rc)
+	came := make(chan *net.TCPConn, 1)
 	go func() {
-		defer close(served)
-		defer close(conns)
-		for {
-			r, err := l.Accept(context.Background())
-			if err != nil {
-				return
-			}
-			if c, err := rdmanet.Server(context.Background(), r, &rdmanet.Config{Plain: true}); err == nil {
-				conns <- c
-			}
-		}
+		c, _ := l.Accept()
+		came <- c.(*net.TCPConn)
 	}()
-	t.Cleanup(func() {
-		_ = l.Close()
-		<-served
-		for c := range conns {
-			_ = c.Close()
+	found := time.NewTimer(slack + slack/10)
+	answered := make(chan error, 1)
+	go func() {
+		s := <-came
+		<-found.C
+		rc, err := s.SyscallConn()
+		if err == nil {
+			err = rc.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) })
 		}
-	})
-	return l.Addr(), conns
-}
-
-// TestKernelPortsAndRsocket has the device talk to the port of an rsocket once software has found
-// that it is one.
-func TestKernelPortsAndRsocket(t *testing.T) {
-	for policy, want := range map[iwarp.Offload]struct {
-		path  string
-		dials int
-	}{iwarp.OffloadAuto: {"rnic", 1}, iwarp.OffloadPrefer: {"soft", 0}, iwarp.OffloadRequire: {"soft", 0}} {
-		t.Run(policy.String(), func(t *testing.T) {
-			n, nic := newKernelPorts(erdmaDevice)
-			to, conns := rsocket(t)
-			d := iwarp.Dialer{Offload: policy, Transports: withSoft(nic), Timeout: patience}
-			c, err := d.Dial("tcp", to.String())
-			require.NoError(t, err)
-			defer c.Close()
-			require.Equal(t, want.path, describe(t, c).Transport)
-			require.Len(t, n.takeDials(), want.dials)
-			if want.dials > 0 {
-				require.NoError(t, (<-conns).Close()) // that software had
+		if err != nil {
+			answered <- err
+			return
+		}
+		r, err := soft.New(nil).Server(t.Context(), s, nil)
+		if err == nil {
+			var c *rdmanet.Conn
+			if c, err = rdmanet.Server(t.Context(), r, nil); err == nil {
+				defer c.Close()
 			}
-			s := <-conns
-			exchange(t, c, s, "hello")
-			require.NoError(t, s.Close())
-		})
-	}
-}
-
-// TestSIWAsksFromHeldPort has software ask from the port that the user wants, although that is
-// held.
-func TestSIWAsksFromHeldPort(t *testing.T) {
-	n, nic := newSIW()
-	l := listen(t, serving())
-	ps := &iwarp.PortSpace{}
-	r := reserve(t, ps, "tcp", "127.0.0.1:0")
-	var controlled []string
-	d := iwarp.Dialer{Transports: []transport.Transport{nic}, Timeout: patience, PortSpace: ps, LocalAddr: r.Addr(), Offload: iwarp.OffloadRequire}
-	d.Control = func(_, address string, _ syscall.RawConn) error {
-		controlled = append(controlled, address)
-		return nil
-	}
-	c, s := meet(t, l, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
-	exchange(t, c, s, "hello")
-	require.Equal(t, r.Addr().String(), c.LocalAddr().String())
-	require.Equal(t, []string{l.Addr().String()}, controlled, "the socket that asks")
-	require.Len(t, n.locals, 1)
-	_, err := net.Listen("tcp", r.Addr().String())
-	require.Error(t, err)
+		}
+		answered <- err
+	}()
+	c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer}).Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	require.Equal(t, "soft", describe(t, c).Transport)
+	require.NoError(t, <-answered)
 }

@@ -3,11 +3,17 @@ package iwarp
 import (
 	"context"
 	"errors"
+	"net"
+	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/neterr"
+	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // findPort connects to the port where the peer's device listens: the one dialed, unless the peer is
@@ -70,4 +76,96 @@ func saysOfPeer(r Reason) bool {
 		return true
 	}
 	return false
+}
+
+var errNoPeerDevice = errors.New("peer: no device")
+
+// ask has iWARP in software ask the peer for the port of its device. It is for siw, which must not
+// be the first to talk to a port: where something else than an MPA reply comes back, its kernel
+// (Linux 6.1) follows a nil pointer. It is for erdma, too, whose request a server in software does
+// not understand, as the MPA of the two is not the same.
+//
+// A peer that has no device to redirect to may take the connection instead, which will do unless
+// the policy does not say so. Then only an rsocket takes it, which may well listen through a device
+// on the very port.
+func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
+	software, useful := d.software, d.policy != OffloadAuto
+	if software == nil {
+		software, useful = soft.New(nil), false
+	}
+	k := redirect.Connector{Takes: redirect.StreamOrTo}
+	if !useful {
+		k.Takes = redirect.OnlyTo
+	}
+	c, err := d.inSoftware(ctx, software, k)
+	var to *redirect.To
+	var refused *transport.RejectedError
+	switch {
+	case errors.As(err, &refused) && !errors.As(err, &to) && !useful:
+		return nil, Info{}, &OffloadError{ReasonDeclined, errNoPeerDevice}
+	case err != nil:
+		d.learn(peer{software.Name(), d.remote}, err, proves(err), d.began)
+		return nil, Info{}, err
+	case useful:
+		peers.spoke(peer{software.Name(), d.remote}, time.Now())
+		return c, Info{Transport: software.Name(), Device: c.Attributes().Device, Offloaded: software.Offloads()}, nil
+	}
+	_ = c.Close()
+	c, err = d.attempt(ctx, d.remote.Port(), redirect.Connector{})
+	return c, d.info(0), err
+}
+
+// inSoftware connects to the peer's port of the service without the device. It comes from a port
+// that is held for that, as those that are left to choose from may be few.
+func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, k redirect.Connector) (*rdmanet.Conn, error) {
+	return d.fromHeldPort(ctx, d.remote, false, func(q *deviceQP) (*rdmanet.Conn, error) {
+		d.began = time.Now()
+		tcp, err := d.beside(ctx, q.port)
+		if err != nil {
+			return nil, err
+		}
+		return d.upgradeOnce(ctx, software, tcp, time.Since(d.began), k)
+	})
+}
+
+// beside connects a socket of its own from the port that is held.
+func (d *deviceDial) beside(ctx context.Context, held *ports.Endpoint) (*net.TCPConn, error) {
+	shut, err := held.Admit()
+	if err != nil {
+		return nil, err
+	}
+	defer shut()
+	n := d.netDialer()
+	n.LocalAddr = net.TCPAddrFromAddrPort(held.AddrPort())
+	n.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+		if err := bound.ShareAddress(c); err != nil {
+			return err
+		}
+		return d.control(ctx, network, address, c)
+	}
+	hctx, cancel := d.handshake(ctx) // or there would be no time left for the other addresses of the peer
+	defer cancel()
+	c, err := n.DialContext(hctx, d.network, d.remote.String())
+	if err != nil {
+		return nil, inTime(ctx, hctx, err)
+	}
+	return c.(*net.TCPConn), nil
+}
+
+// upgradeOnce makes an iWARP connection of tcp. What is refused leaves nothing behind, as the
+// device is to have the port next.
+func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, took time.Duration, k redirect.Connector) (*rdmanet.Conn, error) {
+	d.began = time.Now()
+	spoke := peers.speaks(peer{software.Name(), d.remote}, d.began)
+	hctx, wait := d.answer(ctx, tcp, tripOf(tcp, took), spoke)
+	defer wait.stop()
+	_ = tcp.SetLinger(0)
+	defer assistDial(tcp)()
+	c, err := d.setUp(hctx, k, func() (transport.Connector, error) { return software.Client(tcp, nil) })
+	if err != nil {
+		_ = tcp.Close()
+		return nil, inTime(ctx, hctx, err)
+	}
+	_ = tcp.SetLinger(-1)
+	return c, nil
 }
