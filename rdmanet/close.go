@@ -38,7 +38,7 @@ func (c *Conn) close(look bool) error {
 	runtime.SetFinalizer(c, nil)
 	var err error
 	if linger == 0 {
-		c.qp.Abort()
+		_ = c.qp.Abort()
 	} else {
 		if look {
 			c.lookForUnread()
@@ -118,7 +118,7 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 		t.LeaveRest()
 	}
 	// It is an error only if the connection is at its end already.
-	c.qp.Close()
+	_ = c.qp.Close()
 	if d > 0 && tells {
 		err = l.AwaitClosed(deadline)
 	}
@@ -216,7 +216,7 @@ func (c *Conn) sendEnd(both bool) {
 		c.sendMu.Unlock()
 		return
 	}
-	c.postAndRelease(b)
+	_ = c.postAndRelease(b)
 	if c.giveWanted.Load() {
 		c.give()
 	}

@@ -210,7 +210,7 @@ func (c *Conn) revoke(e *exposure) error {
 				b.add(wr)
 			}
 			c.mu.Unlock()
-			c.postAndRelease(b)
+			_ = c.postAndRelease(b)
 			c.sendMu.Lock()
 			c.mu.Lock()
 		default:

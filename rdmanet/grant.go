@@ -85,7 +85,7 @@ func (c *Conn) give() {
 		if b == nil {
 			c.sendMu.Unlock()
 		} else {
-			c.postAndRelease(b)
+			_ = c.postAndRelease(b)
 		}
 		if !c.giveWanted.Load() {
 			return

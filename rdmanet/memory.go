@@ -26,7 +26,7 @@ func (m memory) part(i, j int) memory { return memory{m.b[i:j], m.region} }
 // free ends the use of the memory. What was posted to be sent from it is still sent.
 func (m memory) free() {
 	if m.region != nil {
-		m.region.Deregister()
+		_ = m.region.Deregister()
 	}
 }
 

@@ -27,7 +27,7 @@ func (c *Conn) poll() {
 	}
 	completionPool.Put(wc)
 	if o.segment > 0 {
-		c.qp.SetMaxSegment(o.segment)
+		_ = c.qp.SetMaxSegment(o.segment)
 	}
 	switch {
 	case o.err != nil:
@@ -52,16 +52,16 @@ func (c *Conn) reject() {
 	if t, ok := transport.As[transport.Terminator](c.qp); ok {
 		t.Terminate()
 	} else {
-		c.qp.Abort()
+		_ = c.qp.Abort()
 	}
 }
 
 // closeLast closes the queue pair behind the peer's last word.
 func (c *Conn) closeLast() {
 	if t, ok := transport.As[transport.LastCloser](c.qp); ok {
-		t.CloseLast()
+		_ = t.CloseLast()
 	} else {
-		c.qp.Close()
+		_ = c.qp.Close()
 	}
 }
 
@@ -120,7 +120,7 @@ func (c *Conn) handleCompletions(wc []transport.Completion) (o outcome) {
 		if isReceive(&wc[i]) {
 			done--
 			// It fails only when the queue pair has ended, which the next completions tell.
-			c.slots.used(c.qp, wc[i].ID)
+			_ = c.slots.used(c.qp, wc[i].ID)
 		}
 	}
 	return o

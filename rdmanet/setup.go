@@ -21,7 +21,7 @@ const maxChunk = 64 << 10 // bytes of the largest message; rsockets sends no mor
 func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, error) {
 	c, conf, err := newConn(k.QueuePair(), cfg)
 	if err != nil {
-		k.Close()
+		_ = k.Close()
 		return nil, err
 	}
 	own := c.connData(wire.LittleEndian, !conf.Plain)
@@ -31,7 +31,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	}
 	answer, err := k.Connect(ctx, own.Append(nil))
 	if err != nil {
-		k.Close()
+		_ = k.Close()
 		c.release()
 		if own.Ext != nil {
 			err = refused(err, own.Ext.Redirectable)
@@ -40,7 +40,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	}
 	peer, err := wire.ParseConnData(answer)
 	if err != nil {
-		c.qp.Abort()
+		_ = c.qp.Abort()
 		c.release()
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (c *Conn) open() {
 	c.mu.Lock()
 	c.addGrant(b, 0)
 	c.mu.Unlock()
-	c.postAndRelease(b)
+	_ = c.postAndRelease(b)
 	if c.giveWanted.Load() {
 		c.give()
 	}
@@ -75,7 +75,7 @@ func (c *Conn) open() {
 func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error) {
 	peer, err := wire.ParseConnData(r.PrivateData())
 	if err != nil {
-		r.Reject(nil)
+		_ = r.Reject(nil)
 		return nil, err
 	}
 	if l, ok := r.(*redirect.Request); ok {
@@ -85,7 +85,7 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 	}
 	c, conf, err := newConn(r.QueuePair(), cfg)
 	if err != nil {
-		r.Reject(refusal(peer, why(r, err)))
+		_ = r.Reject(refusal(peer, why(r, err)))
 		return nil, err
 	}
 	// An rsocket that sees the other byte order here fails, so the peer's own is spoken, whatever
@@ -220,7 +220,7 @@ func (c *Conn) start(peer, own *wire.ConnData) {
 func (c *Conn) connected(conf *Config, peer *wire.ConnData) {
 	if segment := c.setPieces(conf, peer); segment > 0 {
 		// A transport that cannot stays with what it has.
-		c.qp.SetMaxSegment(segment)
+		_ = c.qp.SetMaxSegment(segment)
 	}
 	c.local = net.TCPAddrFromAddrPort(c.qp.LocalAddr())
 	c.remote = net.TCPAddrFromAddrPort(c.qp.RemoteAddr())

@@ -54,7 +54,7 @@ func (q *queuePair) read(quit chan struct{}) {
 		q.sock.setReadDeadline(q.rx.stallDeadline(q, time.Time{}))
 		end := isClosed(quit) || q.Err() != nil
 		if !end {
-			q.receive(nil, true)
+			_ = q.receive(nil, true)
 		}
 		b.setReading(false)
 		pause := q.rx.turn.end()

@@ -24,7 +24,7 @@ const tcpOffset = 12
 // deafen has the kernel take nothing more of what the peer sends, and reports whether it does. That
 // outlives the descriptor. What has come before can still be read.
 func (s *sock) deafen() (deaf bool) {
-	s.rc.Control(func(fd uintptr) {
+	_ = s.rc.Control(func(fd uintptr) {
 		prog := deafness
 		err := unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 			&unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]})
@@ -47,7 +47,7 @@ func filterLen(fd int) int {
 // unsent returns how many bytes the kernel has not sent once, since the peer has no room for them
 // or the network would be flooded.
 func (s *sock) unsent() (n int) {
-	s.rc.Control(func(fd uintptr) {
+	_ = s.rc.Control(func(fd uintptr) {
 		n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQNSD)
 	})
 	return n
@@ -58,10 +58,10 @@ const fullBuffer = 208 << 10
 
 // widen has the kernel take more that it cannot send yet, unless it takes much already.
 func (s *sock) widen() {
-	s.rc.Control(func(fd uintptr) {
+	_ = s.rc.Control(func(fd uintptr) {
 		n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
 		if err == nil && n < 2*fullBuffer {
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, fullBuffer)
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, fullBuffer)
 		}
 	})
 }

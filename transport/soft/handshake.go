@@ -26,10 +26,10 @@ func within(ctx context.Context, c *net.TCPConn, limit time.Duration, f func() e
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
 		end = d
 	}
-	c.SetDeadline(end)
+	_ = c.SetDeadline(end)
 	kicked := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		c.SetDeadline(past)
+		_ = c.SetDeadline(past)
 		close(kicked)
 	})
 	err := f()
@@ -181,8 +181,8 @@ func negotiate(ird, ord int, peerIRD, peerORD uint16) (int, int, error) {
 
 // giveUp tells the peer why its reply is not acceptable.
 func (q *queuePair) giveUp(e *rdmap.Error, crc bool) {
-	q.sock.c.SetDeadline(time.Now().Add(time.Second))
-	q.sock.c.Write(appendTerminate(nil, e, nil, crc))
+	_ = q.sock.c.SetDeadline(time.Now().Add(time.Second))
+	_, _ = q.sock.c.Write(appendTerminate(nil, e, nil, crc))
 }
 
 // queueRTR makes the frame that opens the responder's gate (RFC 6581 §5) the first FPDU that is

@@ -19,7 +19,7 @@ import (
 func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Options) (transport.Request, error) {
 	q, err := newQueuePair(c, &t.cfg, o)
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, err
 	}
 	r := &request{q: q}
@@ -34,18 +34,18 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 		err = mpa.ErrRevision
 	case err == nil && q.sock.peerGone():
 		// It has given up, and could not use the connection.
-		q.Abort()
+		_ = q.Abort()
 		return nil, handshakeError(io.EOF)
 	case err == nil && q.sock.extra():
 		// The initiator must be silent until it has the reply (RFC 5044 §7.1.2).
-		q.Abort()
+		_ = q.Abort()
 		return nil, handshakeError(mpa.ErrTrailing)
 	}
 	if err != nil {
 		if errors.Is(err, errMarkers) || errors.Is(err, mpa.ErrRevision) || errors.Is(err, mpa.ErrEnhanced) {
-			r.refuse(nil)
+			_ = r.refuse(nil)
 		} else {
-			q.Close()
+			_ = q.Close()
 		}
 		return nil, handshakeError(err)
 	}
@@ -62,11 +62,11 @@ func (r *request) QueuePair() transport.QueuePair { return r.q }
 
 func (r *request) Accept(ctx context.Context, private []byte) error {
 	if r.q.sock.peerGone() {
-		r.q.Abort()
+		_ = r.q.Abort()
 		return handshakeError(io.EOF)
 	}
 	if err := r.q.answer(ctx, &r.frame, private); err != nil {
-		r.q.Close()
+		_ = r.q.Close()
 		return err
 	}
 	return nil
@@ -81,8 +81,8 @@ func (r *request) Reject(private []byte) error {
 func (r *request) refuse(private []byte) error {
 	f := rejectFrame(&r.frame, private)
 	err := within(context.Background(), r.q.sock.c, time.Second, func() error { return writeFrame(r.q.sock.c, &f) })
-	r.q.sock.c.CloseWrite()
-	r.q.Close()
+	_ = r.q.sock.c.CloseWrite()
+	_ = r.q.Close()
 	return err
 }
 
@@ -135,7 +135,7 @@ func (l *listener) serve() {
 		a := &arrival{c: c, cancel: cancel}
 		if waiting.enter(ctx, a) != nil {
 			cancel()
-			c.Close()
+			_ = c.Close()
 			continue // the listener is closed
 		}
 		l.wg.Add(1)

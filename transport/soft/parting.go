@@ -258,7 +258,7 @@ func (p *parting) endStream() {
 		return
 	}
 	t.phase = phaseEnded
-	p.q.sock.c.CloseWrite()
+	_ = p.q.sock.c.CloseWrite()
 	p.handed.Store(true)
 	p.moved = true
 }
@@ -318,7 +318,7 @@ func (p *parting) cut() {
 		p.timer.Stop()
 	}
 	if p.handed.Load() {
-		p.hear()
+		_ = p.hear()
 		p.q.sock.close()
 	} else {
 		p.q.sock.abort()

@@ -98,7 +98,7 @@ func (q *queuePair) reconnect(c *net.TCPConn) error {
 		err = q.sock.use(c)
 	}
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 	}
 	return err
 }

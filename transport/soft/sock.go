@@ -69,7 +69,7 @@ func (s *sock) kick() {
 	s.mu.Lock()
 	s.rd.kicked.Store(true)
 	s.wd.kicked.Store(true)
-	s.c.SetDeadline(past)
+	_ = s.c.SetDeadline(past)
 	s.mu.Unlock()
 }
 
@@ -77,7 +77,7 @@ func (s *sock) kick() {
 func (s *sock) kickReader() {
 	s.mu.Lock()
 	s.rd.kicked.Store(true)
-	s.c.SetReadDeadline(past)
+	_ = s.c.SetReadDeadline(past)
 	s.mu.Unlock()
 }
 
@@ -95,7 +95,7 @@ func (s *sock) set(d *deadline, t time.Time, set func(time.Time) error) {
 	defer s.mu.Unlock()
 	d.t = t
 	d.kicked.Store(false)
-	set(t)
+	_ = set(t)
 }
 
 // resetDeadlines clears what the connection set-up has left.
@@ -105,7 +105,7 @@ func (s *sock) resetDeadlines() {
 		d.t = time.Time{}
 		d.kicked.Store(false)
 	}
-	s.c.SetDeadline(time.Time{})
+	_ = s.c.SetDeadline(time.Time{})
 	s.mu.Unlock()
 }
 
@@ -115,14 +115,14 @@ func (s *sock) close() {
 	defer s.mu.Unlock()
 	if !s.released {
 		s.released = true
-		s.c.Close()
+		_ = s.c.Close()
 	}
 }
 
 // abort closes the connection by a reset.
 func (s *sock) abort() {
 	s.mu.Lock()
-	s.c.SetLinger(0)
+	_ = s.c.SetLinger(0)
 	s.mu.Unlock()
 	s.close()
 }

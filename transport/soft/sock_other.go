@@ -29,13 +29,13 @@ const moment = time.Millisecond
 
 // tryRead calls onReadable once and returns whether it got an answer.
 func (s *sock) tryRead() bool {
-	s.c.SetReadDeadline(time.Now().Add(moment))
+	_ = s.c.SetReadDeadline(time.Now().Add(moment))
 	return s.onReadable(0)
 }
 
 // writeSome calls onWritable once. The caller holds its lock.
 func (s *sock) writeSome() {
-	s.c.SetWriteDeadline(time.Now().Add(moment))
+	_ = s.c.SetWriteDeadline(time.Now().Add(moment))
 	s.onWritable(0)
 }
 
@@ -46,7 +46,7 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 	const turn = 5 * time.Millisecond
 	for {
 		mu.Lock()
-		s.c.SetWriteDeadline(time.Now().Add(turn))
+		_ = s.c.SetWriteDeadline(time.Now().Add(turn))
 		blocked := s.onWritable(0)
 		mu.Unlock()
 		s.mu.Lock()

@@ -36,7 +36,7 @@ func (s *sock) blockingRead() error { return s.rc.Read(s.platform.read) }
 func (s *sock) tryRead() bool { return s.rc.Control(s.platform.try) != nil || s.platform.got }
 
 // tryWrite calls onWritable once. The caller holds its lock.
-func (s *sock) tryWrite() { s.rc.Control(s.platform.tryW) }
+func (s *sock) tryWrite() { _ = s.rc.Control(s.platform.tryW) }
 
 // writeSome is tryWrite for one who can wait a moment where a socket cannot be tried.
 func (s *sock) writeSome() { s.tryWrite() }
@@ -101,7 +101,7 @@ func isPlatformReset(error) bool { return false }
 // mss returns the size in bytes of the TCP segments sent at present.
 func (s *sock) mss() int {
 	mss := 0
-	s.rc.Control(func(fd uintptr) { mss, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG) })
+	_ = s.rc.Control(func(fd uintptr) { mss, _ = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG) })
 	if mss <= 0 {
 		return defaultMSS
 	}
@@ -112,14 +112,14 @@ func (s *sock) mss() int {
 // reads.
 func (s *sock) extra() bool {
 	n := 0
-	s.rc.Control(func(fd uintptr) { n = readable(int(fd)) })
+	_ = s.rc.Control(func(fd uintptr) { n = readable(int(fd)) })
 	return n > 0
 }
 
 // failure returns why the connection has failed, if so. The kernel tells it once.
 func (s *sock) failure() error {
 	n := 0
-	s.rc.Control(func(fd uintptr) { n, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR) })
+	_ = s.rc.Control(func(fd uintptr) { n, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR) })
 	if n == 0 {
 		return nil
 	}

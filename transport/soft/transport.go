@@ -73,7 +73,7 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 func (t *Transport) Client(c *net.TCPConn, o *transport.Options) (transport.Connector, error) {
 	q, err := newQueuePair(c, &t.cfg, o)
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, err
 	}
 	return &connector{q: q}, nil
@@ -102,7 +102,7 @@ func (c *connector) Connect(ctx context.Context, private []byte) ([]byte, error)
 		}
 	}
 	if err != nil {
-		c.q.Close()
+		_ = c.q.Close()
 		return nil, handshakeError(err)
 	}
 	return reply.PrivateData, nil

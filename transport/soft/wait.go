@@ -77,7 +77,7 @@ func (q *queuePair) drive(c *wait.Condition, seen uint32, deadline time.Time) er
 		return err
 	}
 	if !c.Interrupted(seen) {
-		q.receive(c, true)
+		_ = q.receive(c, true)
 	}
 	return wait.ErrAgain
 }

@@ -26,7 +26,7 @@ func readable(fd int) int {
 // peerGone reports whether the peer has ended its direction, or the connection has failed. The
 // error stays with the socket.
 func (s *sock) peerGone() (gone bool) {
-	s.rc.Control(func(fd uintptr) {
+	_ = s.rc.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 		n, err := unix.Poll(fds, 0)
 		gone = err == nil && n > 0
