@@ -156,12 +156,15 @@ func (w *answerWait) look() {
 	if w.timer == nil {
 		return
 	}
-	if left := w.left(); left > 0 {
+	if left := w.left(); left > clockStep {
 		w.timer.Reset(left)
 		return
 	}
 	w.end()
 }
+
+// clockStep is that of tcpinfo.Info.SinceAck, or a little more.
+const clockStep = 5 * time.Millisecond
 
 // lookAgain is the least time after which a connection is looked at again.
 const lookAgain = 10 * time.Millisecond
