@@ -12,11 +12,11 @@
 //
 // # Memory
 //
-// Each end makes the memory in which it receives: a page of indices and a ring for 256 KiB, of
-// which only what is used takes memory. The other end gets it over the Unix socket as a memfd that
-// cannot change its size. What the peer writes is never relied on: indices, lengths and headers
-// are copied once and then checked, and payload counts as read only after it was copied out. A
-// peer that breaks the rules gets its connection ended, with a *transport.TerminateError.
+// Each end makes the memory in which it receives: indices and a ring for 256 KiB, of which only
+// what is used takes memory. The other end gets it over the Unix socket as a memfd that cannot
+// change its size. What the peer writes is never relied on: indices, lengths and headers are copied
+// once and then checked, and payload counts as read only after it was copied out. A peer that
+// breaks the rules gets its connection ended, with a *transport.TerminateError.
 //
 // The Unix socket stays open for the life of the connection, as its only descriptor. Its end is
 // the end of a peer that was killed; a byte on it wakes an end that sleeps in Go's poller, and

@@ -211,7 +211,7 @@ func TestMemoryTakenAway(t *testing.T) {
 	for _, left := range []int64{0, headerSize} {
 		a, b := pairOf(t, unsealed, func(a, b *queuePair) {})
 		require.NoError(t, unix.Ftruncate(b.fd, left))
-		_, _ = a.PostSend([]transport.SendWR{{Opcode: transport.OpWrite, Flags: transport.Inline, Data: make([]byte, 10)}})
+		_, _ = a.PostSend([]transport.SendWR{{Opcode: transport.OpWrite, Flags: transport.Inline, Data: make([]byte, 10_000)}})
 		require.ErrorIs(t, end(a), syscall.ENOMEM)
 		if left == 0 {
 			require.ErrorIs(t, end(b), syscall.ENOMEM)

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	headerSize = 4 << 10 // in front of the ring
+	headerSize = 1 << 10 // in front of the ring
 	ringSize   = 256 << 10
-	firstSize  = 4 << 10 // of the ring, there from the start
+	firstSize  = 4 << 10 // of the memory, there from the start
 
 	leastRing, mostRing = 64 << 10, 16 << 20 // of a peer's
 
@@ -58,7 +58,7 @@ func newSegment() (s *segment, fd int, err error) {
 	if err := unix.Ftruncate(fd, size); err != nil {
 		return nil, -1, os.NewSyscallError("ftruncate", err)
 	}
-	if err := unix.Fallocate(fd, 0, 0, headerSize+firstSize); err != nil {
+	if err := unix.Fallocate(fd, 0, 0, firstSize); err != nil {
 		return nil, -1, os.NewSyscallError("fallocate", err)
 	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
