@@ -66,6 +66,25 @@ var children = map[string]func(arg string) error{
 			}()
 		}
 	},
+	// A client says how it has got to a service.
+	"ask": func(at string) error {
+		c, err := patient.Dial("tcp", at)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_ = c.SetDeadline(soon())
+		b := make([]byte, 8)
+		if _, err = c.Write(b); err == nil {
+			_, err = io.ReadFull(c, b)
+		}
+		if err != nil {
+			return err
+		}
+		info, _ := iwarp.Describe(c)
+		fmt.Println(info.Transport, info.Err)
+		return nil
+	},
 	// A squatter takes the meeting place of a service, and answers with whatever it likes.
 	"squat": func(at string) error {
 		l, err := net.Listen("unix", shm.MeetingName(netip.MustParseAddrPort(at)))
@@ -197,6 +216,46 @@ func TestSquatter(t *testing.T) {
 			require.Equal(t, iwarp.ReasonNoRoute, info.Reason)
 			require.ErrorIs(t, info.Err, transport.ErrNoRoute)
 			require.ErrorContains(t, info.Err, "another process has the tcp port")
+		})
+	}
+}
+
+// TestOtherClients serves other users, and those in namespaces of their own as far as it is known
+// there who the server is.
+func TestOtherClients(t *testing.T) {
+	other := &syscall.Credential{Uid: 65532, Gid: 65532, NoSetGroups: true}
+	root := []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
+	for _, tt := range []struct {
+		name, says string
+		root       bool
+		attr       syscall.SysProcAttr
+	}{
+		{name: "same user", says: "shm <nil>"},
+		{name: "another user", root: true, attr: syscall.SysProcAttr{Credential: other}, says: "shm <nil>"},
+		{name: "pid namespace", root: true, attr: syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}, says: "shm <nil>"},
+		{name: "user namespace", root: true, attr: syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: root}, says: "shm <nil>"},
+		{name: "user namespace without the user", root: true, attr: syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER},
+			says: "tcp no rdma device routes to the address: shared memory is not used: the user who has the tcp port is not known in this user namespace"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.root && os.Getuid() != 0 {
+				t.Skip("needs root")
+			}
+			l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go func() {
+						_, _ = io.Copy(c, c)
+						_ = c.Close()
+					}()
+				}
+			}()
+			_, says := startChild(t, "ask "+l.Addr().String(), &tt.attr)
+			require.Equal(t, tt.says, says)
 		})
 	}
 }

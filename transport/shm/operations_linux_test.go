@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/shm"
 )
 
 func random(n int) []byte {
@@ -469,4 +470,27 @@ func TestNoAllocations(t *testing.T) {
 	}), 4.0)
 	require.NoError(t, p.a.Close())
 	<-echoed
+}
+
+// TestPoll has calls find what comes while they look for it, and sleep after that.
+func TestPoll(t *testing.T) {
+	tr := shm.New(&shm.Config{Poll: time.Millisecond})
+	p := connectWith(t, tr, tr, nil, nil, func(a, b transport.QueuePair) {
+		if a != nil {
+			receives(t, a, 20, 4)
+		} else {
+			receives(t, b, 20, 4)
+		}
+	})
+	require.Equal(t, os.ErrDeadlineExceeded, p.a.Wait(time.Now().Add(100*time.Microsecond)))
+	require.Equal(t, os.ErrDeadlineExceeded, p.a.Wait(time.Now().Add(5*time.Millisecond)))
+	go func() {
+		for range 20 {
+			time.Sleep(200 * time.Microsecond) // not needed for the result
+			_, _ = p.a.PostSend([]transport.SendWR{{Opcode: transport.OpSend, Flags: transport.Inline}})
+		}
+	}()
+	for range 20 {
+		require.Equal(t, transport.OpRecv, next(t, p.b).Opcode)
+	}
 }
