@@ -78,81 +78,87 @@ func pairOf(t testing.TB, make func() (*segment, int, error), prepare func(a, b 
 // TestOverwrites has somebody overwrite words of the shared memory, most of all of the header,
 // while a transfer runs. It must go on, or end with an error, and bytes only get to where they may.
 func TestOverwrites(t *testing.T) {
-	const size = 64 << 10
 	rng := rand.New(rand.NewPCG(1, 2))
-	for done := 0; done < *overwrites; {
-		mem := make([]byte, 3*size)
-		var ring, answer transport.MemoryRegion
-		a, b := pairOf(t, newSegment, func(a, b *queuePair) {
-			var err error
-			ring, err = b.RegisterMemory(mem[size:2*size], transport.RemoteWrite|transport.RemoteRead)
-			require.NoError(t, err)
-			answer, err = a.RegisterMemory(make([]byte, size), transport.LocalWrite)
-			require.NoError(t, err)
-		})
-		var maps [][]byte
-		for _, e := range []*made{a, b} {
-			m, err := unix.Mmap(e.fd, 0, headerSize+ringSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-			require.NoError(t, err)
-			maps = append(maps, m)
-		}
-		stop, ended := make(chan struct{}), make(chan struct{})
-		go func() { // the transfer
-			defer close(ended)
-			data := make([]byte, size)
-			sink := answer.(*region).mem
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				n := rng64(&data)
-				_, err := a.PostSend([]transport.SendWR{
-					{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain, Data: data[:n], RemoteSTag: ring.STag()},
-					{Opcode: transport.OpRead, Flags: transport.WillDrain, Data: sink[:n/2], Region: answer, RemoteSTag: ring.STag()},
-				})
-				if err != nil {
-					return
-				}
-				if err := a.Drain(time.Now().Add(20 * time.Millisecond)); err != nil && !isTimeout(err) {
-					return
-				}
+	for left := *overwrites; left > 0; {
+		t.Run("", func(t *testing.T) { left -= overwrite(t, rng, min(left, 200)) })
+	}
+}
+
+// overwrite overwrites up to most words during one transfer, and returns how many.
+func overwrite(t *testing.T, rng *rand.Rand, most int) (done int) {
+	const size = 64 << 10
+	mem := make([]byte, 3*size)
+	var ring, answer transport.MemoryRegion
+	a, b := pairOf(t, newSegment, func(a, b *queuePair) {
+		var err error
+		ring, err = b.RegisterMemory(mem[size:2*size], transport.RemoteWrite|transport.RemoteRead)
+		require.NoError(t, err)
+		answer, err = a.RegisterMemory(make([]byte, size), transport.LocalWrite)
+		require.NoError(t, err)
+	})
+	var maps [][]byte
+	for _, e := range []*made{a, b} {
+		m, err := unix.Mmap(e.fd, 0, headerSize+ringSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		require.NoError(t, err)
+		maps = append(maps, m)
+	}
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() { // the transfer
+		defer close(ended)
+		data := make([]byte, size)
+		sink := answer.(*region).mem
+		for {
+			select {
+			case <-stop:
+				return
+			default:
 			}
-		}()
-		for round := 0; round < 200 && done < *overwrites && a.Err() == nil && b.Err() == nil; round++ {
-			m := maps[rng.IntN(2)]
-			at := rng.IntN(headerSize+ringSize) &^ 7
-			if rng.IntN(4) > 0 {
-				at = []int{atTail, atHead, atReader, atWriter, atEnd}[rng.IntN(5)]
-			} else if rng.IntN(2) > 0 {
-				at = headerSize + 8*rng.IntN(64) // headers at the front of the ring
+			n := rng64(&data)
+			_, err := a.PostSend([]transport.SendWR{
+				{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain, Data: data[:n], RemoteSTag: ring.STag()},
+				{Opcode: transport.OpRead, Flags: transport.WillDrain, Data: sink[:n/2], Region: answer, RemoteSTag: ring.STag()},
+			})
+			if err != nil {
+				return
 			}
-			v := rng.Uint64() >> rng.IntN(64)
-			if rng.IntN(3) > 0 {
-				v &^= headerLen - 1
-			}
-			atomic.StoreUint64((*uint64)(ptr(m, at)), v)
-			done++
-			if round%16 == 0 {
-				time.Sleep(100 * time.Microsecond) // so that there is a transfer
+			if err := a.Drain(time.Now().Add(20 * time.Millisecond)); err != nil && !isTimeout(err) {
+				return
 			}
 		}
-		close(stop)
-		_ = a.Close()
-		_ = b.Close()
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			t.Fatal("the transfer hangs")
+	}()
+	for done < most && a.Err() == nil && b.Err() == nil {
+		m := maps[rng.IntN(2)]
+		at := rng.IntN(headerSize+ringSize) &^ 7
+		if rng.IntN(4) > 0 {
+			at = []int{atTail, atHead, atReader, atWriter, atEnd}[rng.IntN(5)]
+		} else if rng.IntN(2) > 0 {
+			at = headerSize + 8*rng.IntN(64) // headers at the front of the ring
 		}
-		for _, m := range maps {
-			require.NoError(t, unix.Munmap(m))
+		v := rng.Uint64() >> rng.IntN(64)
+		if rng.IntN(3) > 0 {
+			v &^= headerLen - 1
 		}
-		for _, part := range [][]byte{mem[:size], mem[2*size:]} {
-			require.Equal(t, make([]byte, size), part, "bytes beside the region")
+		atomic.StoreUint64((*uint64)(ptr(m, at)), v)
+		done++
+		if done%16 == 0 {
+			time.Sleep(100 * time.Microsecond) // so that there is a transfer
 		}
 	}
+	close(stop)
+	_ = a.Close()
+	_ = b.Close()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the transfer hangs")
+	}
+	for _, m := range maps {
+		require.NoError(t, unix.Munmap(m))
+	}
+	for _, part := range [][]byte{mem[:size], mem[2*size:]} {
+		require.Equal(t, make([]byte, size), part, "bytes beside the region")
+	}
+	return max(done, 1)
 }
 
 // end returns why q is over.
