@@ -44,6 +44,11 @@ var imports = map[string]string{
 	"internal/portmap":   "",
 	"internal/probe":     "golang.org/x/sys/unix",
 
+	// For tests.
+	"internal/testkit":                 ". github.com/stretchr/testify/require go.uber.org/goleak golang.org/x/sys/unix",
+	"transport/soft/internal/badpeer":  "transport/soft/internal/ddp transport/soft/internal/mpa transport/soft/internal/rdmap",
+	"transport/soft/internal/wiretest": "transport/soft/internal/mpa transport/soft/internal/rdmap",
+
 	"rdmanet":               "internal/limits internal/redirect rdmanet/internal/... transport",
 	"rdmanet/internal/flow": "rdmanet/internal/wire",
 	"rdmanet/internal/wire": "",
@@ -66,7 +71,8 @@ func TestImports(t *testing.T) {
 	for _, system := range []string{"linux", "darwin", "windows"} {
 		t.Run(system, func(t *testing.T) {
 			t.Parallel()
-			list := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}}{{range .Imports}} {{.}}{{end}}", ".", "./transport/rnic", "./transport/shm")
+			list := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}}{{range .Imports}} {{.}}{{end}}",
+				".", "./internal/...", "./rdmanet/...", "./transport/...")
 			list.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
 			out, err := list.Output()
 			require.NoError(t, err)

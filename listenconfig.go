@@ -28,8 +28,11 @@ func Listen(network, address string) (net.Listener, error) {
 }
 
 // ListenConfig sets how to listen. Its zero value is what Listen uses. The fields up to
-// KeepAliveConfig are those of net.ListenConfig with the same meaning. The kernel's sockets never
-// are MPTCP.
+// KeepAliveConfig are those of net.ListenConfig with the same meaning. The kernel's sockets are
+// never MPTCP.
+//
+// It is safe to call the methods from several goroutines at once, but not to change a field
+// meanwhile.
 type ListenConfig struct {
 	// Control is called on the listening socket before it is bound; if the port was reserved in
 	// PortSpace, before it listens.

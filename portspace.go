@@ -13,7 +13,8 @@ import (
 
 // A PortSpace holds TCP ports of the host, each by a socket of the kernel, so that they are taken
 // for everybody: for sockets, and for devices that have ports of their own. The zero value is ready
-// for use.
+// for use. The methods may be called from several goroutines at once, but Control must not be
+// changed meanwhile; it may be called from several, too.
 //
 // A nil *PortSpace stands for DefaultPortSpace.
 //

@@ -97,7 +97,8 @@ func (s *Socket) Admit(on bool) error {
 	return err
 }
 
-func (s *Socket) open(addr *net.TCPAddr, control Control, reuse bool) error {
+// create makes the socket, for the address.
+func (s *Socket) create(address string) error {
 	family := unix.AF_INET
 	if s.v6 {
 		family = unix.AF_INET6
@@ -106,7 +107,14 @@ func (s *Socket) open(addr *net.TCPAddr, control Control, reuse bool) error {
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}
-	s.f = os.NewFile(uintptr(fd), "tcp:"+addr.String())
+	s.f = os.NewFile(uintptr(fd), "tcp:"+address)
+	return nil
+}
+
+func (s *Socket) open(addr *net.TCPAddr, control Control, reuse bool) error {
+	if err := s.create(addr.String()); err != nil {
+		return err
+	}
 	bound := false
 	defer func() {
 		if !bound { // also if control panics
@@ -224,15 +232,9 @@ func (s *Socket) locate(rc syscall.RawConn, addr *net.TCPAddr) {
 // is not bound to a port.
 func DeviceOf(network, address string, control Control) (uint32, error) {
 	s := &Socket{v6: network == "tcp6"}
-	family := unix.AF_INET
-	if s.v6 {
-		family = unix.AF_INET6
+	if err := s.create(address); err != nil {
+		return 0, err
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, os.NewSyscallError("socket", err)
-	}
-	s.f = os.NewFile(uintptr(fd), "tcp:"+address)
 	defer s.f.Close()
 	rc, err := s.f.SyscallConn()
 	if err != nil {
