@@ -107,7 +107,7 @@ func (q *queuePair) markEnd() {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
 	q.mu.Lock()
-	usable := !q.dead && !q.peerGone
+	usable := q.remains.usable() && !q.peerGone
 	q.mu.Unlock()
 	if usable && q.sq.outstanding() > 0 && q.sq.marked.Load() != q.sq.head.Load() {
 		_ = q.postEmptyWrite()
@@ -122,7 +122,7 @@ func (q *queuePair) sentAll() (bool, error) {
 	for q.reapSome() > 0 {
 		q.rouse()
 	}
-	return q.sq.outstanding() == 0 || q.peerGone || q.dead, nil
+	return q.sq.outstanding() == 0 || q.peerGone || !q.remains.usable(), nil
 }
 
 // awaitPeer waits until the peer has ended the connection.
@@ -133,7 +133,7 @@ func (q *queuePair) awaitPeer(deadline time.Time) {
 		for q.reapSome() > 0 {
 			q.rouse()
 		}
-		return q.peerGone || q.dead, nil
+		return q.peerGone || !q.remains.usable(), nil
 	}}
 	_ = q.waitFor(&c, deadline)
 }
@@ -143,9 +143,9 @@ func (q *queuePair) disconnect() {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
 	q.mu.Lock()
-	dead := q.dead
+	usable := q.remains.usable()
 	q.mu.Unlock()
-	if !dead {
+	if usable {
 		_ = q.lib.call("rdma_disconnect", q.lib.rdmaDisconnect, q.id.ptr)
 	}
 }
@@ -161,7 +161,7 @@ func (q *queuePair) teardown() {
 		q.sendMu.Lock()
 		q.recvMu.Lock()
 		q.mu.Lock()
-		q.dead = true
+		q.remains = remainsFalling
 		q.stopKeepAlive()
 		if q.patience != nil {
 			q.patience.Stop()
@@ -173,7 +173,7 @@ func (q *queuePair) teardown() {
 		q.destroyObjects()
 		q.id.destroy()
 		q.mu.Lock()
-		q.gone = true
+		q.remains = remainsNone
 		q.finish()
 		if q.state == transport.StateClosing {
 			q.state = transport.StateError
@@ -215,7 +215,7 @@ func (q *queuePair) destroyObjects() {
 // OnGone implements transport.Leaver.
 func (q *queuePair) OnGone(f func()) {
 	q.mu.Lock()
-	gone := q.gone
+	gone := q.remains == remainsNone
 	if !gone {
 		q.onGone = append(q.onGone, f)
 	}

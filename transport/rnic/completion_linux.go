@@ -34,7 +34,7 @@ func (q *queuePair) Poll(wc []transport.Completion) int {
 // poll moves completions of the device to wc, and returns how many there were, and how many of them
 // are the user's. The caller holds mu.
 func (q *queuePair) poll(wc []transport.Completion) (raw, n int) {
-	if q.dead {
+	if !q.remains.usable() {
 		return 0, 0
 	}
 	s := getScratch()

@@ -165,7 +165,7 @@ func (q *queuePair) forget(r *region) {
 func (q *queuePair) keepsRegions() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.closed && !q.gone
+	return q.closed && q.remains != remainsNone
 }
 
 // dropRegions deregisters all regions at the end of the queue pair.

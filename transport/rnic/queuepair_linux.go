@@ -21,7 +21,7 @@ import (
 // own.
 //
 // Locks, in the order in which they may be taken: token, sendMu, recvMu, mu. What belongs to the
-// device is used with one of the latter three held, and dead looked at.
+// device is used with one of the latter three held, and remains looked at.
 type queuePair struct {
 	lib *library
 	dev *device
@@ -62,8 +62,7 @@ type queuePair struct {
 	closed            bool    // Close or Abort was called
 	peerGone          bool    // the peer has ended the connection
 	overdue           bool    // the device has had its time to give back what was posted
-	dead              bool    // the device has, or is about to have, nothing left of it
-	gone              bool    // the same, for sure
+	remains           remains // of it in the device
 	onGone            []func()
 	local, remote     netip.AddrPort
 	keepAlive         *time.Timer
@@ -78,6 +77,18 @@ var (
 	_ transport.Leaver          = (*queuePair)(nil)
 	_ transport.KeepAliver      = (*queuePair)(nil)
 )
+
+// A remains is what the device has left of a queue pair. It only goes on.
+type remains uint8
+
+const (
+	remainsAll     remains = iota
+	remainsFalling         // nothing, or nothing soon: it must not be used
+	remainsNone            // nothing, for sure
+)
+
+// usable reports whether calls may still be made for what belongs to the device.
+func (r remains) usable() bool { return r == remainsAll }
 
 const (
 	defaultDepth = 512
@@ -189,7 +200,7 @@ func shortage(err error) error {
 func (q *queuePair) established() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || q.dead || q.err != nil && !q.peerGone {
+	if q.closed || !q.remains.usable() || q.err != nil && !q.peerGone {
 		return q.err
 	}
 	q.local, q.remote = q.id.localAddr(), q.id.remoteAddr()
@@ -259,7 +270,7 @@ const flushLimit = time.Second
 
 // flush has the device give back what was posted. The caller holds mu.
 func (q *queuePair) flush() {
-	if q.dead {
+	if !q.remains.usable() {
 		return
 	}
 	s := getScratch()

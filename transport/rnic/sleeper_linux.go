@@ -88,7 +88,7 @@ func (s *sleeper) spin(found func() bool) {
 func (q *queuePair) takeEvent() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.dead {
+	if q.remains.usable() {
 		s := getScratch()
 		defer s.release()
 		if q.armed {

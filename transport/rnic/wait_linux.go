@@ -64,7 +64,7 @@ func (q *queuePair) known() (bool, error) {
 	}
 	// All that the peer has sent has completed before its end is known. What was posted comes back
 	// after that, but for sends that had no completion to come and were done.
-	if q.err != nil && (q.dead || q.overdue || q.sq.tail.Load() >= q.sq.marked.Load() && q.rq.head.Load() == q.rq.tail.Load()) {
+	if q.err != nil && (!q.remains.usable() || q.overdue || q.sq.tail.Load() >= q.sq.marked.Load() && q.rq.head.Load() == q.rq.tail.Load()) {
 		return false, q.err
 	}
 	return false, nil
