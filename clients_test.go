@@ -135,7 +135,7 @@ func TestSilentClients(t *testing.T) {
 	}
 }
 
-// TestClosedClients hands over clients that close before they are made out, as package net does.
+// TestClosedClients hands over clients that close before they are identified, as package net does.
 func TestClosedClients(t *testing.T) {
 	timeout := patience
 	if runtime.GOOS != "linux" {

@@ -41,7 +41,7 @@ func ContextDialer(ctx context.Context, address string) (net.Conn, error) {
 // A Dialer connects to an address. Its zero value is what Dial uses. The fields up to
 // ControlContext are those of net.Dialer with the same meaning; they hold for the kernel
 // connections that plain TCP and iWARP in software are made of, and as far as they can for those of
-// devices. The kernel connections never are MPTCP.
+// devices. The kernel connections are never MPTCP.
 //
 // It is safe to call the methods from several goroutines at once, but not to change a field
 // meanwhile.
@@ -52,7 +52,7 @@ type Dialer struct {
 	DualStack       bool                // Deprecated: has no effect, as in net.Dialer
 	FallbackDelay   time.Duration       // head start of IPv6 over IPv4 (RFC 6555); 0 means 300 ms, negative means no race
 	KeepAlive       time.Duration       // interval of TCP keep-alive; 0 means 15 s, negative means none
-	KeepAliveConfig net.KeepAliveConfig // goes before KeepAlive if its Enable is true
+	KeepAliveConfig net.KeepAliveConfig // takes precedence over KeepAlive if its Enable is true
 	Resolver        *net.Resolver       // nil means net.DefaultResolver
 	Cancel          <-chan struct{}     // Deprecated: use DialContext
 

@@ -18,9 +18,9 @@
 //	OffloadRequire  a device or iWARP in software, else an error
 //	OffloadNever    plain TCP
 //
-// Without an RDMA device OffloadAuto dials plain TCP, also where there is siw, the kernel's iWARP in
-// software: software is used where it is asked for.
-// A fallback is the very *net.TCPConn, with nothing read from it or written to it.
+// Without an RDMA device OffloadAuto dials plain TCP, also where there is siw, the kernel's iWARP
+// in software: software is used where it is asked for. A fallback is the very *net.TCPConn, with
+// nothing read from it or written to it.
 //
 // RDMA devices are switched on by importing package transport/rnic, which registers itself, and
 // shared memory between processes of one host by package transport/shm, which counts as a device;

@@ -39,7 +39,7 @@ type ListenConfig struct {
 	Control func(network, address string, c syscall.RawConn) error
 
 	KeepAlive       time.Duration       // interval of TCP keep-alive on accepted connections; 0 means 15 s, negative means none
-	KeepAliveConfig net.KeepAliveConfig // goes before KeepAlive if its Enable is true
+	KeepAliveConfig net.KeepAliveConfig // takes precedence over KeepAlive if its Enable is true
 
 	Offload    Offload               // the policy; the zero value can be overruled by the environment, see OffloadAuto
 	Transports []transport.Transport // nil means transport.Registered

@@ -201,7 +201,7 @@ func TestListenerDeadline(t *testing.T) {
 			_, err := l.Accept()
 			timedOut(err)
 
-			// A deadline in the past goes before a connection that is there.
+			// A deadline in the past takes precedence over a connection that is there.
 			c := dial(t, l, iwarp.OffloadNever)
 			_, err = io.WriteString(c, "hello")
 			require.NoError(t, err)

@@ -16,7 +16,7 @@ const (
 	// an iWARP device it never sends an MPA frame to a peer. A listener serves plain TCP, iWARP in
 	// software and devices. It is the zero value, for which the environment can put another: the
 	// variable IWARP_OFFLOAD for Dialers and listeners, and for listeners alone IWARP_LISTEN_OFFLOAD,
-	// which goes before it. Spaces around the name do not matter.
+	// which takes precedence. Spaces around the name do not matter.
 	OffloadAuto Offload = iota
 	// OffloadNever uses plain TCP. A listener does not look at the bytes of a connection.
 	OffloadNever

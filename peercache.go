@@ -21,8 +21,8 @@ const (
 	// maxTrouble is for how long failures to answer count for nothing where the peer spoke iWARP
 	// before. Then it may be another one.
 	maxTrouble = 10 * time.Second
-	// costTimes is how much longer a wait in vain is remembered than it took, so that waits are a
-	// small part of the time.
+	// costTimes is how much longer a wait that timed out is remembered than it took, so that waits are
+	// a small part of the time.
 	costTimes = 10
 )
 

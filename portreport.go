@@ -127,7 +127,7 @@ func holders(list []ports.Holder) (public []Holder) {
 // text that package net gives.
 type ConflictError struct {
 	Addr  netip.AddrPort // that was refused
-	Tries int            // ports that were tried in vain, if any would have done
+	Tries int            // ports that were tried without success, if any would have done
 	Err   error          // of the system
 
 	quiet   bool

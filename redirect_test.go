@@ -335,8 +335,8 @@ func TestNoRedirect(t *testing.T) {
 	}
 }
 
-// staysInSoftware shows that a device that asks first does not talk to the service of l, which has no device, and that l
-// does not see the question.
+// staysInSoftware shows that a device that asks first does not talk to the service of l, which has
+// no device, and that l does not see the question.
 func (n *rnic) staysInSoftware(t *testing.T, l *iwarp.Listener, nic transport.Transport) {
 	t.Helper()
 	for range 2 { // the second time it is known

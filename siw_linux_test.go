@@ -25,8 +25,8 @@ func init() {
 	rnicKinds["kernel ports"] = rnicKind{device: erdmaDevice, over: func(n *rnic) transport.Transport { return siw{n} }}
 }
 
-// siw takes ports as the kernel's siw and erdma do: by sockets of its own that set SO_REUSEADDR, one that
-// listens at once, and one that binds and connects within Connect.
+// siw takes ports as the kernel's siw and erdma do: by sockets of its own that set SO_REUSEADDR,
+// one that listens at once, and one that binds and connects within Connect.
 type siw struct{ *rnic }
 
 func (n siw) Listen(ctx context.Context, local netip.AddrPort, o *transport.Options) (transport.Listener, error) {

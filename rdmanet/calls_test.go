@@ -21,7 +21,7 @@ import (
 )
 
 // A slowLeaver is a queue pair whose calls take a while to leave after an interrupt. It tells of
-// each call that begins, and takes note of an end of the queue pair that comes before the calls
+// each call that begins, and records an end of the queue pair that comes before the calls
 // have left.
 type slowLeaver struct {
 	transport.QueuePair

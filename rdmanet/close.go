@@ -19,10 +19,10 @@ import (
 // positive value Close waits that long for the peer's host to have everything, and returns an error
 // that matches os.ErrDeadlineExceeded if it has not.
 //
-// A process that is to exit right behind Close should set that: its end may cut off what has not
+// A process that is to exit right after Close should set that: its end may cut off what has not
 // arrived yet. A process that exits without Close breaks the connection: the peer reads what has
 // arrived and then io.ErrUnexpectedEOF, not io.EOF. A connection that is garbage is closed. Its
-// peer reads io.EOF behind everything, also where something was unread, which is a reset with a
+// peer reads io.EOF after everything, also where something was unread, which is a reset with a
 // socket.
 //
 // Where something that has arrived is not read, the peer's calls fail with syscall.ECONNRESET after
@@ -91,7 +91,7 @@ func (c *Conn) finalize() {
 	go c.close(false)
 }
 
-// closeOrderly closes the queue pair behind what was sent, and waits for up to d until the peer's
+// closeOrderly closes the queue pair after what was sent, and waits for up to d until the peer's
 // host has that, or where the transport cannot tell, until it has left this host. It returns why
 // that did not come to pass.
 func (c *Conn) closeOrderly(d time.Duration) (err error) {
@@ -138,7 +138,7 @@ func (c *Conn) peerClosed() bool {
 	return c.peer.disconnected() && !c.peerLeftUnread
 }
 
-// CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF behind what
+// CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF after what
 // was. Reading goes on. Once the connection is at its end in both directions, or broken, it fails
 // with syscall.ENOTCONN.
 func (c *Conn) CloseWrite() error {
@@ -158,7 +158,7 @@ func (c *Conn) CloseRead() error {
 	})
 }
 
-// shutdown ends the direction of s. Mark, which is called with mu held, takes note of that, and
+// shutdown ends the direction of s. Mark, which is called with mu held, records that, and
 // returns whether the peer is to be told that one direction, or both, have ended.
 func (c *Conn) shutdown(s *side, mark func() (end, both bool)) error {
 	if !c.calls.begin() {
@@ -196,7 +196,7 @@ func (c *Conn) bothEnded() bool {
 	return c.err != nil
 }
 
-// sendEnd posts the word that ends what is written, behind all data, or the one that ends the
+// sendEnd posts the word that ends what is written, after all data, or the one that ends the
 // connection. It does nothing if that was done before.
 func (c *Conn) sendEnd(both bool) {
 	c.sendMu.Lock()

@@ -284,7 +284,7 @@ func TestConnectionCut(t *testing.T) {
 	}
 }
 
-// A reset behind the peer's farewell is normal: what it sent stays readable, and ends in io.EOF.
+// A reset after the peer's farewell is normal: what it sent stays readable, and ends in io.EOF.
 func TestResetAfterDisconnect(t *testing.T) {
 	e := connect(t, setting{})
 	_, err := e.a.Write([]byte("all"))
@@ -305,7 +305,7 @@ func TestResetAfterDisconnect(t *testing.T) {
 	require.Equal(t, "all", string(b[:n]))
 }
 
-// The farewell counts for a writer too that runs into the reset behind it.
+// The farewell counts for a writer too that runs into the reset after it.
 func TestWriteIntoResetAfterDisconnect(t *testing.T) {
 	p, c, n := dialRaw(t, nil, nil)
 	p.data([]byte("all"))

@@ -40,7 +40,7 @@ type Conn struct {
 	local, remote *net.TCPAddr
 	order         wire.Order // of words, and of entries written to the peer's table
 	peerTable     wire.SGE
-	peerIomap     int        // entries behind it, for memory that is exposed here
+	peerIomap     int        // entries after it, for memory that is exposed here
 	ownOrder      wire.Order // of entries that the peer writes here
 	extended      bool
 	immediate     bool // words go as immediate data
@@ -71,7 +71,7 @@ type Conn struct {
 	driver             *side // whose call has the right to wait for the queue pair, and to poll it
 	closed, readClosed bool
 	own, peer          end   // what this end has said of its end, or is about to; what the peer has
-	refused            bool  // a Write was told that the peer has closed, or was taken in vain
+	refused            bool  // a Write was told that the peer has closed, or was taken to no avail
 	peerLeftUnread     bool  // the peer has closed without reading all, or is about to say so
 	err                error // why the queue pair ended; all that came before is in the ring
 	sendErr            error // why nothing can be sent, known before err is

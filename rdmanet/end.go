@@ -17,7 +17,7 @@ func (e end) finished() bool { return e >= endFinished }
 // disconnected reports whether nothing is read any more, either.
 func (e end) disconnected() bool { return e == endDisconnected }
 
-// hear takes note of a word of the peer about its end.
+// hear records a word of the peer about its end.
 func (e *end) hear(ctrl uint32) {
 	switch ctrl {
 	case wire.CtrlShutdown:

@@ -20,7 +20,7 @@ func (c *Conn) grantDue(part uint64) bool {
 }
 
 // peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP
-// connection right behind that, without waiting until all has arrived, and its kernel answers what
+// connection right after that, without waiting until all has arrived, and its kernel answers what
 // we send then with a reset, which ends what is still on its way to us. So a plain rsocket is told
 // of space and credits only when it cannot go on without. The first time it is told as long as
 // nothing has come from it: it may wait for that.
@@ -38,7 +38,7 @@ func (c *Conn) mayHaveSentAll() bool {
 	return !c.extended && !c.immediate && c.in.Silent() && c.driver == nil && c.grantDue(2)
 }
 
-// lookUntil is when that Read stops to wait. The caller holds mu.
+// lookUntil is when that Read stops waiting. The caller holds mu.
 func (c *Conn) lookUntil() time.Time {
 	until := time.Now().Add(lookTime)
 	if d := c.rd.deadline; !d.IsZero() && d.Before(until) {

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(settling{m}) }
 
-// settling gives what goes on behind Close the time that it has: a second for the peer to end the
+// settling gives what goes on after Close the time that it has: a second for the peer to end the
 // connection.
 type settling struct{ *testing.M }
 

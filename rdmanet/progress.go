@@ -43,7 +43,7 @@ func (c *Conn) look(s *side, steps int) {
 	c.stopDriving(s)
 }
 
-// enoughSteps is how far a call looks for what may lie behind a ring full of bytes. A peer that
+// enoughSteps is how far a call looks for what may come after a ring full of bytes. A peer that
 // sends on and on does not hold it up.
 const enoughSteps = 32
 
@@ -116,7 +116,7 @@ func (c *Conn) drive(deadline time.Time) {
 	}
 }
 
-// ended takes note that the queue pair has ended with err, and that nothing is left to poll.
+// ended records that the queue pair has ended with err, and that nothing is left to poll.
 func (c *Conn) ended(err error) {
 	c.mu.Lock()
 	if c.ring.Fault != nil {

@@ -238,7 +238,7 @@ func TestWordsThatAreIgnored(t *testing.T) {
 	require.Equal(t, "abc", string(got))
 	_, err = c.Write(make([]byte, rawRing))
 	require.NoError(t, err, "the grant behind SHUTDOWN counts")
-	// Everything behind DISCONNECT is ignored, also what would be wrong.
+	// Everything after DISCONNECT is ignored, also what would be wrong.
 	p.send(wordDisconnect, wordLimit, 0x20000000)
 	p.grant(0, 0, 65536, 3)
 	for err == nil {

@@ -56,7 +56,7 @@ func (c *Conn) reject() {
 	}
 }
 
-// closeLast closes the queue pair behind the peer's last word.
+// closeLast closes the queue pair after the peer's last word.
 func (c *Conn) closeLast() {
 	if t, ok := transport.As[transport.LastCloser](c.qp); ok {
 		_ = t.CloseLast()

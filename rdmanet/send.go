@@ -54,7 +54,7 @@ func (c *Conn) addWord(b *batch, w wire.Word, flags transport.Flags) {
 	c.addMessage(b, transport.SendWR{Flags: flags}, w, 0)
 }
 
-// addMessage adds an RDMA Write and the word behind it, as one request or as two. A Write of
+// addMessage adds an RDMA Write and the word after it, as one request or as two. A Write of
 // nothing to nowhere is left out. Staged is how many bytes of the stage it takes. The caller holds
 // sendMu and mu.
 func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int) {
@@ -176,7 +176,7 @@ func (c *Conn) postAndRelease(b *batch) error {
 	return err
 }
 
-// sendFailed takes note that nothing can be sent any more.
+// sendFailed records that nothing more can be sent.
 func (c *Conn) sendFailed(err error) {
 	c.mu.Lock()
 	if c.sendErr == nil {

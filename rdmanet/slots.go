@@ -139,7 +139,7 @@ func (s *slots) post(qp transport.QueuePair, id, n uint64) error {
 	return nil
 }
 
-// used takes note that a receive has been used and can be posted again.
+// used records that a receive has been used and can be posted again.
 func (s *slots) used(qp transport.QueuePair, id uint64) error {
 	if s.count > 0 && id != s.first+s.count || s.count == s.batch {
 		if err := s.repost(qp); err != nil {

@@ -74,7 +74,7 @@ func (s *stage) take(n int) []byte {
 	return p
 }
 
-// posted takes note of requests, and of the bytes that were taken for them. It returns ID and flags
+// posted records requests, and of the bytes that were taken for them. It returns ID and flags
 // of the last one.
 func (s *stage) posted(entries, bytes int) (id uint64, flags transport.Flags) {
 	s.used += uint64(entries)

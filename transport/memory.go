@@ -2,8 +2,8 @@ package transport
 
 import "strconv"
 
-// An STag names a memory region on the wire (RFC 5041 §2.1). Who knows it and is the peer may use
-// it: it is a capability, so it is not to be logged.
+// An STag names a memory region on the wire (RFC 5041 §2.1). Whoever knows it and is the peer may
+// use it: it is a capability, so it is not to be logged.
 type STag uint32
 
 // String returns a mark in place of the value, which is a secret between two peers.

@@ -81,7 +81,7 @@ type Attributes struct {
 	RecvDepth  int
 
 	// Immediate tells that OpWriteImmediate is there and that peers expect it in place of an RDMA
-	// Write with a Send behind it, as the users of InfiniBand and RoCE do. It is never set with
+	// Write with a Send after it, as the users of InfiniBand and RoCE do. It is never set with
 	// iWARP.
 	Immediate bool
 }

@@ -40,7 +40,7 @@ const (
 	// once, and needs no region. Its length is limited by Attributes.MaxInline. Not for reads.
 	Inline
 	// WillDrain says that the caller goes on to call Drain, which a software transport may then
-	// leave the sending to. Without it the request is sent at all events.
+	// leave the sending to. Without it the request is sent in any case.
 	WillDrain
 	// Lent, with Inline and WillDrain, leaves the data with the caller, who does not change it until
 	// Drain has returned, whatever that returns. A software transport then need not copy what it

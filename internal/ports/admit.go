@@ -10,8 +10,8 @@ import (
 // that holds it. The last of the calls of shut that belong to those of Admit has the port closed
 // again.
 //
-// Somebody else with SO_REUSEADDR can get in meanwhile. Where he listens the device fails, or finds
-// out by Stolen; where he does not, he cannot listen any more once the port is shut.
+// Another process with SO_REUSEADDR can get in meanwhile. Where it listens the device fails, or
+// finds out by Stolen; where it does not, it can no longer listen once the port is shut.
 func (e *Endpoint) Admit() (shut func(), err error) {
 	r := e.port
 	r.mu.Lock()

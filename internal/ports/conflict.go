@@ -26,7 +26,7 @@ type Holder struct {
 // A ConflictError says who has a port that is in use.
 type ConflictError struct {
 	Addr    netip.AddrPort // that was refused
-	Tries   int            // ports that were tried in vain, if any would have done
+	Tries   int            // ports that were tried without success, if any would have done
 	Err     error          // of the system
 	Holders []Holder
 	Unknown error // why the holders are not known

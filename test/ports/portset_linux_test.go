@@ -203,7 +203,7 @@ func TestPortSetFollows(t *testing.T) {
 	ip(t, "link del eth9")
 	eventually(t, func() bool { return !has("198.51.100.1")() }, "an interface that goes")
 
-	// Somebody takes the port first, on an address that is there in his eyes only.
+	// Another process takes the port first, on an address that only it sees.
 	require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/ip_nonlocal_bind", []byte("1"), 0))
 	_, err = other.Do(order{Addr: "192.0.2.78", Port: int(s.Port()), Listen: true})
 	require.NoError(t, err)

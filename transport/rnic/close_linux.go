@@ -52,7 +52,7 @@ func (q *queuePair) close(farewell bool) error {
 	return nil
 }
 
-// shut takes note of Close or Abort. The caller holds mu.
+// shut records Close or Abort. The caller holds mu.
 func (q *queuePair) shut(state transport.State) {
 	q.closed = true
 	close(q.stop)
@@ -92,7 +92,7 @@ func (q *queuePair) discard() {
 	}
 }
 
-// seeOff ends the connection behind what was posted.
+// seeOff ends the connection after what was posted.
 func (q *queuePair) seeOff(farewell bool) {
 	q.markEnd()
 	if q.waitFor(&q.leaving, time.Now().Add(drainLimit)) == nil && farewell {

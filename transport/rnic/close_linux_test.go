@@ -14,7 +14,7 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// What was posted before Close arrives, and the end behind it.
+// What was posted before Close arrives, and the end after it.
 func TestCloseWithSendsOutstanding(t *testing.T) {
 	const n, size = 100, 32 << 10
 	var mem []byte

@@ -64,7 +64,7 @@ func (q *queuePair) reap() {
 	}
 }
 
-// reapSome moves some completions to early, and returns how many there were. Those that come behind
+// reapSome moves some completions to early, and returns how many there were. Those that come after
 // Close wait until the device has let go. The caller holds mu.
 func (q *queuePair) reapSome() int {
 	var wc [pollMax / 2]transport.Completion
@@ -77,7 +77,7 @@ func (q *queuePair) reapSome() int {
 	return raw
 }
 
-// complete takes note of a completion, and reports whether the user is to know. The caller holds
+// complete records a completion, and reports whether the user is to know. The caller holds
 // mu.
 func (q *queuePair) complete(w *abi.WC) (c transport.Completion, mine bool) {
 	mine = true
@@ -118,7 +118,7 @@ func (q *queuePair) received(w *abi.WC, c *transport.Completion) {
 	}
 }
 
-// broken takes note of a request that failed, with which the connection is at its end. One that was
+// broken records a request that failed, with which the connection is at its end. One that was
 // flushed tells only that this has happened before. The caller holds mu.
 func (q *queuePair) broken(w *abi.WC, op transport.Opcode) {
 	if w.Status == abi.WCWrFlushErr {
@@ -137,7 +137,7 @@ func (q *queuePair) broken(w *abi.WC, op transport.Opcode) {
 	q.flush()
 }
 
-// finish hands out what came behind Close, and makes completions of what was posted when the device
+// finish hands out what came after Close, and makes completions of what was posted when the device
 // let go of the queue pair. The caller holds mu.
 func (q *queuePair) finish() {
 	q.early = append(q.early, q.late...)

@@ -40,7 +40,7 @@ func (id *cmID) attach() {
 	c.ids++
 }
 
-// lost takes note of the removal of the ID's device.
+// lost records the removal of the ID's device.
 func (id *cmID) lost() {
 	contexts.Lock()
 	defer contexts.Unlock()

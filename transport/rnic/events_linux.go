@@ -137,7 +137,7 @@ func (ch *eventChannel) dispatch(p uintptr) {
 	}
 }
 
-// add takes note of an ID. The caller holds mu.
+// add records an ID. The caller holds mu.
 func (ch *eventChannel) add(p uintptr) *cmID {
 	id := &cmID{ch: ch, ptr: p, replies: make(chan cmEvent, 4)}
 	ch.ids[p] = id

@@ -142,7 +142,7 @@ func TestLeaks(t *testing.T) {
 	}
 	eachDevice(t, func(t *testing.T, _ *rnic.Transport, d transport.Device, addr netip.Addr) {
 		const n = 250
-		// back waits for what goes on behind Close.
+		// back waits for what goes on after Close.
 		back := func(want usage) (got usage) {
 			for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 				runtime.GC() // the regions that nobody has deregistered

@@ -255,7 +255,7 @@ func (r *request) Accept(ctx context.Context, private []byte) error {
 		return err
 	}
 	if r.q.dev.siw {
-		// An initiator of siw gives up if an FPDU comes right behind the MPA reply. By RFC 5044
+		// An initiator of siw gives up if an FPDU comes right after the MPA reply. By RFC 5044
 		// §7.1 the responder waits for one of the initiator's, which hardware sees to. Users of siw
 		// speak first as a rule; others have the reply by then.
 		_ = r.q.Wait(time.Now().Add(siwPatience))

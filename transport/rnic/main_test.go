@@ -9,7 +9,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Queue pairs are seen off behind Close, for some seconds at most.
+// Queue pairs are seen off after Close, for some seconds at most.
 const farewell = 20 * time.Second
 
 func TestMain(m *testing.M) {

@@ -26,7 +26,7 @@ type region struct {
 	mr   uintptr // struct ibv_mr; 0 once it is deregistered
 	over bool    // Deregister was called
 
-	last uint64 // number behind that of the last send request that uses it; guarded by queuePair.sendMu
+	last uint64 // the number after that of the last send request that uses it; guarded by queuePair.sendMu
 }
 
 var _ transport.MemoryRegion = (*region)(nil)

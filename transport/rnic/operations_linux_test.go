@@ -134,7 +134,7 @@ func TestRead(t *testing.T) {
 	})
 }
 
-// More reads than may be under way at once wait for their turn, and what is behind a fence for
+// More reads than may be under way at once wait for their turn, and what comes after a fence for
 // them.
 func TestManyReads(t *testing.T) {
 	const n = 100
@@ -198,7 +198,7 @@ func TestUnsignaled(t *testing.T) {
 		require.Zero(t, p.a.Poll(make([]transport.Completion, 1)))
 		require.NoError(t, p.a.Err())
 		receives(t, p.b, 1, 8)
-		post(t, p.a, transport.SendWR{}) // behind all the Writes
+		post(t, p.a, transport.SendWR{}) // after all the Writes
 		require.Equal(t, transport.OpRecv, next(t, p.b).Opcode)
 		last := n - 1
 		require.Equal(t, byte(last), x.mem[0])

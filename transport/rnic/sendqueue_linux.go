@@ -22,7 +22,7 @@ type sendQueue struct {
 	head     atomic.Uint64 // number of the next request; changes with sendMu held
 	tail     atomic.Uint64 // number of the oldest that has not completed; changes with mu held
 	unsigned int           // requests since the last that asks for a completion
-	marked   atomic.Uint64 // number behind the last that does; changes with sendMu held
+	marked   atomic.Uint64 // the number after the last that does; changes with sendMu held
 }
 
 type sendEntry struct {
@@ -218,7 +218,7 @@ func (q *queuePair) ring(s *scratch, n int) (int, error) {
 // refused.
 func taken(bad, first, size uintptr, n int) int {
 	if bad < first || bad >= first+uintptr(n)*size {
-		return n // the provider does not tell, or rang the bell in vain
+		return n // the provider does not tell, or could not ring the bell
 	}
 	return int((bad - first) / size)
 }

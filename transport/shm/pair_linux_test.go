@@ -104,7 +104,7 @@ func register(t testing.TB, q transport.QueuePair, mem []byte, access transport.
 	return r
 }
 
-// receives posts n receives of size bytes with IDs from 0 and returns the memory behind them.
+// receives posts n receives of size bytes with IDs from 0 and returns the memory that they take.
 func receives(t testing.TB, q transport.QueuePair, n, size int) []byte {
 	t.Helper()
 	mem := make([]byte, max(n*size, 1))

@@ -34,7 +34,7 @@ type transmitter struct {
 	drainers       bool                   // requests with WillDrain were posted, so that Drain is about these
 	lost           bool                   // requests that Drain is about were flushed
 	ended          bool                   // the peer was told that nothing more comes
-	err            error                  // nothing can be sent any more
+	err            error                  // nothing more can be sent
 
 	// Summaries for those who look often. They change with mu held.
 	blocked atomic.Bool // there is no room for the next record, and the peer was asked to tell of some

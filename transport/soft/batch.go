@@ -43,7 +43,7 @@ func (b *batch) header(n int) []byte {
 }
 
 // finish completes the FPDU that starts at start in buf. Its header of hdr bytes is filled in
-// behind the two of the length; payload follows. With ref the payload is sent from where it lies.
+// after the two of the length; payload follows. With ref the payload is sent from where it lies.
 // Otherwise there must be room for it.
 func (b *batch) finish(start, hdr int, payload []byte, crc, ref bool) {
 	ulpdu := hdr + len(payload)
@@ -84,7 +84,7 @@ func (b *batch) seal() {
 // rest returns what is still to be sent.
 func (b *batch) rest() [][]byte { return b.pieces[b.first:b.n] }
 
-// sent takes note of n bytes that the kernel took, and reports whether that was all.
+// sent records n bytes that the kernel took, and reports whether that was all.
 func (b *batch) sent(n int) bool {
 	for b.first < b.n {
 		p := b.pieces[b.first]

@@ -8,7 +8,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
-// Close implements transport.QueuePair. What was posted goes on to the peer as it does behind the
+// Close implements transport.QueuePair. What was posted goes on to the peer as it does after the
 // Close of a socket, for as long as the peer's host answers. The TCP connection is closed as soon
 // as the kernel can do the rest alone, see parting.
 func (q *queuePair) Close() error { return q.close(false) }

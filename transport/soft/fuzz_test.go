@@ -22,8 +22,8 @@ import (
 const patience = 5 * time.Second
 
 // script turns fuzzed bytes into a stream. With an odd first byte the rest is the stream. Otherwise
-// it is a row of ULPDUs, each behind one byte of its length, that get a good CRC, so that what
-// comes behind the CRC is reached; an STag below 8 stands for a region of x, which no fuzzer can
+// it is a row of ULPDUs, each after one byte of its length, that get a good CRC, so that what
+// comes after the CRC is reached; an STag below 8 stands for a region of x, which no fuzzer can
 // guess.
 func (x *target) script(b []byte, sink transport.STag) []byte {
 	if len(b) == 0 {
@@ -144,7 +144,7 @@ func FuzzHandshake(f *testing.F) {
 		defer a.Close()
 		_, err := a.Write(in)
 		require.NoError(t, err)
-		// The end of the stream behind a request would mean that nobody waits for the answer.
+		// The end of the stream after a request would mean that nobody waits for the answer.
 		whole := false
 		if !asks && len(in) >= mpa.FrameHeaderLen {
 			n, err := mpa.ParseHeader(in[:mpa.FrameHeaderLen], false)

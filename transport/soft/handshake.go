@@ -34,7 +34,7 @@ func within(ctx context.Context, c *net.TCPConn, limit time.Duration, f func() e
 	})
 	err := f()
 	if d, ok := ctx.Deadline(); ok && isTimeout(err) && !time.Now().Before(d) {
-		<-ctx.Done() // at most a moment behind the connection's own deadline
+		<-ctx.Done() // at most a moment after the connection's own deadline
 	}
 	if !stop() {
 		<-kicked // its deadline must not come after those of the connection's later life

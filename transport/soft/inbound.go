@@ -231,7 +231,7 @@ func (q *queuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
 	read.done += n
 	if seg.Last() {
 		q.readDone(transport.StatusSuccess)
-		// A further read, or what was fenced behind this one, may go now.
+		// A further read, or what a fence held back until this one, may go now.
 		q.rx.output = q.rx.output || q.tx.sq.next < q.tx.sq.len
 	}
 	return nil

@@ -80,7 +80,7 @@ func connectWith(t testing.TB, at, bt *soft.Transport, ao, bo *transport.Options
 	return p
 }
 
-// receives posts n receives of size bytes with IDs from 0 and returns the memory behind them.
+// receives posts n receives of size bytes with IDs from 0 and returns the memory that they take.
 func receives(t testing.TB, q transport.QueuePair, n, size int) []byte {
 	t.Helper()
 	mem := make([]byte, n*size)

@@ -176,7 +176,7 @@ func (p *parting) deafen() error {
 }
 
 // giveUpGate flushes what waits for the first FPDU of a peer that has had the time to send it, or
-// will not any more.
+// no longer will.
 func (p *parting) giveUpGate() {
 	q := p.q
 	if !q.gateHolds() {

@@ -113,7 +113,7 @@ func TestPartingsAreBounded(t *testing.T) {
 	partings(t, 0)
 }
 
-// A peer that reads only when it has written is not waited for in vain.
+// A peer that reads only when it has written is not waited for.
 func TestCloseWhileThePeerIsBlockedInWriting(t *testing.T) {
 	data := random(400_000)
 	q, p := stuffed(t, data)
@@ -162,7 +162,7 @@ func TestCloseBehindThePeersEnd(t *testing.T) {
 		data := random(400_000)
 		q, p, _ := role{}.initiator(t)
 		narrow(t, q, nil)
-		// Until a Drain, nobody reads, who would end the queue pair behind the peer's end.
+		// Until a Drain, nobody reads, so nobody would end the queue pair after the peer's end.
 		post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: data})
 		require.NoError(t, p.c.CloseWrite())
 		closer := q.(*soft.QueuePair)
@@ -187,7 +187,7 @@ func TestCloseLast(t *testing.T) {
 	p.takes(data)
 }
 
-// Nothing is sent behind the end of the stream: that would fail, and end what is still on its way.
+// Nothing is sent after the end of the stream: that would fail, and end what is still on its way.
 func TestNothingIsSentBehindTheEnd(t *testing.T) {
 	q, p, data := handed(t)
 	closer := q.(*soft.QueuePair)

@@ -48,7 +48,7 @@ type role struct {
 	cfg     *soft.Config
 	opts    *transport.Options
 	frame   mpa.Frame // what the peer sends; the zero value means revision 2, CRC, no RTR, depths of 16
-	glued   []byte    // what it sends right behind its reply
+	glued   []byte    // what it sends right after its reply
 	prepare func(transport.QueuePair)
 }
 
@@ -149,7 +149,7 @@ func (p *rawPeer) next() rdmap.Segment {
 	return s
 }
 
-// terminated reads up to a Terminate, behind which nothing but the end of the stream may come.
+// terminated reads up to a Terminate, after which nothing but the end of the stream may come.
 func (p *rawPeer) terminated() rdmap.Terminate {
 	p.t.Helper()
 	for {

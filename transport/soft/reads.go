@@ -14,7 +14,7 @@ type outstandingRead struct {
 	size uint64
 	done uint64 // bytes placed
 	sink *region
-	rtr  bool // start-up frame; no work request stands behind it
+	rtr  bool // start-up frame; no work request belongs to it
 }
 
 // A readResponse is an answer that the peer waits for.

@@ -131,7 +131,7 @@ func TestReadToADeregisteredSink(t *testing.T) {
 }
 
 // No more reads are in flight than the peer serves. The others wait, without holding back anything
-// but what is behind them.
+// but what comes after them.
 func TestReadsWaitForTheirTurn(t *testing.T) {
 	x := newReader(t, &transport.Options{ORD: 2})
 	require.Equal(t, 2, x.q.Attributes().ORD)

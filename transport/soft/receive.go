@@ -39,8 +39,8 @@ func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
 func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.untagged || rx.tagged }
 
 // receive waits, or only looks, until the socket has bytes, its deadline passes or it comes to its
-// end, handles that and returns why there were no bytes. Who waits for c, which may be nil, need
-// not be kicked once it is not blocked any more. The caller holds the receive token.
+// end, handles that and returns why there were no bytes. The caller that waits for c, which may be
+// nil, need not be kicked once it is not blocked any more. The caller holds the receive token.
 func (q *queuePair) receive(c *wait.Condition, block bool) error {
 	rx := &q.rx
 	if rx.next() != nil {

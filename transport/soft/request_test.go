@@ -126,7 +126,7 @@ func TestRequestsRefused(t *testing.T) {
 	for name, tc := range map[string]struct {
 		cfg    *soft.Config
 		sent   []byte
-		end    bool   // the peer ends the stream behind it
+		end    bool   // the peer ends the stream after it
 		answer []byte // before the end of the stream; nil for none
 		want   error
 		reset  bool

@@ -25,7 +25,7 @@ type transmitter struct {
 	sq        sendQueue
 	reads     queue[outstandingRead] // requested by us, in order
 	responses queue[readResponse]    // requested by the peer, in order
-	control   []byte                 // FPDUs that go before all others: RTR, Terminate
+	control   []byte                 // FPDUs that precede all others: RTR, Terminate
 	out       batch
 	nudger    nudger
 	err       error // sending has failed
@@ -134,7 +134,7 @@ func (t *transmitter) sendable() bool {
 	return e.wr.Opcode != transport.OpRead || t.reads.len() < t.maxOutstanding
 }
 
-// fit returns how many of left payload bytes go into the next FPDU behind a header of hdr bytes,
+// fit returns how many of left payload bytes go into the next FPDU after a header of hdr bytes,
 // whether they stay where they are, and whether the FPDU goes into this batch.
 func (t *transmitter) fit(hdr, left int, copied bool) (n int, ref, ok bool) {
 	b := &t.out
@@ -229,7 +229,7 @@ func (q *queuePair) composeSegment(e *sendEntry) bool {
 	return true
 }
 
-// sent takes note that e is composed to its end.
+// sent records that e is composed to its end.
 func (q *queuePair) sent(e *sendEntry) {
 	t := &q.tx
 	t.sq.next++

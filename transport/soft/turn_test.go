@@ -13,7 +13,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// FPDUs of nothing are handled some at a time, whoever reads. What comes behind them arrives all
+// FPDUs of nothing are handled some at a time, whoever reads. What comes after them arrives all
 // the same, and a call among them ends when it is told to.
 func TestFloodOfNothing(t *testing.T) {
 	const many = 3000

@@ -64,7 +64,7 @@ func (i *Inbound) CreditsDue(part uint64) bool {
 // left returns how many messages the peer may still send by what it was told.
 func (i *Inbound) left() uint64 { return i.limit - i.arrived }
 
-// Message takes note of a message that needed a credit.
+// Message records a message that needed a credit.
 func (i *Inbound) Message() error {
 	if i.arrived == i.limit {
 		return wire.Violation("more messages than were allowed")
@@ -79,7 +79,7 @@ func (i *Inbound) Message() error {
 // Silent reports whether no message has come yet.
 func (i *Inbound) Silent() bool { return i.arrived == 0 }
 
-// Consumed takes note that n bytes of stream no longer take space.
+// Consumed records that n bytes of stream no longer take space.
 func (i *Inbound) Consumed(n int) { i.read += uint64(n) }
 
 // Exhausted reports whether the peer has no message left that it would send.

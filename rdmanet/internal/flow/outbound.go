@@ -108,7 +108,7 @@ func (o *Outbound) MayMap(extended bool) bool {
 	return o.reserve == 0 || o.maps < max(1, o.reserve/2)
 }
 
-// Mapped takes note that such a word is sent.
+// Mapped records that such a word is sent.
 func (o *Outbound) Mapped(extended bool) {
 	if extended {
 		o.sent++

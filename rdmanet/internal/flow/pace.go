@@ -28,7 +28,7 @@ func (p *pace) start(most int, now time.Time) {
 	*p = pace{most: most, piece: min(most, firstPiece), since: now}
 }
 
-// told takes note that the peer gives n bytes of space, for what was read.
+// told records that the peer gives n bytes of space, for what was read.
 func (p *pace) told(n uint64, now time.Time) {
 	if p.most == 0 || p.sent < n/2 {
 		return // space of the start

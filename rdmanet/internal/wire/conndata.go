@@ -27,7 +27,7 @@ type ConnData struct {
 	Credits uint16 // messages that may be sent to it before it says more
 	Table   SGE    // where it learns of space; Length counts entries of 16 bytes
 	Ring    SGE    // the first space
-	Iomap   int    // entries behind the table, for exposed memory
+	Iomap   int    // entries after the table, for exposed memory
 	Ext     *Extension
 }
 
