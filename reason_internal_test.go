@@ -35,7 +35,7 @@ type joined [2]error
 func (j joined) Error() string { return j[0].Error() + ": " + j[1].Error() }
 
 func TestReasonText(t *testing.T) {
-	for r := ReasonNone; r <= ReasonFailed; r++ {
+	for r := ReasonNone; r <= ReasonAsking; r++ {
 		text, err := r.MarshalText()
 		require.NoError(t, err)
 		var back Reason
