@@ -61,7 +61,7 @@ var imports = map[string]string{
 	"transport/soft/internal/mpa":   "",
 	"transport/rnic":                "internal/netaddr transport transport/internal/wait transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
 	"transport/rnic/internal/abi":   "",
-	"transport/shm":                 "internal/netlink transport golang.org/x/sys/unix",
+	"transport/shm":                 "internal/netlink transport transport/internal/wait golang.org/x/sys/unix",
 	"transport/rnic/internal/nldev": "internal/netlink golang.org/x/sys/unix",
 }
 

@@ -38,7 +38,7 @@ func (q *queuePair) shut(abort bool) error {
 		q.state = transport.StateError
 	}
 	q.leaving = inOrder
-	q.broadcast()
+	q.crew.Wake()
 	q.mu.Unlock()
 	if !connected {
 		_ = q.sock.Close()
@@ -163,7 +163,7 @@ func (q *queuePair) over() {
 	}
 	gone := q.gone
 	q.gone, q.isGone = nil, true
-	q.broadcast()
+	q.crew.Wake()
 	q.mu.Unlock()
 	for _, f := range gone {
 		f()

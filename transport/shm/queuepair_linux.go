@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
 const deviceName = transportName
@@ -41,21 +42,20 @@ type queuePair struct {
 	watched
 	tx transmitter
 
-	waiting, draining, tending, parting condition // of Wait, of Drain, of the background, and of what Close leaves
+	waiting, draining, tending, parting wait.Condition // of Wait, of Drain, of the background, and of what Close leaves
 	background                          background
+	crew                                wait.Crew
 
 	// Summaries of what mu guards, for those who look often. They change with it held.
-	healthy   atomic.Bool  // in StateRTS
-	news      atomic.Bool  // cq is not empty
-	placed    atomic.Bool  // a Placer had news that no call of Wait has returned for
-	followers atomic.Int32 // calls that wait for wake
+	healthy atomic.Bool // in StateRTS
+	news    atomic.Bool // cq is not empty
+	placed  atomic.Bool // a Placer had news that no call of Wait has returned for
 
 	mu        sync.Mutex
 	state     transport.State
 	err       error // why the queue pair is not in StateRTS any more
 	cq        completionQueue
 	rq        recvQueue
-	wake      chan struct{} // closed when there is news for followers; nil while there are none
 	ird, ord  int
 	connected bool // RTS was reached
 	closed    bool // Close or Abort was called
@@ -92,9 +92,10 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 		// to blame.
 		_ = unix.Send(int(fd), bellByte, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	}
+	q.crew.Init(q, q.tok, &q.mu)
 	q.sleep.init(q)
-	q.waiting.holds, q.draining.holds, q.tending.holds = q.pollable, q.drained, q.untended
-	q.parting.holds = func() (bool, error) { return false, nil }
+	q.waiting.Holds, q.draining.Holds, q.tending.Holds = q.pollable, q.drained, q.untended
+	q.parting.Holds = func() (bool, error) { return false, nil }
 	q.regions.changed = q.tend
 	return q, nil
 }
@@ -129,7 +130,7 @@ func (q *queuePair) start(in, out *segment, ird, ord int) error {
 func (q *queuePair) fail(state transport.State, err error) {
 	q.mu.Lock()
 	q.end(state, err)
-	q.broadcast()
+	q.crew.Wake()
 	q.mu.Unlock()
 	q.tx.mu.Lock()
 	if q.tx.err == nil {
@@ -152,7 +153,7 @@ func (q *queuePair) end(state transport.State, err error) {
 func (q *queuePair) complete(c transport.Completion) {
 	q.cq.push(c)
 	q.news.Store(true)
-	q.broadcast()
+	q.crew.Wake()
 }
 
 // collect moves completions to wc. The caller holds mu.
@@ -160,14 +161,6 @@ func (q *queuePair) collect(wc []transport.Completion) int {
 	n := q.cq.pop(wc)
 	q.news.Store(q.cq.len > 0)
 	return n
-}
-
-// broadcast wakes the followers. The caller holds mu.
-func (q *queuePair) broadcast() {
-	if q.wake != nil {
-		close(q.wake)
-		q.wake = nil
-	}
 }
 
 // PostRecv implements transport.QueuePair.
@@ -325,16 +318,12 @@ func (q *queuePair) register(r *region) (transport.MemoryRegion, error) {
 
 // Interrupt implements transport.QueuePair.
 func (q *queuePair) Interrupt() {
-	q.waiting.asked.Add(1)
-	q.draining.asked.Add(1)
+	q.waiting.Interrupt()
+	q.draining.Interrupt()
 	q.mu.Lock()
-	q.broadcast()
+	q.crew.Wake()
 	q.mu.Unlock()
 	q.kick()
-}
-
-func expired(deadline time.Time) bool {
-	return !deadline.IsZero() && !time.Now().Before(deadline)
 }
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

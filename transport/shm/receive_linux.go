@@ -3,10 +3,10 @@ package shm
 import (
 	"io"
 	"os"
-	"runtime"
 	"syscall"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
 const (
@@ -27,17 +27,24 @@ type receiver struct {
 	output  bool   // something became due to be sent
 }
 
+// pause has others run after a turn.
+func (rx *receiver) pause() wait.Pause {
+	if rx.records >= turn {
+		return wait.Yield
+	}
+	return wait.NoPause
+}
+
 // receive takes records, all of them, or in a large number as many as it takes to make c hold or as
 // one turn has. It reports whether there was something. The caller holds the token.
-func (q *queuePair) receive(c *condition) (some bool) {
+func (q *queuePair) receive(c *wait.Condition) (some bool) {
 	rx := &q.rx
 	if rx.records >= turn {
 		rx.records = 0
-		runtime.Gosched()
 	}
 	for begin := rx.pos; rx.records < turn; some = true {
 		if some && c != nil && rx.pos-begin >= enough {
-			if ok, _ := c.holds(); ok {
+			if ok, _ := c.Holds(); ok {
 				break
 			}
 		}
@@ -219,9 +226,9 @@ func (q *queuePair) tellPlaced() {
 	}
 	q.placed.Store(true)
 	// A follower that is not counted yet finds the mark before it sleeps.
-	if q.followers.Load() > 0 {
+	if q.crew.Followed() {
 		q.mu.Lock()
-		q.broadcast()
+		q.crew.Wake()
 		q.mu.Unlock()
 	}
 }

@@ -217,9 +217,9 @@ func (q *queuePair) retire() {
 		sq.pop()
 	}
 	// A follower that is not counted yet finds the queue empty before it sleeps.
-	if sq.len == 0 && q.followers.Load() > 0 {
+	if sq.len == 0 && q.crew.Followed() {
 		q.mu.Lock()
-		q.broadcast()
+		q.crew.Wake()
 		q.mu.Unlock()
 	}
 	// One who waits for this may be the one who sleeps.

@@ -1,7 +1,6 @@
 package shm
 
 import (
-	"os"
 	"runtime"
 	"runtime/debug"
 	"sync/atomic"
@@ -9,28 +8,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
-
-// A condition is what calls of Wait, or those of Drain, wait for.
-type condition struct {
-	holds func() (bool, error) // with an error: it never will
-	// asked counts the interrupts. Each ends the calls that were there at the time, or the next
-	// one: a call ends if there are more than taken was when it began.
-	asked, taken atomic.Uint32
-}
-
-func (c *condition) begin() (seen uint32)         { return c.taken.Load() }
-func (c *condition) interrupted(seen uint32) bool { return c.asked.Load() != seen }
-
-func (c *condition) take() error {
-	c.taken.Store(c.asked.Load())
-	return transport.ErrInterrupted
-}
 
 // Wait implements transport.QueuePair.
 func (q *queuePair) Wait(deadline time.Time) error {
-	err := q.waitFor(&q.waiting, q.waiting.begin(), deadline)
+	err := q.crew.For(&q.waiting, q.waiting.Begin(), deadline)
 	if err == nil && q.placed.Load() {
 		q.placed.Store(false) // what is placed from now on is news again
 	}
@@ -43,7 +26,7 @@ func (q *queuePair) Drain(deadline time.Time) error {
 	if ok, _ := q.drained(); ok {
 		return nil
 	}
-	err := q.waitFor(&q.draining, q.draining.begin(), deadline)
+	err := q.crew.For(&q.draining, q.draining.Begin(), deadline)
 	if err != nil {
 		q.takeOver()
 	}
@@ -66,48 +49,23 @@ func (q *queuePair) drained() (bool, error) {
 	return false, err
 }
 
-// waitFor drives the connection, or waits for the one who does, until c holds.
-func (q *queuePair) waitFor(c *condition, seen uint32, deadline time.Time) error {
-	for {
-		if ok, err := c.holds(); ok || err != nil {
-			return err
-		}
-		if c.interrupted(seen) {
-			return c.take()
-		}
-		if expired(deadline) {
-			return os.ErrDeadlineExceeded
-		}
-		select {
-		case <-q.tok:
-		default:
-			if !q.follow(c, seen, deadline) {
-				continue
-			}
-		}
-		q.drive(c, seen, deadline)
-		q.tok <- struct{}{}
-	}
-}
-
-// drive takes what there is, or sleeps until there is something. The caller holds the token.
-func (q *queuePair) drive(c *condition, seen uint32, deadline time.Time) {
+// Drive implements wait.Driver: it takes what there is, or sleeps until there is something.
+func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (_ wait.Pause, err error) {
 	if !q.healthy.Load() {
-		return
+		return wait.NoPause, wait.ErrAgain
 	}
+	err = wait.ErrAgain // also after a fault
 	defer q.survive(debug.SetPanicOnFault(true))
 	some := q.receive(c)
-	if q.push() || some {
-		return
-	}
-	if q.cfg.Poll > 0 && q.lookAWhile(c, seen, deadline) {
-		return
+	if q.push() || some || q.cfg.Poll > 0 && q.lookAWhile(c, seen, deadline) {
+		return q.rx.pause(), wait.ErrAgain
 	}
 	q.sleep.until(c, seen, deadline)
+	return wait.NoPause, wait.ErrAgain
 }
 
 // lookAWhile looks for news for as long as Config.Poll says.
-func (q *queuePair) lookAWhile(c *condition, seen uint32, deadline time.Time) bool {
+func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, deadline time.Time) bool {
 	end := time.Now().Add(q.cfg.Poll)
 	if !deadline.IsZero() && deadline.Before(end) {
 		end = deadline
@@ -126,17 +84,17 @@ func (q *queuePair) lookAWhile(c *condition, seen uint32, deadline time.Time) bo
 }
 
 // due reports whether there is something to do for the one who drives. The caller holds the token.
-func (q *queuePair) due(c *condition, seen uint32) bool {
+func (q *queuePair) due(c *wait.Condition, seen uint32) bool {
 	if q.in.tail.Load() != q.rx.pos || q.in.end.Load() != endNone || q.sleep.died.Load() {
 		return true
 	}
 	if q.tx.blocked.Load() && q.tx.out.writer.Load() == 0 {
 		return true
 	}
-	if c.interrupted(seen) {
+	if c.Interrupted(seen) {
 		return true
 	}
-	ok, err := c.holds()
+	ok, err := c.Holds()
 	return ok || err != nil
 }
 
@@ -168,40 +126,6 @@ func (q *queuePair) lookOnce() (some bool) {
 	return some
 }
 
-// follow waits while somebody else drives. It reports whether the caller has the token now.
-func (q *queuePair) follow(c *condition, seen uint32, deadline time.Time) bool {
-	wake := q.join()
-	defer q.followers.Add(-1)
-	// News from before wake was made is found here, later news closes it.
-	if ok, err := c.holds(); ok || err != nil || c.interrupted(seen) {
-		return false
-	}
-	var expiry <-chan time.Time
-	if !deadline.IsZero() {
-		timer := time.NewTimer(time.Until(deadline))
-		defer timer.Stop()
-		expiry = timer.C
-	}
-	select {
-	case <-q.tok:
-		return true
-	case <-wake:
-	case <-expiry:
-	}
-	return false
-}
-
-// join makes the caller one of the followers, whom the channel wakes.
-func (q *queuePair) join() chan struct{} {
-	q.followers.Add(1)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.wake == nil {
-		q.wake = make(chan struct{})
-	}
-	return q.wake
-}
-
 // past is a deadline that wakes a sleeper at once.
 var past = time.Unix(1, 0)
 
@@ -215,13 +139,13 @@ const bellsUnread = 32
 // that there is watch.
 type sleeper struct {
 	q       *queuePair
-	on      atomic.Pointer[condition] // what the one who sleeps waits for
-	nights  atomic.Uint64             // how often somebody has gone to sleep, and woken up; odd while somebody sleeps
-	died    atomic.Bool               // watch has found the peer dead
-	kicked  atomic.Bool               // the deadline of the socket is that of kick
-	armed   time.Time                 // the deadline of the socket otherwise
+	on      atomic.Pointer[wait.Condition] // what the one who sleeps waits for
+	nights  atomic.Uint64                  // how often somebody has gone to sleep, and woken up; odd while somebody sleeps
+	died    atomic.Bool                    // watch has found the peer dead
+	kicked  atomic.Bool                    // the deadline of the socket is that of kick
+	armed   time.Time                      // the deadline of the socket otherwise
 	look    func(fd uintptr) bool
-	c       *condition
+	c       *wait.Condition
 	seen    uint32
 	slept   bool
 	dead    bool // the peer has closed its socket
@@ -243,7 +167,7 @@ func (q *queuePair) kick() {
 }
 
 // until sleeps until there may be something to do.
-func (s *sleeper) until(c *condition, seen uint32, deadline time.Time) {
+func (s *sleeper) until(c *wait.Condition, seen uint32, deadline time.Time) {
 	q := s.q
 	if s.kicked.Swap(false) || !deadline.Equal(s.armed) {
 		s.armed = deadline
