@@ -29,7 +29,7 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 		case slices.ContainsFunc(list, func(dev transport.Device) bool { return a.allows(t, dev) }):
 			usable = append(usable, t)
 		case len(list) > 0:
-			why = OffloadError{ReasonPolicy, errKernelTCP}
+			why = OffloadError{ReasonNoDevice, errKernelTCP}
 		}
 	}
 	if len(usable) == 0 {
@@ -70,7 +70,7 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 		return nil, err
 	}
 	if !a.allows(t, dev) {
-		return nil, &OffloadError{ReasonPolicy, errKernelTCP}
+		return nil, &OffloadError{ReasonNoDevice, errKernelTCP}
 	}
 	d := &deviceDial{dialing: a, transport: t, device: dev, local: local, remote: remote}
 	c, info, err := d.findPort(ctx, p)

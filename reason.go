@@ -20,8 +20,8 @@ type Reason uint8
 
 const (
 	ReasonNone             Reason = iota // it is not plain TCP
-	ReasonPolicy                         // the policy allows nothing else: OffloadNever, or OffloadAuto where a device is the kernel's TCP
-	ReasonNoDevice                       // there is no RDMA device, and the policy does not ask for iWARP in software
+	ReasonPolicy                         // the policy allows nothing else
+	ReasonNoDevice                       // there is no RDMA device that the policy takes, and it does not ask for iWARP in software
 	ReasonNoRoute                        // no RDMA device reaches the peer
 	ReasonNotIWARP                       // the peer speaks plain TCP, or hung up on the MPA request
 	ReasonDeclined                       // the peer refused the iWARP connection

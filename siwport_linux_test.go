@@ -267,7 +267,7 @@ func TestAutoLeavesKernelTCP(t *testing.T) {
 				if device.KernelTCP && policy == iwarp.OffloadAuto {
 					require.IsType(t, (*net.TCPConn)(nil), c)
 					info := describe(t, c)
-					require.Equal(t, iwarp.ReasonPolicy, info.Reason)
+					require.Equal(t, iwarp.ReasonNoDevice, info.Reason)
 					require.EqualError(t, info.Err, "device is made of the kernel's TCP")
 					require.Empty(t, n.takeDials())
 					require.Zero(t, l.Stats().Redirected+l.Stats().IWARP, "nobody was asked")
@@ -294,7 +294,7 @@ func TestAutoRoutesToKernelTCP(t *testing.T) {
 	for range 2 { // nothing was learned of the peer
 		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
 		exchange(t, c, s, "hello")
-		require.Equal(t, iwarp.ReasonPolicy, describe(t, c).Reason)
+		require.Equal(t, iwarp.ReasonNoDevice, describe(t, c).Reason)
 	}
 	require.Empty(t, n.takeDials())
 	c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadPrefer) })

@@ -25,7 +25,7 @@ type hca struct {
 }
 
 // leftAlone is what a client of OffloadAuto says of siw, which is the kernel's TCP.
-const leftAlone = "plain TCP .reason: policy"
+const leftAlone = "plain TCP .reason: no rdma device"
 
 // hcas returns the devices: siw, which is iWARP on sockets of the kernel, and rxe, which is RoCE
 // and has a port space of its own, as hardware has.
