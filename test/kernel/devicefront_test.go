@@ -14,24 +14,29 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// buildFileservers builds the file server of the examples as it is, and with one more line: the
-// import that switches devices on.
+// buildFileservers builds the file server of the examples in two ways, with and without the import
+// that switches devices on. Neither has shared memory, as both ends are on one host.
 func buildFileservers() error {
 	dir, err := filepath.Abs("../../examples/fileserver")
 	if err != nil {
 		return err
 	}
-	line, overlay := filepath.Join(bin, "rnic.go.txt"), filepath.Join(bin, "overlay.json")
-	for file, text := range map[string]string{
-		line:    "package main\n\nimport _ \"github.com/rdmanet/iwarp/transport/rnic\"\n",
-		overlay: fmt.Sprintf("{\"Replace\": {%q: %q}}", filepath.Join(dir, "rnic.go"), line),
-	} {
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			return err
-		}
+	text, err := os.ReadFile(filepath.Join(dir, "main.go"))
+	if err != nil {
+		return err
 	}
-	for name, args := range map[string][]string{"fileserver": {"-overlay", overlay}, "fileserver-soft": nil} {
-		args = append(append([]string{"build", "-C", dir}, args...), "-o", filepath.Join(bin, name), ".")
+	const switchOn = `_ "github.com/rdmanet/iwarp/transport/shm"`
+	for name, line := range map[string]string{"fileserver": `_ "github.com/rdmanet/iwarp/transport/rnic"`, "fileserver-soft": ""} {
+		file, overlay := filepath.Join(bin, name+".go.txt"), filepath.Join(bin, name+".json")
+		for file, text := range map[string]string{
+			file:    strings.Replace(string(text), switchOn, line, 1),
+			overlay: fmt.Sprintf("{\"Replace\": {%q: %q}}", filepath.Join(dir, "main.go"), file),
+		} {
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				return err
+			}
+		}
+		args := []string{"build", "-C", dir, "-overlay", overlay, "-o", filepath.Join(bin, name), "."}
 		if err := compile(exec.Command("go", args...), name); err != nil {
 			return err
 		}
