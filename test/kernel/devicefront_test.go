@@ -95,10 +95,10 @@ func TestDeviceFileserver(t *testing.T) {
 	g := theGuest(t)
 	for _, h := range hcas(t, g) {
 		t.Run(h.name, func(t *testing.T) {
-			record(t, cell{"net/http", "both ends", h.name, "16 MiB, SHA-256 compared, IWARP_OFFLOAD=prefer"})
+			record(t, cell{"net/http", "both ends", h.name, "16 MiB, SHA-256 compared, IWARP_OFFLOAD=require"})
 			p := h.pair(g)
 			sum := g.serveFiles(t, h, p, 16<<20, p.fileserver("fileserver")...)
-			g.fetchFile(t, p, "prefer", sum, "transport rnic")
+			g.fetchFile(t, p, "require", sum, "transport rnic")
 
 			// The same address and port serve clients that know nothing of RDMA, and iWARP in
 			// software.

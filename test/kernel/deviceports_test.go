@@ -76,7 +76,7 @@ func TestDevicePorts(t *testing.T) {
 			p := h.pair(g)
 			s := g.start(t, append(byUs.args(p), "-q", "100000", "-w", "64")...)
 			require.NoError(t, s.WaitOutput("listening on"))
-			c := g.start(t, words("env IWARP_OFFLOAD=prefer go-stream -front -q 100000 -w 64 -c %s -p %s", p.addr, p.port)...)
+			c := g.start(t, words("env IWARP_OFFLOAD=require go-stream -front -q 100000 -w 64 -c %s -p %s", p.addr, p.port)...)
 			require.NoError(t, c.WaitOutput("Transport:rnic"))
 			local := regexp.MustCompile(regexp.QuoteMeta(p.addr) + `:(\d+) `).FindStringSubmatch(c.Stderr())
 			require.NotNil(t, local, c.Stderr())
@@ -116,7 +116,7 @@ func TestDevicePortsNarrow(t *testing.T) {
 	})
 
 	for _, p := range servers {
-		c := g.start(t, words("env IWARP_OFFLOAD=prefer go-stream -front -q 2 -w 64 -c %s -p %s", p.addr, p.port)...)
+		c := g.start(t, words("env IWARP_OFFLOAD=require go-stream -front -q 2 -w 64 -c %s -p %s", p.addr, p.port)...)
 		succeeds(t, c)
 		require.Contains(t, c.Stderr(), "Transport:rnic")
 	}
