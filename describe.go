@@ -26,6 +26,12 @@ type Info struct {
 	// of the service and clients are redirected; LocalAddr and RemoteAddr have the port of the
 	// service all the same. 0 means that the ports are those of the addresses.
 	RedirectPort uint16
+
+	// Ignored names the fields of the Dialer or ListenConfig that are set and that the connection
+	// does not obey, as it is a device's: "Control", "ControlContext", "FallbackDelay", "ReadBudget",
+	// "KeepAliveConfig.Interval" and "KeepAliveConfig.Count". Where one must be obeyed, use
+	// OffloadNever, or Transports without devices.
+	Ignored []string
 }
 
 // LogValue implements slog.LogValuer: a group of what is known. Of Err it has what Reason does not
@@ -43,6 +49,9 @@ func (i Info) LogValue() slog.Value {
 	}
 	if i.RedirectPort != 0 {
 		attrs = append(attrs, slog.Int("redirect_port", int(i.RedirectPort)))
+	}
+	if len(i.Ignored) > 0 {
+		attrs = append(attrs, slog.Any("ignored", i.Ignored))
 	}
 	return slog.GroupValue(attrs...)
 }

@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/rdmanet/iwarp/internal/keepalive"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/redirect"
@@ -78,7 +77,9 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 		a.learn(p, err, errors.Is(err, errNoPeerDevice), d.began)
 		return nil, err
 	}
-	keepalive.SetDevice(c, a.KeepAlive, a.KeepAliveConfig)
+	if info.Transport == t.Name() { // and not software, which has asked
+		info.Ignored = a.toDevice(c)
+	}
 	return remember(c, info), nil
 }
 

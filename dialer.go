@@ -41,7 +41,7 @@ func ContextDialer(ctx context.Context, address string) (net.Conn, error) {
 // A Dialer connects to an address. Its zero value is what Dial uses. The fields up to
 // ControlContext are those of net.Dialer with the same meaning; they hold for the kernel
 // connections that plain TCP and iWARP in software are made of, and as far as they can for those of
-// devices. The kernel connections are never MPTCP.
+// devices: what does not is said here, and in Info.Ignored. The kernel connections are never MPTCP.
 //
 // It is safe to call the methods from several goroutines at once, but not to change a field
 // meanwhile.
@@ -50,14 +50,15 @@ type Dialer struct {
 	Deadline        time.Time           // the same as a point in time
 	LocalAddr       net.Addr            // address to dial from. With a port that PortSpace holds, the reservation's socket connects
 	DualStack       bool                // Deprecated: has no effect, as in net.Dialer
-	FallbackDelay   time.Duration       // head start of IPv6 over IPv4 (RFC 6555); 0 means 300 ms, negative means no race
+	FallbackDelay   time.Duration       // head start of IPv6 over IPv4 (RFC 6555); 0 means 300 ms, negative means no race, as with devices
 	KeepAlive       time.Duration       // interval of TCP keep-alive; 0 means 15 s, negative means none
-	KeepAliveConfig net.KeepAliveConfig // takes precedence over KeepAlive if its Enable is true
+	KeepAliveConfig net.KeepAliveConfig // takes precedence over KeepAlive if its Enable is true; devices use only Idle
 	Resolver        *net.Resolver       // nil means net.DefaultResolver
 	Cancel          <-chan struct{}     // Deprecated: use DialContext
 
 	// Control is called on the socket before it is bound or connected, ControlContext in its place
-	// if both are set.
+	// if both are set. A connection through a device has no socket for it; where software asks the
+	// peer for the port of a device, it is called on the socket of that.
 	Control        func(network, address string, c syscall.RawConn) error
 	ControlContext func(ctx context.Context, network, address string, c syscall.RawConn) error
 
@@ -128,7 +129,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
 	a := dialing{Dialer: d, network: network, address: address, policy: policy}
-	if policy == OffloadNever {
+	if policy == OffloadNever || !isTCPAddr(d.LocalAddr) { // which is an error of package net
 		return a.plain(ctx, address, ReasonPolicy, nil)
 	}
 	devices, kernel := split(d.Transports)

@@ -196,6 +196,12 @@ func (d *Dialer) setUp(ctx context.Context, k redirect.Connector, open func() (t
 	return c, nil
 }
 
+// isTCPAddr reports whether a connection can come from a.
+func isTCPAddr(a net.Addr) bool {
+	_, ok := a.(*net.TCPAddr)
+	return ok || a == nil
+}
+
 func hasPort(a net.Addr) bool {
 	t, ok := a.(*net.TCPAddr)
 	return ok && t != nil && t.Port != 0

@@ -28,18 +28,18 @@ func Listen(network, address string) (net.Listener, error) {
 }
 
 // ListenConfig sets how to listen. Its zero value is what Listen uses. The fields up to
-// KeepAliveConfig are those of net.ListenConfig with the same meaning. The kernel's sockets are
-// never MPTCP.
+// KeepAliveConfig are those of net.ListenConfig with the same meaning; what devices do not obey is
+// said here, and in Info.Ignored. The kernel's sockets are never MPTCP.
 //
 // It is safe to call the methods from several goroutines at once, but not to change a field
 // meanwhile.
 type ListenConfig struct {
 	// Control is called on the listening socket before it is bound; if the port was reserved in
-	// PortSpace, before it listens.
+	// PortSpace, before it listens. Connections through a device have nothing of that.
 	Control func(network, address string, c syscall.RawConn) error
 
 	KeepAlive       time.Duration       // interval of TCP keep-alive on accepted connections; 0 means 15 s, negative means none
-	KeepAliveConfig net.KeepAliveConfig // takes precedence over KeepAlive if its Enable is true
+	KeepAliveConfig net.KeepAliveConfig // takes precedence over KeepAlive if its Enable is true; devices use only Idle
 
 	Offload    Offload               // the policy; the zero value can be overruled by the environment, see OffloadAuto
 	Transports []transport.Transport // nil means transport.Registered

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/guard"
-	"github.com/rdmanet/iwarp/internal/keepalive"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/internal/sniff"
 	"github.com/rdmanet/iwarp/transport"
@@ -109,10 +108,11 @@ func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.R
 		return false
 	}
 	l.counters.iwarp.Add(1)
+	path := info(c.Attributes().Device)
 	if h.c == nil {
-		keepalive.SetDevice(c, l.config.KeepAlive, l.config.KeepAliveConfig)
+		path.Ignored = l.config.toDevice(c)
 	}
-	l.deliver(client{Conn: remember(c, info(c.Attributes().Device))}) // or else it is closed
+	l.deliver(client{Conn: remember(c, path)}) // or else it is closed
 	return true
 }
 
