@@ -17,7 +17,7 @@ const module = "github.com/rdmanet/iwarp"
 func TestDependencies(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".", "./rdmanet", "./transport/soft", "./transport/shm").Output()
 	require.NoError(t, err)
-	allowed := []string{module, "golang.org/x/sys"}
+	allowed := []string{module, "github.com/pkg/errors", "golang.org/x/sys"}
 	for _, module := range strings.Fields(string(out)) {
 		require.Contains(t, allowed, module)
 	}
@@ -49,7 +49,7 @@ var imports = map[string]string{
 	"transport/soft/internal/badpeer":  "transport/soft/internal/ddp transport/soft/internal/mpa transport/soft/internal/rdmap",
 	"transport/soft/internal/wiretest": "transport/soft/internal/mpa transport/soft/internal/rdmap",
 
-	"rdmanet":               "internal/limits internal/redirect rdmanet/internal/... transport",
+	"rdmanet":               "internal/limits internal/redirect rdmanet/internal/... transport github.com/pkg/errors",
 	"rdmanet/internal/flow": "rdmanet/internal/wire",
 	"rdmanet/internal/wire": "",
 

@@ -1,6 +1,6 @@
 package rdmanet
 
-import "fmt"
+import pkgerrors "github.com/pkg/errors"
 
 // Config tunes connections. The zero value means the defaults.
 type Config struct {
@@ -50,7 +50,7 @@ func (c *Config) withDefaults(virtual bool) (Config, error) {
 	case d.RingSize == 0:
 		d.RingSize = defaultMemRing
 	case d.RingSize < minRing || d.RingSize > maxRing:
-		return d, fmt.Errorf("ring size %d is out of range; use %d to %d bytes", d.RingSize, minRing, maxRing)
+		return d, pkgerrors.Errorf("ring size %d is out of range; use %d to %d bytes", d.RingSize, minRing, maxRing)
 	}
 	d.RingSize = (d.RingSize + 15) &^ 15
 	if d.Budget == nil {
@@ -60,13 +60,13 @@ func (c *Config) withDefaults(virtual bool) (Config, error) {
 		d.Credits = defaultCredits
 	}
 	if d.Credits < minCredits || d.Credits > maxCredits {
-		return d, fmt.Errorf("credits %d are out of range; use %d to %d", d.Credits, minCredits, maxCredits)
+		return d, pkgerrors.Errorf("credits %d are out of range; use %d to %d", d.Credits, minCredits, maxCredits)
 	}
 	if d.MaxSegment == 0 {
 		d.MaxSegment = defaultSegment
 	}
 	if d.MaxSegment < minSegment || d.MaxSegment > maxSegment {
-		return d, fmt.Errorf("segment size %d is out of range; use %d to %d bytes", d.MaxSegment, minSegment, maxSegment)
+		return d, pkgerrors.Errorf("segment size %d is out of range; use %d to %d bytes", d.MaxSegment, minSegment, maxSegment)
 	}
 	return d, nil
 }

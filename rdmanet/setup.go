@@ -2,11 +2,12 @@ package rdmanet
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"runtime"
 	"time"
 	"weak"
+
+	pkgerrors "github.com/pkg/errors"
 
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
@@ -146,11 +147,11 @@ func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
 	c.out.Table, c.out.Placed = make([]byte, wire.TableLen), true
 	ring, err := qp.RegisterPlacer(c.ring.Size, ringPlacer{weak.Make(c)})
 	if err != nil {
-		return fmt.Errorf("register the ring: %w", err)
+		return pkgerrors.Wrap(err, "register the ring")
 	}
 	table, err := qp.RegisterPlacer(wire.TableLen+wire.IomapTableLen, tablePlacer{weak.Make(c)})
 	if err != nil {
-		return fmt.Errorf("register the table: %w", err)
+		return pkgerrors.Wrap(err, "register the table")
 	}
 	c.in.Ring = wire.SGE{Addr: ring.Base(), Key: uint32(ring.STag()), Length: uint32(c.ring.Size)}
 	c.out.Own = wire.SGE{Addr: table.Base(), Key: uint32(table.STag()), Length: wire.TableEntries}
@@ -163,7 +164,7 @@ func (c *Conn) allocateBuffers() (err error) {
 	size := int(c.ring.Size)
 	c.remoteMem, err = allocate(c.qp, size+wire.TableLen+wire.IomapTableLen, transport.RemoteWrite|transport.CallerDriven)
 	if err != nil {
-		return fmt.Errorf("register ring and table: %w", err)
+		return pkgerrors.Wrap(err, "register ring and table")
 	}
 	c.ring.Mem, c.out.Table = c.remoteMem.b[:size], c.remoteMem.b[size:size+wire.TableLen]
 	c.maps = &flow.Mappings{Table: c.remoteMem.b[size+wire.TableLen:]}
@@ -179,7 +180,7 @@ func (c *Conn) allocateBuffers() (err error) {
 	}
 	c.localMem, err = allocate(c.qp, total, transport.LocalWrite)
 	if err != nil {
-		return fmt.Errorf("register receive slots and send buffer: %w", err)
+		return pkgerrors.Wrap(err, "register receive slots and send buffer")
 	}
 	c.slots.use(c.localMem.part(0, n))
 	if !c.stage.bare {

@@ -1,8 +1,9 @@
 package rdmanet
 
 import (
-	"fmt"
 	"sync"
+
+	pkgerrors "github.com/pkg/errors"
 
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
@@ -43,7 +44,7 @@ func (s *slots) plan(start, window, depth int) error {
 	most := uint64(max(window, 1))
 	for slotsFor(most) > uint64(depth) {
 		if most /= 2; most == 0 {
-			return fmt.Errorf("receive queue of %d is too short for a stream; use 64 or more", depth)
+			return pkgerrors.Errorf("receive queue of %d is too short for a stream; use 64 or more", depth)
 		}
 	}
 	// Between two powers of two there may be more that fit.
@@ -97,7 +98,7 @@ func (s *slots) add(qp transport.QueuePair, slab int, id, n uint64) (err error) 
 	if !s.bare && s.slabs[slab].region == nil {
 		s.slabs[slab], err = allocate(qp, int(n)*wire.WordLen, transport.LocalWrite)
 		if err != nil {
-			return fmt.Errorf("register receive slots: %w", err)
+			return pkgerrors.Wrap(err, "register receive slots")
 		}
 	}
 	return s.post(qp, id, n)
@@ -132,7 +133,7 @@ func (s *slots) post(qp transport.QueuePair, id, n uint64) error {
 		_, err := qp.PostRecv(b[:k])
 		clear(b[:k])
 		if err != nil {
-			return fmt.Errorf("post receives: %w", err)
+			return pkgerrors.Wrap(err, "post receives")
 		}
 		id, n = id+k, n-k
 	}

@@ -1,8 +1,9 @@
 package rdmanet
 
 import (
-	"fmt"
 	"math"
+
+	pkgerrors "github.com/pkg/errors"
 
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
@@ -38,13 +39,13 @@ const (
 // newStage leaves the memory to be set, unless the stage is bare.
 func newStage(a transport.Attributes) (*stage, error) {
 	if a.SendDepth < minSendDepth {
-		return nil, fmt.Errorf("send queue of %d is too short for a stream; use %d or more", a.SendDepth, minSendDepth)
+		return nil, pkgerrors.Errorf("send queue of %d is too short for a stream; use %d or more", a.SendDepth, minSendDepth)
 	}
 	if a.MaxInline >= maxChunk {
 		return &stage{bare: true, inline: math.MaxInt, depth: uint64(a.SendDepth)}, nil
 	}
 	if a.MaxInline < minInline {
-		return nil, fmt.Errorf("transport takes %d bytes inline; a stream needs %d", a.MaxInline, minInline)
+		return nil, pkgerrors.Errorf("transport takes %d bytes inline; a stream needs %d", a.MaxInline, minInline)
 	}
 	return &stage{inline: a.MaxInline, depth: uint64(a.SendDepth)}, nil
 }
