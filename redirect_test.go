@@ -406,6 +406,7 @@ func TestRedirectWithoutSoftware(t *testing.T) {
 		next := acceptEach(t, l)
 		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{soft.New(nil)}, Timeout: patience}
 		_, err := d.Dial("tcp", l.Addr().String())
+		require.ErrorContains(t, err, "offload required: peer declined: policy never")
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		plain := dialTCP(t, l)
 		_, err = io.WriteString(plain, "hello")
