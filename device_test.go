@@ -167,6 +167,23 @@ func TestDeviceFallback(t *testing.T) {
 	}
 }
 
+// TestDeviceReasonOfAttempt says why the device that was tried failed, and not that another one does
+// not reach the peer.
+func TestDeviceReasonOfAttempt(t *testing.T) {
+	iwarp.ForgetPeers()
+	n, other := newNIC(), newNIC()
+	other.unroutable = true
+	l := listen(t, iwarp.ListenConfig{Transports: n.transports()})
+	go echo(l)
+	clear(n.ports)
+	for _, list := range [][]transport.Transport{{n, other}, {other, n}} {
+		d := iwarp.Dialer{Transports: list, Timeout: patience}
+		c := dialBy(t, &d, "tcp", l.Addr().String())
+		exchangeWithEcho(t, c, "hello")
+		require.Equal(t, iwarp.ReasonFailed, describe(t, c).Reason)
+	}
+}
+
 // TestDevicePortTaken is EADDRINUSE for a port that only the device knows to be taken, unless
 // another will do.
 func TestDevicePortTaken(t *testing.T) {

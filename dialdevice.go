@@ -49,7 +49,9 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 			if end := neterr.Over(ctx); end != nil {
 				return nil, why, a.fail(a.tried, neterr.OfContext(end))
 			}
-			why = whyNot(err)
+			if w := whyNot(err); !why.tells() || w.tells() {
+				why = w
+			}
 		}
 	}
 	return nil, why, nil

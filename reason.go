@@ -185,6 +185,9 @@ func whyNot(err error) OffloadError {
 	return OffloadError{reasonOf(err), neterr.Bare(err)}
 }
 
+// tells reports whether the reason is about an attempt, and not that there was none.
+func (e *OffloadError) tells() bool { return e.Reason != ReasonNoDevice && e.Reason != ReasonNoRoute }
+
 // noDevice sorts an error that came instead of a list of devices.
 func noDevice(err error) Reason {
 	if r := reasonOf(err); r == ReasonLimit {
