@@ -14,7 +14,8 @@ type Config struct {
 	// with TCP on loopback.
 	Allow func(uid, gid uint32) bool
 	// Poll is how long a call that waits looks for news before it sleeps. It takes a processor for
-	// that time, and saves the time that it takes to wake a sleeper. 0 means that it sleeps at once.
+	// that time, and saves the time that it takes to wake a sleeper, where both ends have processors
+	// to spare; on a busy machine it costs more than it saves. 0 means that it sleeps at once.
 	Poll time.Duration
 	// RequestTimeout bounds how long a client may take to send its request once it has connected.
 	// 0 means 5 s.

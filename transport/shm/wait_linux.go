@@ -71,7 +71,7 @@ func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, deadline time.Tim
 		end = deadline
 	}
 	for {
-		for range 64 {
+		for range 8 {
 			if q.due(c, seen) {
 				return true
 			}
@@ -80,6 +80,8 @@ func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, deadline time.Tim
 			return false
 		}
 		runtime.Gosched()
+		// The peer may need the very processor that we look on.
+		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 }
 
