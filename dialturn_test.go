@@ -19,10 +19,11 @@ func TestOneDialAsks(t *testing.T) {
 		name := map[bool]string{false: "others go on", true: "others wait"}[waits]
 		t.Run(name, func(t *testing.T) {
 			iwarp.ForgetPeers()
-			var asked, others sync.WaitGroup // requests that came; dials besides the one that asks
-			asked.Add(1)
+			asked := make(chan struct{}) // closed once a request has come
+			var once sync.Once
+			var others sync.WaitGroup // dials besides the one that asks
 			s := newLegacyServer(t, func(c *net.TCPConn, _ []byte) {
-				asked.Done()
+				once.Do(func() { close(asked) })
 				if !waits {
 					others.Wait()
 				}
@@ -46,7 +47,7 @@ func TestOneDialAsks(t *testing.T) {
 			others.Add(dials - 1)
 			var all sync.WaitGroup
 			all.Go(dial)
-			asked.Wait()
+			<-asked
 			for range dials - 1 {
 				all.Go(func() {
 					defer others.Done()
