@@ -100,6 +100,20 @@ func TestLeaveRestThatSomebodyAwaits(t *testing.T) {
 	p.takesTalking(data)
 }
 
+// Neither does one lose anything that has to give way to newer ones before the kernel was deafened.
+func TestLeaveRestThatGivesWay(t *testing.T) {
+	partings(t, 0)
+	defer soft.BoundPartings(0)()
+	q, p, data := handed(t)
+	closer := q.(*soft.QueuePair)
+	closer.LeaveRest()
+	closer.WillAwaitClosed()
+	require.NoError(t, q.Close())
+	partings(t, 0)
+	require.Error(t, closer.AwaitClosed(soon()))
+	p.takesTalking(data)
+}
+
 // A kernel that does not let itself be deafened is not left alone.
 func TestLeaveRestToAKernelThatHears(t *testing.T) {
 	q, p, data := handed(t)

@@ -318,6 +318,9 @@ func (p *parting) cut() {
 		p.timer.Stop()
 	}
 	if p.handed.Load() {
+		if p.deafens && !p.peerEnded {
+			p.q.sock.deafen()
+		}
 		_ = p.hear()
 		p.q.sock.close()
 	} else {
