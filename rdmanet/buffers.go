@@ -8,12 +8,12 @@ import (
 )
 
 // WriteBuffers writes the slices of v as one Write: no other comes between them, and small slices
-// share messages. It removes from v what it has written, also when it fails, and counts and fails
+// share messages. It removes what it has written from v, even when it fails, and counts and fails
 // as Write does.
 //
-// [net.Buffers.WriteTo] does this only for connections of package net. Here it calls Write for each
-// slice, which takes longer and lets other Writes come in between. ReadFrom of a *net.Buffers does
-// it for a Conn and for a net.TCPConn alike.
+// [net.Buffers.WriteTo] does this only for connections of package net. With a Conn it calls Write
+// for each slice, which takes longer and lets other Writes come in between. ReadFrom with a
+// *net.Buffers writes them as one for a Conn and a net.TCPConn alike.
 func (c *Conn) WriteBuffers(v *net.Buffers) (n int64, err error) {
 	if !c.calls.begin() {
 		return 0, c.opError("writev", net.ErrClosed)
@@ -46,8 +46,8 @@ func (c *Conn) writeBuffers(v *net.Buffers) (n int64, err error) {
 	}
 }
 
-// idle returns why a call of s that does nothing fails, if it does: the state of the stream is no
-// reason.
+// idle returns why a call of s that does nothing fails, if it does; the state of the stream is no
+// reason for that.
 func (c *Conn) idle(s *side) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,7 +70,7 @@ func sizeUpTo(v net.Buffers, most int) (n int) {
 	return n
 }
 
-// gather returns the next bytes of v. It copies them to buf unless there are many in one piece.
+// gather returns the next bytes of v. It copies them to buf unless many lie in one piece.
 func gather(buf []byte, v net.Buffers) []byte {
 	n := 0
 	for i, p := range v {

@@ -5,15 +5,15 @@ import (
 	"sync/atomic"
 )
 
-// A calls counts the calls under way, so that Close returns only after those that it ends. Code of
-// the user's, such as the Writer of WriteTo, runs outside of any call that is counted: it may call
+// A calls counts the calls under way, so that Close returns only after those that it ends. The
+// user's code, such as the Writer of WriteTo, runs outside any call that is counted, as it may call
 // Close itself.
 type calls struct {
 	n    atomic.Int64  // less than 0 once no call may begin
 	left chan struct{} // told when the last one has ended after that; made by forbid
 }
 
-// begin counts a call, which must call end then. It returns false after forbid.
+// begin counts a call, which must then call end. It returns false after forbid.
 func (c *calls) begin() bool {
 	if c.n.Load() < 0 {
 		return false
@@ -40,7 +40,7 @@ func (c *calls) forbid() {
 	c.n.Add(math.MinInt64)
 }
 
-// await waits after forbid until no call is left.
+// await, called after forbid, waits until no call is left.
 func (c *calls) await() {
 	for c.n.Load() != math.MinInt64 {
 		<-c.left

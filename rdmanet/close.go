@@ -19,14 +19,14 @@ import (
 // positive value Close waits that long for the peer's host to have everything, and returns an error
 // that matches os.ErrDeadlineExceeded if it has not.
 //
-// A process that is to exit right after Close should set that: its end may cut off what has not
+// A process that exits right after Close should set that, as its exit may cut off what has not
 // arrived yet. A process that exits without Close breaks the connection: the peer reads what has
-// arrived and then io.ErrUnexpectedEOF, not io.EOF. A connection that is garbage is closed. Its
-// peer reads io.EOF after everything, also where something was unread, which is a reset with a
+// arrived and then io.ErrUnexpectedEOF, not io.EOF. A connection that becomes garbage is closed.
+// Its peer reads everything and then io.EOF, even where something was unread, which resets a
 // socket.
 //
-// Where something that has arrived is not read, the peer's calls fail with syscall.ECONNRESET after
-// they have read everything, as far as it is of this package.
+// Where Close leaves something unread that has arrived, the calls of a peer of this package fail
+// with syscall.ECONNRESET once they have read everything.
 func (c *Conn) Close() error { return c.close(true) }
 
 // close does the work of Close. With look it looks for what is unread.
@@ -83,7 +83,7 @@ func (c *Conn) lookForUnread() {
 }
 
 // finalize closes a connection that is garbage, as package net does. It must not wait. What arrives
-// finds no way to the connection any more, so it does not look for that.
+// no longer reaches the connection, so it does not look for that.
 func (c *Conn) finalize() {
 	if c.linger > 0 {
 		c.linger = -1
@@ -91,9 +91,9 @@ func (c *Conn) finalize() {
 	go c.close(false)
 }
 
-// closeOrderly closes the queue pair after what was sent, and waits for up to d until the peer's
-// host has that, or where the transport cannot tell, until it has left this host. It returns why
-// that did not come to pass.
+// closeOrderly closes the queue pair after what was sent, and waits for up to d until that has
+// reached the peer's host or, where the transport cannot tell, has left this one. It returns why it
+// has not.
 func (c *Conn) closeOrderly(d time.Duration) (err error) {
 	deadline := time.Now().Add(d)
 	l, tells := transport.As[transport.CloseAwaiter](c.qp)
@@ -113,11 +113,11 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 	if t, ok := transport.As[transport.EndLeaver](c.qp); ok && !c.extended {
 		t.LeaveEndToPeer()
 	}
-	// A peer of this package reads while it writes, and has space for all that it was sent.
+	// A peer of this package reads while it writes, and has space for everything that it was sent.
 	if t, ok := transport.As[transport.RestLeaver](c.qp); ok && c.extended {
 		t.LeaveRest()
 	}
-	// It is an error only if the connection is at its end already.
+	// It fails only if the connection has already ended.
 	_ = c.qp.Close()
 	if d > 0 && tells {
 		err = l.AwaitClosed(deadline)
@@ -148,9 +148,9 @@ func (c *Conn) CloseWrite() error {
 	})
 }
 
-// CloseRead makes Read return io.EOF where it would wait. What has arrived by then can be read. The
-// peer is not told, unless writing is at its end too. Once the connection is at its end in both
-// directions, or broken, it fails with syscall.ENOTCONN.
+// CloseRead makes Read return io.EOF where it would wait. What has arrived by then can still be
+// read. The peer is not told, unless writing has ended too. Once the connection is at its end in
+// both directions, or broken, it fails with syscall.ENOTCONN.
 func (c *Conn) CloseRead() error {
 	return c.shutdown(&c.rd, func() (end, both bool) {
 		c.readClosed = true
@@ -158,8 +158,8 @@ func (c *Conn) CloseRead() error {
 	})
 }
 
-// shutdown ends the direction of s. Mark, which is called with mu held, records that, and
-// returns whether the peer is to be told that one direction, or both, have ended.
+// shutdown ends the direction of s. mark, which is called with mu held, records that, and returns
+// whether the peer must be told that one direction, or both, have ended.
 func (c *Conn) shutdown(s *side, mark func() (end, both bool)) error {
 	if !c.calls.begin() {
 		return c.opError("close", net.ErrClosed)

@@ -4,25 +4,24 @@ import pkgerrors "github.com/pkg/errors"
 
 // Config tunes connections. The zero value means the defaults.
 type Config struct {
-	// RingSize is the size in bytes of the receive ring: how much the peer may send ahead of the
-	// calls of Read, at most. It is rounded up to a multiple of 16. 0 means 4 MiB, or 256 KiB with
-	// a transport that needs memory for it from the start; else it must be from 4 KiB to 512 MiB.
+	// RingSize is the size in bytes of the receive ring: the most that the peer may send ahead of the
+	// calls of Read. It is rounded up to a multiple of 16. 0 means 4 MiB, or 256 KiB with a transport
+	// that needs memory for it from the start; any other value must be from 4 KiB to 512 MiB.
 	RingSize int
-	// Budget is what the connection shares with others; see there how much of the ring it uses. nil
-	// means one for the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
+	// Budget is what the connection shares with others; it says how much of the ring is used. nil
+	// means the one of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
 	// cgroup or the machine.
 	Budget *Budget
-	// Credits is how many messages the peer may send, where it has to tell of its data in words,
-	// while no call that waits is under way here; a Write of the peer is at least one, and blocks
-	// beyond that. 0 means 128, and 384 once a connection has turned out to carry many small
-	// messages; else it must be from 16 to 32767. The depth of the transport's receive queue limits
-	// it too.
+	// Credits is how many messages a peer that must announce its data in words may send while no call
+	// that waits is under way here; each of its Writes is at least one, and blocks beyond that number.
+	// 0 means 128, and 384 once a connection has turned out to carry many small messages; any other
+	// value must be from 16 to 32767. The depth of the transport's receive queue limits it too.
 	Credits int
-	// MaxSegment is the size in bytes of the largest FPDU sent to a peer that takes more than one
-	// TCP segment. 0 means 32 KiB; else it must be from 1024 to 65535. A peer that takes less gets
+	// MaxSegment is the size in bytes of the largest FPDU sent to a peer that takes more than one TCP
+	// segment. 0 means 32 KiB; any other value must be from 1024 to 65535. A peer that takes less gets
 	// less.
 	MaxSegment int
-	// Plain has the connection be a pure rsocket, even towards a peer that could do more.
+	// Plain makes the connection a pure rsocket, even with a peer that could do more.
 	Plain bool
 }
 
@@ -37,7 +36,7 @@ const (
 	minSegment, maxSegment = 1 << 10, 1<<16 - 1
 )
 
-// withDefaults returns c with every default in place. Virtual says whether the ring costs no
+// withDefaults returns c with every default in place. virtual says whether the ring costs no
 // memory.
 func (c *Config) withDefaults(virtual bool) (Config, error) {
 	var d Config

@@ -13,28 +13,29 @@ import (
 
 // A Conn is a stream connection over a queue pair. Its methods may be called by several goroutines
 // at once, and behave as those of net.TCPConn; Reads, and Writes, are done one after another. One
-// thing of package net's is closed to it: net.Buffers.WriteTo is not one Write here; see
+// thing of package net's does not work with it: net.Buffers.WriteTo is not a single Write here; see
 // WriteBuffers.
 //
-// It is no syscall.Conn: what is on the socket below is not the stream. To find out whether the
+// It is not a syscall.Conn: what is on the socket below is not the stream. To find out whether the
 // peer has closed a connection that is idle, as pools do, set a read deadline a millisecond ahead
 // and Read one byte: an error that matches os.ErrDeadlineExceeded means that it has not, and leaves
 // the connection as it was.
 //
-// Read returns io.EOF only after the peer has finished writing, or has closed, in words. A
-// connection that ends without fails with an error that matches io.ErrUnexpectedEOF, or
+// Read returns io.EOF only after the peer has said that it has finished writing or has closed. A
+// connection that ends without such a word fails with an error that matches io.ErrUnexpectedEOF, or
 // syscall.ECONNRESET where it was reset.
 //
-// Every other error is in the class that a net.TCPConn on Linux gives in the same situation, but
-// for this:
-//   - A reset fails every call that follows with syscall.ECONNRESET. A socket tells it once; after
+// Every other error is of the class that a net.TCPConn on Linux gives in the same situation, with
+// these exceptions:
+//   - A reset fails every call that follows with syscall.ECONNRESET. A socket reports it once; after
 //     that its Reads return io.EOF, and its Writes fail with syscall.EPIPE.
 //   - That the peer has closed, or has reset the connection, is noticed by Read, by another call
-//     that waits, and by CloseRead and CloseWrite. Writes are taken until then, and after an
+//     that waits, and by CloseRead and CloseWrite. Writes are accepted until then, and after an
 //     orderly close one more; a CloseWrite after such a Write returns nil.
-//   - A peer that closes without reading all is told apart by syscall.ECONNRESET, as with a socket,
-//     but only once everything that it has written is read, and only where it is of this package.
-//   - What the peer writes after CloseRead and CloseWrite fails there, and resets nothing here.
+//   - A peer that closes without reading everything is told apart by syscall.ECONNRESET, as with a
+//     socket, but only once everything that it wrote has been read, and only if it is of this
+//     package.
+//   - What the peer writes after CloseRead and CloseWrite fails there and resets nothing here.
 type Conn struct {
 	qp            transport.QueuePair
 	local, remote *net.TCPAddr
@@ -52,12 +53,12 @@ type Conn struct {
 
 	behind bool // belongs to the holder of the write side: what was posted before may not all have been taken by the host
 
-	peerGone atomic.Bool // peer is disconnected, for those who look often
+	peerGone atomic.Bool // peer is disconnected; for those who look often
 
 	// Locks are taken in this order: the side's, sendMu, mu. The queue pair is never used with mu
 	// held, as it may place bytes during any call.
 	rd, wr     side
-	sendMu     sync.Mutex  // held from taking note of what is to be sent until it is posted
+	sendMu     sync.Mutex  // held from when it is recorded what to send until that is posted
 	giveWanted atomic.Bool // the holder of sendMu is to call give when it has let go
 
 	mu   sync.Mutex // guards the rest
@@ -68,18 +69,18 @@ type Conn struct {
 	remoteMem, localMem memory // ring and table, which the peer writes; slots and stage. For a transport that works on memory
 	released            bool   // and must not be touched
 
-	driver             *side // whose call has the right to wait for the queue pair, and to poll it
+	driver             *side // whose call may wait for the queue pair, and poll it
 	closed, readClosed bool
 	own, peer          end   // what this end has said of its end, or is about to; what the peer has
-	refused            bool  // a Write was told that the peer has closed, or was taken to no avail
+	refused            bool  // a Write was told that the peer has closed, or was accepted and lost
 	peerLeftUnread     bool  // the peer has closed without reading all, or is about to say so
 	err                error // why the queue pair ended; all that came before is in the ring
-	sendErr            error // why nothing can be sent, known before err is
+	sendErr            error // why nothing can be sent; known before err is
 	linger             int   // seconds, as SetLinger has it
 	noKeepAlive        bool
 
-	maps     *flow.Mappings // what the peer has exposed; nil while that is nothing
-	confirm  uint32         // entries of maps that were revoked and are to be confirmed, by bits
+	maps     *flow.Mappings // what the peer has exposed; nil while it has exposed nothing
+	confirm  uint32         // bits of the entries of maps whose revocation is to be confirmed
 	regions  []*exposure    // by index
 	revoking *exposure      // that the peer is to confirm
 }

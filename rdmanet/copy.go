@@ -12,9 +12,9 @@ var (
 	_ io.WriterTo   = (*Conn)(nil)
 )
 
-// WriteTo writes what is read to w, until io.EOF. While w has its turn the connection is free for
-// other calls, also of w itself: bytes are taken off the connection before w gets them. So those
-// that w does not take, as its error or n say, are lost to later calls of Read, as with io.Copy
+// WriteTo writes what it reads to w, until io.EOF. While w is at work the connection is free for
+// other calls, even by w itself: bytes are taken off the connection before w gets them. So those
+// that w does not take, as its error or n says, are lost to later calls of Read, as with io.Copy
 // from a net.TCPConn.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
 	for {
@@ -66,7 +66,8 @@ func (c *Conn) takeBlock() (*flow.Block, error) {
 	return b, nil
 }
 
-// ReadFrom writes what is read from r, until io.EOF. A *net.Buffers is written as by WriteBuffers.
+// ReadFrom writes what it reads from r, until io.EOF. A *net.Buffers is written as WriteBuffers
+// does.
 func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 	if v, ok := r.(*net.Buffers); ok {
 		if n, err = c.WriteBuffers(v); err != nil {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// SetDeadline sets the deadlines of Read and Write, also for calls under way. A time in the past
-// makes them fail at once, the zero time never.
+// SetDeadline sets the deadlines of Read and Write, including those of calls under way. A time in
+// the past makes them fail at once; the zero time means no deadline.
 func (c *Conn) SetDeadline(t time.Time) error { return c.setDeadlines(t, &c.rd, &c.wr) }
 
 // SetReadDeadline is SetDeadline for Read alone.

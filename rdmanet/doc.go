@@ -1,18 +1,18 @@
-// Package rdmanet puts a net.Conn on a queue pair. The stream protocol is rsockets version 1, so
-// that C programs which use rsockets are peers; two ends of this package recognise each other and
-// then do a little more.
+// Package rdmanet puts a net.Conn on a queue pair. The stream protocol is rsockets version 1, so C
+// programs that use rsockets can be peers; two ends of this package recognise each other and then
+// do a little more.
 //
 // Bytes travel as RDMA Writes into the peer's receive ring, each followed by a Send of one 32-bit
-// word that tells their number. Between two ends of this package the receiver needs no such word if
-// it places by software: what it has placed can be read. When half a ring has been read, its space
-// is given back by an RDMA Write of an address into the peer's table and a word with the number of
-// messages that may follow. Words also say that an end has finished writing, or has closed; so the
-// end of a stream is told apart from a connection that broke.
+// word that says how many they are. Between two ends of this package the receiver needs no such
+// word if it places by software: what it has placed can be read. When half a ring has been read,
+// its space is given back by an RDMA Write of an address into the peer's table and a word with the
+// number of messages that may follow. Words also say that an end has finished writing or has
+// closed, which tells the end of a stream from a broken connection.
 //
-// Beside the stream an end can expose memory, which the other writes without a message: Expose and
-// WriteAt, riomap and riowrite in rsockets. What was written this way is there when later bytes of
-// the stream are read.
+// Besides the stream an end can expose memory, which the other writes to without a message: Expose
+// and WriteAt, or riomap and riowrite in rsockets. What was written this way is in place when later
+// bytes of the stream are read.
 //
-// A connection has no goroutine of its own. Whoever reads, or has to wait for space before it can
-// write, lets the queue pair work, and does so for all who wait.
+// A connection has no goroutine of its own. Whoever reads, or waits for space to write, drives the
+// queue pair, and does so for all who wait.
 package rdmanet

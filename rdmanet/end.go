@@ -14,7 +14,7 @@ const (
 // finished reports whether nothing more is written.
 func (e end) finished() bool { return e >= endFinished }
 
-// disconnected reports whether nothing is read any more, either.
+// disconnected reports whether nothing more is read, either.
 func (e end) disconnected() bool { return e == endDisconnected }
 
 // hear records a word of the peer about its end.
@@ -27,8 +27,8 @@ func (e *end) hear(ctrl uint32) {
 	}
 }
 
-// finish returns how far e is once this end writes no more, and reads no more with reads false, and
-// whether the peer must be told so. With both the connection is at its end, whoever reads.
+// finish returns how far e is once this end writes no more and, if reads is false, reads no more,
+// and whether the peer must be told. With both the connection has ended, whatever reads says.
 func (e end) finish(peer end, reads, both bool) (to end, tell bool) {
 	to = endFinished
 	if both || !reads || peer.finished() {
@@ -38,14 +38,14 @@ func (e end) finish(peer end, reads, both bool) (to end, tell bool) {
 	case e.disconnected(), peer.disconnected():
 		tell = false
 	case e.finished():
-		tell = both && !peer.finished() // else the peer has come to its end after it was told of ours
+		tell = both && !peer.finished() // otherwise the peer has ended after it was told of our end
 	default:
 		tell = true
 	}
 	return max(e, to), tell
 }
 
-// word returns what the peer is told of e.
+// word returns what the peer is told about e.
 func (e end) word() wire.Word {
 	if e.disconnected() {
 		return wire.MakeWord(wire.OpCtrl, wire.CtrlDisconnect)

@@ -32,19 +32,19 @@ func cause(op string, err error) error {
 		return os.NewSyscallError(op, e)
 	case *os.SyscallError:
 		if e.Syscall == "read" || e.Syscall == "write" {
-			// Which of the two has found out says nothing to the caller: either side's call does
-			// the work of both.
+			// Which of the two has found out is of no use to the caller: either side's call does the work of
+			// both.
 			return os.NewSyscallError(op, e.Err)
 		}
 	}
 	return err
 }
 
-// readError is what a Read says once the queue pair has ended with err and all that came before is
-// read.
+// readError is what a Read returns once the queue pair has ended with err and everything before
+// that has been read.
 func readError(err error) error { return cause("read", err) }
 
-// writeError is what a Write says once the queue pair has ended with err.
+// writeError is what a Write returns once the queue pair has ended with err.
 func writeError(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return brokenPipe()
@@ -59,7 +59,7 @@ func (c *Conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
 }
 
-// wasReset reports whether the peer has closed without reading all, which is a reset for a socket.
+// wasReset reports whether the peer has closed without reading everything, which resets a socket.
 // The caller holds mu.
 func (c *Conn) wasReset() bool { return c.peer.disconnected() && c.peerLeftUnread }
 
@@ -68,7 +68,7 @@ func (c *Conn) setError(err error) error {
 	return &net.OpError{Op: "set", Net: "tcp", Addr: c.local, Err: err}
 }
 
-// fatal reports whether err of Wait or Drain means that the queue pair is at its end.
+// fatal reports whether err, of Wait or Drain, means that the queue pair has ended.
 func fatal(err error) bool {
 	return err != nil && err != transport.ErrInterrupted && err != os.ErrDeadlineExceeded &&
 		!errors.Is(err, transport.ErrInterrupted) && !errors.Is(err, os.ErrDeadlineExceeded)

@@ -22,14 +22,14 @@ var (
 )
 
 // A Region is memory that the peer can write to. Its methods may be called by several goroutines at
-// once. As long as it is kept, its connection is.
+// once. A connection lives as long as its Regions do.
 type Region struct {
 	c *Conn
 	e *exposure
 }
 
-// An exposure is what the connection knows of a Region. It does not lead back to the connection,
-// which could not be collected otherwise.
+// An exposure is what the connection knows about a Region. It does not lead back to the connection,
+// which otherwise could not be garbage collected.
 type exposure struct {
 	offset uint64
 	memory memory
@@ -40,9 +40,9 @@ type exposure struct {
 }
 
 // Bytes returns the memory, or nil after Close. The peer may change it at any time, in any order of
-// bytes; what it wrote before a message of the stream is there when that message is read, and only
-// then is it safe to look, unless by atomic operations. Bytes got before Close may be touched after
-// it for as long as the Region is kept, but mean nothing.
+// bytes; what it wrote before a message of the stream is in place when that message is read, and it
+// is not safe to look before that, except by atomic operations. Bytes got before Close may be
+// touched after it for as long as the Region is kept, but mean nothing.
 func (r *Region) Bytes() []byte {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
@@ -52,16 +52,16 @@ func (r *Region) Bytes() []byte {
 	return r.e.memory.b
 }
 
-// Offset returns where the region begins, as the peer knows it.
+// Offset returns where the region begins, as the peer sees it.
 func (r *Region) Offset() int64 { return int64(r.e.offset) }
 
 // Expose lets the peer write to n bytes of new memory, all zero, with WriteAt, or riowrite of
-// rsockets, at the offsets from off on. The peer knows before it reads what is written to the
+// rsockets, at the offsets from off on. The peer knows of it before it reads what is written to the
 // stream next. Its writes are taken whether or not a call is under way here, in software by a
 // goroutine.
 //
 // Regions of one connection must not overlap. The peer's table limits their number, which is 16
-// with this package. Where the transport needs memory of its own, Expose takes that. It waits, and
+// with this package. Where the transport needs memory of its own, Expose uses that. It waits, and
 // fails, as Write does.
 func (c *Conn) Expose(off int64, n int) (*Region, error) {
 	r, err := c.expose(off, n)
@@ -155,15 +155,16 @@ func (c *Conn) iomapWrite(b *batch, index uint32, e wire.IomapEntry) transport.S
 }
 
 // Close takes the memory back from the peer. Between two ends of this package it waits until the
-// peer has confirmed that it writes no more, which it does in a call that waits, such as Read; the
-// write deadline bounds that, and Close can be called again after it. An rsocket cannot be asked:
-// the two programs must have agreed, as a riowrite to memory that is gone breaks the connection.
-// After the connection's end there is nothing to wait for. A second Close returns net.ErrClosed.
+// peer has confirmed that it writes no more, which the peer does in a call that waits, such as
+// Read; the write deadline bounds the wait, and after it Close can be called again. An rsocket
+// cannot be asked: the two programs must agree on it, as a riowrite to memory that is gone breaks
+// the connection. Once the connection has ended there is nothing to wait for. A second Close
+// returns net.ErrClosed.
 func (r *Region) Close() error {
 	c := r.c
 	if c.calls.begin() {
 		defer c.calls.end()
-	} // else there is nothing to wait for
+	} // otherwise there is nothing to wait for
 	c.wr.lock.Lock()
 	defer c.wr.lock.Unlock()
 	if err := c.revoke(r.e); err != nil {
@@ -173,8 +174,8 @@ func (r *Region) Close() error {
 	return nil
 }
 
-// revoke tells the peer to write to e no more, and waits until it does not. The caller holds the
-// lock of the side that writes.
+// revoke tells the peer to stop writing to e, and waits until it has. The caller holds the lock of
+// the side that writes.
 func (c *Conn) revoke(e *exposure) error {
 	c.sendMu.Lock()
 	c.mu.Lock()
@@ -201,7 +202,7 @@ func (c *Conn) revoke(e *exposure) error {
 				c.out.Mapped(true)
 				c.addWord(b, wire.MakeWord(wire.OpIomap, wire.IomapRevoked|e.index), 0)
 			} else {
-				// An rsocket finds nothing in an empty entry. It needs no word for that.
+				// An rsocket finds nothing in an empty entry, and needs no word for that.
 				e.revoked, c.regions[e.index] = true, nil
 				wr := c.iomapWrite(b, e.index, wire.IomapEntry{})
 				id, signal := c.stage.posted(1, 0)
@@ -221,15 +222,15 @@ func (c *Conn) revoke(e *exposure) error {
 	return nil
 }
 
-// over reports whether the peer can be told nothing any more. The caller holds mu.
+// over reports whether nothing more can be told to the peer. The caller holds mu.
 func (c *Conn) over() bool {
 	return c.closed || c.own.disconnected() || c.peer.disconnected() || c.err != nil || c.sendErr != nil
 }
 
-// WriteAt writes p to memory that the peer has exposed at the offsets from off on, without the
-// peer's doing. It does not tell the peer, who knows that p is there once it reads what is written
-// to the stream afterwards. WriteAt waits, fails and counts as Write does; where the peer has
-// exposed less than all of it, n is what there was and the error matches ErrNotExposed.
+// WriteAt writes p to memory that the peer has exposed at the offsets from off on, without the peer
+// taking part. The peer is not told; it knows that p is there once it reads what is written to the
+// stream afterwards. WriteAt waits, fails and counts as Write does; where the peer has exposed only
+// part of the range, n is what was written and the error matches ErrNotExposed.
 func (c *Conn) WriteAt(p []byte, off int64) (n int, err error) {
 	if !c.calls.begin() {
 		return 0, c.opError("writeat", net.ErrClosed)

@@ -8,7 +8,7 @@ import (
 )
 
 // grantDue reports whether the peer should be told of space or credits. With part 2 that is when it
-// pays a message of its own. The caller holds mu.
+// is worth a message of its own. The caller holds mu.
 func (c *Conn) grantDue(part uint64) bool {
 	if c.closed || c.own.disconnected() || c.peer.finished() || c.err != nil || c.sendErr != nil {
 		return false
@@ -22,23 +22,23 @@ func (c *Conn) grantDue(part uint64) bool {
 // peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP
 // connection right after that, without waiting until all has arrived, and its kernel answers what
 // we send then with a reset, which ends what is still on its way to us. So a plain rsocket is told
-// of space and credits only when it cannot go on without. The first time it is told as long as
-// nothing has come from it: it may wait for that.
+// of space and credits only when it cannot go on without them. The first time it is told as long as
+// nothing has come from it, as it may be waiting for that.
 func (c *Conn) peerMayBeGone() bool {
 	return !c.extended && !c.immediate && !c.in.Silent() && !c.ring.Full() && !c.in.Exhausted()
 }
 
-// lookTime is how long a Read waits for what a plain rsocket has sent, before that is told of space
-// for the first time.
+// lookTime is how long a Read waits for what a plain rsocket has sent, before the rsocket is told
+// of space for the first time.
 const lookTime = 50 * time.Millisecond
 
-// mayHaveSentAll reports whether a peer that peerMayBeGone is about has something to say that
-// nobody has looked at yet. The caller holds mu.
+// mayHaveSentAll reports whether a peer of the kind that peerMayBeGone is about has sent something
+// that nobody has looked at yet. The caller holds mu.
 func (c *Conn) mayHaveSentAll() bool {
 	return !c.extended && !c.immediate && c.in.Silent() && c.driver == nil && c.grantDue(2)
 }
 
-// lookUntil is when that Read stops waiting. The caller holds mu.
+// lookUntil is when the Read of lookTime stops waiting. The caller holds mu.
 func (c *Conn) lookUntil() time.Time {
 	until := time.Now().Add(lookTime)
 	if d := c.rd.deadline; !d.IsZero() && d.Before(until) {
@@ -60,8 +60,8 @@ func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 	c.addMessage(b, wr, wire.MakeWord(wire.OpLimit, uint32(g.Limit)), 0)
 }
 
-// give tells the peer of space and credits, if that is worth a message. If somebody else sends at
-// the moment, that one does so when it is done.
+// give tells the peer of space and credits, if that is worth a message. If another call is sending
+// at the moment, that one does so when it is done.
 func (c *Conn) give() {
 	for {
 		c.giveWanted.Store(true)
@@ -93,12 +93,12 @@ func (c *Conn) give() {
 	}
 }
 
-// keepTime is how long a plain peer is silent that is one of ours and waits for credits although it
-// has some left. An rsocket uses all that it has; it may have closed by then, and must not be told
-// of credits before all that it has sent is here.
+// keepTime is how long a plain peer must be silent to count as one of ours, which waits for credits
+// although it has some left. An rsocket uses all that it has; it may have closed by then, and must
+// not be told of credits before everything that it has sent is here.
 const keepTime = 50 * time.Millisecond
 
-// seeWhetherKept gives credits to a peer that has not used those which one of ours leaves unused.
+// seeWhetherKept gives credits to a peer that has not used those that one of ours leaves unused.
 func (c *Conn) seeWhetherKept() {
 	c.mu.Lock()
 	kept := c.in.Settle()

@@ -16,7 +16,7 @@ func (c *Conn) iomap(value uint32) error {
 		}
 		return wire.Violation("confirmation of what was not revoked")
 	}
-	// It costs the peer a credit, which an rsocket would not get back otherwise.
+	// It costs the peer a credit, which an rsocket would otherwise not get back.
 	if err := c.in.Message(); err != nil {
 		return err
 	}
@@ -33,8 +33,8 @@ func (c *Conn) iomap(value uint32) error {
 	return c.maps.Update(index, c.ownOrder)
 }
 
-// confirmDue reports whether the peer can be told that what it revoked is confirmed. The caller
-// holds mu.
+// confirmDue reports whether there are revocations of the peer that can be confirmed to it. The
+// caller holds mu.
 func (c *Conn) confirmDue() bool { return c.confirm != 0 && c.stage.controlReady() && !c.over() }
 
 // addConfirmations adds words that confirm what the peer has revoked. The caller holds sendMu, so

@@ -19,8 +19,8 @@ func allocate(qp transport.QueuePair, n int, access transport.Access) (m memory,
 	return m, err
 }
 
-// part returns the bytes from i to j, which reach as far as the region does: some transports find
-// their place by that.
+// part returns the bytes from i to j, with the capacity up to the region's end: some transports
+// find their place by that.
 func (m memory) part(i, j int) memory { return memory{m.b[i:j], m.region} }
 
 // free ends the use of the memory. What was posted to be sent from it is still sent.

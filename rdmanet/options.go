@@ -8,15 +8,15 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// set applies an option unless the connection is closed. wrap says which ends the error names.
+// set applies an option unless the connection is closed. wrap decides which ends the error names.
 func (c *Conn) set(wrap func(error) error, option func() error) error {
 	err := net.ErrClosed
 	if !c.isClosed() {
 		err = option()
 	}
 	if err == nil || errors.Is(err, net.ErrClosed) && !c.isClosed() {
-		// Where the peer has ended the connection there is nothing left to set. A socket does not
-		// mind, either.
+		// Where the peer has ended the connection there is nothing left to set. A socket does not mind
+		// either.
 		return nil
 	}
 	return wrap(cause("set", err))
@@ -44,7 +44,7 @@ func (c *Conn) SetNoDelay(noDelay bool) error {
 	})
 }
 
-// SetKeepAlive sets whether the transport looks after a silent peer. The error matches
+// SetKeepAlive sets whether the transport checks on a silent peer. The error matches
 // errors.ErrUnsupported if it cannot.
 func (c *Conn) SetKeepAlive(keepalive bool) error {
 	c.mu.Lock()
@@ -53,7 +53,7 @@ func (c *Conn) SetKeepAlive(keepalive bool) error {
 	return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: keepalive, Idle: -1, Interval: -1, Count: -1})
 }
 
-// SetKeepAlivePeriod sets how long the peer may be silent before the transport looks after it.
+// SetKeepAlivePeriod sets how long the peer may be silent before the transport checks on it.
 func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
 	c.mu.Lock()
 	enable := !c.noKeepAlive
@@ -61,8 +61,8 @@ func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
 	return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: enable, Idle: d, Interval: -1, Count: -1})
 }
 
-// SetKeepAliveConfig configures how the transport looks after a silent peer, as net.TCPConn does.
-// The error matches errors.ErrUnsupported if it cannot.
+// SetKeepAliveConfig configures how the transport checks on a silent peer, as that of net.TCPConn
+// does. The error matches errors.ErrUnsupported if it cannot.
 func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.set(c.peerError, func() error {
 		t, ok := transport.As[transport.KeepAliver](c.qp)
@@ -76,7 +76,7 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	})
 }
 
-// SetLinger sets what Close does with data not sent yet: sec < 0, the default, has it sent in the
+// SetLinger sets what Close does with data not yet sent: sec < 0, the default, has it sent in the
 // background; 0 resets the connection; with sec > 0 Close waits for up to that many seconds until
 // the peer's host has it, or, with a transport that cannot tell, until it is sent.
 func (c *Conn) SetLinger(sec int) error {

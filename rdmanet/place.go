@@ -7,13 +7,13 @@ import (
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
-// ringPlacer is the Placer of a Conn's ring. The queue pair, which may outlive the Conn's users by
-// what serves it in the background, must not keep the Conn: one that nobody has closed is closed
-// once it is garbage.
+// ringPlacer is the Placer of a Conn's ring. The queue pair, which work in the background may keep
+// alive longer than the Conn's users do, must not keep the Conn alive: one that nobody has closed
+// is closed once it is garbage.
 type ringPlacer struct{ c weak.Pointer[Conn] }
 
-// Place takes a piece of the stream, and drops it if the Conn is garbage. It is news for a Read
-// that waits for the queue pair, if no word follows it.
+// Place takes a piece of the stream, and drops it if the Conn is garbage. If no word follows, the
+// piece itself is news for a Read that waits for the queue pair.
 func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
 	c := p.c.Value()
 	if c == nil {

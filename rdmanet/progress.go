@@ -7,9 +7,9 @@ import (
 )
 
 // await lets some time pass in which something may change for s, until deadline at the latest. The
-// caller holds mu, which is released meanwhile, and looks at its condition again.
+// caller holds mu, which is released meanwhile, and must check its condition again.
 //
-// The first who waits becomes the driver, and stays it until stopDriving: it waits for the queue
+// The first to wait becomes the driver, and stays so until stopDriving: it waits for the queue
 // pair, and wakes the other side.
 func (c *Conn) await(s *side, deadline time.Time) {
 	if c.driver != nil && c.driver != s {
@@ -25,8 +25,8 @@ func (c *Conn) await(s *side, deadline time.Time) {
 // looking is the side of calls that only look.
 var looking side
 
-// look acts on what has arrived, in up to so many steps, unless a call of another side than s does
-// that anyhow. The caller holds mu, which is released meanwhile.
+// look acts on what has arrived, in up to that many steps, unless a call of a side other than s
+// does that anyway. The caller holds mu, which is released meanwhile.
 func (c *Conn) look(s *side, steps int) {
 	if c.driver != nil && c.driver != s {
 		return
@@ -44,7 +44,7 @@ func (c *Conn) look(s *side, steps int) {
 }
 
 // enoughSteps is how far a call looks for what may come after a ring full of bytes. A peer that
-// sends on and on does not hold it up.
+// keeps sending does not hold it up.
 const enoughSteps = 32
 
 var inThePast = time.Unix(1, 0)
@@ -98,8 +98,8 @@ func (s *side) rouse() {
 	}
 }
 
-// interrupts reports whether the queue pair must be interrupted for s to look at its condition
-// again, and wakes it where that is not needed. The caller holds mu.
+// interrupts reports whether the queue pair must be interrupted for s to check its condition again;
+// where that is not needed, it wakes s. The caller holds mu.
 func (c *Conn) interrupts(s *side) bool {
 	s.rouse()
 	return c.driver == s || s.draining.Load()

@@ -10,8 +10,9 @@ import (
 )
 
 // Read reads what has arrived, up to len(b) bytes and across messages; it waits only if there is
-// nothing. The error is io.EOF itself once the peer has finished and all is read, else a
-// *net.OpError. With an empty b it returns at once, with an error only if the connection is closed.
+// nothing. The error is io.EOF itself once the peer has finished and everything is read, otherwise
+// a *net.OpError. With an empty b it returns at once, with an error only if the connection is
+// closed.
 func (c *Conn) Read(b []byte) (int, error) {
 	if !c.calls.begin() {
 		return 0, c.opError("read", net.ErrClosed)
@@ -54,7 +55,7 @@ func (c *Conn) read(b []byte) (n int, err error) {
 // may be placed while it waits. With noWait it only looks at the connection. The caller holds mu.
 func (c *Conn) awaitData(b []byte, noWait bool) error {
 	for given, looked := false, false; ; {
-		// As with a socket, what is wrong here comes before what the peer has sent.
+		// As with a socket, an error of this end takes precedence over what the peer has sent.
 		switch {
 		case c.closed:
 			return net.ErrClosed

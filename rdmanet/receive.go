@@ -13,7 +13,7 @@ type completions [32]transport.Completion
 
 var completionPool = sync.Pool{New: func() any { return new(completions) }}
 
-// poll acts on all completions that are there. Only the driver may call it.
+// poll acts on all completions that have come. Only the driver may call it.
 func (c *Conn) poll() {
 	wc := completionPool.Get().(*completions)
 	var o outcome
@@ -33,7 +33,7 @@ func (c *Conn) poll() {
 	case o.err != nil:
 		c.reject()
 	case o.disconnected:
-		// Both directions are at their end. The peer need not wait for our Close to be done.
+		// Both directions have ended. The peer need not wait for our Close to be done.
 		c.closeLast()
 	case o.lost:
 		c.ended(c.qp.Err())
@@ -72,7 +72,7 @@ type outcome struct {
 	disconnected bool  // the peer has closed
 	due          bool  // the peer is to be told of space or credits
 	small        bool  // many messages are under way, so they are small
-	segment      int   // size of the largest FPDU from now on, if it is another one
+	segment      int   // size of the largest FPDU from now on, if that has changed
 }
 
 // handleCompletions acts on completions.
@@ -119,7 +119,7 @@ func (c *Conn) handleCompletions(wc []transport.Completion) (o outcome) {
 	for i := 0; done > 0; i++ {
 		if isReceive(&wc[i]) {
 			done--
-			// It fails only when the queue pair has ended, which the next completions tell.
+			// It fails only when the queue pair has ended, which the next completions will say.
 			_ = c.slots.used(c.qp, wc[i].ID)
 		}
 	}
@@ -148,7 +148,8 @@ func (c *Conn) received(w *transport.Completion) (wire.Word, error) {
 	return wire.Word(c.order.Uint32(mem)), nil
 }
 
-// message acts on a word from the peer. It returns what is wrong with it. The caller holds mu.
+// message acts on a word from the peer. It returns what is wrong with the word. The caller holds
+// mu.
 func (c *Conn) message(w wire.Word) error {
 	switch w.Op() {
 	case wire.OpData:

@@ -9,7 +9,7 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// askFor adds to the connection data what k is to say about redirects.
+// askFor adds what k says about redirects to the connection data.
 func askFor(own *wire.ConnData, k transport.Connector) {
 	r, ok := k.(*redirect.Connector)
 	if !ok || own.Ext == nil {
@@ -19,8 +19,8 @@ func askFor(own *wire.ConnData, k transport.Connector) {
 	own.Ext.Service = r.Service
 }
 
-// turnAway answers a client that is to go elsewhere, or that wants another service than the one of
-// r. It returns nil if the client is to be served.
+// turnAway answers a client that must go elsewhere, or that wants a service other than that of r.
+// It returns nil if the client is to be served.
 func turnAway(r *redirect.Request, peer *wire.ConnData) error {
 	if r.Port != nil && peer.Ext != nil && peer.Ext.Redirectable {
 		if to := r.Port(); to != 0 {
@@ -44,7 +44,7 @@ func turnAway(r *redirect.Request, peer *wire.ConnData) error {
 	return nil
 }
 
-// why returns what a client is told that is refused for err.
+// why returns what a client that is refused for err is told.
 func why(r transport.Request, err error) redirect.Why {
 	if l, ok := r.(*redirect.Request); ok && l.Why != nil {
 		return l.Why(err)
@@ -60,7 +60,8 @@ func refusal(peer *wire.ConnData, why redirect.Why) []byte {
 	return (&wire.Extension{Why: uint8(why)}).Append(nil)
 }
 
-// refused returns what a refusal says: for a client that can be redirected where to, else why.
+// refused returns what a refusal says: where to go for a client that can be redirected, otherwise
+// why.
 func refused(err error, redirectable bool) error {
 	var rejected *transport.RejectedError
 	if !errors.As(err, &rejected) {

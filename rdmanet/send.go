@@ -11,7 +11,7 @@ import (
 const (
 	batchMessages = 8
 	batchBytes    = 128 << 10 // the transport copies what cannot be sent at once
-	stagedBytes   = 64 << 10  // a device sends while what follows is copied; less in a batch costs more than it gains
+	stagedBytes   = 64 << 10  // a device sends while what follows is copied; smaller batches cost more than they gain
 )
 
 // A batch is a row of work requests that are posted together, with the memory of their words.
@@ -54,9 +54,9 @@ func (c *Conn) addWord(b *batch, w wire.Word, flags transport.Flags) {
 	c.addMessage(b, transport.SendWR{Flags: flags}, w, 0)
 }
 
-// addMessage adds an RDMA Write and the word after it, as one request or as two. A Write of
-// nothing to nowhere is left out. Staged is how many bytes of the stage it takes. The caller holds
-// sendMu and mu.
+// addMessage adds an RDMA Write and the word after it, as one request or as two. A Write of nothing
+// to nowhere is left out. staged is how many bytes of the stage it takes. The caller holds sendMu
+// and mu.
 func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int) {
 	flags := wr.Flags &^ transport.Inline
 	if c.immediate {
@@ -84,7 +84,7 @@ func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int
 }
 
 // chunk returns how many bytes one request may carry. Where a word follows, they can be read only
-// with it. The caller holds mu.
+// once it has come. The caller holds mu.
 func (c *Conn) chunk() int {
 	if n := c.out.Piece(); n > 0 && !c.out.Wordless {
 		return n
@@ -100,15 +100,15 @@ func (c *Conn) sendable(p []byte) (data []byte, staged bool) {
 	case !c.stage.ready(len(p)):
 		return nil, false
 	case len(p) > c.stage.inline:
-		// Also what is cut short by the end of the stage, or there would be as little room for the
+		// This includes what the end of the stage cuts short, or there would be as little room for the
 		// next piece.
 		return p[:min(len(p), c.stage.room())], true
 	}
 	return p, false
 }
 
-// payload begins a request that carries data, which sendable has returned, or less. It takes so
-// many bytes of the stage. The caller holds sendMu and mu.
+// payload begins a request that carries data, which sendable has returned, or part of it. taken is
+// how many bytes of the stage it takes. The caller holds sendMu and mu.
 func (c *Conn) payload(b *batch, data []byte, staged bool, flags transport.Flags) (wr transport.SendWR, taken int) {
 	if !staged {
 		if flags&transport.WillDrain != 0 {
@@ -122,7 +122,7 @@ func (c *Conn) payload(b *batch, data []byte, staged bool, flags transport.Flags
 	return transport.SendWR{Flags: flags, Data: to, Region: c.stage.region}, len(data)
 }
 
-// addWrite adds an RDMA Write that no word follows. Staged is how many bytes of the stage it takes.
+// addWrite adds an RDMA Write that no word follows. staged is how many bytes of the stage it takes.
 // The caller holds sendMu and mu.
 func (c *Conn) addWrite(b *batch, wr transport.SendWR, staged int) {
 	wr.Opcode = transport.OpWrite
@@ -153,7 +153,7 @@ func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 	return n
 }
 
-// post posts b. It never waits: the stage sees to it that there is room. The caller holds sendMu.
+// post posts b. It never waits: the stage makes sure that there is room. The caller holds sendMu.
 func (c *Conn) post(b *batch) error {
 	wrs := b.wrs[:b.n]
 	for {

@@ -52,7 +52,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	return c, nil
 }
 
-// open sends what the responder may have to wait for before it sends: all that it is to be told at
+// open sends what the responder may have to wait for before it sends: all that it must be told at
 // the start, if anything.
 func (c *Conn) open() {
 	if o, ok := transport.As[transport.EarlySender](c.qp); ok && o.PeerMaySend() {
@@ -89,8 +89,8 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 		_ = r.Reject(refusal(peer, why(r, err)))
 		return nil, err
 	}
-	// An rsocket that sees the other byte order here fails, so the peer's own is spoken, whatever
-	// it is.
+	// An rsocket that sees the other byte order here fails, so we speak the peer's own, whatever it
+	// is.
 	own := c.connData(peer.Order, peer.Ext != nil && !conf.Plain)
 	c.start(peer, own)
 	if err := r.Accept(ctx, own.Append(nil)); err != nil {
@@ -203,7 +203,7 @@ func (c *Conn) connData(order wire.Order, extend bool) *wire.ConnData {
 	return d
 }
 
-// start sets the state that follows from what both ends have told.
+// start sets the state that follows from what both ends have said.
 func (c *Conn) start(peer, own *wire.ConnData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -220,15 +220,15 @@ func (c *Conn) start(peer, own *wire.ConnData) {
 // connected completes the connection once the queue pair is in operation.
 func (c *Conn) connected(conf *Config, peer *wire.ConnData) {
 	if segment := c.setPieces(conf, peer); segment > 0 {
-		// A transport that cannot stays with what it has.
+		// A transport that cannot do so keeps what it has.
 		_ = c.qp.SetMaxSegment(segment)
 	}
 	c.local = net.TCPAddrFromAddrPort(c.qp.LocalAddr())
 	c.remote = net.TCPAddrFromAddrPort(c.qp.RemoteAddr())
 }
 
-// setPieces settles in what pieces data is sent, and returns the size of the largest segment, or 0
-// if that is up to the transport.
+// setPieces settles how large the pieces are in which data is sent, and returns the size of the
+// largest segment, or 0 to leave that to the transport.
 func (c *Conn) setPieces(conf *Config, peer *wire.ConnData) (segment int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

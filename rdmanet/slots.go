@@ -16,7 +16,7 @@ const (
 	minRepost    = 16
 )
 
-// Slots are the receives, with memory for one word each. They are posted again in rows: a row is
+// slots are the receives, with memory for one word each. They are posted again in rows: a row is
 // cheap to post and to hold.
 //
 // Unless their number was asked for, a connection starts with few of them, and gets the rest when
@@ -29,7 +29,7 @@ type slots struct {
 	most   uint64    // the same once grown
 
 	first, count uint64 // IDs that wait to be posted again
-	batch        uint64 // how many may
+	batch        uint64 // how many may wait
 }
 
 const startWindow = 128
@@ -38,8 +38,8 @@ func slotsFor(window uint64) uint64 { return window + controlSlots + repostBatch
 
 func repostBatch(window uint64) uint64 { return max(minRepost, window/8) }
 
-// plan settles the number of slots: those for start messages at first, those for window in the end,
-// as far as the receive queue's depth allows.
+// plan settles the number of slots: those for start messages at first, and those for window
+// messages in the end, as far as the receive queue's depth allows.
 func (s *slots) plan(start, window, depth int) error {
 	most := uint64(max(window, 1))
 	for slotsFor(most) > uint64(depth) {
@@ -67,7 +67,7 @@ func (s *slots) size() int {
 	return wire.WordLen * int(slotsFor(s.most))
 }
 
-// use gives s memory of its size. Without, it gets its own when it posts.
+// use gives s memory of its size. Without it, s gets its own when it posts.
 func (s *slots) use(m memory) {
 	if s.bare {
 		return
@@ -93,7 +93,7 @@ func (s *slots) grow(qp transport.QueuePair) bool {
 	return true
 }
 
-// add posts n slots with IDs from id on, and sees to their memory.
+// add posts n slots with IDs from id on, and provides their memory.
 func (s *slots) add(qp transport.QueuePair, slab int, id, n uint64) (err error) {
 	if !s.bare && s.slabs[slab].region == nil {
 		s.slabs[slab], err = allocate(qp, int(n)*wire.WordLen, transport.LocalWrite)

@@ -10,12 +10,12 @@ import (
 )
 
 // A stage is the account of the send queue, and registered memory from which data is sent where the
-// transport takes only little of it inline. Writes return when their data is there, as they do with
-// a socket's buffer. It is guarded by Conn.mu.
+// transport takes only little of it inline. Writes return once their data is in it, as with a
+// socket's buffer. It is guarded by Conn.mu.
 //
-// The account sees to it that a request never finds the queue full, which could last as long as the
-// peer likes. Completions cost time, so only one is asked for with each quarter of the bytes or of
-// the entries. Its ID tells what it sets free: its own request and all before it.
+// The account makes sure that a request never finds the queue full, which could last as long as the
+// peer likes. Completions cost time, so only one is requested for each quarter of the bytes or of
+// the entries. Its ID says what it sets free: its own request and all before it.
 type stage struct {
 	memory
 	bare   bool // the transport takes whole messages inline: there is no memory, and Writes drain
@@ -64,8 +64,8 @@ func (s *stage) ready(n int) bool {
 	return s.entries() >= controlEntries+2 && (n <= s.inline || s.room() > 0)
 }
 
-// controlReady reports whether a grant, or another word, may be sent. A few entries are kept for
-// the words that end a stream.
+// controlReady reports whether a grant or another word may be sent. A few entries are kept for the
+// words that end a stream.
 func (s *stage) controlReady() bool { return s.entries() >= 6 }
 
 // take takes n bytes, which must not be more than room.
@@ -75,8 +75,8 @@ func (s *stage) take(n int) []byte {
 	return p
 }
 
-// posted records requests, and of the bytes that were taken for them. It returns ID and flags
-// of the last one.
+// posted records requests, and the bytes that were taken for them. It returns the ID and flags of
+// the last one.
 func (s *stage) posted(entries, bytes int) (id uint64, flags transport.Flags) {
 	s.used += uint64(entries)
 	s.owedBytes += uint64(bytes)
@@ -87,7 +87,7 @@ func (s *stage) posted(entries, bytes int) (id uint64, flags transport.Flags) {
 	return s.used<<32 | s.head&math.MaxUint32, transport.Signaled
 }
 
-// sent sets free what the completion with id stands for, unless that has been done.
+// sent frees what the completion with id stands for, unless that has been done.
 func (s *stage) sent(id uint64) {
 	advance(&s.freed, uint32(id>>32))
 	advance(&s.tail, uint32(id))
@@ -100,5 +100,5 @@ func advance(n *uint64, to uint32) {
 	}
 }
 
-// drained sets free the first entries that were posted.
+// drained frees the first entries that were posted.
 func (s *stage) drained(entries uint64) { s.freed = max(s.freed, entries) }

@@ -15,12 +15,13 @@ const settleTime = time.Second
 
 // Write sends b and returns when this host has taken it all, as a socket does; it waits while the
 // peer has no room. After a deadline n says exactly how much is on its way to the peer, and the
-// connection can be used further; after another error the peer may have got less.
+// connection can still be used; after another error the peer may have got less.
 //
 // The room is counted in bytes and in messages, of which a Write is at least one; see Config. A
 // peer that calls neither Read nor another method that waits gives none back. That the peer has
-// closed is noticed by Read, or by a Write that has to wait: a few Writes before that succeed in
-// vain, and so does the first one after, as with a socket. The next fails with syscall.EPIPE.
+// closed is noticed by Read, or by a Write that has to wait: a few Writes before that succeed
+// although their bytes are lost, and so does the first one after, as with a socket. The next fails
+// with syscall.EPIPE.
 func (c *Conn) Write(b []byte) (int, error) {
 	if !c.calls.begin() {
 		return 0, c.opError("write", net.ErrClosed)
@@ -91,9 +92,9 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 	}
 }
 
-// writesInVain reports whether a Write of n bytes is to be taken although the peer has closed, and
-// its bytes will be lost. One is, as with a socket: what is written right after the peer's end,
-// such as the farewell of a protocol above, is no error, but the second Write is.
+// writesInVain reports whether a Write of n bytes is accepted although the peer has closed and its
+// bytes will be lost. One is, as with a socket: what is written right after the peer's end, such as
+// the farewell of a protocol above, is no error, but the second Write is.
 func (c *Conn) writesInVain(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,8 +105,8 @@ func (c *Conn) writesInVain(n int) bool {
 	return true
 }
 
-// prepare waits until some of p can be sent, and returns a batch with it, with sendMu held and what
-// drain is to wait for. The batch is nil with an error, and when p is empty.
+// prepare waits until some of p can be sent, and returns a batch with it, with sendMu held, and
+// what drain must wait for. The batch is nil with an error, and when p is empty.
 func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	c.sendMu.Lock()
 	c.mu.Lock()
@@ -135,7 +136,7 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	}
 	part := uint64(2)
 	if c.extended {
-		// Credits cost little beside data; but a plain rsocket must not get them more often than it
+		// Credits cost little next to data, but a plain rsocket must not get them more often than it
 		// would give them.
 		part = 4
 	}
@@ -155,8 +156,8 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	return b, d, nil
 }
 
-// awaitSending lets some time pass in which something may change for one who wants to send. The
-// caller holds the lock of the side that writes, sendMu and mu; the latter two are released
+// awaitSending lets some time pass in which something may change for a call that wants to send. The
+// caller holds the lock of the side that writes, sendMu and mu; the last two are released
 // meanwhile.
 func (c *Conn) awaitSending() {
 	c.sendMu.Unlock()
@@ -201,8 +202,8 @@ type draining struct {
 	entries  uint64
 }
 
-// drain waits until the host has taken what was posted. It returns what Write is to say if that
-// does not come to pass.
+// drain waits until the host has taken what was posted. It returns what Write must report if that
+// does not happen.
 func (c *Conn) drain(d draining) error {
 	defer c.wr.draining.Store(false)
 	for {
@@ -235,8 +236,8 @@ func (c *Conn) drain(d draining) error {
 	}
 }
 
-// all readies the side for drain of everything that was posted, unless nothing can be written.
-// Close may have looked for calls to interrupt before this one could be seen.
+// all prepares the side to drain everything that was posted, unless nothing can be written: Close
+// may have looked for calls to interrupt before this one could be seen.
 func (c *Conn) all() (draining, error) {
 	c.sendMu.Lock()
 	defer c.sendMu.Unlock()

@@ -33,16 +33,16 @@ func GetBlock(n int) *Block {
 	return &Block{Buf: make([]byte, blockSizes[i])}
 }
 
-// Bytes returns what is in b and not read.
+// Bytes returns what is in b and has not been read.
 func (b *Block) Bytes() []byte { return b.Buf[b.r:b.w] }
 
-// Fill puts as much of p into the empty block b as there is room for, and returns its length.
+// Fill puts as much of p into the empty block b as it has room for, and returns how much.
 func (b *Block) Fill(p []byte) int {
 	b.w = copy(b.Buf, p)
 	return b.w
 }
 
-// PutBlock gives b back, which is not to be used any more.
+// PutBlock gives b back, which must not be used after that.
 func PutBlock(b *Block) {
 	b.r, b.w, b.next = 0, 0, nil
 	blockPools[sizeClass(len(b.Buf))].Put(b)
@@ -53,8 +53,8 @@ type blockList struct {
 	head, tail *Block
 }
 
-// append adds p at the end. What waits in full blocks promises that as much may follow, so that a
-// stream fills large ones, and no list takes much more than twice the bytes in it.
+// append adds p at the end. As many bytes as wait in full blocks are expected to follow, so a
+// stream fills large blocks, and no list takes much more than twice its bytes.
 func (l *blockList) append(p []byte) {
 	for len(p) > 0 {
 		if l.tail == nil || l.tail.w == len(l.tail.Buf) {
@@ -90,8 +90,8 @@ func (l *blockList) prepend(p []byte) {
 	l.head = front.head
 }
 
-// front returns the first bytes, as many as lie in one piece. They stay where they are until they
-// are dropped.
+// front returns the first bytes, as many as lie in one piece. They stay in place until they are
+// dropped.
 func (l *blockList) front() []byte {
 	if l.head == nil {
 		return nil

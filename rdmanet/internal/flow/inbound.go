@@ -6,10 +6,10 @@ import (
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
-// Inbound is what we let the peer send, and have told it. It is not safe for concurrent use.
+// Inbound is what we let the peer send and have told it so. It is not safe for concurrent use.
 type Inbound struct {
 	arrived uint64 // messages that need a credit, in all
-	limit   uint64 // how many the peer was told that it may send in all
+	limit   uint64 // how many the peer was told it may send in all
 	window  uint64 // how many it may have under way
 	kept    uint64 // how many of them a plain peer that is one of ours leaves unused
 	habit   habit  // whether it does
@@ -17,18 +17,18 @@ type Inbound struct {
 	Ring    wire.SGE // Length is the whole ring's
 	Space   Space    // how much of it may be unread
 	granted uint64   // bytes of stream that the peer was given space for
-	older   uint64   // as far as it was given in the piece before the last
+	older   uint64   // how far that went with the piece before the last
 	read    uint64   // bytes of stream that no longer take space
 
 	index   uint32 // entry of the peer's table that is written next
 	entries uint32 // of that table
 }
 
-// Start sets what was told when the connection was made: window messages and the first half of the
-// space, or all of it.
+// Start sets what the peer was told when the connection was made: window messages and the first
+// half of the space, or all of it.
 func (i *Inbound) Start(ring wire.SGE, window uint64, entries uint32, wholeSpace bool) {
 	i.Ring, i.window, i.limit, i.entries = ring, window, window, entries
-	i.kept = uint64(reserve(uint16(window))) // of what the peer is told first, however much it is told later
+	i.kept = uint64(reserve(uint16(window))) // of what the peer is told first, whatever it is told later
 	if i.Space.bytes == 0 {
 		i.Space.bytes = uint64(ring.Length)
 	}
@@ -44,7 +44,7 @@ func (i *Inbound) Widen(window uint64) { i.window = window }
 // Half returns the size of half the space.
 func (i *Inbound) Half() uint64 { return i.Space.bytes / 2 }
 
-// SpaceDue reports whether half the space can be given to the peer. It has no more than two pieces
+// SpaceDue reports whether half the space can be given to the peer. The peer has at most two pieces
 // at a time, as its table has room for no more.
 func (i *Inbound) SpaceDue() bool {
 	return i.read >= i.older && i.granted-i.read+i.piece() <= i.Space.bytes
@@ -56,12 +56,12 @@ func (i *Inbound) piece() uint64 {
 	return min(i.Half(), uint64(i.Ring.Length)-i.granted%uint64(i.Ring.Length))
 }
 
-// CreditsDue reports whether one part in so many of the window can be given to the peer.
+// CreditsDue reports whether 1/part of the window can be given to the peer.
 func (i *Inbound) CreditsDue(part uint64) bool {
 	return i.arrived+i.window-i.limit >= max(i.window/part, 1)
 }
 
-// left returns how many messages the peer may still send by what it was told.
+// left returns how many messages the peer may still send by what it has been told.
 func (i *Inbound) left() uint64 { return i.limit - i.arrived }
 
 // Message records a message that needed a credit.
@@ -88,7 +88,7 @@ func (i *Inbound) Exhausted() bool {
 }
 
 // Watch reports whether the peer has as many messages left as one of ours leaves unused: it waits,
-// or is about to use them. What it does shows soon, and Settle is to be called then.
+// or is about to use them. Which of the two shows soon, and Settle must be called then.
 func (i *Inbound) Watch() bool {
 	if i.habit != habitUnknown || i.kept == 0 || i.left() != i.kept {
 		return false
@@ -110,15 +110,15 @@ func (i *Inbound) Settle() bool {
 	return i.habit == habitKeeps
 }
 
-// A habit is whether a plain peer uses all the messages that it may send, as the C library does, or
-// leaves some unused, as one of ours does.
+// A habit says whether a plain peer uses all the messages that it may send, as the C library does,
+// or leaves some unused, as ours do.
 type habit uint8
 
 const (
 	habitUnknown habit = iota
 	habitWatched       // it has as many left as one of ours leaves
 	habitKeeps         // it is one of ours
-	habitSpends        // it is none
+	habitSpends        // it is not
 )
 
 // A Grant is what the peer is told at one time.
@@ -128,7 +128,7 @@ type Grant struct {
 	Limit uint16
 }
 
-// Grant returns and records what can be given to the peer, by halves of the space.
+// Grant returns and records what can be given to the peer, in halves of the space.
 func (i *Inbound) Grant(now time.Time) Grant {
 	i.limit = i.arrived + i.window
 	g := Grant{Limit: uint16(i.limit)}

@@ -2,7 +2,7 @@ package flow
 
 import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
 
-// Mappings is what the peer has exposed. nil is nothing. It is not safe for concurrent use.
+// Mappings is what the peer has exposed. nil means nothing. It is not safe for concurrent use.
 type Mappings struct {
 	Table   []byte // written by the peer
 	Placed  bool   // with a transport that places by software, filled marks the bytes that have arrived
@@ -22,13 +22,13 @@ func (m *Mappings) Place(off uint64, p []byte) {
 	}
 }
 
-// Update takes over the entry at index. It returns what is wrong with it, if anything.
+// Update takes over the entry at index. It returns what is wrong with the entry, if anything.
 func (m *Mappings) Update(index uint32, order wire.Order) error {
 	if m == nil || m.Placed && m.filled[index] != iomapFilled && !m.known[index] {
 		return wire.Violation("word for an entry that was not written")
 	}
 	if m.Placed && m.filled[index] != iomapFilled {
-		return nil // an rsocket has written the entry twice: the first word was for both, or the second one is to come
+		return nil // an rsocket has written the entry twice: the first word was for both, or the second is still to come
 	}
 	m.filled[index], m.known[index] = 0, true
 	e := order.IomapEntry(m.Table[index*wire.IomapEntryLen:])

@@ -6,11 +6,11 @@ import (
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
-// Outbound is what the peer lets us send: two windows, the space of its ring and the number of
-// messages. It is not safe for concurrent use.
+// Outbound is what the peer lets us send. It has two windows: the space of the peer's ring and the
+// number of messages. It is not safe for concurrent use.
 type Outbound struct {
 	limit, sent uint16 // messages that may be sent, and that were, in all; both wrap
-	credits     uint16 // first limit, for a plain rsocket also the number of its receives
+	credits     uint16 // the first limit, for a plain rsocket also the number of its receives
 	Wordless    bool   // data is followed by no word, and takes no message
 	maps        uint16 // words about exposed memory since the last limit word
 	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
@@ -23,8 +23,8 @@ type Outbound struct {
 
 	Own wire.SGE // table as the peer is told of it
 
-	// Table is where the peer writes. With a transport that places by software, filled marks the
-	// bytes of each entry that have arrived since it was last taken over.
+	// Table is where the peer writes. With a transport that places by software, filled marks the bytes
+	// of each entry that have arrived since the entry was last taken over.
 	Table  []byte
 	filled [wire.TableEntries]uint16
 	Placed bool
@@ -38,9 +38,9 @@ func (o *Outbound) Start(peer *wire.ConnData, order wire.Order, extended, immedi
 	o.limit, o.credits, o.order = peer.Credits, peer.Credits, order
 	o.target[0], o.next = peer.Ring, 1
 	if !extended && !immediate {
-		// A plain rsocket has as many receives as it gives credits, none for words that need no
-		// credit. iWARP cannot repeat a Send that finds no receive, as InfiniBand does, so some
-		// credits must stay unused.
+		// A plain rsocket has as many receives as it gives credits, and none for words that need no
+		// credit. Unlike InfiniBand, iWARP cannot repeat a Send that finds no receive, so some credits
+		// must stay unused.
 		o.reserve = reserve(o.credits)
 	}
 	if extended && peer.Ext.WholeRing {
@@ -54,10 +54,10 @@ func (o *Outbound) Start(peer *wire.ConnData, order wire.Order, extended, immedi
 // reserve is how many of a plain rsocket's credits stay unused.
 func reserve(credits uint16) uint16 { return min(max(8, credits/8), credits/2) }
 
-// SetPieces has data go in pieces of up to most bytes, as the pace of the peer's reader is.
+// SetPieces makes data go in pieces of up to most bytes, by the pace of the peer's reader.
 func (o *Outbound) SetPieces(most int, now time.Time) { o.pace.start(most, now) }
 
-// Piece returns the size in bytes of the largest piece at present; 0 means that there is no bound.
+// Piece returns the size in bytes of the largest piece at present; 0 means unbounded.
 func (o *Outbound) Piece() int { return o.pace.piece }
 
 // NewSegment returns the size in bytes of the largest segment, where that bounds the pieces and
@@ -75,8 +75,8 @@ func (o *Outbound) Ready() bool {
 	return (o.Wordless || o.limit-o.sent > o.reserve) && o.target[o.cur].Length != 0
 }
 
-// Take takes space for up to n bytes that are sent in one piece. The result has Length 0 if none
-// may be sent.
+// Take takes space for up to n bytes, to be sent in one piece. The result has Length 0 if none may
+// be sent.
 func (o *Outbound) Take(n int) wire.SGE {
 	if n <= 0 || !o.Ready() {
 		return wire.SGE{}

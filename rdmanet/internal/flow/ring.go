@@ -3,11 +3,11 @@ package flow
 import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
 
 // A Ring is where the peer places bytes of stream. They count as received once a word has announced
-// them, or, with a peer that was told so, once they are placed.
+// them or, with a peer that was told so, once they are placed.
 //
 // With a transport that places by software the ring is virtual: it has a length, but what is placed
-// goes straight to the buffer of the Read that waits, or else to blocks from a pool. Otherwise it
-// is memory, which the transport fills on its own.
+// goes straight to the buffer of a waiting Read, or else to blocks from a pool. Otherwise it is
+// memory, which the transport fills on its own.
 //
 // It is not safe for concurrent use.
 type Ring struct {
@@ -16,7 +16,7 @@ type Ring struct {
 
 	Wordless bool // what is placed counts as announced
 
-	// Bytes of stream since the start, in falling order. In a memory ring placed is not known.
+	// Bytes of stream since the start, in descending order. In a memory ring placed is not known.
 	granted, placed, announced, read uint64
 
 	stored blockList
@@ -49,7 +49,7 @@ func (r *Ring) Place(off uint64, p []byte) error {
 	return nil
 }
 
-// Virtual reports whether r is no memory.
+// Virtual reports whether r has no memory.
 func (r *Ring) Virtual() bool { return r.Mem == nil }
 
 // Grant lets the peer place n bytes more.
@@ -74,9 +74,9 @@ func (r *Ring) Announce(n uint64) error {
 // Available returns the number of readable bytes.
 func (r *Ring) Available() uint64 { return r.announced - r.read }
 
-// Front returns readable bytes, as many as lie in one piece; none means that there are none at all.
-// They stay valid, and do not change, until Drop, so they can be used without its lock. Only one
-// goroutine may read at a time.
+// Front returns readable bytes, as many as lie in one piece; it returns none only if there are none
+// at all. They stay valid and unchanged until Drop, so they can be used without the lock that
+// guards r. Only one goroutine may read at a time.
 func (r *Ring) Front() []byte {
 	n := r.announced - r.read
 	if n == 0 {
@@ -92,7 +92,7 @@ func (r *Ring) Front() []byte {
 }
 
 // TakeBlock takes the block with the first readable bytes off the ring. It returns nil if not all
-// of it can be read, or if the ring is memory, which the peer can still write to.
+// of the block is readable, or if the ring is memory, which the peer can still write to.
 func (r *Ring) TakeBlock() *Block {
 	b := r.stored.head
 	if b == nil || uint64(len(b.Bytes())) > r.Available() {
@@ -111,7 +111,8 @@ func (r *Ring) Drop(n int) {
 	r.read += uint64(n)
 }
 
-// Attach has bytes that come from now on placed in b, if none wait before them. Detach must follow.
+// Attach has the bytes that arrive from now on placed in b, if none wait before them. Detach must
+// follow.
 func (r *Ring) Attach(b []byte) {
 	if r.Mem == nil && r.stored.head == nil {
 		r.direct = b
@@ -119,7 +120,7 @@ func (r *Ring) Attach(b []byte) {
 }
 
 // Detach ends what Attach began, and returns the number of readable bytes in its buffer. Bytes in
-// it that are not announced yet move to blocks, so the buffer is not touched any more.
+// it that are not announced yet move to blocks, so the buffer is no longer touched.
 func (r *Ring) Detach() (n int) {
 	if r.direct == nil {
 		return 0

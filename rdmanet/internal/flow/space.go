@@ -3,19 +3,19 @@ package flow
 import "time"
 
 const (
-	firstSpace = 512 << 10 // bytes that a connection begins with; half of them are there for the peer at any time
+	firstSpace = 512 << 10 // bytes that a connection begins with; the peer has half of them at any time
 	leastSpace = 16 << 10  // and goes down to
 
 	quickReader = 500 * time.Millisecond // for half the space: it grows
-	slowReader  = 5 * time.Second        // it falls back
+	slowReader  = 5 * time.Second        // it shrinks
 )
 
-// A Space is how much of a ring the peer may have been given while it is not read. It follows the
-// pace of the reader, within a budget.
+// A Space is how much of a ring may be given to the peer and not yet read. It follows the pace of
+// the reader, within a budget.
 type Space struct {
 	budget      *Budget // nil if all of the ring is memory anyway
 	bytes, most uint64
-	since       time.Time // when half of it was given last
+	since       time.Time // when half of it was last given
 }
 
 // Open sets what a connection begins with: up to most bytes.
@@ -33,7 +33,7 @@ func (s *Space) Open(b *Budget, most uint64, now time.Time) {
 // Fix sets a size that does not change.
 func (s *Space) Fix(bytes uint64) { s.bytes = bytes }
 
-// adapt follows the reader, who has read half of the space by now.
+// adapt follows the reader, which has read half of the space by now.
 func (s *Space) adapt(now time.Time) {
 	if s.budget == nil {
 		return

@@ -14,13 +14,13 @@ const (
 	flagIomap     = 1 << 1
 )
 
-// TableEntries is how many entries for space our table has, and a peer's at least.
+// TableEntries is how many entries for space our table has, and a peer's has at least.
 const (
 	TableEntries = 2
 	TableLen     = TableEntries * SGELen // bytes
 )
 
-// ConnData is the private data of the connection request and of its answer: what an end tells of
+// ConnData is the private data of the connection request and of its answer: what an end says about
 // its memory. Integers are big-endian.
 type ConnData struct {
 	Order   Order  // of the words and table entries that the sender writes and reads
@@ -51,8 +51,8 @@ func (d *ConnData) Append(b []byte) []byte {
 	return b
 }
 
-// ParseConnData decodes and checks a peer's private data. What follows the first 40 bytes is only
-// looked at if it is an Extension.
+// ParseConnData decodes and checks a peer's private data. What follows the first 40 bytes is
+// ignored unless it is an Extension.
 func ParseConnData(b []byte) (*ConnData, error) {
 	if len(b) < connDataLen {
 		return nil, fmt.Errorf("private data of %d bytes is too short for rsocket connection data", len(b))

@@ -27,11 +27,10 @@ import (
 //	               4, 1 byte, in a refusal: why
 //
 // It is in the answer only if it was in the request. A refusal of such a request is an extension
-// alone: one without private data looks to a client on siw as if the peer had hung up.
+// alone: to a client on siw, one without private data looks as if the peer had hung up.
 //
-// Bit 3 is for an end that places by software. One that does not know the bit does not state it
-// either, and may send words all the same: from such a peer they are taken, although they tell
-// nothing.
+// Bit 3 is for an end that places by software. A peer that does not know the bit does not set it
+// either, and may send words anyway: they are accepted from it, although they say nothing.
 type Extension struct {
 	WholeRing    bool   // a second space as long as the first follows it, and is granted too
 	Redirectable bool   // the sender of the request connects again where it is told to

@@ -3,9 +3,9 @@ package wire
 import "math"
 
 // Iomap is what rsockets calls the placement of bytes in memory of the peer's choice, beside the
-// stream. Whoever exposes memory writes an entry into the table of the peer, which lies behind that
-// for the stream, and sends the entry's index in a word. The peer then writes there with the key of
-// the entry, and no word at all.
+// stream. Whoever exposes memory writes an entry into the table of the peer, which lies after the
+// one for the stream, and sends the entry's index in a word. The peer then writes there with the
+// key of the entry, without any word.
 //
 // Between two ends of package rdmanet a word revokes an entry, and another confirms that: whoever
 // has sent the confirmation writes no more to the memory, and what was written before it has
@@ -16,7 +16,7 @@ const (
 	IomapTableLen = IomapEntries * IomapEntryLen
 
 	IomapIndex     = 1<<16 - 1 // bits of the word's value
-	IomapConfirmed = 1 << 28   // bits of the word's value that are not there in rsockets
+	IomapConfirmed = 1 << 28   // bits of the word's value that rsockets do not have
 	IomapRevoked   = 1 << 27
 )
 
@@ -40,7 +40,7 @@ func (o Order) PutIomapEntry(b []byte, e IomapEntry) {
 // Has reports whether the byte at off is in e.
 func (e *IomapEntry) Has(off uint64) bool { return off >= e.Offset && off-e.Offset < uint64(e.Length) }
 
-// scale is how rsockets tells the number of entries in one byte: numbers above 128 by their upper
+// scale is how rsockets puts the number of entries in one byte: numbers above 128 by their upper
 // bits.
 func scale(n int) byte {
 	if n <= 1<<7 {

@@ -23,5 +23,5 @@ func (o Order) PutSGE(b []byte, s SGE) {
 	o.PutUint32(b[12:], s.Length)
 }
 
-// Wraps reports whether n bytes from addr on reach beyond the 64 bits of an address.
+// Wraps reports whether n bytes from addr on exceed the 64 bits of an address.
 func Wraps(addr, n uint64) bool { return n > 0 && addr+(n-1) < addr }

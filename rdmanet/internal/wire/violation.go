@@ -8,7 +8,7 @@ import (
 // ErrProtocol is found by errors.Is in every Violation.
 var ErrProtocol = errors.New("peer violates the rsocket protocol")
 
-// A Violation is what a peer did against the protocol.
+// A Violation is what a peer did that breaks the protocol.
 type Violation string
 
 func (v Violation) Error() string { return ErrProtocol.Error() + ": " + string(v) }

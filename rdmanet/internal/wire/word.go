@@ -19,7 +19,7 @@ const (
 const (
 	CtrlDisconnect = 0
 	CtrlShutdown   = 2
-	CtrlUnread     = 4 // before CtrlDisconnect, between two of package rdmanet: the sender has not read all
+	CtrlUnread     = 4 // before CtrlDisconnect, between two ends of package rdmanet: the sender has not read everything
 )
 
 const (
@@ -34,10 +34,11 @@ func MakeWord(op Opcode, value uint32) Word { return Word(op)<<valueBits | Word(
 // Op returns what w is about.
 func (w Word) Op() Opcode { return Opcode(w >> valueBits) }
 
-// Value returns what w says of that.
+// Value returns what w says about that.
 func (w Word) Value() uint32 { return uint32(w) & MaxValue }
 
-// An Order is that of words and of table entries, which the peers settle when they connect.
+// An Order is the byte order of words and of table entries, which the peers settle when they
+// connect.
 type Order bool
 
 // The two orders.
