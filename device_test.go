@@ -167,8 +167,8 @@ func TestDeviceFallback(t *testing.T) {
 	}
 }
 
-// TestDeviceReasonOfAttempt says why the device that was tried failed, and not that another one does
-// not reach the peer.
+// TestDeviceReasonOfAttempt says why the device that was tried failed, and not that another one
+// does not reach the peer.
 func TestDeviceReasonOfAttempt(t *testing.T) {
 	iwarp.ForgetPeers()
 	n, other := newNIC(), newNIC()

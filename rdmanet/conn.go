@@ -27,8 +27,8 @@ import (
 //
 // Every other error is of the class that a net.TCPConn on Linux gives in the same situation, with
 // these exceptions:
-//   - A reset fails every call that follows with syscall.ECONNRESET. A socket reports it once; after
-//     that its Reads return io.EOF, and its Writes fail with syscall.EPIPE.
+//   - A reset fails every call that follows with syscall.ECONNRESET. A socket reports it once;
+//     after that its Reads return io.EOF, and its Writes fail with syscall.EPIPE.
 //   - That the peer has closed, or has reset the connection, is noticed by Read, by another call
 //     that waits, and by CloseRead and CloseWrite. Writes are accepted until then, and after an
 //     orderly close one more; a CloseWrite after such a Write returns nil.

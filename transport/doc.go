@@ -9,5 +9,5 @@
 // Work is posted to a queue pair in batches (one doorbell), completions are polled, and Wait blocks
 // until there is something to poll. A software transport does its protocol work inside Post, Wait
 // and Drain, on the goroutines of its callers; a hardware one does it by itself. Code written
-// against this package cannot tell, but for Attributes.
+// against this package cannot tell which, except by Attributes.
 package transport

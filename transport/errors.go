@@ -42,7 +42,7 @@ func (handshakeTimeout) Is(target error) bool {
 	return target == syscall.ETIMEDOUT
 }
 
-// A NotIWARPError is ErrNotIWARP with what the peer did. errors.Is finds both in it.
+// A NotIWARPError is ErrNotIWARP together with what the peer did. errors.Is finds both in it.
 type NotIWARPError struct{ Cause error }
 
 func (e *NotIWARPError) Error() string { return ErrNotIWARP.Error() + ": " + e.Cause.Error() }

@@ -2,8 +2,8 @@ package transport
 
 import "strconv"
 
-// An STag names a memory region on the wire (RFC 5041 §2.1). Whoever knows it and is the peer may
-// use it: it is a capability, so it is not to be logged.
+// An STag names a memory region on the wire (RFC 5041 §2.1). Any peer that knows it may use it: it
+// is a capability, so it must not be logged.
 type STag uint32
 
 // String returns a mark in place of the value, which is a secret between two peers.
@@ -35,18 +35,18 @@ type MemoryRegion interface {
 	// Base is the tagged offset of the first byte, which the peer is told with the STag.
 	Base() uint64
 	Len() uint64
-	// Deregister revokes the STag. When it returns, nothing is placed in or read from the memory
-	// any more.
+	// Deregister revokes the STag. Once it has returned, nothing more is placed in or read from the
+	// memory.
 	Deregister() error
 }
 
 // A Placer takes the payload of inbound RDMA Writes in place of memory. A transport that places by
-// software can spare a copy this way.
+// software can save a copy this way.
 type Placer interface {
-	// Place is called with verified payload that begins off bytes into the region, in the order of
-	// the wire, by one goroutine at a time. It must not block, nor call the queue pair, nor keep p.
-	// With news a call of Wait that is under way, or else the next one, returns nil, though Poll
-	// may have nothing: whoever waits is to look at what was placed. An error ends the connection
-	// with a base and bounds error.
+	// Place is called with verified payload that begins off bytes into the region, in the order of the
+	// wire, by one goroutine at a time. It must not block, call the queue pair or keep p. With news a
+	// call of Wait that is under way, or else the next one, returns nil, though Poll may have nothing:
+	// whoever waits should look at what was placed. An error ends the connection with a base and
+	// bounds error.
 	Place(off uint64, p []byte) (news bool, err error)
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// What not every queue pair, connector or transport has stands here. Whoever uses one of these
-// finds it by As, and does without where it is missing. A queue pair around another one keeps those
-// of the inner one by Wrapper; what ends the connection, which is LastCloser beside the methods of
-// QueuePair, it has to implement itself where it must know of the end.
+// This file has what not every queue pair, connector or transport offers. Its users find it by As,
+// and do without where it is missing. A queue pair around another one keeps the inner one's by
+// being a Wrapper; where it must know of the end, it has to implement itself what ends the
+// connection, which is LastCloser besides the methods of QueuePair.
 
 // A Wrapper is a QueuePair around another one, whose optional interfaces As finds.
 type Wrapper interface {
@@ -17,7 +17,7 @@ type Wrapper interface {
 }
 
 // As returns the first of qp and the queue pairs that it wraps that is a T, an interface that not
-// every QueuePair has.
+// every QueuePair implements.
 func As[T any](qp QueuePair) (T, bool) {
 	for {
 		if t, ok := qp.(T); ok {
@@ -39,63 +39,64 @@ type PlacerRegistrar interface {
 	RegisterPlacer(length uint64, p Placer) (MemoryRegion, error)
 }
 
-// A MemoryAllocator is a QueuePair that brings the memory of its regions itself, as a device needs
-// memory that stays where it is and is not shared with a child process. Such a queue pair refuses
-// memory that is not its own in RegisterMemory.
+// A MemoryAllocator is a QueuePair that brings the memory of its regions itself, because a device
+// needs memory that stays in place and is not shared with a child process. Such a queue pair
+// refuses memory that is not its own in RegisterMemory.
 type MemoryAllocator interface {
-	// AllocateMemory registers n bytes of new memory, all zero, with the rights of access. What is
-	// in it lasts until the region's Deregister, which may also be called after the queue pair's
-	// Close; the bytes may be touched, though they hold nothing any more, for as long as the region
-	// is not garbage. What the queue pair still has to send is not lost by either.
+	// AllocateMemory registers n bytes of new memory, all zero, with the rights of access. Its content
+	// lasts until the region's Deregister, which may also be called after the queue pair's Close;
+	// after that the bytes may still be touched, though they mean nothing, for as long as the region
+	// is not garbage. Neither loses what the queue pair still has to send.
 	AllocateMemory(n int, access Access) ([]byte, MemoryRegion, error)
 }
 
-// A Looker is a QueuePair that finds out what has arrived only when somebody waits, or has it look.
+// A Looker is a QueuePair that finds out what has arrived only when somebody waits or makes it
+// look.
 type Looker interface {
-	// Look handles once what has arrived, for the next call of Poll, unless a call of Wait does
-	// that. It does not block, and returns false if there was nothing.
+	// Look handles once what has arrived, for the next call of Poll, unless a call of Wait is doing
+	// so. It does not block, and returns false if there was nothing.
 	Look() bool
 }
 
 // An EarlySender is a QueuePair that knows whether the responder is free to send. By RFC 5044 §7.1
-// that one must wait for the first FPDU of the initiator, which is part of the connection set-up
-// only with RFC 6581.
+// the responder must wait for the first FPDU of the initiator, which is part of the connection
+// set-up only with RFC 6581.
 type EarlySender interface {
-	// PeerMaySend reports whether the responder can send, or soon will, without anything posted on
-	// the initiator's side.
+	// PeerMaySend reports whether the responder can send, or soon will be able to, without anything
+	// being posted on the initiator's side.
 	PeerMaySend() bool
 }
 
 // A Terminator is a QueuePair that can tell the peer of a fault that was found above it.
 type Terminator interface {
 	// Terminate ends the connection by an RDMAP Terminate for an unspecified remote operation error
-	// (RFC 5040 §4.8). Close is still to be called.
+	// (RFC 5040 §4.8). Close must still be called.
 	Terminate()
 }
 
-// A LastCloser is a QueuePair that can be closed without regard for what the peer may still have to
+// A LastCloser is a QueuePair that can be closed without regard to what the peer may still have to
 // take.
 type LastCloser interface {
 	// CloseLast is Close for an end that knows that the peer has taken everything that matters, or
-	// does so without help once what was posted has arrived.
+	// will do so without help once what was posted has arrived.
 	CloseLast() error
 }
 
 // An EndLeaver is a QueuePair that can leave it to the peer to end the connection. An rsocket needs
 // that: it may notice the end of the stream sooner than what came before it, and then drops that.
 type EndLeaver interface {
-	// LeaveEndToPeer has Close, which follows, wait in the background for up to a second until the
-	// peer has ended the stream, once everything is sent.
+	// LeaveEndToPeer makes the Close that follows wait in the background, once everything is sent, for
+	// up to a second until the peer has ended the stream.
 	LeaveEndToPeer()
 }
 
 // A RestLeaver is a QueuePair that can leave what is still to be sent at Close to the system below
 // it, and itself needs nothing more for that.
 type RestLeaver interface {
-	// LeaveRest has Close, which follows, do so as soon as the system has everything, although the
-	// peer does not take it, or has something to say meanwhile. What the peer sends from then on is
-	// neither taken nor refused until it has everything, so it must not depend on that before it
-	// reads on. Where AwaitClosed follows, that comes first.
+	// LeaveRest makes the Close that follows do so as soon as the system has everything, even if the
+	// peer does not take it or has something to say meanwhile. What the peer sends from then on is
+	// neither taken nor refused until it has everything, so its reading must not depend on that. Where
+	// AwaitClosed follows, that takes precedence.
 	LeaveRest()
 }
 
@@ -104,28 +105,28 @@ type RestLeaver interface {
 type CloseAwaiter interface {
 	// WillAwaitClosed says, before Close, that AwaitClosed follows it.
 	WillAwaitClosed()
-	// AwaitClosed waits after Close until the peer's host has acknowledged everything, which is
-	// nil, or something was lost, which the error tells. It returns os.ErrDeadlineExceeded if
-	// neither is so by the deadline. The zero deadline means none.
+	// AwaitClosed, called after Close, waits until the peer's host has acknowledged everything, which
+	// is nil, or something was lost, which is an error. It returns os.ErrDeadlineExceeded if neither
+	// has happened by the deadline. The zero deadline means none.
 	AwaitClosed(deadline time.Time) error
 }
 
 // A Leaver is a QueuePair of which the device keeps something for a while after Close, such as the
-// local port as long as it sends what was posted.
+// local port while it sends what was posted.
 type Leaver interface {
 	// OnGone has f called, once and by any goroutine, when the device has nothing left of the queue
-	// pair after Close or Abort: at once if that is so already. It may be called before the
-	// connection is up.
+	// pair after Close or Abort: at once if that is already so. It may be called before the connection
+	// is up.
 	OnGone(f func())
 }
 
-// A KeepAliver is a QueuePair that can look after a silent peer.
+// A KeepAliver is a QueuePair that can check on a silent peer.
 type KeepAliver interface {
 	// SetKeepAliveConfig means what it means for a net.TCPConn, as far as the transport has it.
 	SetKeepAliveConfig(net.KeepAliveConfig) error
 }
 
-// A NoDelayer is a QueuePair that can put off small messages, as the kernel's TCP can.
+// A NoDelayer is a QueuePair that can delay small messages, as the kernel's TCP can.
 type NoDelayer interface {
 	// SetNoDelay means what it means for a net.TCPConn. True is the default.
 	SetNoDelay(bool) error
@@ -138,16 +139,17 @@ type Bufferer interface {
 	SetWriteBuffer(bytes int) error
 }
 
-// A Redialer is a Connector on a connection that was there before. Connect may want another one to
+// A Redialer is a Connector on a connection that existed before it. Connect may want another one to
 // the peer, to offer it an older MPA revision (RFC 6581 §8).
 type Redialer interface {
-	// SetRedial sets, before Connect, how that connection is made. It belongs to the Connector.
+	// SetRedial sets, before Connect, how that other connection is made. The connection belongs to the
+	// Connector.
 	SetRedial(dial func(context.Context) (*net.TCPConn, error))
 }
 
 // An Upgrader is a Transport that makes queue pairs of the kernel's TCP connections, which belong
 // to what the methods return; on an error they are closed. Nothing must have been sent or received
-// on them, but for what may have been peeked at.
+// on them, though bytes may have been peeked at.
 type Upgrader interface {
 	Transport
 	// Client makes the initiator's end of c. The Connector may be a Redialer.

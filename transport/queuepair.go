@@ -10,10 +10,10 @@ import (
 // All methods may be called by several goroutines at once. Work posted by one call stays in its
 // order; the ordering of RDMA operations is that of RFC 5040 §5.5.
 type QueuePair interface {
-	// PostSend posts requests to the send queue with one doorbell and returns how many were taken.
-	// It never waits for the peer. Fewer than len(wrs) comes with an error: ErrQueueFull when the
-	// queue has no room, otherwise what is wrong with wrs[n] or with the queue pair. Neither wrs
-	// nor, for inline requests, their data is kept.
+	// PostSend posts requests to the send queue with one doorbell and returns how many were taken. It
+	// never waits for the peer. If these are fewer than len(wrs), the error is ErrQueueFull when the
+	// queue has no room, otherwise what is wrong with wrs[n] or with the queue pair. Neither wrs nor,
+	// for inline requests, their data is kept.
 	PostSend(wrs []SendWR) (n int, err error)
 
 	// PostRecv posts receive buffers. Each inbound Send takes the oldest one. It returns how many
@@ -24,29 +24,28 @@ type QueuePair interface {
 	Poll(wc []Completion) int
 
 	// Wait blocks until Poll would return something, or a Placer had news, or the queue pair has
-	// failed (nil, as flushed work is then there to poll, or the error of Err once all is polled),
-	// or the deadline passes (os.ErrDeadlineExceeded), or Interrupt was called (ErrInterrupted).
-	// The zero deadline means none. When several goroutines wait, one of them drives and hands on
-	// when it leaves.
+	// failed (nil, as there is then flushed work to poll, or the error of Err once everything is
+	// polled), or the deadline passes (os.ErrDeadlineExceeded), or Interrupt was called
+	// (ErrInterrupted). The zero deadline means none. When several goroutines wait, one of them
+	// drives, and hands over when it leaves.
 	Wait(deadline time.Time) error
 
-	// Drain blocks until every request on the send queue has left this host's hands, that is until
-	// its local completion; RDMA Reads count when their response is there. It returns as Wait does,
-	// nil once drained.
+	// Drain blocks until every request on the send queue has left this host's hands, that is, until
+	// its local completion; RDMA Reads count once their response has arrived. It returns what Wait
+	// does, and nil once drained.
 	Drain(deadline time.Time) error
 
-	// Interrupt makes calls of Wait and Drain that are blocked return ErrInterrupted. Where none is
-	// blocked the next call of each may do so.
+	// Interrupt makes blocked calls of Wait and Drain return ErrInterrupted. Where none is blocked the
+	// next call of each may do so.
 	Interrupt()
 
 	// RegisterMemory makes b reachable under a new STag with the rights of access. Without a remote
 	// right the STag only serves local work requests. b belongs to the region until Deregister.
 	RegisterMemory(b []byte, access Access) (MemoryRegion, error)
 
-	// SetMaxSegment lets the queue pair send segments whose FPDU is up to n bytes, where the users
-	// of both ends have agreed that the receiver takes them. By default an FPDU fits one TCP
-	// segment (RFC 5044 §5.1). A transport that cannot returns an error that matches
-	// errors.ErrUnsupported.
+	// SetMaxSegment lets the queue pair send segments whose FPDU is up to n bytes, where the users of
+	// both ends have agreed that the receiver takes them. By default an FPDU fits one TCP segment (RFC
+	// 5044 §5.1). A transport that cannot do so returns an error that matches errors.ErrUnsupported.
 	SetMaxSegment(n int) error
 
 	Attributes() Attributes
@@ -54,22 +53,22 @@ type QueuePair interface {
 	LocalAddr() netip.AddrPort
 	RemoteAddr() netip.AddrPort
 
-	// Err returns why the queue pair left StateRTS: nil while it has not, a *TerminateError,
-	// ErrClosed after Close, io.EOF after the peer's orderly end of the stream (its TCP FIN between
-	// two messages), io.ErrUnexpectedEOF for one within a message, else the failure of the
-	// connection below.
+	// Err returns why the queue pair left StateRTS: nil while it has not, a *TerminateError, ErrClosed
+	// after Close, io.EOF after the peer's orderly end of the stream (its TCP FIN between two
+	// messages), io.ErrUnexpectedEOF for one within a message, otherwise the failure of the connection
+	// below.
 	Err() error
 
 	// Close ends the connection in order: what is on the send queue is sent, then the stream is
-	// closed. It does not wait for that, but bounds it. Every waiting call returns, work
-	// outstanding is flushed, the regions are gone. A second call returns ErrClosed.
+	// closed. It does not wait for that, but bounds it. Every waiting call returns, outstanding work
+	// is flushed and the regions are gone. A second call returns ErrClosed.
 	Close() error
 
 	// Abort ends the connection at once by a reset. What was not sent yet is lost.
 	Abort() error
 }
 
-// Attributes tells what two ends have negotiated and what the queue pair can do.
+// Attributes says what the two ends have negotiated and what the queue pair can do.
 type Attributes struct {
 	Device     string // name of the Device in use
 	IRD, ORD   int    // negotiated limits of inbound and outbound RDMA Reads
@@ -80,9 +79,8 @@ type Attributes struct {
 	SendDepth  int
 	RecvDepth  int
 
-	// Immediate tells that OpWriteImmediate is there and that peers expect it in place of an RDMA
-	// Write with a Send after it, as the users of InfiniBand and RoCE do. It is never set with
-	// iWARP.
+	// Immediate says that OpWriteImmediate can be used and that peers expect it in place of an RDMA
+	// Write followed by a Send, as the users of InfiniBand and RoCE do. It is never set with iWARP.
 	Immediate bool
 }
 

@@ -11,8 +11,8 @@ var registry struct {
 }
 
 // Register adds t to those that Registered returns; a transport of the same name is replaced. It is
-// called from init functions of packages that bring a transport, and may be called by several
-// goroutines at once, as Registered may.
+// called from init functions of packages that provide a transport. Like Registered, it may be
+// called by several goroutines at once.
 func Register(t Transport) {
 	registry.Lock()
 	defer registry.Unlock()

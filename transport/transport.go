@@ -15,8 +15,8 @@ type Transport interface {
 	// KernelTCP. A transport that does is preferred.
 	Offloads() bool
 
-	// Devices lists what is there to use now. No device is an empty list; an error says why the
-	// question could not be answered.
+	// Devices lists the devices that can be used now. Without any the list is empty; an error says why
+	// the question could not be answered.
 	Devices() ([]Device, error)
 
 	// Route returns the device that reaches remote. An invalid local lets the transport choose the
@@ -26,11 +26,11 @@ type Transport interface {
 
 	// Dial reaches remote and prepares a queue pair. The peer's application learns of it by
 	// Connector.Connect. An invalid local, or its port 0, lets the transport choose. A port that is
-	// taken, which Connect may find out only, is an error that matches syscall.EADDRINUSE;
+	// taken, which possibly only Connect finds out, is an error that matches syscall.EADDRINUSE;
 	// connections to different remotes may come from one port. A nil Options means the defaults.
 	Dial(ctx context.Context, local, remote netip.AddrPort, o *Options) (Connector, error)
 
-	// Listen takes connection requests on local. A port that is taken, in this world or in the
+	// Listen takes connection requests on local. A port that is taken, in its own port space or in the
 	// kernel's TCP, is an error that matches syscall.EADDRINUSE. A nil Options means the defaults.
 	Listen(ctx context.Context, local netip.AddrPort, o *Options) (Listener, error)
 }
@@ -43,19 +43,19 @@ type Device struct {
 	Addrs     []netip.Addr // addresses it serves; empty means all of the host's
 	OwnPorts  bool         // true if its port space is not the kernel's TCP port space
 
-	// KernelPorts is true if the device takes ports of the kernel's TCP port space by sockets of
-	// its own, as siw and erdma do. A port that is held for it must be opened to a second socket with
+	// KernelPorts is true if the device takes ports of the kernel's TCP port space with sockets of its
+	// own, as siw and erdma do. A port that is held for it must be open to a second socket with
 	// SO_REUSEADDR while the device binds it: in Transport.Listen, or in Connector.Connect, not
 	// before.
 	KernelPorts bool
 
-	// KernelTCP is true if its connections are made of the kernel's TCP, as siw's are: they are not
+	// KernelTCP is true if its connections run over the kernel's TCP, as siw's do: they are not
 	// offloaded, whatever Transport.Offloads says.
 	KernelTCP bool
 
-	// IWARP is true if its connections are TCP on the wire, so that a port that it listens on
-	// swallows the clients of the kernel's TCP. A listener of package iwarp leaves the port to the
-	// kernel, gives such a device another one and redirects to it.
+	// IWARP is true if its connections are TCP on the wire, so that a port that it listens on swallows
+	// the clients of the kernel's TCP. A listener of package iwarp leaves the port to the kernel,
+	// gives such a device another one and redirects clients to it.
 	IWARP bool
 }
 
@@ -68,16 +68,15 @@ type Options struct {
 	NoCRC     bool // do not ask for CRC32C (RFC 5044 §4.4); it is still used if the peer asks
 
 	// Devices names the devices that Listen is for; nil means all. With a wildcard address it takes
-	// requests to any address of these, and leaves the port of all others alone, also of those that
-	// come later. An address that none of them serves is an error that matches ErrNoDevice.
+	// requests to any address of these, and leaves the port of all other devices alone, including
+	// those that come later. An address that none of them serves is an error that matches ErrNoDevice.
 	Devices []string
-	// OnlyIPv6 has Listen on the wildcard "::" leave IPv4 alone, where it is for both families
-	// else.
+	// OnlyIPv6 makes Listen on the wildcard "::" leave IPv4 alone; otherwise it is for both families.
 	OnlyIPv6 bool
 }
 
 // A Connector is a connection in the making on the active side. The queue pair is in StateIdle:
-// register memory and post receives, then Connect. Close may be called by any goroutine, also while
+// register memory and post receives, then Connect. Close may be called by any goroutine, even while
 // another one is in Connect, which it ends; Connect is called once.
 type Connector interface {
 	QueuePair() QueuePair
@@ -94,7 +93,7 @@ type Connector interface {
 // A Listener yields connection requests. Its methods may be called by several goroutines at once.
 type Listener interface {
 	// Accept waits for the next valid request. A peer's failure is never returned here; errors mean
-	// that the listener is at its end (net.ErrClosed) or short of a local resource.
+	// that the listener has ended (net.ErrClosed) or is short of a local resource.
 	Accept(ctx context.Context) (Request, error)
 	Addr() netip.AddrPort
 	// Close ends the listener and wakes Accept. Requests already accepted live on.

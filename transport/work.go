@@ -10,7 +10,7 @@ const (
 	OpRead                         // RDMA Read from the peer's region to Data
 	OpRecv                         // completions only: a Send has arrived
 
-	// OpWriteImmediate is OpWrite, of no or some bytes, that ends with a message of
+	// OpWriteImmediate is an OpWrite, possibly of no bytes, that ends with the message
 	// SendWR.Immediate for the peer, which takes a receive there. It is for queue pairs with
 	// Attributes.Immediate.
 	OpWriteImmediate
@@ -36,13 +36,13 @@ const (
 	Solicited
 	// Fence holds the request back until all RDMA Reads before it have completed.
 	Fence
-	// Inline has the data taken over before PostSend returns, so that the caller may reuse it at
-	// once, and needs no region. Its length is limited by Attributes.MaxInline. Not for reads.
+	// Inline has the data taken over before PostSend returns, so that the caller may reuse it at once
+	// and it needs no region. Its length is limited by Attributes.MaxInline. Not for reads.
 	Inline
-	// WillDrain says that the caller goes on to call Drain, which a software transport may then
-	// leave the sending to. Without it the request is sent in any case.
+	// WillDrain says that the caller will go on to call Drain, to which a software transport may then
+	// leave the sending. Without it the request is sent in any case.
 	WillDrain
-	// Lent, with Inline and WillDrain, leaves the data with the caller, who does not change it until
+	// Lent, with Inline and WillDrain, leaves the data with the caller, which must not change it until
 	// Drain has returned, whatever that returns. A software transport then need not copy what it
 	// cannot send at once.
 	Lent
@@ -74,7 +74,7 @@ type RecvWR struct {
 	Region MemoryRegion // the region that Data lies in, with LocalWrite
 }
 
-// A Completion tells the end of a work request.
+// A Completion reports the end of a work request.
 type Completion struct {
 	ID     uint64
 	Opcode Opcode

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// background holds what is known of the goroutines that run on demand.
+// background holds what is known about the goroutines that run on demand.
 type background struct {
 	mu      sync.Mutex
-	stalls  int           // callers of Drain that are blocked by a peer that does not read, output that waits for something of the peer's
+	stalls  int           // callers of Drain that a peer blocks by not reading, and output that waits for something from the peer
 	quit    chan struct{} // ends the reader; nil while there is none
 	reading bool          // the reader holds the receive token
 	writing bool          // a goroutine finishes output; guarded by tx.mu
 }
 
-// serveExposed starts or ends the reader after a change of what it is there for.
+// serveExposed starts or ends the reader after a change in what needs it.
 func (q *queuePair) serveExposed() {
 	q.background.mu.Lock()
 	defer q.background.mu.Unlock()
@@ -49,7 +49,7 @@ func (q *queuePair) read(quit chan struct{}) {
 			return
 		case <-q.rxTok:
 		}
-		// Marked before quit is looked at, so that who closes it kicks.
+		// Marked before quit is looked at, so that whoever closes it kicks.
 		b.setReading(true)
 		q.sock.setReadDeadline(q.rx.stallDeadline(q, time.Time{}))
 		end := isClosed(quit) || q.Err() != nil
@@ -86,8 +86,8 @@ func (b *background) setReading(on bool) {
 	b.mu.Unlock()
 }
 
-// finishOutput starts a goroutine that sends what the kernel did not take, if there is none. The
-// caller holds tx.mu.
+// finishOutput starts a goroutine that sends what the kernel did not take, unless one is running.
+// The caller holds tx.mu.
 func (q *queuePair) finishOutput() {
 	if q.background.writing {
 		return

@@ -9,13 +9,13 @@ import (
 const (
 	maxPieces = 8 // as many as writev takes without an allocation
 
-	// refThreshold is the payload size from which it is written from where it lies, not copied to
-	// the batch.
+	// refThreshold is the size from which a payload is written from where it lies, not copied to the
+	// batch.
 	refThreshold = 4 << 10
 )
 
 // A batch is a row of whole FPDUs on their way to the kernel: pieces of a pooled buffer that holds
-// headers and small payloads, alternating with large payloads where they lie.
+// headers and small payloads, alternating with large payloads that stay where they lie.
 type batch struct {
 	buf    *[]byte // from the pool; nil while the batch is empty
 	used   int     // of buf
@@ -30,7 +30,7 @@ type batch struct {
 
 func (b *batch) empty() bool { return b.buf == nil }
 
-// begin readies an empty batch with room for n bytes of buffer.
+// begin gives an empty batch room for n bytes of buffer.
 func (b *batch) begin(n int) { b.buf = getBuf(n) }
 
 func (b *batch) room() int { return len(*b.buf) - b.used }
@@ -42,9 +42,9 @@ func (b *batch) header(n int) []byte {
 	return h
 }
 
-// finish completes the FPDU that starts at start in buf. Its header of hdr bytes is filled in
-// after the two of the length; payload follows. With ref the payload is sent from where it lies.
-// Otherwise there must be room for it.
+// finish completes the FPDU that starts at start in buf. Its header of hdr bytes has been filled in
+// after the two bytes of the length; payload follows. With ref the payload is sent from where it
+// lies; otherwise there must be room for it.
 func (b *batch) finish(start, hdr int, payload []byte, crc, ref bool) {
 	ulpdu := hdr + len(payload)
 	total := mpa.FPDULen(ulpdu)
@@ -72,7 +72,7 @@ func (b *batch) finish(start, hdr int, payload []byte, crc, ref bool) {
 	mpa.PutCRC(tail[len(pad):], sum)
 }
 
-// seal closes the last piece; the batch can be sent then.
+// seal closes the last piece; after that the batch can be sent.
 func (b *batch) seal() {
 	if b.used > b.open {
 		b.pieces[b.n] = (*b.buf)[b.open:b.used]

@@ -8,13 +8,13 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
-// Close implements transport.QueuePair. What was posted goes on to the peer as it does after the
-// Close of a socket, for as long as the peer's host answers. The TCP connection is closed as soon
-// as the kernel can do the rest alone, see parting.
+// Close implements transport.QueuePair. What was posted goes on to the peer, as after the Close of
+// a socket, for as long as the peer's host answers. The TCP connection is closed as soon as the
+// kernel can do the rest alone; see parting.
 func (q *queuePair) Close() error { return q.close(false) }
 
 // CloseLast is Close for an end that knows that the peer will send nothing that matters before it
-// has taken everything, so that the kernel need not be kept from answering that with a reset.
+// has taken everything, so that the kernel need not be kept from answering it with a reset.
 func (q *queuePair) CloseLast() error { return q.close(true) }
 
 func (q *queuePair) close(last bool) error {
@@ -53,7 +53,7 @@ func (q *queuePair) close(last bool) error {
 	return nil
 }
 
-// LeaveEndToPeer has Close leave it to the peer to end the stream, for up to a second, once
+// LeaveEndToPeer makes Close leave it to the peer to end the stream, for up to a second, once
 // everything is sent. It is for peers that know that it is over: an rsocket may notice the end of
 // the stream sooner than what came before it, and then drops that.
 func (q *queuePair) LeaveEndToPeer() { q.farewell.Store(true) }
@@ -82,7 +82,7 @@ func (q *queuePair) Abort() error {
 	return nil
 }
 
-// over ends what Close has left to be done. With err something of it was lost.
+// over ends what Close has left to be done. With err some of it was lost.
 func (q *queuePair) over(err error) {
 	q.tx.mu.Lock()
 	q.tx.out.reset()
@@ -104,13 +104,13 @@ func (q *queuePair) over(err error) {
 	q.mu.Unlock()
 }
 
-// WillAwaitClosed has Close keep the connection until the peer's host has acknowledged everything,
-// also where the kernel could do the rest alone. It is for callers of AwaitClosed.
+// WillAwaitClosed makes Close keep the connection until the peer's host has acknowledged
+// everything, even where the kernel could do the rest alone. It is for callers of AwaitClosed.
 func (q *queuePair) WillAwaitClosed() { q.awaited.Store(true) }
 
 // AwaitClosed waits until what Close has begun is over: the peer's host has acknowledged everything
-// (nil), or something was lost, which the error tells. It returns os.ErrDeadlineExceeded if that is
-// not so by the deadline; the kernel may then do the rest alone. WillAwaitClosed must be called
+// (nil), or something was lost (an error). It returns os.ErrDeadlineExceeded if neither has
+// happened by the deadline; the kernel may then do the rest alone. WillAwaitClosed must be called
 // before Close.
 func (q *queuePair) AwaitClosed(deadline time.Time) error {
 	for {
@@ -132,7 +132,7 @@ func (q *queuePair) AwaitClosed(deadline time.Time) error {
 	}
 }
 
-// gateHolds reports whether something is left to be sent that has to wait for the peer's first
+// gateHolds reports whether there is still something to send that must wait for the peer's first
 // FPDU.
 func (q *queuePair) gateHolds() bool {
 	q.tx.mu.Lock()
@@ -156,8 +156,8 @@ func (q *queuePair) dropReads() {
 	}
 }
 
-// keepAll sends what the kernel takes of the send queue and takes over the data of the rest: after
-// Close there are no regions. The caller holds tx.mu.
+// keepAll sends as much of the send queue as the kernel takes, and takes over the data of the rest:
+// after Close there are no regions. The caller holds tx.mu.
 func (q *queuePair) keepAll() {
 	for i := range q.tx.sq.len {
 		q.tx.sq.at(i).wr.Flags |= transport.Inline

@@ -18,14 +18,14 @@ type Config struct {
 	RequestTimeout time.Duration
 	// ReplyTimeout bounds the wait for the MPA reply. 0 means 10 s.
 	ReplyTimeout time.Duration
-	// StallTimeout ends a connection with syscall.ETIMEDOUT whose peer stops in the middle of an
-	// FPDU for that long while somebody waits for it. 0, as a negative value, means never, which is
-	// what TCP does: a peer may be suspended and go on later, and keepalives of the kernel find out
-	// about a host that is gone.
+	// StallTimeout ends a connection with syscall.ETIMEDOUT if its peer stops in the middle of an FPDU
+	// for that long while somebody waits for it. 0 or a negative value means never, which is what TCP
+	// does: a peer may be suspended and go on later, and the kernel's keepalives find out about a host
+	// that is gone.
 	StallTimeout time.Duration
-	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come, or
-	// waits for Accept. One more makes the oldest whose request is still to come give way, by a
-	// reset; where all wait for Accept, further ones stay with the kernel. 0 means 256.
+	// MaxHalfOpen bounds the TCP connections of one listener whose MPA request is still to come or is
+	// waiting for Accept. One more makes the oldest whose request is still to come give way, by a
+	// reset; where all are waiting for Accept, further ones stay with the kernel. 0 means 256.
 	MaxHalfOpen int
 	// NoCRC makes every connection behave as with transport.Options.NoCRC.
 	NoCRC bool
@@ -38,7 +38,7 @@ const (
 	// there too.
 	maxReads uint16 = 128
 
-	// stallDelay is how long Drain is blocked before it takes care that somebody reads.
+	// stallDelay is how long Drain is blocked before it makes sure that somebody reads.
 	stallDelay = 2 * time.Millisecond
 )
 
@@ -64,7 +64,7 @@ func (c *Config) withDefaults() Config {
 	return d
 }
 
-// normalize returns o with every default in place and out-of-range values cut to the range.
+// normalize returns o with every default in place and out-of-range values clamped to the range.
 func normalize(o *transport.Options, c *Config) transport.Options {
 	var n transport.Options
 	if o != nil {

@@ -13,8 +13,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// rtrSTag is what start-up frames and other Writes of nothing name; nobody looks it up (RFC 6581
-// §6).
+// rtrSTag is what start-up frames and other empty Writes name; nobody looks it up (RFC 6581 §6).
 const rtrSTag = 1
 
 var errNotMPA = errors.New("what the peer sent is not an mpa start-up frame")
@@ -57,8 +56,8 @@ func readFrame(c *net.TCPConn, reply bool) (mpa.Frame, error) {
 	if reply {
 		isPrefix = mpa.IsReplyPrefix
 	}
-	// The key is checked first, so that a peer that talks something else and then waits is found
-	// out at once.
+	// The key is checked first, so that a peer that speaks something else and then waits is found out
+	// at once.
 	for n := 0; n < len(buf); {
 		m, err := c.Read(buf[n:])
 		n += m
@@ -108,7 +107,7 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 	}
 	if rev >= mpa.Rev2 {
 		req.Flags |= mpa.FlagEnhanced
-		// The Read form of RTR takes a read of either side.
+		// The Read form of RTR takes a read on either side.
 		req.Enhanced = mpa.Enhanced{IRD: depth(max(q.opts.IRD, 1)), ORD: depth(max(q.opts.ORD, 1)),
 			PeerToPeer: true, RTRWrite: true, RTRRead: true}
 	}
@@ -235,7 +234,7 @@ func (q *queuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ir
 	}
 	reply.Enhanced = mpa.Enhanced{IRD: depth(ird), ORD: depth(ord), PeerToPeer: e.PeerToPeer}
 	if e.PeerToPeer {
-		// A peer that offers one form insists on it; none at all means the Write.
+		// A peer that offers only one form insists on it; none at all means the Write.
 		reply.Enhanced.RTRWrite = e.RTRWrite || !e.RTRRead
 		reply.Enhanced.RTRRead = !reply.Enhanced.RTRWrite
 		if reply.Enhanced.RTRRead {

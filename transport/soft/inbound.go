@@ -6,7 +6,7 @@ import (
 )
 
 // The handlers check what depends on the state of the connection, in the order of the RFCs' error
-// tables, and act.
+// tables, and act on it.
 
 // handleWrite places a segment of an RDMA Write (RFC 5040 §5.2, RFC 5041 §5).
 func (q *queuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
@@ -41,8 +41,8 @@ func (q *queuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 	return nil
 }
 
-// tellPlaced has a call of Wait return for what was placed. The one who places reads the socket, so
-// only followers have to be woken.
+// tellPlaced makes a call of Wait return for what was placed. Whoever places also reads the socket,
+// so only followers have to be woken.
 func (q *queuePair) tellPlaced() {
 	if q.placed.Load() {
 		return
@@ -94,8 +94,8 @@ func (q *queuePair) received(seg *rdmap.Segment) transport.Completion {
 
 func (q *queuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 	rx := &q.rx
-	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is not
-	// written to any more.
+	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is no longer
+	// written to.
 	q.regions.mu.RLock()
 	defer q.regions.mu.RUnlock()
 	q.mu.Lock()
@@ -131,7 +131,7 @@ func (q *queuePair) takeRecv(c transport.Completion) {
 	q.complete(c)
 }
 
-// invalidate revokes a region at the wish of the peer, who can only name one that it was given
+// invalidate revokes a region at the peer's request; the peer can name only one that it was given
 // rights to.
 func (q *queuePair) invalidate(stag transport.STag) *rdmap.Error {
 	q.regions.mu.RLock()
@@ -148,7 +148,7 @@ func (q *queuePair) invalidate(stag transport.STag) *rdmap.Error {
 }
 
 // handleReadRequest queues the answer to an RDMA Read. rtr is true for the first FPDU of the
-// connection: some initiators open with a read of nothing even where none were negotiated.
+// connection: some initiators open with an empty read even where no reads were negotiated.
 func (q *queuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error {
 	rx := &q.rx
 	if seg.U.MSN != rx.readMSN {
@@ -200,8 +200,8 @@ func (q *queuePair) readSource(req *rdmap.ReadRequest) (*region, *rdmap.Error) {
 	return r, nil
 }
 
-// handleReadResponse places a segment of the answer to our oldest RDMA Read. Every segment is held
-// against what was asked for, not only the last.
+// handleReadResponse places a segment of the answer to our oldest RDMA Read. Every segment is
+// checked against what was asked for, not only the last.
 func (q *queuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()

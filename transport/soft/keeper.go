@@ -28,8 +28,9 @@ func maxPartings() int {
 	return int(max(min(openFiles()/partingsShare, partingsMost), partingsLeast))
 }
 
-// add takes p. Where there are too many, the oldest one gives way whose bytes the kernel has, as it
-// goes on with these like with those of any closed socket, and otherwise the oldest one.
+// add takes p. When there are too many, the oldest one whose bytes the kernel has gives way, as the
+// kernel goes on with these as with those of any closed socket; if there is none, the oldest of all
+// does.
 func (k *keeper) add(p *parting) {
 	k.mu.Lock()
 	p.place = k.oldest.PushBack(p)
@@ -44,7 +45,7 @@ func (k *keeper) add(p *parting) {
 	}
 }
 
-// victim chooses who gives way. The caller holds mu.
+// victim chooses which one gives way. The caller holds mu.
 func (k *keeper) victim() *parting {
 	for e := k.oldest.Front(); e != nil; e = e.Next() {
 		if p := e.Value.(*parting); p.handed.Load() && !p.q.awaited.Load() {

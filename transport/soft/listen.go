@@ -13,9 +13,9 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
-// Server reads the MPA request from an accepted connection, which belongs to the Request from now
-// on; on an error it is closed. It takes no longer than Config.RequestTimeout. Nothing must have
-// been sent or received on the connection (a look with MSG_PEEK is fine).
+// Server reads the MPA request from an accepted connection, which from then on belongs to the
+// Request; on an error it is closed. Server takes no longer than Config.RequestTimeout. Nothing
+// must have been sent or received on the connection (a look with MSG_PEEK is fine).
 func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Options) (transport.Request, error) {
 	q, err := newQueuePair(c, &t.cfg, o)
 	if err != nil {
@@ -33,7 +33,7 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 	case err == nil && int(r.frame.Revision) > t.cfg.Revision:
 		err = mpa.ErrRevision
 	case err == nil && q.sock.peerGone():
-		// It has given up, and could not use the connection.
+		// The initiator has given up, and could not use the connection.
 		_ = q.Abort()
 		return nil, handshakeError(io.EOF)
 	case err == nil && q.sock.extra():
@@ -101,7 +101,7 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 	return l, nil
 }
 
-// A listener takes MPA requests off the accept path, so that a silent peer delays nobody.
+// A listener reads MPA requests off the accept path, so that a silent peer delays nobody.
 type listener struct {
 	t        *Transport
 	o        *transport.Options

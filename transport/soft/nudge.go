@@ -8,17 +8,17 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// nudges are the waits between the Writes of nothing that an initiator sends to a responder that it
-// has heard nothing from. Linux's siw sends its MPA reply before it takes over the events of its
+// nudges are the waits between the empty Writes that an initiator sends to a responder that it has
+// heard nothing from. Linux's siw sends its MPA reply before it takes over the events of its
 // socket. An FPDU that arrives in between lies there unseen until another one follows, which may be
-// never where the peer's turn is next.
+// never if it is the peer's turn to speak.
 //
 // A responder that speaks has taken over, so what is sent from then on is seen. But what was sent
-// before may lie there still, so one that falls silent is sent one more.
+// before may still lie there, so one that falls silent is sent one more.
 var nudges = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
-// A nudger sends the nudges of a queue pair. Its timer only runs while one may be due soon, and
-// does not keep the queue pair.
+// A nudger sends the nudges of a queue pair. Its timer runs only while one may be due soon, and
+// does not keep the queue pair alive.
 type nudger struct {
 	// Guarded by tx.mu.
 	step int    // of the waits
@@ -52,12 +52,12 @@ func (q *queuePair) awaitNudge() {
 	})
 }
 
-// nudge sends a nudge, which no responder takes notice of, or sees to it that this is done later.
-// The caller holds tx.mu.
+// nudge sends a nudge, which every responder ignores, or makes sure that one is sent later. The
+// caller holds tx.mu.
 //
-// What comes to a responder that has said all and is gone, as an rsocket may be, is answered by its
-// kernel with a reset, which overtakes the rest. So nothing is sent to one that has spoken, unless
-// something is to be seen there, nor before all that it has said is read.
+// What reaches a responder that has said everything and is gone, as an rsocket may be, is answered
+// by its kernel with a reset, which overtakes the rest. So nothing is sent to one that has spoken,
+// unless something may lie there unseen, nor before everything that it has said is read.
 func (q *queuePair) nudge() {
 	t, n := &q.tx, &q.tx.nudger
 	if q.State() != transport.StateRTS || t.err != nil || t.phase >= phaseClosing || t.heard && !t.unseen {
@@ -68,13 +68,13 @@ func (q *queuePair) nudge() {
 			return
 		}
 		n.suspended.Store(true)
-		// Whoever has read it just before could not know.
+		// Whoever read it just before could not know that.
 		if q.sock.extra() || !n.suspended.CompareAndSwap(true, false) {
 			return
 		}
 	}
 	if t.heard && q.arrived.Load() != n.seen {
-		q.awaitNudge() // it goes on to speak
+		q.awaitNudge() // it goes on speaking
 		return
 	}
 	if t.out.empty() && len(t.control) == 0 && t.floor != floorSend {
@@ -85,14 +85,14 @@ func (q *queuePair) nudge() {
 	}
 }
 
-// resumeNudges has a nudge sent that was suspended until something is read.
+// resumeNudges sends a nudge that was suspended until something was read.
 func (q *queuePair) resumeNudges() {
 	if n := &q.tx.nudger; n.suspended.Load() && n.suspended.CompareAndSwap(true, false) {
 		q.startNudges()
 	}
 }
 
-// sendNothing sends a Write of nothing, which does not count as something that the peer may have
+// sendNothing sends an empty Write, which does not count as something that the peer may have
 // missed. The caller holds tx.mu.
 func (q *queuePair) sendNothing() {
 	t := &q.tx

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	partingFirst = time.Millisecond // between two steps, doubled while nothing gets on
+	partingFirst = time.Millisecond // between two steps, doubled while there is no progress
 	partingMost  = time.Second
-	partingRest  = 100 * time.Millisecond // at most, while the kernel has not taken all
+	partingRest  = 100 * time.Millisecond // at most, while the kernel has not taken everything
 
 	farewellLimit  = time.Second      // for which the end of the stream is left to the peer
 	terminateLimit = 5 * time.Second  // for a peer that has broken the protocol
-	lingerLimit    = 30 * time.Second // without progress, where the system does not tell what is acknowledged
+	lingerLimit    = 30 * time.Second // without progress, where the system does not say what is acknowledged
 
 	partingReads = 2        // of the socket in one step
 	partingFlood = 16 << 20 // bytes from a peer that takes nothing; more of them are read slowly
@@ -30,11 +30,11 @@ const (
 // only a descriptor and a timer.
 //
 // The descriptor is closed when the kernel can do the rest alone, as it does for any socket: it
-// goes on to send for as long as the peer's host answers. It cannot while the peer may send
+// goes on sending for as long as the peer's host answers. It cannot while the peer may send
 // something, such as a word about space, since a kernel answers what comes for a closed socket with
 // a reset, and that throws away what is on its way. So everything must have been handed to the
-// kernel, and the peer have ended the stream or its host have acknowledged everything, or the peer
-// be known to send nothing, or the kernel be deaf to it.
+// kernel; besides, the peer must have ended the stream, or its host must have acknowledged
+// everything, or the peer must be known to send nothing, or the kernel must be deaf to it.
 type parting struct {
 	q        *queuePair
 	last     bool      // the peer sends nothing that matters
@@ -59,7 +59,7 @@ type parting struct {
 	looked    bool // what has come was read in this step
 	drained   bool // all of it
 	deaf      bool // the kernel takes nothing more from the peer
-	moved     bool // this step has got on
+	moved     bool // this step has made progress
 	quiet     time.Time
 	taken     uint64 // bytes that the kernel has taken
 	left      int    // bytes unacknowledged
@@ -158,8 +158,8 @@ func (p *parting) step() (done bool, err error) {
 	return p.deaf && p.drained, nil
 }
 
-// deafen has the kernel go on alone, if it can, where the peer does not read or is not reached.
-// What is only on its way needs no more than a moment.
+// deafen makes the kernel go on alone, if it can, where the peer does not read or is not reached.
+// What is merely on its way needs no more than a moment.
 func (p *parting) deafen() error {
 	if !p.deafens || p.deaf || p.peerEnded || p.q.awaited.Load() {
 		return nil
@@ -195,7 +195,7 @@ func (p *parting) giveUpGate() {
 	q.tx.mu.Unlock()
 }
 
-// leavesEnd reports whether the peer is still to end the stream first.
+// leavesEnd reports whether it is still left to the peer to end the stream first.
 func (p *parting) leavesEnd() bool {
 	if !p.farewell || p.peerEnded {
 		return false
@@ -206,7 +206,7 @@ func (p *parting) leavesEnd() bool {
 	return !wait.Expired(p.endBy)
 }
 
-// acknowledged reports whether the peer's host has everything, or what keeps it from that.
+// acknowledged reports whether the peer's host has everything, or what prevents that.
 func (p *parting) acknowledged() (bool, error) {
 	left, known := p.q.sock.unacknowledged()
 	if !known {
@@ -225,7 +225,7 @@ func (p *parting) acknowledged() (bool, error) {
 	return left == 0, nil
 }
 
-// send hands to the kernel what it takes.
+// send hands the kernel what it takes.
 func (p *parting) send() error {
 	t := &p.q.tx
 	t.mu.Lock()
@@ -248,7 +248,7 @@ func (p *parting) send() error {
 	return nil
 }
 
-// endStream ends the stream, unless somebody has added to what is to be sent meanwhile.
+// endStream ends the stream, unless somebody has meanwhile added something to send.
 func (p *parting) endStream() {
 	t := &p.q.tx
 	t.mu.Lock()
@@ -263,8 +263,8 @@ func (p *parting) endStream() {
 	p.moved = true
 }
 
-// hear reads what has come and forgets it, unless it may open the gate. Whoever else reads at the
-// moment leaves soon.
+// hear reads what has come and forgets it, unless it may open the gate. Anybody else who is reading
+// leaves soon.
 func (p *parting) hear() error {
 	q := p.q
 	p.looked, p.drained = false, false
@@ -306,7 +306,7 @@ func (p *parting) hear() error {
 	return nil
 }
 
-// cut ends p before it is over, plainly where the kernel has everything, else by a reset.
+// cut ends p before it is over, plainly where the kernel has everything, otherwise by a reset.
 func (p *parting) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

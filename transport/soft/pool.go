@@ -7,7 +7,7 @@ const (
 	tinyBuf  = 1 << 10 // the beginning of an FPDU
 	smallBuf = 8 << 10
 	midBuf   = 24 << 10
-	largeBuf = 72 << 10  // one FPDU of the largest size and change
+	largeBuf = 72 << 10  // one FPDU of the largest size, and a little more
 	hugeBuf  = 144 << 10 // receive staging of a busy connection; also what the kernel did not take of a batch
 )
 

@@ -33,7 +33,7 @@ type queuePair struct {
 	waiting, draining wait.Condition // of Wait and of Drain
 	crew              wait.Crew
 
-	// Summaries of what mu guards, for those who look often. They change with it held.
+	// Summaries of what mu guards, for those who look often. They change with mu held.
 	healthy    atomic.Bool   // in StateRTS
 	news       atomic.Bool   // cq is not empty
 	placed     atomic.Bool   // a Placer had news that no call of Wait has returned for
@@ -45,7 +45,7 @@ type queuePair struct {
 
 	mu        sync.Mutex
 	state     transport.State
-	err       error // why the queue pair is not in StateRTS any more
+	err       error // why the queue pair is no longer in StateRTS
 	cq        completionQueue
 	rq        recvQueue
 	ird, ord  int
@@ -142,7 +142,7 @@ func (q *queuePair) fail(state transport.State, err error) {
 	q.sock.kick()
 }
 
-// end notes why the queue pair leaves StateRTS, unless it has already. The caller holds mu.
+// end records why the queue pair leaves StateRTS, unless it already has. The caller holds mu.
 func (q *queuePair) end(state transport.State, err error) {
 	if q.err == nil {
 		q.state, q.err = state, err
@@ -223,8 +223,8 @@ func (q *queuePair) Poll(wc []transport.Completion) int {
 	return n
 }
 
-// pollable reports whether Poll would return something, or a Placer had news, and otherwise why
-// that will never be again.
+// pollable reports whether Poll would return something or a Placer had news, and otherwise why that
+// will never happen again.
 func (q *queuePair) pollable() (bool, error) {
 	if q.news.Load() || q.placed.Load() {
 		return true, nil

@@ -17,11 +17,11 @@ type outstandingRead struct {
 	rtr  bool // start-up frame; no work request belongs to it
 }
 
-// A readResponse is an answer that the peer waits for.
+// A readResponse is an answer that the peer is waiting for.
 type readResponse struct {
 	sinkSTag uint32
 	sinkTO   uint64
-	src      *region // nil for a read of nothing
+	src      *region // nil for an empty read
 	srcTO    uint64
 	left     uint64
 }
@@ -76,7 +76,7 @@ func (q *queuePair) composeResponse() bool {
 		q.regions.mu.RLock()
 		defer q.regions.mu.RUnlock()
 		if q.regions.m[r.src.stag] != r.src {
-			// Revoked while the read was on its way: nothing of it may leave any more.
+			// Revoked while the read was on its way: none of it may leave any more.
 			t.out.used = start
 			q.refuse(rdmap.ErrRemoteInvalidSTag)
 			return false

@@ -30,7 +30,7 @@ type receiver struct {
 	untagged, tagged bool   // a message of the kind is under way
 	over             bool   // the peer has sent a Terminate
 	turn             turn
-	output           bool // something became due to be sent
+	output           bool // something must be sent
 }
 
 func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
@@ -39,8 +39,8 @@ func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
 func (rx *receiver) midMessage() bool { return rx.r < rx.w || rx.untagged || rx.tagged }
 
 // receive waits, or only looks, until the socket has bytes, its deadline passes or it comes to its
-// end, handles that and returns why there were no bytes. The caller that waits for c, which may be
-// nil, need not be kicked once it is not blocked any more. The caller holds the receive token.
+// end, handles that and returns why there were no bytes. A call that waits for c, which may be nil,
+// need not be kicked once it is no longer blocked. The caller holds the receive token.
 func (q *queuePair) receive(c *wait.Condition, block bool) error {
 	rx := &q.rx
 	if rx.next() != nil {
@@ -86,14 +86,14 @@ func (q *queuePair) receive(c *wait.Condition, block bool) error {
 	case errors.Is(err, net.ErrClosed):
 		err = transport.ErrClosed
 	}
-	rx.r = rx.w // nothing completes it any more
+	rx.r = rx.w // nothing will complete it
 	rx.release()
 	q.fail(transport.StateError, err)
 	return err
 }
 
 // brokenBy returns the failure of the connection, such as a reset, that a write has run into. The
-// kernel tells it once; after that reads find the end of the stream.
+// kernel reports it once; after that reads find the end of the stream.
 func (q *queuePair) brokenBy() error {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
@@ -103,15 +103,15 @@ func (q *queuePair) brokenBy() error {
 	return nil
 }
 
-// isFailure reports whether err is that of a connection that has failed. A broken pipe only says
-// that it had ended before.
+// isFailure reports whether err is that of a connection that has failed. A broken pipe says only
+// that it had already ended.
 func isFailure(err error) bool {
 	var errno syscall.Errno
 	return errors.Is(err, syscall.ECONNRESET) || errors.As(err, &errno) && errno != syscall.EPIPE
 }
 
-// stallDeadline is the earlier one of the caller's deadline and the end of the patience with an
-// incomplete FPDU.
+// stallDeadline is the earlier of the caller's deadline and the end of patience with an incomplete
+// FPDU.
 func (rx *receiver) stallDeadline(q *queuePair, deadline time.Time) time.Time {
 	if rx.stalled.IsZero() {
 		return deadline
@@ -122,12 +122,12 @@ func (rx *receiver) stallDeadline(q *queuePair, deadline time.Time) time.Time {
 	return deadline
 }
 
-// enough is how many bytes parse handles before it looks whether its caller has what it waits for.
-// The caller may have a better place for the next ones then.
+// enough is how many bytes parse handles before it checks whether its caller has what it waits for.
+// The caller may then have a better place for the next ones.
 const enough = 48 << 10
 
-// parse handles the complete FPDUs in staging: all of them, or in a large number as many as it
-// takes to make c hold or as one turn has.
+// parse handles the complete FPDUs in staging: all of them or, if there are many, as many as it
+// takes to make c hold or as one turn allows.
 func (q *queuePair) parse(c *wait.Condition) {
 	rx := &q.rx
 	before, left := rx.r, false
@@ -167,8 +167,8 @@ func (q *queuePair) parse(c *wait.Condition) {
 	q.resumeNudges()
 }
 
-// handle checks one FPDU in the order that makes the Terminate code the one that peers expect, and
-// passes it on. Nothing is placed before its CRC is checked.
+// handle checks one FPDU in the order that yields the Terminate code that peers expect, and passes
+// it on. Nothing is placed before its CRC is checked.
 func (q *queuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 	rx := &q.rx
 	ulpdu, err := mpa.CheckFPDU(fpdu, false)

@@ -113,7 +113,7 @@ func (q *queuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	// Looked at under the lock, so that Close finds all that was taken.
+	// Checked under the lock, so that Close finds everything that was taken.
 	if err := q.ready(); err != nil {
 		return 0, err
 	}
@@ -141,12 +141,12 @@ func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	if err == nil {
 		n = len(wrs)
 	}
-	// One whose request was refused has something else to do first.
+	// A caller whose request was refused has something else to do first.
 	q.trySend(drained && err == nil)
 	return n, err
 }
 
-// ready returns why nothing can be posted to the send queue, if so.
+// ready returns why nothing can be posted to the send queue, or nil.
 func (q *queuePair) ready() error {
 	if q.healthy.Load() {
 		return nil
@@ -173,14 +173,14 @@ func (q *queuePair) keepInline() {
 		}
 		rest := e.wr.Data[e.off:]
 		e.own = getBuf(len(rest))
-		// What is before off is composed and not looked at again.
+		// What comes before off is composed and not looked at again.
 		e.wr.Data = (*e.own)[:copy(*e.own, rest)]
 		e.base += uint64(e.off)
 		e.off = 0
 	}
 }
 
-// keepOutput takes over what lies in memory of others and is on its way to the kernel.
+// keepOutput takes over what lies in memory of the callers and is on its way to the kernel.
 func (q *queuePair) keepOutput() {
 	q.tx.mu.Lock()
 	q.tx.out.keep()
@@ -214,14 +214,14 @@ func (q *queuePair) retire() {
 		q.crew.Wake()
 		q.mu.Unlock()
 	}
-	// One who waits for this may be the one who reads.
+	// The call that waits for this may be the one that reads.
 	if news && q.waiting.Blocked.Load() || sq.len == 0 && q.draining.Blocked.Load() {
 		q.sock.kickReader()
 	}
 }
 
-// stopSending flushes the send queue of a queue pair that has failed. Nothing of it may be sent any
-// more, because its memory is the callers' again. The caller holds tx.mu.
+// stopSending flushes the send queue of a queue pair that has failed. None of it may be sent any
+// more, because its memory belongs to the callers again. The caller holds tx.mu.
 func (q *queuePair) stopSending() {
 	q.tx.out.reset()
 	q.tx.phase.reach(phaseClosing)

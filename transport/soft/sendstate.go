@@ -5,8 +5,8 @@ type phase uint8
 
 const (
 	phaseOpen    phase = iota
-	phaseRefused       // a fault was found in what is to be sent, so nothing more is composed of it
-	phaseClosing       // nothing but FPDUs that go before all others
+	phaseRefused       // a fault was found in what was to be sent, so no more of it is composed
+	phaseClosing       // nothing but FPDUs that precede all others
 	phaseEnded         // nothing: a write would fail, and seem to have lost what is on its way
 )
 
@@ -16,14 +16,15 @@ func (s *phase) reach(p phase) { *s = max(*s, p) }
 // composes reports whether work requests and responses are composed.
 func (s phase) composes() bool { return s == phaseOpen }
 
-// A floor is whose message is being composed, which no other may interrupt, or whose was the last.
+// A floor says whose message is being composed, which no other may interrupt, or whose was the
+// last.
 type floor uint8
 
 const (
 	floorSent      floor = iota // a work request, or nothing yet, was the last
-	floorSend                   // a work request is in the middle
+	floorSend                   // a work request is half done
 	floorResponded              // a response to a read was the last
-	floorResponse               // a response is in the middle
+	floorResponse               // a response is half done
 )
 
 // next returns who has the floor, floorSend or floorResponse, or who had it last if nobody can use
@@ -51,7 +52,7 @@ func (f floor) finish() floor {
 	return f
 }
 
-// A driver is who is blocked until the kernel takes more.
+// A driver says who is blocked until the kernel takes more.
 type driver uint8
 
 const (

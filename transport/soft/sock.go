@@ -54,8 +54,8 @@ func (s *sock) addrs() (local, remote netip.AddrPort) {
 	return s.local, s.remote
 }
 
-// addrPort keeps the form that the socket's family gives an address: IPv4 is mapped to IPv6 on a
-// socket of both.
+// addrPort keeps the form that the socket's family gives an address: on a socket of both families
+// IPv4 is mapped to IPv6.
 func addrPort(a net.Addr) netip.AddrPort {
 	t, _ := a.(*net.TCPAddr)
 	return t.AddrPort()
@@ -141,5 +141,5 @@ func (q *queuePair) SetReadBuffer(n int) error { return q.sock.c.SetReadBuffer(n
 // SetWriteBuffer sets the size in bytes of the kernel's transmit buffer.
 func (q *queuePair) SetWriteBuffer(n int) error { return q.sock.c.SetWriteBuffer(n) }
 
-// defaultMSS is taken where the system does not tell: that of Ethernet with TCP timestamps.
+// defaultMSS is assumed where the system does not say: that of Ethernet with TCP timestamps.
 const defaultMSS = 1448

@@ -6,11 +6,12 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
-// stagingSizes are those of receive staging, from that of a new connection to that of a busy one.
+// stagingSizes are the sizes of receive staging, from that of a new connection to that of a busy
+// one.
 var stagingSizes = [...]int{smallBuf, midBuf, largeBuf, hugeBuf}
 
 // staging is where bytes of the stream wait until their FPDU is complete. It grows when reads of
-// the socket fill it, so that whoever has sent little holds little.
+// the socket fill it, so that a peer that has sent little takes little.
 type staging struct {
 	buf  *[]byte // from the pool; nil while nothing is there
 	r, w int     // bytes in buf not looked at yet
@@ -20,7 +21,7 @@ type staging struct {
 }
 
 // largeParked counts the connections of the process that keep staging larger than what is in it
-// while they wait for the rest of an FPDU, and mostLargeParked is how many may. It spares them two
+// while they wait for the rest of an FPDU, and mostLargeParked is how many may. This saves them two
 // copies.
 var largeParked, mostLargeParked atomic.Int32
 
@@ -34,8 +35,8 @@ func (s *staging) release() {
 	}
 }
 
-// park makes staging small before nobody may read for long: the beginning of an FPDU may be all
-// that ever comes of it. unpark must follow.
+// park makes staging small before a time in which possibly nobody reads: the beginning of an FPDU
+// may be all that ever comes of it. unpark must follow.
 func (s *staging) park() {
 	s.release()
 	if s.buf == nil {
@@ -64,7 +65,7 @@ func (s *staging) unpark() {
 	}
 }
 
-// move takes what is in staging to another buffer, of at least n bytes.
+// move moves what is in staging to another buffer, of at least n bytes.
 func (s *staging) move(n int) {
 	b := getBuf(n)
 	n = copy(*b, (*s.buf)[s.r:s.w])
@@ -94,7 +95,7 @@ func (s *staging) space() []byte {
 
 func (s *staging) grow() { s.size = min(s.size+1, len(stagingSizes)-1) }
 
-// noteRead fits the size of staging to a read of n bytes.
+// noteRead adapts the size of staging to a read of n bytes.
 func (s *staging) noteRead(n int) {
 	if n == len(*s.buf)-s.w {
 		s.grow()

@@ -10,8 +10,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// terminate ends the connection for a fault in ulpdu of the peer's: a Terminate, never inside an
-// FPDU that is under way, then the end of the stream (RFC 5040 §5.4).
+// terminate ends the connection for a fault in the peer's ulpdu: a Terminate, never inside an FPDU
+// that is under way, then the end of the stream (RFC 5040 §5.4).
 func (q *queuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	err := &transport.TerminateError{Layer: e.Layer, Type: e.Type, Code: e.Code, Local: true, Text: e.Text()}
 	q.tx.mu.Lock()
@@ -39,7 +39,7 @@ func (q *queuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 
 // Terminate ends the connection for a fault of the peer's that the user of the queue pair has
 // found, above RDMAP. The peer is told of an unspecified remote operation error (RFC 5040 §4.8).
-// Close is still to be called.
+// Close must still be called.
 func (q *queuePair) Terminate() { q.terminate(rdmap.ErrRemoteOperation, nil) }
 
 func appendTerminate(b []byte, e *rdmap.Error, ulpdu []byte, crc bool) []byte {
@@ -80,8 +80,8 @@ func (q *queuePair) handleTerminate(seg *rdmap.Segment) {
 	q.fail(transport.StateTerminate, te)
 }
 
-// refuse stops sending, and terminates the connection, for a fault found while FPDUs are composed.
-// The caller holds tx.mu.
+// refuse stops sending and terminates the connection, for a fault found while composing FPDUs. The
+// caller holds tx.mu.
 func (q *queuePair) refuse(e *rdmap.Error) {
 	if q.tx.phase.composes() {
 		q.tx.phase = phaseRefused

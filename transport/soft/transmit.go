@@ -12,11 +12,11 @@ import (
 const (
 	fpduOverhead = 64        // more than header, length, pad and CRC
 	maxBatch     = 128 << 10 // bytes, so that the peer starts while we compose the next
-	// trapSize is the payload from which the kernel's copy is sensitive to how far apart source and
-	// target lie: on some processors it is several times slower when they differ by 1 to 31 bytes
+	// trapSize is the payload size from which the kernel's copy is sensitive to how far apart source
+	// and target lie: on some processors it is several times slower when they differ by 1 to 31 bytes
 	// modulo the page size, and the 16 bytes of a Write's header would do just that.
 	trapSize = 8 << 10
-	trapLead = 64 // bytes of payload that are sent on their own then
+	trapLead = 64 // bytes of payload that are then sent on their own
 )
 
 // A transmitter turns work requests into FPDUs. mu guards all of it.
@@ -33,13 +33,13 @@ type transmitter struct {
 	sendMSN, readMSN uint32
 	maxOutstanding   int // ORD
 	maxULPDU         int
-	large            bool // FPDUs need not fit, nor start, a TCP segment
+	large            bool // FPDUs need neither fit nor start a TCP segment
 	crc              bool
 	gateOpen         bool   // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
 	awaiting         bool   // a goroutine reads to see what the requests that cannot be sent yet wait for
 	heard            bool   // an FPDU of the peer has arrived
 	unseen           bool   // the last FPDU was composed before that
-	blocked          bool   // the kernel did not take all at the last try
+	blocked          bool   // the kernel did not take everything at the last try
 	driver           driver // who is blocked until it does
 	phase            phase
 	parting          bool   // Close was called: what is left is sent by a parting
@@ -273,8 +273,8 @@ func invalidated(wr *transport.SendWR) uint32 {
 	return 0
 }
 
-// transmitOn sends as much as the descriptor takes now and reports whether there is more that who
-// drives is to wait for. The caller holds tx.mu.
+// transmitOn sends as much as the descriptor takes now and reports whether there is more that the
+// driver must wait for. The caller holds tx.mu.
 func (q *queuePair) transmitOn(fd int) (wait bool) {
 	t := &q.tx
 	t.blocked = false
@@ -300,7 +300,7 @@ func (q *queuePair) transmitOn(fd int) (wait bool) {
 	return false
 }
 
-// batchSent completes the work requests that the batch was the last of.
+// batchSent completes the work requests that end in the batch.
 func (q *queuePair) batchSent() {
 	t := &q.tx
 	for i, n := 0, t.out.sends; n > 0; i++ {
@@ -319,16 +319,16 @@ func (q *queuePair) batchSent() {
 	}
 }
 
-// sendFailed stops all sending. What the peer has sent before can still be received, so the queue
-// pair as such lives on until the receive side comes to its end. The caller holds tx.mu.
+// sendFailed stops all sending. What the peer sent before can still be received, so the queue pair
+// as such lives on until the receive side comes to its end. The caller holds tx.mu.
 func (q *queuePair) sendFailed(err error) {
 	q.tx.err = err
 	q.tx.out.reset()
 	q.flushSends()
 }
 
-// trySend sends what can be sent now. What is left is seen to by a goroutine, unless the caller
-// drains the queue or somebody does already. The caller holds tx.mu.
+// trySend sends what can be sent now. A goroutine sends what is left, unless the caller drains the
+// queue or somebody already does. The caller holds tx.mu.
 func (q *queuePair) trySend(willDrain bool) {
 	q.sock.tryWrite()
 	t := &q.tx
@@ -344,7 +344,7 @@ func (q *queuePair) trySend(willDrain bool) {
 	q.leaveToBackground()
 }
 
-// leaveToBackground sees to it that output goes on when no caller drives it. The caller holds
+// leaveToBackground makes sure that output goes on when no caller drives it. The caller holds
 // tx.mu.
 func (q *queuePair) leaveToBackground() {
 	t := &q.tx

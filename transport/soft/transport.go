@@ -66,9 +66,9 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 	return conn, nil
 }
 
-// Client prepares iWARP as the initiator on an established connection, which belongs to the
-// Connector from now on; on an error it is closed. Nothing must have been sent or received on it.
-// The Connector is a transport.Redialer, by which Connect tries revision 1 on a new connection when
+// Client prepares iWARP as the initiator on an established connection, which from then on belongs
+// to the Connector; on an error it is closed. Nothing must have been sent or received on it. The
+// Connector is a transport.Redialer, with which Connect tries revision 1 on a new connection when
 // the peer resets the first one.
 func (t *Transport) Client(c *net.TCPConn, o *transport.Options) (transport.Connector, error) {
 	q, err := newQueuePair(c, &t.cfg, o)
@@ -92,7 +92,7 @@ func (c *connector) SetRedial(f func(context.Context) (*net.TCPConn, error)) { c
 func (c *connector) Connect(ctx context.Context, private []byte) ([]byte, error) {
 	reply, err := c.q.initiate(ctx, uint8(c.q.cfg.Revision), private)
 	if err != nil && isReset(err) && c.redial != nil && c.q.cfg.Revision > int(mpa.Rev1) {
-		// Peers of revision 1 only answer a newer request with a reset (RFC 6581 §8).
+		// Peers that know only revision 1 answer a newer request with a reset (RFC 6581 §8).
 		c.q.sock.close() // sets its port free, which may be wanted
 		var again *net.TCPConn
 		if again, err = c.redial(ctx); err == nil {

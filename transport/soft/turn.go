@@ -4,16 +4,16 @@ import "github.com/rdmanet/iwarp/transport/internal/wait"
 
 const (
 	turnFPDUs = 512 // that are handled without waiting for the peer before others get their turn
-	turnIdle  = 64  // of them those that bring nothing, before the next ones have to wait
+	turnIdle  = 64  // the same for those that bring nothing, before the next ones have to wait
 )
 
-// A turn counts what a connection has handled since it last had to wait for the peer. One that
-// sends small FPDUs faster than they are handled would otherwise keep a processor for itself: most
-// of all FPDUs of nothing, of which it may send any number. These are handled so slowly that TCP
-// stops the peer.
+// A turn counts what a connection has handled since it last had to wait for the peer. A peer that
+// sends small FPDUs faster than they are handled would otherwise keep a processor to itself, above
+// all with empty FPDUs, of which it may send any number. These are handled so slowly that TCP stops
+// the peer.
 type turn struct {
 	fpdus int
-	idle  int // of them Writes and RDMA Reads of nothing
+	idle  int // of which empty Writes and RDMA Reads
 }
 
 func (t *turn) over() bool { return t.pause() != wait.NoPause }

@@ -61,7 +61,7 @@ func (q *queuePair) Drain(deadline time.Time) error {
 	}
 }
 
-// Drive implements wait.Driver: it reads and handles what there is once.
+// Drive implements wait.Driver: once it reads, and handles what has come.
 func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (wait.Pause, error) {
 	err := q.drive(c, seen, deadline)
 	return q.rx.turn.end(), err
@@ -71,7 +71,7 @@ func (q *queuePair) drive(c *wait.Condition, seen uint32, deadline time.Time) er
 	q.sock.setReadDeadline(q.rx.stallDeadline(q, deadline))
 	c.Blocked.Store(true)
 	defer c.Blocked.Store(false)
-	// Whoever interrupts, closes or completes something does so first and kicks the socket then, so
+	// Whoever interrupts, closes or completes something does that first and then kicks the socket, so
 	// one of the two is seen.
 	if ok, err := c.Holds(); ok || err != nil {
 		return err
@@ -119,8 +119,8 @@ func (q *queuePair) waitWritable(seen uint32, deadline time.Time) error {
 	return wait.ErrAgain
 }
 
-// driveOutput blocks until the kernel takes more, and sends. One who drains does so until the
-// send queue is empty, or an interrupt after seen. The caller holds the transmit token.
+// driveOutput blocks until the kernel takes more, and sends. A call that drains does so until the
+// send queue is empty, or until an interrupt after seen. The caller holds the transmit token.
 func (q *queuePair) driveOutput(deadline time.Time, drains bool, seen uint32) {
 	q.tx.mu.Lock()
 	q.tx.driver = driverStays
@@ -138,8 +138,8 @@ func (q *queuePair) driveOutput(deadline time.Time, drains bool, seen uint32) {
 }
 
 func (q *queuePair) blockOnOutput(deadline time.Time, drains bool, seen uint32) error {
-	// First for a moment only: if the peer does not take anything because it is itself blocked
-	// in sending, somebody must read here.
+	// At first only for a moment: if the peer takes nothing because it is itself blocked in sending,
+	// somebody must read here.
 	if soon := time.Now().Add(stallDelay); deadline.IsZero() || soon.Before(deadline) {
 		if err := q.writeUntil(soon, drains, seen); err != os.ErrDeadlineExceeded {
 			return err
@@ -167,7 +167,7 @@ func (q *queuePair) writeUntil(deadline time.Time, drains bool, seen uint32) err
 	return err
 }
 
-// leaveOutput sees to it that output goes on when nobody drives it any more.
+// leaveOutput makes sure that output goes on when nobody drives it any more.
 func (q *queuePair) leaveOutput() {
 	q.tx.mu.Lock()
 	if !q.tx.parting {

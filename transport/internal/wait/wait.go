@@ -13,30 +13,30 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// ErrAgain is the answer of a step after which its caller looks at its condition again.
+// ErrAgain is what a step returns after which its caller checks its condition again.
 var ErrAgain = errors.New("look again")
 
 // A Condition is what some calls wait for.
 type Condition struct {
-	// Holds reports whether what is waited for is so, or with an error that it never will be.
+	// Holds reports whether what is waited for has come true, or with an error that it never will.
 	Holds func() (bool, error)
 
-	// asked counts the interrupts. Each ends the calls that were there at the time, or the next
-	// one: a call ends if there are more than taken was when it began.
+	// asked counts the interrupts. Each ends the calls under way at the time, or else the next one: a
+	// call ends if there are more than taken was when it began.
 	asked, taken atomic.Uint32
 
-	// Blocked is for the driver: it is true while a call is blocked in driving, and has to be
-	// kicked when somebody else makes the condition hold.
+	// Blocked is for the driver: it is true while a call is blocked in driving, and must be kicked
+	// when another goroutine makes the condition hold.
 	Blocked atomic.Bool
 }
 
-// Begin begins a call, and returns what tells later whether it was interrupted.
+// Begin begins a call, and returns what shows later whether it was interrupted.
 func (c *Condition) Begin() (seen uint32) { return c.taken.Load() }
 
-// Interrupt ends the calls that wait for c, or else the next one, once they look.
+// Interrupt ends the calls that wait for c, or else the next one, as soon as they check.
 func (c *Condition) Interrupt() { c.asked.Add(1) }
 
-// Interrupted reports whether a call that has begun with seen is to end.
+// Interrupted reports whether a call that began with seen must end.
 func (c *Condition) Interrupted(seen uint32) bool { return c.asked.Load() != seen }
 
 // Take ends a call that was interrupted.
@@ -45,7 +45,7 @@ func (c *Condition) Take() error {
 	return transport.ErrInterrupted
 }
 
-// settled reports whether a call that has begun with seen has nothing to wait for.
+// settled reports whether a call that began with seen has nothing to wait for.
 func (c *Condition) settled(seen uint32) bool {
 	ok, err := c.Holds()
 	return ok || err != nil || c.Interrupted(seen)
@@ -53,9 +53,9 @@ func (c *Condition) settled(seen uint32) bool {
 
 // A Driver does the work of all calls.
 type Driver interface {
-	// Drive does what may bring news once, and blocks for it until the deadline, news for the one
-	// who drives or an interrupt after seen. It returns ErrAgain, or what the call for c returns.
-	// The caller has the token, and pauses without it.
+	// Drive does once what may bring news, and blocks for it until the deadline, news for the driving
+	// call or an interrupt after seen. It returns ErrAgain, or what the call for c returns. The caller
+	// has the token, and pauses without it.
 	Drive(c *Condition, seen uint32, deadline time.Time) (Pause, error)
 }
 
@@ -68,13 +68,13 @@ type Crew struct {
 	followers atomic.Int32
 }
 
-// Init readies the crew of d. The channel has, or will have, one token, and room for it. Whoever
-// wakes the crew holds mu.
+// Init prepares the crew of d. The channel has, or will have, one token, and room for it. Whoever
+// wakes the crew must hold mu.
 func (w *Crew) Init(d Driver, token chan struct{}, mu *sync.Mutex) {
 	w.driver, w.token, w.mu = d, token, mu
 }
 
-// For drives, or waits for the one who does, until c holds. Seen is of the call's begin.
+// For drives, or waits for the call that does, until c holds. seen is what Begin returned.
 func (w *Crew) For(c *Condition, seen uint32, deadline time.Time) error {
 	for {
 		if ok, err := c.Holds(); ok || err != nil {
@@ -104,15 +104,15 @@ func (w *Crew) For(c *Condition, seen uint32, deadline time.Time) error {
 	}
 }
 
-// Follow waits while somebody else has the token. It reports whether the caller has it now.
+// Follow waits while another call has the token. It reports whether the caller has it now.
 func (w *Crew) Follow(token <-chan struct{}, c *Condition, seen uint32, deadline time.Time) bool {
 	wake := w.Join()
 	defer w.Part()
-	// News from before wake was made is found here, later news closes it.
+	// News from before wake was made is found here; later news closes it.
 	return !c.settled(seen) && Await(token, wake, deadline)
 }
 
-// pause lets others run, unless c holds or its call is to end.
+// pause lets others run, unless c holds or its call must end.
 func (w *Crew) pause(p Pause, c *Condition, seen uint32, deadline time.Time) {
 	var wake <-chan struct{}
 	if p == Back {
@@ -125,7 +125,7 @@ func (w *Crew) pause(p Pause, c *Condition, seen uint32, deadline time.Time) {
 	p.Take(wake, deadline)
 }
 
-// Join makes the caller one of the followers, until Part. News closes the channel.
+// Join makes the caller one of the followers, until Part. News closes the channel that it returns.
 func (w *Crew) Join() <-chan struct{} {
 	w.followers.Add(1)
 	w.mu.Lock()
@@ -139,7 +139,7 @@ func (w *Crew) Join() <-chan struct{} {
 // Part ends what Join began.
 func (w *Crew) Part() { w.followers.Add(-1) }
 
-// Followed reports whether there are followers. One that is not counted yet looks at its condition
+// Followed reports whether there are followers. One that is not counted yet checks its condition
 // before it waits.
 func (w *Crew) Followed() bool { return w.followers.Load() > 0 }
 
@@ -173,7 +173,7 @@ func Expired(deadline time.Time) bool {
 	return !deadline.IsZero() && !time.Now().Before(deadline)
 }
 
-// A Pause is how a driver gives way to others.
+// A Pause is how a driver makes way for others.
 type Pause uint8
 
 const (
@@ -184,7 +184,7 @@ const (
 
 const backTime = 2 * time.Millisecond
 
-// Take pauses, with Back until there is news or the deadline passes at the latest.
+// Take pauses, with Back at most until there is news or the deadline passes.
 func (p Pause) Take(news <-chan struct{}, deadline time.Time) {
 	switch p {
 	case Yield:

@@ -1,6 +1,6 @@
-// Badpeer breaks the protocols below a stream in a way that is asked for, and tells what the peer
-// makes of it: for tests against other implementations. With -replay it sends the bytes of a fuzz
-// corpus.
+// Badpeer breaks the protocols below a stream in a way that can be chosen, and reports what the
+// peer makes of it, for tests against other implementations. With -replay it sends the bytes of a
+// fuzz corpus.
 package main
 
 import (
@@ -24,7 +24,7 @@ import (
 type peer struct {
 	*net.TCPConn
 	crc  bool
-	ring struct { // what an rsocket tells of its memory
+	ring struct { // what an rsocket says about its memory
 		addr uint64
 		key  uint32
 		size uint32
@@ -116,7 +116,7 @@ func (p *peer) handshake(rsocket bool) error {
 	return nil
 }
 
-// outcome tells how the peer ends the connection, after what it may have sent before.
+// outcome says how the peer ends the connection, and what it has sent before that, if anything.
 func (p *peer) outcome() string {
 	for {
 		fpdu := make([]byte, mpa.LengthLen)

@@ -38,8 +38,8 @@ func replayCorpus(addr, folder string, handshake bool) error {
 			outcome = p.outcome()
 		} else {
 			outcome = p.answer()
-			// A peer that closes while iw_cm of Linux 6.1 still accepts has its worker stop for a
-			// bug of its own.
+			// A peer that closes while iw_cm of Linux 6.1 is still accepting makes its worker stop, by a bug
+			// of its own.
 			time.Sleep(between)
 		}
 		fmt.Printf("%s: %s\n", filepath.Base(file), outcome)
@@ -48,7 +48,7 @@ func replayCorpus(addr, folder string, handshake bool) error {
 	return nil
 }
 
-// answer is what a request earns.
+// answer is how the peer answers a request.
 func (p *peer) answer() string {
 	b := make([]byte, 1024)
 	n, err := p.Read(b)

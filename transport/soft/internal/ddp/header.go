@@ -36,7 +36,7 @@ type Tagged struct {
 type Untagged struct {
 	Last    bool
 	ULP     uint8  // first byte of RsvdULP: the control byte of RDMAP
-	ULPWord uint32 // the other four: the STag to invalidate, else 0
+	ULPWord uint32 // the other four: the STag to invalidate, otherwise 0
 	QN      uint32 // queue number
 	MSN     uint32 // message sequence number in the queue, from 1, modulo 2^32
 	MO      uint32 // offset in the message of the first payload byte

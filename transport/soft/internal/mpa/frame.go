@@ -144,13 +144,12 @@ func isPrefix(b []byte, key string) bool {
 	return string(b[:n]) == key[:n]
 }
 
-// ParseHeader checks the FrameHeaderLen bytes at the start of b and returns the
-// length of the whole frame, FrameHeaderLen to MaxFrameLen, which may be more
-// than is in b. Errors: ErrShort with fewer than FrameHeaderLen bytes, ErrKey,
-// ErrRevision for a revision other than 1 or 2, ErrPrivateData for a PD_Length
-// above MaxPrivateData, and ErrEnhanced for a frame that announces enhanced
-// words and has no room for them. On ErrEnhanced the length is valid all the same,
-// so that the frame can be read whole and answered with a reject.
+// ParseHeader checks the FrameHeaderLen bytes at the start of b and returns the length of the whole
+// frame, FrameHeaderLen to MaxFrameLen, which may be more than is in b. Errors: ErrShort with fewer
+// than FrameHeaderLen bytes, ErrKey, ErrRevision for a revision other than 1 or 2, ErrPrivateData
+// for a PD_Length above MaxPrivateData, and ErrEnhanced for a frame that announces enhanced words
+// and has no room for them. On ErrEnhanced the length is nevertheless valid, so that the frame can
+// be read whole and answered with a reject.
 func ParseHeader(b []byte, reply bool) (total int, err error) {
 	if len(b) < FrameHeaderLen {
 		return 0, ErrShort
