@@ -58,8 +58,9 @@ type ListenConfig struct {
 	//
 	// On Linux, a request that comes later never reaches the application: the kernel drops it, and
 	// Read returns io.EOF a tenth of a second later, or as much later as the client had been
-	// silent. The client falls back or fails when the application closes the connection. After
-	// silence of 100 s it is only dropped, and TCP keep-alive notices once the client has gone.
+	// silent, or later still where the application has sent much. The client falls back or fails
+	// when the application closes the connection. After silence of 100 s it is only dropped, and TCP
+	// keep-alive notices once the client has gone.
 	FirstByteTimeout time.Duration
 
 	// ReadBuffer is how many bytes the client of an iWARP connection may send ahead of the calls of

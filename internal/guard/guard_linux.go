@@ -35,6 +35,7 @@ type Guard struct {
 	// What came in before the filter was there.
 	bytes           uint64
 	segments, drops uint32
+	counted         bool // the kernel tells of these
 }
 
 // On has the rest of a text dropped that the peer of c may still send, of which it has said so many
@@ -52,7 +53,7 @@ func On(c *net.TCPConn, start *Start, text string, said, least int) (g Guard) {
 		if !start.known || filterLen(int(fd)) != 0 {
 			return
 		}
-		g.bytes, g.segments = received(int(fd))
+		g.bytes, g.segments, g.counted = received(int(fd))
 		g.drops = dropsOf(int(fd))
 		filter := dropAt(start.seq+uint32(said), text[said:], least)
 		if attach(int(fd), filter) == nil {
@@ -81,7 +82,7 @@ const (
 // Watch shuts the reading side of c if the filter drops a request, and calls late then. It does not
 // keep c.
 func (g Guard) Watch(c *net.TCPConn, late func()) {
-	if g.rules > 0 {
+	if g.rules > 0 && g.counted {
 		g.lookIn(firstLook, weak.Make(c), late)
 	}
 }
@@ -113,20 +114,21 @@ func (g Guard) look(c *net.TCPConn) (dropped, over bool) {
 		// Whatever else the kernel drops, such as keep-alive probes, has passed the filter, and
 		// counts as a segment first. So it does not matter what comes between these calls.
 		drops := dropsOf(int(fd)) - g.drops
-		bytes, segments := received(int(fd))
-		over = bytes != g.bytes || filterLen(int(fd)) != g.rules
+		bytes, segments, counted := received(int(fd))
+		over = !counted || bytes != g.bytes || filterLen(int(fd)) != g.rules
 		dropped = !over && int32(drops) > int32(segments-g.segments)
 	})
 	return dropped, over || err != nil
 }
 
-// received returns how many bytes have come in order, and how many segments have passed the filter.
-func received(fd int) (bytes uint64, segments uint32) {
+// received returns how many bytes have come in order, and how many segments have passed the filter,
+// if the kernel tells.
+func received(fd int) (bytes uint64, segments uint32, ok bool) {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
-		return 0, 0
+		return 0, 0, false
 	}
-	return info.Bytes_received, info.Segs_in
+	return info.Bytes_received, info.Segs_in, true
 }
 
 // dropsOf returns how many segments have been dropped, 0 if the kernel does not tell.
