@@ -70,8 +70,8 @@ func (q *queuePair) shut(abort bool) error {
 // The caller holds tx.mu.
 func (q *queuePair) dropReads() {
 	t := &q.tx
-	t.responses.clear()
-	t.reads.clear()
+	t.responses.Clear()
+	t.reads.Clear()
 	for i := range t.sq.len {
 		if e := t.sq.at(i); e.wr.Opcode == transport.OpRead && e.state != sendDone {
 			e.state, e.status = sendDone, transport.StatusFlushed

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/queue"
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
@@ -54,7 +55,7 @@ type queuePair struct {
 	mu        sync.Mutex
 	state     transport.State
 	err       error // why the queue pair is not in StateRTS any more
-	cq        completionQueue
+	cq        queue.Completions
 	rq        recvQueue
 	ird, ord  int
 	connected bool // RTS was reached
@@ -151,15 +152,15 @@ func (q *queuePair) end(state transport.State, err error) {
 
 // complete queues a completion. The caller holds mu.
 func (q *queuePair) complete(c transport.Completion) {
-	q.cq.push(c)
+	q.cq.Push(c)
 	q.news.Store(true)
 	q.crew.Wake()
 }
 
 // collect moves completions to wc. The caller holds mu.
 func (q *queuePair) collect(wc []transport.Completion) int {
-	n := q.cq.pop(wc)
-	q.news.Store(q.cq.len > 0)
+	n := q.cq.Pop(wc)
+	q.news.Store(q.cq.Len() > 0)
 	return n
 }
 
@@ -236,7 +237,7 @@ func (q *queuePair) pollable() (bool, error) {
 	q.tx.mu.Unlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.cq.len > 0 || q.err != nil && q.rq.len > 0 || pending && q.err != nil && !q.leaving {
+	if q.cq.Len() > 0 || q.err != nil && q.rq.len > 0 || pending && q.err != nil && !q.leaving {
 		return true, nil
 	}
 	return false, q.err

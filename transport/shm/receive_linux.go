@@ -144,7 +144,7 @@ func (q *queuePair) peerDied() {
 // terminatedBy ends the queue pair for a fault that the peer has found.
 func (q *queuePair) terminatedBy(f *fault) {
 	q.tx.mu.Lock()
-	if q.tx.reads.len() > 0 && f.layer == layerRDMAP {
+	if q.tx.reads.Len() > 0 && f.layer == layerRDMAP {
 		status := transport.StatusRemoteAccess
 		if f.typ == typeRemoteOperation {
 			status = transport.StatusRemoteOperation
@@ -319,10 +319,10 @@ func (q *queuePair) handleReadRequest(h *header) *fault {
 	}
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	if q.tx.responses.len() >= q.rx.ird {
+	if q.tx.responses.Len() >= q.rx.ird {
 		return faultNoBuffer
 	}
-	q.tx.responses.push(resp)
+	q.tx.responses.Push(resp)
 	q.rx.output = true
 	return nil
 }
@@ -347,10 +347,10 @@ func (q *queuePair) readSource(h *header) (*region, *fault) {
 func (q *queuePair) handleReadResponse(h *header, a, b []byte) *fault {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	if q.tx.reads.len() == 0 {
+	if q.tx.reads.Len() == 0 {
 		return faultOpcode
 	}
-	read := q.tx.reads.front()
+	read := q.tx.reads.Front()
 	n, last := uint64(h.length), h.flags&flagLast != 0
 	if left := read.size - read.done; n > left || last != (n == left) || !last && n == 0 {
 		return faultWriteBounds

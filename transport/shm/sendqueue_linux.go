@@ -230,7 +230,7 @@ func (q *queuePair) retire() {
 
 // readDone completes the oldest outstanding read. The caller holds tx.mu.
 func (q *queuePair) readDone(status transport.Status) {
-	q.tx.reads.pop()
+	q.tx.reads.Pop()
 	for i := range q.tx.sq.next {
 		if e := q.tx.sq.at(i); e.state == sendWaiting {
 			e.state, e.status = sendDone, status
@@ -254,8 +254,8 @@ func (q *queuePair) flushSends() {
 		}
 	}
 	t.sq.next = t.sq.len
-	t.reads.clear()
-	t.responses.clear()
+	t.reads.Clear()
+	t.responses.Clear()
 	t.note(false)
 	q.retire()
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/queue"
 )
 
 const (
@@ -27,14 +28,14 @@ type transmitter struct {
 	told           uint64   // of that, what the peer knows of
 	head           uint64   // of the peer, as seen last
 	sq             sendQueue
-	reads          queue[outstandingRead] // requested by us, in order
-	responses      queue[readResponse]    // requested by the peer, in order
-	maxOutstanding int                    // ORD
-	responded      bool                   // the last record was a response
-	drainers       bool                   // requests with WillDrain were posted, so that Drain is about these
-	lost           bool                   // requests that Drain is about were flushed
-	ended          bool                   // the peer was told that nothing more comes
-	err            error                  // nothing more can be sent
+	reads          queue.FIFO[outstandingRead] // requested by us, in order
+	responses      queue.FIFO[readResponse]    // requested by the peer, in order
+	maxOutstanding int                         // ORD
+	responded      bool                        // the last record was a response
+	drainers       bool                        // requests with WillDrain were posted, so that Drain is about these
+	lost           bool                        // requests that Drain is about were flushed
+	ended          bool                        // the peer was told that nothing more comes
+	err            error                       // nothing more can be sent
 
 	// Summaries for those who look often. They change with mu held.
 	blocked atomic.Bool // there is no room for the next record, and the peer was asked to tell of some
@@ -46,7 +47,7 @@ func (t *transmitter) note(blocked bool) {
 	if t.blocked.Load() != blocked {
 		t.blocked.Store(blocked)
 	}
-	if left := t.sq.next < t.sq.len || t.responses.len() > 0; t.pending.Load() != left {
+	if left := t.sq.next < t.sq.len || t.responses.Len() > 0; t.pending.Load() != left {
 		t.pending.Store(left)
 	}
 }
@@ -69,7 +70,7 @@ func (q *queuePair) flush() {
 	defer q.survive(debug.SetPanicOnFault(true))
 	blocked := false
 	for t.err == nil && t.out != nil {
-		canSend, canRespond := t.sendable(), t.responses.len() > 0
+		canSend, canRespond := t.sendable(), t.responses.Len() > 0
 		if !canSend && !canRespond {
 			break
 		}
@@ -97,10 +98,10 @@ func (t *transmitter) sendable() bool {
 		return false
 	}
 	e := t.sq.at(t.sq.next)
-	if e.wr.Flags&transport.Fence != 0 && t.reads.len() > 0 {
+	if e.wr.Flags&transport.Fence != 0 && t.reads.Len() > 0 {
 		return false
 	}
-	return e.wr.Opcode != transport.OpRead || t.reads.len() < t.maxOutstanding
+	return e.wr.Opcode != transport.OpRead || t.reads.Len() < t.maxOutstanding
 }
 
 // sendNext sends a record of the next work request. It returns false if there is no room.
@@ -162,7 +163,7 @@ func (q *queuePair) sendRead(e *sendEntry, h *header) bool {
 	h.op, h.size = opReadRequest, uint32(len(e.wr.Data))
 	q.put(h, nil)
 	r, _ := e.wr.Region.(*region)
-	t.reads.push(outstandingRead{to: e.sinkTO, size: uint64(len(e.wr.Data)), sink: r})
+	t.reads.Push(outstandingRead{to: e.sinkTO, size: uint64(len(e.wr.Data)), sink: r})
 	e.state = sendWaiting
 	t.sq.next++
 	t.responded = false
@@ -172,7 +173,7 @@ func (q *queuePair) sendRead(e *sendEntry, h *header) bool {
 // respond sends a record of the oldest answer.
 func (q *queuePair) respond() bool {
 	t := &q.tx
-	r := t.responses.front()
+	r := t.responses.Front()
 	n, ok := q.fit(int(min(r.left, maxPiece)))
 	if !ok {
 		return false
@@ -194,7 +195,7 @@ func (q *queuePair) respond() bool {
 	q.put(&h, payload)
 	r.to, r.left = r.to+uint64(n), r.left-uint64(n)
 	if h.flags != 0 {
-		t.responses.pop()
+		t.responses.Pop()
 		t.responded = true
 	}
 	return true

@@ -144,11 +144,11 @@ func (q *queuePair) gateHolds() bool {
 // The caller holds tx.mu.
 func (q *queuePair) dropReads() {
 	t := &q.tx
-	t.responses.clear()
+	t.responses.Clear()
 	if t.floor == floorResponse {
 		t.floor = floorResponded
 	}
-	t.reads.clear()
+	t.reads.Clear()
 	for i := range t.sq.len {
 		if e := t.sq.at(i); e.wr.Opcode == transport.OpRead && e.state != sendDone {
 			e.state, e.status = sendDone, transport.StatusFlushed

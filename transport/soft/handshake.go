@@ -193,7 +193,7 @@ func (q *queuePair) queueRTR(read bool) {
 	t.out.begin(smallBuf)
 	if read {
 		q.composeReadRequest(&rdmap.ReadRequest{SinkSTag: rtrSTag, SrcSTag: rtrSTag})
-		t.reads.push(outstandingRead{stag: rtrSTag, rtr: true})
+		t.reads.Push(outstandingRead{stag: rtrSTag, rtr: true})
 	} else {
 		q.composeEmptyWrite()
 	}

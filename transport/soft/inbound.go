@@ -174,11 +174,11 @@ func (q *queuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error
 	}
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	if q.tx.responses.len() >= rx.ird && !rtr {
+	if q.tx.responses.Len() >= rx.ird && !rtr {
 		return rdmap.ErrNoBuffer
 	}
 	rx.readMSN++
-	q.tx.responses.push(resp)
+	q.tx.responses.Push(resp)
 	rx.output = true
 	return nil
 }
@@ -205,10 +205,10 @@ func (q *queuePair) readSource(req *rdmap.ReadRequest) (*region, *rdmap.Error) {
 func (q *queuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	if q.tx.reads.len() == 0 {
+	if q.tx.reads.Len() == 0 {
 		return rdmap.ErrInvalidSTagTagged
 	}
-	read := q.tx.reads.front()
+	read := q.tx.reads.Front()
 	n := uint64(len(seg.Payload))
 	switch {
 	case transport.STag(seg.T.STag) != read.stag:

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/queue"
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
@@ -46,7 +47,7 @@ type queuePair struct {
 	mu        sync.Mutex
 	state     transport.State
 	err       error // why the queue pair is no longer in StateRTS
-	cq        completionQueue
+	cq        queue.Completions
 	rq        recvQueue
 	ird, ord  int
 	crc       bool
@@ -152,15 +153,15 @@ func (q *queuePair) end(state transport.State, err error) {
 
 // complete queues a completion. The caller holds mu.
 func (q *queuePair) complete(c transport.Completion) {
-	q.cq.push(c)
+	q.cq.Push(c)
 	q.news.Store(true)
 	q.crew.Wake()
 }
 
 // collect moves completions to wc. The caller holds mu.
 func (q *queuePair) collect(wc []transport.Completion) int {
-	n := q.cq.pop(wc)
-	q.news.Store(q.cq.len > 0)
+	n := q.cq.Pop(wc)
+	q.news.Store(q.cq.Len() > 0)
 	return n
 }
 
@@ -233,7 +234,7 @@ func (q *queuePair) pollable() (bool, error) {
 		return false, nil
 	}
 	q.mu.Lock()
-	if q.cq.len > 0 || q.err != nil && q.rq.len > 0 {
+	if q.cq.Len() > 0 || q.err != nil && q.rq.len > 0 {
 		q.mu.Unlock()
 		return true, nil
 	}
@@ -248,7 +249,7 @@ func (q *queuePair) pollable() (bool, error) {
 	q.tx.mu.Unlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.cq.len > 0 || pending && !q.leaving {
+	if q.cq.Len() > 0 || pending && !q.leaving {
 		return true, nil
 	}
 	return false, err

@@ -38,7 +38,7 @@ func (q *queuePair) composeRead(e *sendEntry) bool {
 		return false
 	}
 	e.state = sendWaiting
-	q.tx.reads.push(read)
+	q.tx.reads.Push(read)
 	q.sent(e)
 	return true
 }
@@ -62,7 +62,7 @@ func (q *queuePair) composeReadRequest(r *rdmap.ReadRequest) bool {
 // application may change exposed memory between the CRC and the write.
 func (q *queuePair) composeResponse() bool {
 	t := &q.tx
-	r := t.responses.front()
+	r := t.responses.Front()
 	n, _, ok := t.fit(ddp.TaggedLen, int(min(r.left, 32<<10)), true)
 	if !ok {
 		return false
@@ -87,7 +87,7 @@ func (q *queuePair) composeResponse() bool {
 	r.sinkTO, r.srcTO, r.left = r.sinkTO+uint64(n), r.srcTO+uint64(n), r.left-uint64(n)
 	t.floor = floorResponse
 	if last {
-		t.responses.pop()
+		t.responses.Pop()
 		t.floor = t.floor.finish()
 	}
 	return true
@@ -95,8 +95,8 @@ func (q *queuePair) composeResponse() bool {
 
 // readDone completes the oldest outstanding read. The caller holds tx.mu.
 func (q *queuePair) readDone(status transport.Status) {
-	rtr := q.tx.reads.front().rtr
-	q.tx.reads.pop()
+	rtr := q.tx.reads.Front().rtr
+	q.tx.reads.Pop()
 	if rtr {
 		return
 	}

@@ -241,8 +241,8 @@ func (q *queuePair) flushSends() {
 		}
 	}
 	q.tx.sq.next = q.tx.sq.len
-	q.tx.reads.clear()
-	q.tx.responses.clear()
+	q.tx.reads.Clear()
+	q.tx.responses.Clear()
 	q.tx.queued, q.tx.floor, q.tx.out.sends = 0, q.tx.floor.finish(), 0
 	q.retire()
 }

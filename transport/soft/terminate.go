@@ -69,7 +69,7 @@ func (q *queuePair) handleTerminate(seg *rdmap.Segment) {
 		}
 	}
 	q.tx.mu.Lock()
-	if q.tx.reads.len() > 0 && msg.Layer == rdmap.Layer && !q.tx.reads.front().rtr {
+	if q.tx.reads.Len() > 0 && msg.Layer == rdmap.Layer && !q.tx.reads.Front().rtr {
 		status := transport.StatusRemoteAccess
 		if msg.Type == rdmap.TypeRemoteOperation {
 			status = transport.StatusRemoteOperation

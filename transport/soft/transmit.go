@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/queue"
 	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
@@ -23,9 +24,9 @@ const (
 type transmitter struct {
 	mu        sync.Mutex
 	sq        sendQueue
-	reads     queue[outstandingRead] // requested by us, in order
-	responses queue[readResponse]    // requested by the peer, in order
-	control   []byte                 // FPDUs that precede all others: RTR, Terminate
+	reads     queue.FIFO[outstandingRead] // requested by us, in order
+	responses queue.FIFO[readResponse]    // requested by the peer, in order
+	control   []byte                      // FPDUs that precede all others: RTR, Terminate
 	out       batch
 	nudger    nudger
 	err       error // sending has failed
@@ -74,7 +75,7 @@ func (t *transmitter) limit() int {
 // compose fills the empty batch and reports whether there is something in it.
 func (q *queuePair) compose() bool {
 	t := &q.tx
-	if t.phase == phaseEnded || len(t.control) == 0 && t.sq.next == t.sq.len && t.responses.len() == 0 {
+	if t.phase == phaseEnded || len(t.control) == 0 && t.sq.next == t.sq.len && t.responses.Len() == 0 {
 		return false
 	}
 	if len(t.control) > 0 {
@@ -89,7 +90,7 @@ func (q *queuePair) compose() bool {
 		return false
 	}
 	size := smallBuf
-	if t.queued > smallBuf-1024 || t.responses.len() > 0 {
+	if t.queued > smallBuf-1024 || t.responses.Len() > 0 {
 		size = largeBuf
 	}
 	t.out.begin(size)
@@ -110,7 +111,7 @@ func (q *queuePair) composeNext() bool {
 	if !t.phase.composes() {
 		return false
 	}
-	switch t.floor.next(t.sendable(), t.responses.len() > 0) {
+	switch t.floor.next(t.sendable(), t.responses.Len() > 0) {
 	case floorSend:
 		return q.composeSend()
 	case floorResponse:
@@ -128,10 +129,10 @@ func (t *transmitter) sendable() bool {
 		return false
 	}
 	e := t.sq.at(t.sq.next)
-	if e.wr.Flags&transport.Fence != 0 && t.reads.len() > 0 {
+	if e.wr.Flags&transport.Fence != 0 && t.reads.Len() > 0 {
 		return false
 	}
-	return e.wr.Opcode != transport.OpRead || t.reads.len() < t.maxOutstanding
+	return e.wr.Opcode != transport.OpRead || t.reads.Len() < t.maxOutstanding
 }
 
 // fit returns how many of left payload bytes go into the next FPDU after a header of hdr bytes,

@@ -1,16 +1,20 @@
-package shm
+package queue
 
 import "github.com/rdmanet/iwarp/transport"
 
-// completionQueue is a ring that grows on demand. Work requests that are accounted for elsewhere
-// bound it.
-type completionQueue struct {
+// Completions is a ring that grows on demand. Work requests that are accounted for elsewhere bound
+// it.
+type Completions struct {
 	ring []transport.Completion // its length is a power of two
 	head int
 	len  int
 }
 
-func (q *completionQueue) push(c transport.Completion) {
+// Len returns how many there are.
+func (q *Completions) Len() int { return q.len }
+
+// Push appends c.
+func (q *Completions) Push(c transport.Completion) {
 	if q.len == len(q.ring) {
 		bigger := make([]transport.Completion, max(8, 2*len(q.ring)))
 		n := copy(bigger, q.ring[q.head:])
@@ -21,7 +25,8 @@ func (q *completionQueue) push(c transport.Completion) {
 	q.len++
 }
 
-func (q *completionQueue) pop(to []transport.Completion) int {
+// Pop moves the oldest to the slice, and returns how many it moved.
+func (q *Completions) Pop(to []transport.Completion) int {
 	n := min(q.len, len(to))
 	for i := range n {
 		to[i] = q.ring[q.head]
