@@ -56,7 +56,7 @@ type queuePair struct {
 	state     transport.State
 	err       error // why the queue pair is not in StateRTS any more
 	cq        queue.Completions
-	rq        recvQueue
+	rq        queue.Receives[*region]
 	ird, ord  int
 	connected bool // RTS was reached
 	closed    bool // Close or Abort was called
@@ -175,7 +175,7 @@ func (q *queuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
 	}
 	var live *region // the last one that was looked up
 	for i := range wrs {
-		if q.rq.len == q.opts.RecvDepth {
+		if q.rq.Len() == q.opts.RecvDepth {
 			return i, transport.ErrQueueFull
 		}
 		r, _ := wrs[i].Region.(*region)
@@ -186,7 +186,7 @@ func (q *queuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
 		if _, ok := r.offset(wrs[i].Data); !ok && len(wrs[i].Data) > 0 {
 			return i, errNotInRegion
 		}
-		q.rq.push(&wrs[i], r)
+		q.rq.Push(&wrs[i], r)
 	}
 	return len(wrs), nil
 }
@@ -211,12 +211,12 @@ func (q *queuePair) Poll(wc []transport.Completion) int {
 	defer q.mu.Unlock()
 	n = q.collect(wc)
 	for n < len(wc) {
-		r := q.rq.head()
+		r := q.rq.Head()
 		if r == nil {
 			break
 		}
-		id := r.id
-		q.rq.pop()
+		id := r.ID
+		q.rq.Pop()
 		wc[n] = transport.Completion{ID: id, Opcode: transport.OpRecv, Status: transport.StatusFlushed}
 		n++
 	}
@@ -237,7 +237,7 @@ func (q *queuePair) pollable() (bool, error) {
 	q.tx.mu.Unlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.cq.Len() > 0 || q.err != nil && q.rq.len > 0 || pending && q.err != nil && !q.leaving {
+	if q.cq.Len() > 0 || q.err != nil && q.rq.Len() > 0 || pending && q.err != nil && !q.leaving {
 		return true, nil
 	}
 	return false, q.err

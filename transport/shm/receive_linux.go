@@ -262,20 +262,20 @@ func (q *queuePair) placeSend(h *header, a, b []byte) *fault {
 	defer q.regions.mu.RUnlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	r := q.rq.head()
+	r := q.rq.Head()
 	if q.err != nil || r == nil {
 		return faultNoBuffer
 	}
-	if uint64(h.length) > uint64(len(r.mem))-rx.moff {
+	if uint64(h.length) > uint64(len(r.Mem))-rx.moff {
 		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
 		return faultTooLong
 	}
-	if h.length > 0 && !q.regions.live(r.region) {
+	if h.length > 0 && !q.regions.live(r.Region) {
 		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalProtection})
 		return faultCatastrophic
 	}
-	n := copy(r.mem[rx.moff:], a)
-	copy(r.mem[rx.moff+uint64(n):], b)
+	n := copy(r.Mem[rx.moff:], a)
+	copy(r.Mem[rx.moff+uint64(n):], b)
 	rx.moff += uint64(h.length)
 	rx.mid = true
 	return nil
@@ -283,12 +283,12 @@ func (q *queuePair) placeSend(h *header, a, b []byte) *fault {
 
 // takeRecv takes the oldest receive off its queue with c, which gets its ID. The caller holds mu.
 func (q *queuePair) takeRecv(c transport.Completion) {
-	r := q.rq.head()
+	r := q.rq.Head()
 	if r == nil {
 		return // flushed meanwhile
 	}
-	c.ID = r.id
-	q.rq.pop()
+	c.ID = r.ID
+	q.rq.Pop()
 	q.complete(c)
 }
 

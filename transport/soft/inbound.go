@@ -100,19 +100,19 @@ func (q *queuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 	defer q.regions.mu.RUnlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	r := q.rq.head()
+	r := q.rq.Head()
 	if q.err != nil || r == nil {
 		return rdmap.ErrNoBuffer
 	}
-	if len(seg.Payload) > len(r.mem)-int(rx.moff) {
+	if len(seg.Payload) > len(r.Mem)-int(rx.moff) {
 		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
 		return rdmap.ErrMessageTooLong
 	}
-	if len(seg.Payload) > 0 && !q.regions.live(r.region) {
+	if len(seg.Payload) > 0 && !q.regions.live(r.Region) {
 		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalProtection})
 		return rdmap.ErrDDPCatastrophic
 	}
-	copy(r.mem[rx.moff:], seg.Payload)
+	copy(r.Mem[rx.moff:], seg.Payload)
 	rx.moff += uint32(len(seg.Payload))
 	if seg.Last() && !seg.Op.Invalidates() {
 		q.takeRecv(q.received(seg))
@@ -122,12 +122,12 @@ func (q *queuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 
 // takeRecv takes the oldest receive off its queue with c, which gets its ID. The caller holds mu.
 func (q *queuePair) takeRecv(c transport.Completion) {
-	r := q.rq.head()
+	r := q.rq.Head()
 	if r == nil {
 		return // flushed meanwhile
 	}
-	c.ID = r.id
-	q.rq.pop()
+	c.ID = r.ID
+	q.rq.Pop()
 	q.complete(c)
 }
 

@@ -48,7 +48,7 @@ type queuePair struct {
 	state     transport.State
 	err       error // why the queue pair is no longer in StateRTS
 	cq        queue.Completions
-	rq        recvQueue
+	rq        queue.Receives[*region]
 	ird, ord  int
 	crc       bool
 	connected bool // RTS was reached
@@ -176,7 +176,7 @@ func (q *queuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
 	}
 	var live *region // the last one that was looked up
 	for i := range wrs {
-		if q.rq.len == q.opts.RecvDepth {
+		if q.rq.Len() == q.opts.RecvDepth {
 			return i, transport.ErrQueueFull
 		}
 		r, _ := wrs[i].Region.(*region)
@@ -187,7 +187,7 @@ func (q *queuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
 		if _, ok := r.offset(wrs[i].Data); !ok && len(wrs[i].Data) > 0 {
 			return i, errNotInRegion
 		}
-		q.rq.push(&wrs[i], r)
+		q.rq.Push(&wrs[i], r)
 	}
 	return len(wrs), nil
 }
@@ -212,12 +212,12 @@ func (q *queuePair) Poll(wc []transport.Completion) int {
 	defer q.mu.Unlock()
 	n = q.collect(wc)
 	for n < len(wc) {
-		r := q.rq.head()
+		r := q.rq.Head()
 		if r == nil {
 			break
 		}
-		id := r.id
-		q.rq.pop()
+		id := r.ID
+		q.rq.Pop()
 		wc[n] = transport.Completion{ID: id, Opcode: transport.OpRecv, Status: transport.StatusFlushed}
 		n++
 	}
@@ -234,7 +234,7 @@ func (q *queuePair) pollable() (bool, error) {
 		return false, nil
 	}
 	q.mu.Lock()
-	if q.cq.Len() > 0 || q.err != nil && q.rq.len > 0 {
+	if q.cq.Len() > 0 || q.err != nil && q.rq.Len() > 0 {
 		q.mu.Unlock()
 		return true, nil
 	}

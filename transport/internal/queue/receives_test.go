@@ -1,0 +1,72 @@
+package queue_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/queue"
+)
+
+// TestReceives shows that every receive comes out as it went in, whether or not those beside it
+// make a run with it.
+func TestReceives(t *testing.T) {
+	one, other := new(int), new(int)
+	mem := make([]byte, 64)
+	type receive struct {
+		wr     transport.RecvWR
+		region *int
+	}
+	at := func(id uint64, region *int, from, to int) receive {
+		return receive{transport.RecvWR{ID: id, Data: mem[from:to]}, region}
+	}
+	for name, list := range map[string][]receive{
+		"a row":             {at(1, one, 0, 8), at(2, one, 8, 16), at(3, one, 16, 24)},
+		"up to the end":     {at(1, one, 32, 48), at(2, one, 48, 64), at(3, one, 0, 16)},
+		"other IDs":         {at(1, one, 0, 8), at(3, one, 8, 16), at(3, one, 16, 24)},
+		"other memory":      {at(1, one, 0, 8), at(2, one, 16, 24), at(3, one, 8, 16)},
+		"other sizes":       {at(1, one, 0, 8), at(2, one, 8, 12), at(3, one, 12, 20)},
+		"other regions":     {at(1, one, 0, 8), at(2, other, 8, 16), at(3, one, 16, 24)},
+		"empty":             {at(1, nil, 0, 0), at(2, nil, 0, 0), at(3, one, 0, 8)},
+		"rows of two sizes": {at(1, one, 0, 8), at(2, one, 8, 16), at(3, one, 16, 32), at(4, one, 32, 48)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var q queue.Receives[*int]
+			require.Nil(t, q.Head())
+			for i := range list {
+				q.Push(&list[i].wr, list[i].region)
+			}
+			for i, want := range list {
+				require.Equal(t, len(list)-i, q.Len())
+				r := q.Head()
+				require.Equal(t, want.wr.ID, r.ID)
+				require.Same(t, want.region, r.Region)
+				require.Len(t, r.Mem, len(want.wr.Data))
+				if len(r.Mem) > 0 {
+					require.Same(t, &want.wr.Data[0], &r.Mem[0])
+				}
+				q.Pop()
+			}
+			require.Zero(t, q.Len())
+			require.Nil(t, q.Head())
+		})
+	}
+}
+
+// TestReceivesMemory shows that a row that is posted again and again costs no memory.
+func TestReceivesMemory(t *testing.T) {
+	var q queue.Receives[*int]
+	mem, id := make([]byte, 64), uint64(0)
+	wr := transport.RecvWR{}
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		for from := 0; from < len(mem); from += 8 {
+			wr = transport.RecvWR{ID: id, Data: mem[from : from+8]}
+			q.Push(&wr, nil)
+			id++
+		}
+		for q.Len() > 0 {
+			q.Pop()
+		}
+	}))
+}
