@@ -11,7 +11,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/sniff"
 )
 
-// enter counts a call of Accept. What clients come in by is waited on from the first one.
+// enter counts a call of Accept. From the first one on, clients of all kinds are waited for.
 func (l *Listener) enter() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -23,12 +23,12 @@ func (l *Listener) enter() error {
 		l.serveDevices()
 	}
 	if l.assistants > 0 {
-		l.kick() // it has the turn perhaps, which is for this call
+		l.kick() // perhaps it has the turn, which is for this call
 	}
 	return nil
 }
 
-// leave ends a call of Accept. With the last one, the devices' clients wait.
+// leave ends a call of Accept. After the last one, the devices' clients have to wait.
 func (l *Listener) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -46,7 +46,7 @@ func (l *Listener) leave() {
 	}
 }
 
-// over returns why Accept is not to wait, if that is so. Its caller holds l.mu.
+// over returns why Accept must not wait, or nil. Its caller holds l.mu.
 func (l *Listener) over() error {
 	switch {
 	case l.state == closed && (!l.taken || len(l.ready) == 0):
@@ -59,7 +59,7 @@ func (l *Listener) over() error {
 	return nil
 }
 
-// next returns a client that is ready, or why none is waited for, or else announces a take.
+// next returns a client that is ready or why none is waited for, or else announces a take.
 func (l *Listener) next() (c client, found bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,7 +77,7 @@ func (l *Listener) next() (c client, found bool, err error) {
 	return client{}, false, nil
 }
 
-// announceTake settles what take is to do. Its caller holds l.mu.
+// announceTake settles what take must do. Its caller holds l.mu.
 func (l *Listener) announceTake() {
 	l.pause = 0
 	if l.state == listens {
@@ -104,8 +104,8 @@ func (l *Listener) pop() client {
 	return c
 }
 
-// take waits for something to do: a client of the kernel, or one that gets ready. Without
-// either, there is something else to look at.
+// take waits for something to do: a client of the kernel, or one that gets ready. If it returns
+// neither, there is something else to look at.
 func (l *Listener) take() (client, error) {
 	if !l.accepting {
 		l.awaitNudge()
@@ -128,8 +128,8 @@ func (l *Listener) take() (client, error) {
 	return client{}, l.fail("accept", neterr.Bare(err))
 }
 
-// accepted notes that accept(2) is left, and reports whether that was asked for. It returns c
-// unless others are ready already, which are older.
+// accepted records that accept(2) has returned, and reports whether it was called back. It returns
+// c unless others, which are older, are already ready.
 func (l *Listener) accepted(c client) (first client, kicked bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -145,7 +145,7 @@ func (l *Listener) accepted(c client) (first client, kicked bool) {
 	return c, l.kicked || l.state != listens
 }
 
-// kick has the call of Accept that has the turn look around. Its caller holds l.mu.
+// kick makes the call of Accept that has the turn look around. Its caller holds l.mu.
 func (l *Listener) kick() {
 	if l.accepting {
 		if !l.kicked {
@@ -180,7 +180,7 @@ func (l *Listener) awaitNudge() {
 	}
 }
 
-// sort returns c if what it is shows at once. Otherwise it is found out in the background.
+// sort returns c if it is clear at once what c is. Otherwise that is found out in the background.
 func (l *Listener) sort(c *net.TCPConn) client {
 	keepalive.SetAccepted(l.tcp, c, l.config.KeepAlive, l.config.KeepAliveConfig)
 	if l.direct {
@@ -199,11 +199,11 @@ func (l *Listener) sort(c *net.TCPConn) client {
 	return client{}
 }
 
-// find has it found out in the background what h is.
+// find starts finding out in the background what h is.
 func (l *Listener) find(h *halfOpen) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.state == closed { // and may not be waiting for calls any more
+	if l.state == closed { // and may no longer be waiting for calls
 		reset(h.c)
 		return
 	}

@@ -12,15 +12,16 @@ import (
 )
 
 // The set-up of an iWARP connection takes both ends. A program that dials a listener of its own and
-// calls Accept only then, in one goroutine, as tests do, would wait for itself. With package net
+// only then calls Accept, in one goroutine, as tests do, would wait for itself. With package net
 // the kernel connects the two meanwhile; here the dial does what a call of Accept would, as long as
 // none is under way. What it takes waits for Accept.
 
-// ownListeners are those of this process that may set up iWARP, by address. Of several at
-// one address it is the last.
+// ownListeners are the listeners of this process that may set up iWARP, by address; of several at
+// one address, the last.
 var ownListeners sync.Map // of netip.AddrPort to weak.Pointer[Listener]
 
-// assistDelay is waited where a call of Accept is under way, which is likely to see to it.
+// assistDelay is how long to wait where a call of Accept is under way, which is likely to take the
+// connection.
 const assistDelay = 5 * time.Millisecond
 
 // announceSelf makes l known to dials of this process.
@@ -49,8 +50,8 @@ func ownListener(local netip.Addr, remote netip.AddrPort) *Listener {
 	return nil
 }
 
-// assist sees to it that a connection from local to remote is taken, if that is to a listener of
-// this process, until stop is called.
+// assist makes sure until stop is called that a connection from local to remote is taken, if it is
+// to a listener of this process.
 func assist(local netip.Addr, remote netip.AddrPort) (stop func()) {
 	l := ownListener(local, remote)
 	if l == nil {
@@ -88,7 +89,7 @@ func (l *Listener) isAwaited() bool {
 	return l.calls > 0
 }
 
-// assist takes clients until the context ends, or a call of Accept does that.
+// assist takes clients until the context ends or a call of Accept does so.
 func (l *Listener) assist(ctx context.Context) {
 	if l.enterAssistant() != nil {
 		return
@@ -140,8 +141,8 @@ func (l *Listener) leaveAssistant() {
 	l.leave()
 }
 
-// mayAssist reports whether there is no call of Accept and nothing in its way, and then announces a
-// take.
+// mayAssist reports whether there is no call of Accept and nothing that prevents one, and then
+// announces a take.
 func (l *Listener) mayAssist() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,26 +16,26 @@ import (
 // why: Err then is "peer: limit", "peer: no device" or the like, and the peer's Info of the plain
 // connection has that Reason.
 type Info struct {
-	Transport string // "tcp" for plain TCP, else the name of the transport, such as "soft"
+	Transport string // "tcp" for plain TCP, otherwise the name of the transport, such as "soft"
 	Device    string // verbs name of the device, empty for plain TCP
 	Offloaded bool   // true if the connection bypasses the kernel's TCP, as with all devices but siw
 	Reason    Reason // why it is plain TCP; ReasonNone if it is not
 	Err       error  // what led to Reason, nil if the reason says it all
 
-	// RedirectPort is the server's port on the wire, where an iWARP device listens beside the port
-	// of the service and clients are redirected; LocalAddr and RemoteAddr have the port of the
-	// service all the same. 0 means that the ports are those of the addresses.
+	// RedirectPort is the server's port on the wire, where an iWARP device listens on a port other
+	// than that of the service and clients are redirected; LocalAddr and RemoteAddr still have the
+	// port of the service. 0 means that the ports are those of the addresses.
 	RedirectPort uint16
 
-	// Ignored names the fields of the Dialer or ListenConfig that are set and that the connection
-	// does not obey, as it is a device's: "Control", "ControlContext", "FallbackDelay", "ReadBudget",
+	// Ignored names the fields of the Dialer or ListenConfig that are set but that the connection does
+	// not obey, because it is a device's: "Control", "ControlContext", "FallbackDelay", "ReadBudget",
 	// "KeepAliveConfig.Interval" and "KeepAliveConfig.Count". Where one must be obeyed, use
 	// OffloadNever, or Transports without devices.
 	Ignored []string
 }
 
-// LogValue implements slog.LogValuer: a group of what is known. Of Err it has what Reason does not
-// say.
+// LogValue implements slog.LogValuer: a group of what is known. Of Err it has only what Reason does
+// not say.
 func (i Info) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("transport", i.Transport), slog.Bool("offloaded", i.Offloaded)}
 	if i.Device != "" {
@@ -56,12 +56,12 @@ func (i Info) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Describe tells which path c took, and why. It knows the connections that a Dialer or Listener of
-// this package has returned, and any *rdmanet.Conn; for others it returns false. Below other
+// Describe says which path c took, and why. It knows the connections that a Dialer or Listener of
+// this package has returned, and any *rdmanet.Conn; for others it returns false. Inside other
 // connections it finds them by a method NetConn, as *tls.Conn has, UnderlyingConn, Raw or Unwrap
 // that returns a net.Conn, or in an embedded net.Conn, as those of golang.org/x/net/netutil and
-// cmux have; in the last resort, which takes longer the more connections there are, by their two
-// addresses. It may be called at any time, also after Close.
+// cmux have; as a last resort, which takes longer the more connections there are, by their two
+// addresses. It may be called at any time, even after Close.
 func Describe(c net.Conn) (Info, bool) {
 	outer := c
 	for range maxWrappers {
@@ -82,7 +82,7 @@ func Describe(c net.Conn) (Info, bool) {
 	return byAddresses(outer)
 }
 
-// maxWrappers bounds the connections around one, which may be around themselves.
+// maxWrappers bounds the connections wrapped around one, as a connection may wrap itself.
 const maxWrappers = 32
 
 // inner returns what c is made of, or nil.
@@ -171,7 +171,7 @@ func hasAddrs(c net.Conn, local, remote string) bool {
 	return l == local && r == remote
 }
 
-// addrPair returns the addresses of c in the form of package net, empty for one that is not there.
+// addrPair returns the addresses of c in the form of package net, each empty if there is none.
 func addrPair(c net.Conn) (local, remote string) {
 	defer func() { _ = recover() }() // c may be made of nothing
 	if v := reflect.ValueOf(c); c == nil || v.Kind() == reflect.Pointer && v.IsNil() {
@@ -191,14 +191,14 @@ func addrPair(c net.Conn) (local, remote string) {
 // connection is garbage.
 var paths sync.Map
 
-// remember notes the path that c took. It must be called before c is handed out, and once.
+// remember records the path that c took. It must be called once, before c is handed out.
 func remember[T net.TCPConn | rdmanet.Conn](c *T, info Info) *T {
 	notes.add(note{c, info})
 	return c
 }
 
-// A note is what is yet to be put into paths, which takes a tenth of the time of a dial: a moment
-// later, or when it is needed.
+// A note is what must still be put into paths, which takes a tenth of the time of a dial, so it is
+// done a moment later, or when needed.
 type note struct {
 	conn any // *net.TCPConn or *rdmanet.Conn
 	info Info
@@ -227,7 +227,7 @@ type notebook struct {
 
 var notes notebook
 
-// sortAfter is how long a note keeps a connection that may be garbage.
+// sortAfter is how long a note keeps alive a connection that may be garbage.
 const sortAfter = 2 * time.Millisecond
 
 func (b *notebook) add(n note) {
@@ -255,7 +255,7 @@ func (b *notebook) sort() {
 	}
 }
 
-// maxNotes is how many notes there is room for all the time.
+// maxNotes is how many notes there is always room for.
 const maxNotes = 256
 
 func recall[T any](c *T) (Info, bool) {

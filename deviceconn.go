@@ -11,8 +11,8 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// deviceQP is the queue pair of a device's connection in the world of sockets. As long as it lives,
-// a socket holds its port in the kernel's port space, and its addresses are those that the users of
+// deviceQP is the queue pair of a device's connection in the world of sockets. For as long as it
+// lives, a socket holds its port in the kernel's port space; its addresses are those that users of
 // the service know.
 type deviceQP struct {
 	transport.QueuePair
@@ -22,7 +22,7 @@ type deviceQP struct {
 
 var (
 	_ transport.Wrapper    = (*deviceQP)(nil)
-	_ transport.LastCloser = (*deviceQP)(nil) // As would walk past it, and its port never be given back
+	_ transport.LastCloser = (*deviceQP)(nil) // As would walk past it, and its port would never be given back
 )
 
 // Unwrap implements transport.Wrapper.
@@ -58,15 +58,15 @@ func (q *deviceQP) Abort() error {
 	return q.QueuePair.Abort()
 }
 
-// leavePort gives the port back once the device has done with it.
+// leavePort gives the port back once the device is done with it.
 func (q *deviceQP) leavePort() {
 	if !q.leavePortWhenGone() && q.port != nil {
 		q.port.Leave()
 	}
 }
 
-// leavePortWhenGone has the port given back when the device has done with the queue pair, however
-// that ends. It returns false if the device does not tell.
+// leavePortWhenGone arranges for the port to be given back when the device is done with the queue
+// pair, however that ends. It returns false if the device does not say.
 func (q *deviceQP) leavePortWhenGone() bool {
 	d, ok := transport.As[transport.Leaver](q.QueuePair)
 	if ok && q.port != nil {
@@ -75,7 +75,7 @@ func (q *deviceQP) leavePortWhenGone() bool {
 	return ok
 }
 
-// ignored are names of fields that are set and that a connection through a device cannot obey.
+// ignored are the names of fields that are set but that a connection through a device cannot obey.
 type ignored []string
 
 func (i *ignored) add(name string, set bool) {
@@ -84,7 +84,7 @@ func (i *ignored) add(name string, set bool) {
 	}
 }
 
-// keepAlive sets what a device can do of the fields.
+// keepAlive sets what a device supports of the fields.
 func (i *ignored) keepAlive(c *rdmanet.Conn, idle time.Duration, config net.KeepAliveConfig) {
 	keepalive.SetDevice(c, idle, config)
 	i.add("KeepAliveConfig.Interval", config.Enable && config.Interval > 0)

@@ -11,25 +11,25 @@ import (
 	"github.com/rdmanet/iwarp/internal/tcpinfo"
 )
 
-// turnSlack is how long a dial waits for another one that asks the same peer, beside turnTrips
-// times what it took to connect, which on a busy host is more than a round trip; turnLimit is the
-// most. That is less than a Listener leaves to a silent client for sure.
+// turnSlack is how long a dial waits for another one that asks the same peer, in addition to
+// turnTrips times what it took to connect, which on a busy host is more than a round trip;
+// turnLimit is the most. It is less than what a Listener grants a silent client in any case.
 var turnSlack, turnLimit = 10 * time.Millisecond, 80 * time.Millisecond
 
-// turnTrips are for a request and its answer, and one of them to spare.
+// turnTrips is one for a request and its answer, and one to spare.
 const turnTrips = 2
 
-// A turn is a dial's to ask a peer, of which nothing may be known: such a one is asked by one dial
-// at a time.
+// A turn is a dial's turn to ask a peer about which nothing may be known: such a peer is asked by
+// one dial at a time.
 type turn struct {
-	end   func() // to be called once the answer was learned; nil if the peer is not to be asked
+	end   func() // must be called once the answer was learned; nil if the peer must not be asked
 	why   OffloadError
 	spoke bool // the peer has spoken iWARP before
 	other bool // another address of the name may speak it
 }
 
-// turn decides whether p is to be asked. Where another dial asks it, it waits up to patience to
-// learn the answer.
+// turn decides whether p should be asked. Where another dial is asking it, turn waits up to
+// patience to learn the answer.
 func (a *dialing) turn(ctx context.Context, p peer, patience time.Duration) turn {
 	var late *time.Timer
 	for {
@@ -59,8 +59,8 @@ func (a *dialing) turn(ctx context.Context, p peer, patience time.Duration) turn
 	}
 }
 
-// mute returns why the peer at an address in numbers does not speak iWARP in software, if that is
-// known. It is what turn would find out after the connection was made.
+// mute returns why the peer at a numeric address does not speak iWARP in software, if that is
+// known. It is what turn would find out once the connection was made.
 func (a *dialing) mute() (OffloadError, bool) {
 	addr, err := netip.ParseAddrPort(a.address)
 	if err != nil || a.software == nil {
@@ -69,22 +69,22 @@ func (a *dialing) mute() (OffloadError, bool) {
 	return peers.lookup(peer{a.software.Name(), netaddr.Unmap(addr)}, time.Now())
 }
 
-// answerSlack is what a peer of which nothing is known has for its answer, from when its kernel has
-// confirmed the request. It covers a peer that is busy.
+// answerSlack is the time that a peer about which nothing is known has for its answer, from when
+// its kernel has confirmed the request. It covers a peer that is busy.
 var answerSlack = 100 * time.Millisecond
 
 const (
-	// answerTrips has an answer that was lost on the way come after all. The longer a round trip,
-	// the likelier a loss.
+	// answerTrips allows for an answer that was lost on the way to come after all. The longer a round
+	// trip, the likelier a loss.
 	answerTrips = 10
-	// leastRTO is how long the kernel waits at least for a confirmation, besides a round trip, until
-	// it sends something again (TCP_RTO_MIN of Linux).
+	// leastRTO is the least time that the kernel waits for a confirmation, besides a round trip,
+	// before it sends something again (TCP_RTO_MIN of Linux).
 	leastRTO = 200 * time.Millisecond
-	// lostAnswers is how many losses in a row of an answer are covered.
+	// lostAnswers is how many losses of an answer in a row are covered.
 	lostAnswers = 2
 )
 
-// answerTime is how long a peer of which nothing is known may be silent.
+// answerTime is how long a peer about which nothing is known may be silent.
 func answerTime(trip time.Duration) time.Duration {
 	return answerSlack + min(answerTrips*trip, lostAnswers*(leastRTO+trip))
 }
@@ -132,7 +132,7 @@ func (w *answerWait) start(c *net.TCPConn) {
 	w.timer = time.AfterFunc(w.trip+w.after, w.look)
 }
 
-// use has the answer come by another connection.
+// use says that the answer will come by another connection.
 func (w *answerWait) use(c *net.TCPConn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -163,13 +163,13 @@ func (w *answerWait) look() {
 	w.end()
 }
 
-// clockStep is that of tcpinfo.Info.SinceAck, or a little more.
+// clockStep is the resolution of tcpinfo.Info.SinceAck, or a little more.
 const clockStep = 5 * time.Millisecond
 
 // lookAgain is the least time after which a connection is looked at again.
 const lookAgain = 10 * time.Millisecond
 
-// left is how long the peer may still be silent, or after what time to look again.
+// left is how long the peer may still be silent, or how long to wait before looking again.
 func (w *answerWait) left() time.Duration {
 	info, ok := w.of(w.c)
 	switch {

@@ -36,7 +36,7 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 	}
 	remotes, err := netaddr.Lookup(ctx, a.Resolver, a.network, a.address)
 	if err != nil {
-		// The kernel path will fail alike, with the error that package net gives.
+		// The kernel path will fail in the same way, with the error that package net gives.
 		return nil, OffloadError{ReasonFailed, err}, nil
 	}
 	for i, remote := range remotes {
@@ -91,8 +91,8 @@ func (a *dialing) route(ctx context.Context, t transport.Transport, local, remot
 	return t.Route(ctx, local, remote)
 }
 
-// bypassesKernel reports whether the device's connections are none of the kernel's TCP, unlike
-// those of siw.
+// bypassesKernel reports whether the device's connections do not run over the kernel's TCP, as
+// those of siw do.
 func bypassesKernel(t transport.Transport, dev transport.Device) bool {
 	return t.Offloads() && !dev.KernelTCP
 }
@@ -114,7 +114,7 @@ type deviceDial struct {
 	began         time.Time // of the latest attempt
 }
 
-// attempt connects to the port at the address of remote. The time for the handshake is its own.
+// attempt connects to the port at the address of remote. It has its own time for the handshake.
 func (d *deviceDial) attempt(ctx context.Context, port uint16, k redirect.Connector) (*rdmanet.Conn, error) {
 	d.began = time.Now()
 	hctx, cancel := d.handshake(ctx)
@@ -124,7 +124,7 @@ func (d *deviceDial) attempt(ctx context.Context, port uint16, k redirect.Connec
 	return c, inTime(ctx, hctx, err)
 }
 
-// devicePortTries bounds the search for a port that is free for the device, too.
+// devicePortTries bounds the search for a port that is free for the device as well.
 const devicePortTries = 8
 
 // connect connects from a port that the kernel's port space holds for as long as the connection
@@ -136,8 +136,8 @@ func (d *deviceDial) connect(ctx context.Context, to netip.AddrPort, k redirect.
 	return d.fromHeldPort(ctx, to, true, func(q *deviceQP) (*rdmanet.Conn, error) { return d.stream(ctx, q, to, k) })
 }
 
-// fromHeldPort has connect try ports that are held until one is of use. The connection keeps it, or
-// it is given back at the end.
+// fromHeldPort makes connect try held ports until one is of use. The connection keeps that one;
+// otherwise it is given back at the end.
 func (d *deviceDial) fromHeldPort(
 	ctx context.Context, to netip.AddrPort, keeps bool, connect func(*deviceQP) (*rdmanet.Conn, error),
 ) (*rdmanet.Conn, error) {
@@ -167,9 +167,9 @@ func (d *deviceDial) fromHeldPort(
 	}
 }
 
-// taken reports whether another port may do where one that is held did not. EADDRNOTAVAIL then
-// means that a connection between the two addresses and ports is still in TIME_WAIT, or that the
-// device has the port on a wildcard address.
+// taken reports whether another port may do where a held one did not. EADDRNOTAVAIL then means that
+// a connection between the two addresses and ports is still in TIME_WAIT, or that the device has
+// the port on a wildcard address.
 func taken(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL)
 }

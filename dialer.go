@@ -32,16 +32,16 @@ func DialContext(ctx context.Context, network, address string) (net.Conn, error)
 	return d.DialContext(ctx, network, address)
 }
 
-// ContextDialer connects to the TCP address. It has the shape that grpc.WithContextDialer and
-// others want.
+// ContextDialer connects to the TCP address. It has the signature that grpc.WithContextDialer and
+// others expect.
 func ContextDialer(ctx context.Context, address string) (net.Conn, error) {
 	return DialContext(ctx, "tcp", address)
 }
 
 // A Dialer connects to an address. Its zero value is what Dial uses. The fields up to
-// ControlContext are those of net.Dialer with the same meaning; they hold for the kernel
-// connections that plain TCP and iWARP in software are made of, and as far as they can for those of
-// devices: what does not is said here, and in Info.Ignored. The kernel connections are never MPTCP.
+// ControlContext are those of net.Dialer with the same meaning; they apply to the kernel
+// connections that carry plain TCP and iWARP in software, and as far as possible to those of
+// devices: what does not is said here and in Info.Ignored. The kernel connections are never MPTCP.
 //
 // It is safe to call the methods from several goroutines at once, but not to change a field
 // meanwhile.
@@ -56,9 +56,9 @@ type Dialer struct {
 	Resolver        *net.Resolver       // nil means net.DefaultResolver
 	Cancel          <-chan struct{}     // Deprecated: use DialContext
 
-	// Control is called on the socket before it is bound or connected, ControlContext in its place
-	// if both are set. A connection through a device has no socket for it; where software asks the
-	// peer for the port of a device, it is called on the socket of that.
+	// Control is called on the socket before it is bound or connected; if both are set, ControlContext
+	// is called instead. A connection through a device has no socket for it; where software asks the
+	// peer for the port of a device, it is called on the socket for that.
 	Control        func(network, address string, c syscall.RawConn) error
 	ControlContext func(ctx context.Context, network, address string, c syscall.RawConn) error
 
@@ -66,22 +66,22 @@ type Dialer struct {
 	Transports []transport.Transport // in order of preference; nil means transport.Registered, hardware first
 	PortSpace  *PortSpace            // nil means DefaultPortSpace
 
-	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 or
-	// less means 10 s, which is also the limit of the soft transport itself. Where a fallback to
-	// plain TCP may follow it means less: 3 s through a device; in software, unless the peer has
-	// spoken iWARP before, 100 ms and ten round trips, as the TCP connection has just shown them, or
-	// two round trips and 400 ms where those are less, from when the peer's kernel has confirmed the
-	// request. The wait then leaves as much of the dial's time to what may follow, or to a peer that
-	// has spoken iWARP before all but what a plain connection needs. Where a server redirects, each
-	// request has its own.
+	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 or less
+	// means 10 s, which is also the limit of the soft transport itself. Where a fallback to plain TCP
+	// may follow it means less: 3 s through a device; in software, unless the peer has spoken iWARP
+	// before, 100 ms and ten round trips, as just measured on the TCP connection, or two round trips
+	// and 400 ms if that is less, from when the peer's kernel has confirmed the request. The wait then
+	// leaves as much of the dial's time to what may follow; a peer that has spoken iWARP before gets
+	// all but what a plain connection needs. Where a server redirects, each request has a limit of its
+	// own.
 	HandshakeTimeout time.Duration
 
-	// ReadBuffer is how many bytes the peer of an iWARP connection may send ahead of the calls of
-	// Read, at most; a connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a
-	// device; other values are brought into the range from 4 KiB to 512 MiB.
+	// ReadBuffer is how many bytes at most the peer of an iWARP connection may send ahead of the calls
+	// of Read; a connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a device;
+	// other values are brought into the range from 4 KiB to 512 MiB.
 	ReadBuffer int
-	// ReadBudget bounds that for all connections that share it, except through devices. nil means
-	// the budget of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
+	// ReadBudget bounds their sum for all connections that share it, except those through devices. nil
+	// means the budget of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
 	// cgroup or the machine.
 	ReadBudget *rdmanet.Budget
 }
@@ -102,21 +102,21 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // more.
 //
 // A TCP connection that fails is an error of package net, and no fallback is tried, as it would
-// fail alike. Where a name has several addresses, and the one that is connected does not speak
-// iWARP, the others are asked, too; with OffloadPrefer those of which nothing is known only as long
-// as no address has been silent.
+// fail in the same way. Where a name has several addresses, and the one that is connected does not
+// speak iWARP, the others are asked, too; with OffloadPrefer those about which nothing is known
+// only as long as no address has been silent.
 //
 // That a peer does not speak iWARP is remembered for a minute if it has sent something else, for
 // the benefit of later dials with OffloadPrefer. Silence, or a connection that ends without a byte,
-// may be a moment's trouble: it is remembered for a second or ten times the wait that it took. Each
-// time that either is confirmed it is remembered twice as long, up to an hour; an iWARP request
-// that comes to a Listener of the process from the same host has it asked again. For a peer that
-// spoke iWARP within the last hour silence counts for nothing, until that has gone on for 10 s. The
-// port that a server with an iWARP device redirects to is remembered for a minute.
+// may be temporary trouble: it is remembered for a second or ten times the wait that it took. Each
+// time either is confirmed, it is remembered twice as long, up to an hour; once an iWARP request
+// has come to a Listener of the process from the same host, the peer is asked again. For a peer
+// that spoke iWARP within the last hour, silence counts for nothing until it has gone on for 10 s.
+// The port that a server with an iWARP device redirects to is remembered for a minute.
 //
-// A peer of which nothing is known is asked by one dial at a time. Others to it wait for what comes
-// of that, but no longer than 10 ms and twice the time that it took to connect, 80 ms at most, or
-// 100 ms where a device asks; then they take plain TCP, with ReasonAsking.
+// A peer about which nothing is known is asked by one dial at a time. Other dials to it wait for
+// the outcome, but no longer than 10 ms and twice the time that it took to connect, 80 ms at most,
+// or 100 ms where a device asks; then they take plain TCP, with ReasonAsking.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx == nil {
 		panic("nil context")
@@ -168,7 +168,7 @@ type dialing struct {
 	*Dialer
 	network, address string
 	policy           Offload
-	tried            net.Addr        // by a device, the last one
+	tried            net.Addr        // the last one that a device tried
 	ahead            int             // addresses that are still to be tried
 	software         kernelTransport // nil if there is none
 }
@@ -188,7 +188,7 @@ func (a *dialing) kernel(ctx context.Context, address string) (*net.TCPConn, err
 }
 
 func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPConn, error) {
-	if hasPort(d.LocalAddr) { // or it is of no reservation
+	if hasPort(d.LocalAddr) { // otherwise it belongs to no reservation
 		control := func(network, address string, c syscall.RawConn) error { return d.control(ctx, network, address, c) }
 		r, err := d.PortSpace.or().engine.ToDial(netaddr.Narrow(network, address), d.LocalAddr, control)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // viaKernel dials TCP and makes an iWARP connection of it, or of one to another address of the
-// name, or falls back to another TCP connection where the policy allows.
+// name, or falls back to another TCP connection where the policy allows that.
 func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, error) {
 	k, err := a.dialKernel(ctx, t, a.address)
 	if err != nil {
@@ -72,7 +72,7 @@ func (k *kernelDial) use(tcp *net.TCPConn, took time.Duration) {
 	k.peer = peer{k.transport.Name(), netaddr.Unmap(k.remote.AddrPort())}
 }
 
-// trip returns the round trip to the peer. It is only measured where it matters, and before the
+// trip returns the round trip to the peer. It is measured only where it matters, and before the
 // connection is closed.
 func (k *kernelDial) trip() time.Duration {
 	if k.measured == 0 {
@@ -81,15 +81,15 @@ func (k *kernelDial) trip() time.Duration {
 	return k.measured
 }
 
-// turn reports whether the peer is to be asked, and otherwise why not. After it, speak must follow.
+// turn reports whether the peer should be asked, and otherwise why not. If so, speak must follow.
 func (k *kernelDial) turn(ctx context.Context) (OffloadError, bool) {
 	t := k.dialing.turn(ctx, k.peer, min(turnLimit, turnSlack+turnTrips*k.took))
 	k.spoke, k.asked, k.other = t.spoke, t.end, t.other
 	return t.why, t.end != nil
 }
 
-// speak makes an iWARP connection. Where a peer that has spoken iWARP before hangs up, as one does
-// that starts anew, it is asked once more.
+// speak makes an iWARP connection. Where a peer that has spoken iWARP before hangs up, as one that
+// is restarting does, it is asked once more.
 func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 	defer k.asked()
 	for again := k.spoke && k.policy != OffloadRequire; ; again = false {
@@ -116,7 +116,7 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// learn keeps a failure in mind as far as it may tell about the peer.
+// learn remembers a failure as far as it may say something about the peer.
 func (a *dialing) learn(p peer, err error, proof bool, began time.Time) {
 	why := whyNot(err)
 	if why.Reason == ReasonHandshakeTimeout && a.hasty(began) {
@@ -139,7 +139,7 @@ func (k *kernelDial) fallBack(ctx context.Context, cause error) (net.Conn, error
 	return remember(tcp, plainInfo(why.Reason, why.Err)), nil
 }
 
-// upgrade makes an iWARP connection of the TCP connection, which after an error is closed.
+// upgrade makes an iWARP connection of the TCP connection, which is closed after an error.
 func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	hctx, wait := k.answer(ctx, k.tcp, k.trip(), k.spoke)
 	defer wait.stop()

@@ -12,8 +12,8 @@ import (
 )
 
 // others returns the addresses of a name besides the one that is connected, in the order in which
-// they are to be tried. Where plain TCP is allowed, and for a peer that has spoken iWARP before, it
-// is left to next to look.
+// to try them. Where plain TCP is allowed, and for a peer that has spoken iWARP before, looking is
+// left to next.
 func (k *kernelDial) others(ctx context.Context) []netip.AddrPort {
 	if k.policy != OffloadRequire || k.spoke {
 		return nil
@@ -39,8 +39,8 @@ func (k *kernelDial) lookupOthers(ctx context.Context) []netip.AddrPort {
 }
 
 // next tries to get an iWARP connection to one of the other addresses of the name, as the first has
-// failed with err. Where plain TCP is allowed it does not wait for those to answer of which nothing
-// is known, if the first has cost such a wait.
+// failed with err. Where plain TCP is allowed, and the first has already cost a wait for an answer,
+// it does not wait for one from those about which nothing is known.
 func (k *kernelDial) next(ctx context.Context, others []netip.AddrPort, err error) net.Conn {
 	if neterr.Over(ctx) != nil {
 		return nil

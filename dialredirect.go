@@ -17,7 +17,7 @@ import (
 )
 
 // findPort connects to the port where the peer's device listens: the one dialed, unless the peer is
-// known to have another for its device, or says so in its answer, which is then remembered for
+// known to have another for its device or says so in its answer, which is then remembered for
 // peerTTL. What is remembered may have changed, so a failure there is no failure of the dial.
 func (d *deviceDial) findPort(ctx context.Context, p peer) (*rdmanet.Conn, Info, error) {
 	if to := peers.redirect(p, time.Now()); to.Port != 0 && d.device.IWARP {
@@ -80,14 +80,14 @@ func saysOfPeer(r Reason) bool {
 
 var errNoPeerDevice = errors.New("peer: no device")
 
-// ask has iWARP in software ask the peer for the port of its device. It is for siw, which must not
-// be the first to talk to a port: where something else than an MPA reply comes back, its kernel
-// (Linux 6.1) follows a nil pointer. It is for erdma, too, whose request a server in software does
-// not understand, as the MPA of the two is not the same.
+// ask uses iWARP in software to ask the peer for the port of its device. It is for siw, which must
+// not be the first to talk to a port: where something other than an MPA reply comes back, its
+// kernel (Linux 6.1) follows a nil pointer. It is also for erdma, whose request a server in
+// software does not understand, as the MPA of the two is not the same.
 //
-// A peer that has no device to redirect to may take the connection instead, which will do unless
-// the policy does not say so. Then only an rsocket takes it, which may well listen through a device
-// on the very port.
+// A peer that has no device to redirect to may take the connection instead, which will do if the
+// policy allows it. If it does not, only an rsocket takes it, which may well listen through a
+// device on the very port.
 func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 	software, useful := d.software, d.policy != OffloadAuto
 	if software == nil {
@@ -116,7 +116,7 @@ func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 }
 
 // inSoftware connects to the peer's port of the service without the device. It comes from a port
-// that is held for that, as those that are left to choose from may be few.
+// that is held for that, as there may be few left to choose from.
 func (d *deviceDial) inSoftware(ctx context.Context, software kernelTransport, k redirect.Connector) (*rdmanet.Conn, error) {
 	return d.fromHeldPort(ctx, d.remote, false, func(q *deviceQP) (*rdmanet.Conn, error) {
 		d.began = time.Now()
@@ -153,7 +153,7 @@ func (d *deviceDial) beside(ctx context.Context, held *ports.Endpoint) (*net.TCP
 }
 
 // upgradeOnce makes an iWARP connection of tcp. What is refused leaves nothing behind, as the
-// device is to have the port next.
+// device gets the port next.
 func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, took time.Duration, k redirect.Connector) (*rdmanet.Conn, error) {
 	d.began = time.Now()
 	spoke := peers.speaks(peer{software.Name(), d.remote}, d.began)

@@ -53,8 +53,8 @@ func (a *dialing) handshake(ctx context.Context) (context.Context, context.Cance
 	return context.WithTimeout(ctx, limit)
 }
 
-// connecting returns ctx limited to the time that another address has to connect. Where plain TCP
-// to the first one is there, that is no longer than a peer of which nothing is known has for an
+// connecting returns ctx limited to the time that another address has to connect. Where there is
+// plain TCP to the first one, that is no longer than a peer about which nothing is known has for an
 // answer: the address may be a black hole.
 func (a *dialing) connecting(ctx context.Context, trip time.Duration) (context.Context, context.CancelFunc) {
 	var limit time.Duration
@@ -83,7 +83,7 @@ func (a *dialing) handshakeLimit() time.Duration {
 	return defaultDialHandshakeTimeout
 }
 
-// share is what one attempt may take of the time left, so that there is as much for each of those
+// share is what one attempt may take of the time left, so that as much remains for each of those
 // that may follow.
 func (a *dialing) share(left time.Duration) time.Duration {
 	after := a.ahead
@@ -94,7 +94,7 @@ func (a *dialing) share(left time.Duration) time.Duration {
 }
 
 // timed is kernel with the time that the connection took, which is a round trip or more. Where the
-// kernel does not tell that itself, it is without what came before the connection.
+// kernel does not report it, what came before the connection is left out.
 func (a *dialing) timed(ctx context.Context, address string) (*net.TCPConn, time.Duration, error) {
 	start := time.Now()
 	if tcpinfo.Told {
@@ -123,7 +123,7 @@ func (a *dialing) timed(ctx context.Context, address string) (*net.TCPConn, time
 	return c, time.Since(start), nil
 }
 
-// tripOf returns the round trip to the peer of c, to which it took that long to connect.
+// tripOf returns the round trip to the peer of c, which took that long to connect to.
 func tripOf(c *net.TCPConn, took time.Duration) time.Duration {
 	if info, ok := tcpinfo.Of(c); ok && info.RoundTrip > 0 {
 		return min(info.RoundTrip, took)
@@ -131,12 +131,12 @@ func tripOf(c *net.TCPConn, took time.Duration) time.Duration {
 	return took
 }
 
-// minPatience is how long a peer must have been silent for that to tell about the peer, unless the
-// limit of the wait is less.
+// minPatience is how long a peer must have been silent for that to say something about it, unless
+// the limit of the wait is less.
 const minPatience = 200 * time.Millisecond
 
 // hasty reports whether a wait that began then was cut too short, by the time left for the dial, to
-// tell about the peer.
+// say something about the peer.
 func (a *dialing) hasty(began time.Time) bool {
 	enough := min(minPatience, answerSlack)
 	if a.HandshakeTimeout > 0 {

@@ -19,18 +19,18 @@ const (
 	maxSilent   = 512
 	// minHalfOpen is allowed however few descriptors the process may have.
 	minHalfOpen = 16
-	// halfOpenShare is the part of those that half-open connections may take.
+	// halfOpenShare is the part of the descriptors that half-open connections may take.
 	halfOpenShare = 8
 	// silentShare is the part of the half-open connections that may be silent.
 	silentShare = 2
 
-	// fairTime is what each of them has until it may have to give way to another one.
+	// fairTime is what each of them has until it may have to give way to another.
 	fairTime = 100 * time.Millisecond
-	// promptTime is what the first bytes and a handshake take where nothing is in the way, and
-	// fewSlow how many clients that take longer are no burden.
+	// promptTime is what the first bytes and a handshake take where nothing is in the way, and fewSlow
+	// is how many clients that take longer are no burden.
 	promptTime = 2 * time.Millisecond
 	fewSlow    = 8
-	// lookAhead is how many older connections one looks at that is not to overtake them.
+	// lookAhead is how many older connections are checked by one that must not overtake them.
 	lookAhead = 4
 )
 
@@ -60,7 +60,7 @@ type halfOpenSet struct {
 	woken  bool      // nobody waits any more
 }
 
-// add takes h in, and reports whether the oldest had to give way. That one ends soon.
+// add takes h in, and reports whether the oldest had to give way. The oldest then ends soon.
 func (s *halfOpenSet) add(h *halfOpen) (cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,8 +78,7 @@ func (s *halfOpenSet) add(h *halfOpen) (cut bool) {
 	return cut
 }
 
-// inTheWay returns the connection that has to give way to another one, if one has. Its caller holds
-// s.mu.
+// inTheWay returns the connection that has to give way to another, or nil. Its caller holds s.mu.
 func (s *halfOpenSet) inTheWay() *list.Element {
 	most := min(maxHalfOpen, limits.Descriptors()/halfOpenShare)
 	most = max(minHalfOpen, most)
@@ -95,7 +94,7 @@ func (s *halfOpenSet) inTheWay() *list.Element {
 	return nil
 }
 
-// cut ends the wait for a connection, whatever it is waited for. Its caller holds s.mu.
+// cut ends the wait for a connection, whatever the wait is for. Its caller holds s.mu.
 func (s *halfOpenSet) cut(e *list.Element) {
 	h := e.Value.(*halfOpen)
 	h.cut = true
@@ -105,7 +104,7 @@ func (s *halfOpenSet) cut(e *list.Element) {
 	h.end()
 }
 
-// heard notes that the first bytes of h are not waited for any more. Its caller holds s.mu.
+// heard records that the first bytes of h are no longer waited for. Its caller holds s.mu.
 func (s *halfOpenSet) heard(h *halfOpen) {
 	if h.silent {
 		h.silent = false
@@ -113,8 +112,7 @@ func (s *halfOpenSet) heard(h *halfOpen) {
 	}
 }
 
-// room returns how long it takes until there is room for another one, as nobody is cut before
-// fairTime.
+// room returns how long it takes until there is room for another, as nobody is cut before fairTime.
 func (s *halfOpenSet) room() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,9 +122,9 @@ func (s *halfOpenSet) room() time.Duration {
 	return 0
 }
 
-// moment returns for how long clients are to be left to others that accept from the queue. Most are
-// identified at once, so the newest gets a moment to itself if there is one for each call of
-// Accept already.
+// moment returns for how long clients should be left to others that accept from the queue. Most are
+// identified at once, so the newest gets a moment to itself if there is already one for each call
+// of Accept.
 func (s *halfOpenSet) moment(calls int) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +146,7 @@ func (s *halfOpenSet) await(h *halfOpen, until time.Time) {
 	_ = h.c.SetReadDeadline(until)
 }
 
-// shaking has cancel end the wait for h, and reports whether it is to be waited for at all.
+// shaking lets cancel end the wait for h, and reports whether to wait for h at all.
 func (s *halfOpenSet) shaking(h *halfOpen, cancel context.CancelFunc) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -188,9 +186,9 @@ func (s *halfOpenSet) queue(h *halfOpen) {
 	}
 }
 
-// ahead returns what is closed when there is news of a connection older than h, or than a new one
-// if h is nil, that is about to be identified, or nil if there is none. It does not look far, so
-// that it costs next to nothing.
+// ahead returns what is closed when there is news of a connection that is about to be identified
+// and is older than h, or than a new one if h is nil. It returns nil if there is none. It does not
+// look far, so it costs next to nothing.
 func (s *halfOpenSet) ahead(h *halfOpen) (settled <-chan struct{}) {
 	var older [lookAhead]*halfOpen
 	s.mu.Lock()
@@ -219,7 +217,7 @@ func (s *halfOpenSet) ahead(h *halfOpen) (settled <-chan struct{}) {
 	return nil
 }
 
-// hasSpoken reports whether h is plain TCP by what has come, whether that was noticed or not.
+// hasSpoken reports whether what has come, noticed or not, shows that h is plain TCP.
 func (h *halfOpen) hasSpoken() bool {
 	first, _ := sniff.Look(h.c, false)
 	return first.Verdict == sniff.PlainTCP
@@ -233,7 +231,7 @@ func (h *halfOpen) news() <-chan struct{} {
 	return h.settled
 }
 
-// tell has those look again that wait for news of h. Its caller holds the lock of the set.
+// tell makes those that wait for news of h look again. Its caller holds the lock of the set.
 func (h *halfOpen) tell() {
 	if h.settled != nil {
 		close(h.settled)
@@ -241,13 +239,13 @@ func (h *halfOpen) tell() {
 	}
 }
 
-// makeWay has nobody wait for h any more. Its caller holds the lock of the set.
+// makeWay makes nobody wait for h any more. Its caller holds the lock of the set.
 func (h *halfOpen) makeWay() {
 	h.inWay = false
 	h.tell()
 }
 
-// wake ends every wait, also those to come.
+// wake ends every wait, including those to come.
 func (s *halfOpenSet) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,12 +14,12 @@ import (
 )
 
 // File returns a copy of the kernel's listening socket, for a process that takes over: there Adopt
-// and Listen go on with the port and with the clients that wait, and none is refused between the
-// two. Devices' clients are not handed over: the other process listens for them once this Listener
-// is closed. Close does not stop the copy. It does not block, nor does it after a call of its Fd,
-// which is how it differs from that of a *net.TCPListener: a socket that blocks does so in all
-// processes, and a call of Accept under way here could neither be closed nor time out.
-// After Drain and Close the error matches net.ErrClosed, on Windows errors.ErrUnsupported.
+// and Listen go on with the port and with the clients that wait, and none is refused in between.
+// Devices' clients are not handed over: the other process listens for them once this Listener is
+// closed. Close does not stop the copy. The copy is non-blocking, and stays so after a call of its
+// Fd, in which it differs from that of a *net.TCPListener: a socket that blocks does so in all
+// processes, and a call of Accept under way here could neither be closed nor time out. After Drain
+// and Close the error matches net.ErrClosed, on Windows errors.ErrUnsupported.
 func (l *Listener) File() (*os.File, error) {
 	if !l.ok() {
 		return nil, syscall.EINVAL
@@ -36,8 +36,8 @@ func (l *Listener) File() (*os.File, error) {
 	return f, nil
 }
 
-// Wrap makes a Listener of one of package net, such as systemd, tableflip or a server's hand-over
-// give, which net.FileListener has made of a descriptor. It takes l over: clients that wait there
+// Wrap makes a Listener of one of package net that net.FileListener has made of a descriptor, such
+// as systemd, tableflip or a server's hand-over provides. It takes l over: clients that wait there
 // are accepted by the Listener, and l is closed. After an error l is as it was.
 //
 // As the socket may belong to other processes as well, Close and Drain leave it to them, as after
@@ -70,26 +70,26 @@ func (lc *ListenConfig) Wrap(l *net.TCPListener) (*Listener, error) {
 		_ = r.Release()
 		return fail(err)
 	}
-	_ = l.Close() // which has no other error than that it is closed
+	_ = l.Close() // its only error would be that it is closed
 	return wrapped, nil
 }
 
 const (
-	// drainGrace is how long calls of Accept get what a Drain has left after Close, and how long
-	// Drain takes clients where it cannot keep new ones away.
+	// drainGrace is how long after Close calls of Accept get what a Drain has left, and how long Drain
+	// takes clients where it cannot keep new ones away.
 	drainGrace = time.Second
-	// drainRetry is waited for descriptors, where they are short.
+	// drainRetry is how long to wait for descriptors where they are short.
 	drainRetry = 5 * time.Millisecond
-	// drainPause without a client is the end of the queue.
+	// drainPause without a client means the end of the queue.
 	drainPause = 50 * time.Millisecond
 )
 
 // Drain stops taking clients, so that whoever has a File of the listener gets all that come from
 // then on, and those that wait in the kernel's queue. Where nobody else has the socket, those in
-// the queue are taken. What is taken is identified, and Accept goes on to return it; then it
-// returns net.ErrClosed. Drain waits until all are identified, and Close is still to be called;
-// calls of Accept under way, and in the second after it, get what is left. If the context ends
-// first, Drain closes the Listener and the error is that of the context.
+// the queue are taken. What is taken is identified, and Accept goes on returning it; then Accept
+// returns net.ErrClosed. Drain waits until all are identified. Close must still be called; calls of
+// Accept under way then, and in the second after, get what is left. If the context ends first,
+// Drain closes the Listener and the error is that of the context.
 func (l *Listener) Drain(ctx context.Context) error {
 	if !l.ok() {
 		return syscall.EINVAL
@@ -115,7 +115,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 	}
 	shared := l.isShared()
 	l.mu.Unlock()
-	l.awaitCalls(out) // what they have taken is to be identified as well
+	l.awaitCalls(out) // what they have taken must be identified as well
 	var err error
 	if !shared {
 		err = l.takeQueue(ctx)
@@ -139,7 +139,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 }
 
 // isShared reports whether other processes may have the socket as well. One of them may have made
-// it block, so that a call in accept(2) cannot be called back.
+// it blocking, so that a call in accept(2) cannot be called back.
 func (l *Listener) isShared() bool { return l.port.IsShared() }
 
 // takeQueue takes the clients in the kernel's queue, and those whose connection is being set up.
@@ -166,8 +166,7 @@ func (l *Listener) takeQueue(ctx context.Context) error {
 	return nil
 }
 
-// settle tells Drain, and Accept, when nobody is on the way to ready any more. Its caller holds
-// l.mu.
+// settle tells Drain and Accept when nobody is on the way to ready any more. Its caller holds l.mu.
 func (l *Listener) settle() {
 	if !l.taken || l.coming() {
 		return

@@ -35,7 +35,7 @@ func Listen(network, address string) (net.Listener, error) {
 // meanwhile.
 type ListenConfig struct {
 	// Control is called on the listening socket before it is bound; if the port was reserved in
-	// PortSpace, before it listens. Connections through a device have nothing of that.
+	// PortSpace, before it listens. It has no effect on connections through a device.
 	Control func(network, address string, c syscall.RawConn) error
 
 	KeepAlive       time.Duration       // interval of TCP keep-alive on accepted connections; 0 means 15 s, negative means none
@@ -47,43 +47,43 @@ type ListenConfig struct {
 
 	HandshakeTimeout time.Duration // limit for a client's MPA request and the set-up that follows; 0 means 5 s
 
-	// FirstByteTimeout is how long a client may be silent until it is taken for plain TCP. A server
-	// that speaks first answers plain TCP clients with that delay. A client that has begun to send
-	// an MPA request has HandshakeTimeout.
+	// FirstByteTimeout is how long a client may be silent before it is taken for plain TCP. A server
+	// that speaks first answers plain TCP clients with that delay. A client that has begun to send an
+	// MPA request has HandshakeTimeout.
 	//
-	// 0 lets the listener learn: it is 1 s at first, and 20 ms and four round trips, but at most
-	// 1 s, once three clients in a row were silent. An MPA request, also a late one, brings back the
+	// 0 lets the listener learn: it is 1 s at first, and 20 ms plus four round trips, but at most 1 s,
+	// once three clients in a row have been silent. An MPA request, even a late one, brings back the
 	// second. What other listeners of the process have learned counts as well, as long as none has
-	// seen such a request. Any other value is for all clients: time.Second turns the learning off.
+	// seen such a request. Any other value applies to all clients: time.Second turns learning off.
 	//
 	// On Linux, a request that comes later never reaches the application: the kernel drops it, and
-	// Read returns io.EOF a tenth of a second later, or as much later as the client had been
-	// silent, or later still where the application has sent much. The client falls back or fails
-	// when the application closes the connection. After silence of 100 s it is only dropped, and TCP
-	// keep-alive notices once the client has gone.
+	// Read returns io.EOF a tenth of a second later, or as much later as the client had been silent,
+	// or later still where the application has sent much. The client falls back or fails when the
+	// application closes the connection. After a silence of 100 s the request is only dropped, and
+	// TCP keep-alive notices once the client has gone.
 	FirstByteTimeout time.Duration
 
-	// ReadBuffer is how many bytes the client of an iWARP connection may send ahead of the calls of
-	// Read, at most; a connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a
+	// ReadBuffer is how many bytes at most the client of an iWARP connection may send ahead of the
+	// calls of Read; a connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a
 	// device; other values are brought into the range from 4 KiB to 512 MiB.
 	ReadBuffer int
-	// ReadBudget bounds that for all connections that share it, except through devices. nil means
-	// the budget of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
+	// ReadBudget bounds their sum for all connections that share it, except those through devices. nil
+	// means the budget of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
 	// cgroup or the machine.
 	ReadBudget *rdmanet.Budget
 }
 
 const (
 	defaultHandshakeTimeout = 5 * time.Second
-	// listenTries bounds the search for a port that is free for devices, too.
+	// listenTries bounds the search for a port that is free for devices as well.
 	listenTries = 16
 )
 
 var errNoPeek = fmt.Errorf("first bytes of a connection cannot be looked at on this system: %w", errors.ErrUnsupported)
 
 // Listen announces on the local network address. The context is used while the address is resolved.
-// For "tcp", "tcp4" and "tcp6" the result is a *Listener. If a device has the port in use already,
-// the error matches syscall.EADDRINUSE, as for a socket.
+// For "tcp", "tcp4" and "tcp6" the result is a *Listener. If the port is already in use on a
+// device, the error matches syscall.EADDRINUSE, as for a socket.
 func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	if !netaddr.IsTCP(network) {
 		return lc.netConfig().Listen(ctx, network, address)
@@ -105,7 +105,7 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	}
 }
 
-// policy returns the policy that holds, as far as the system can do it.
+// policy returns the policy that applies, as far as the system supports it.
 func (lc *ListenConfig) policy(network string) (Offload, error) {
 	policy, err := lc.Offload.effective(listenOffloadEnv, offloadEnv)
 	if err == nil && policy == OffloadRequire && !sniff.CanPeek {
@@ -164,7 +164,7 @@ func (lc *ListenConfig) listen(
 	return l.started(), nil
 }
 
-// started has what l holds given back if nobody does so before it is garbage.
+// started arranges for what l holds to be given back if nobody has done so when l becomes garbage.
 func (l *Listener) started() *Listener {
 	l.guards = !l.direct && guard.KeepStarts(l.tcp, l.isShared())
 	if !l.direct {
@@ -175,13 +175,13 @@ func (l *Listener) started() *Listener {
 }
 
 // listenKernel makes the kernel's listener of the socket of a reservation: that of the address if
-// there is one, else a new one.
+// there is one, otherwise a new one.
 func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, *ports.Reservation, error) {
 	l, r, err := lc.PortSpace.or().engine.Listen(ctx, network, address, lc.Control)
 	return l, r, quiet(public(err))
 }
 
-// anyPort reports whether the kernel is to choose the port of address.
+// anyPort reports whether the kernel chooses the port of address.
 func anyPort(address string) bool {
 	_, port, err := net.SplitHostPort(address)
 	return err != nil || port == "" || port == "0"

@@ -23,13 +23,13 @@ type deviceListener struct {
 	transport.Listener
 	transport transport.Transport
 	devices   []transport.Device
-	port      *ports.Endpoint // in the port beside that of the service, or nil if they listen on that
+	port      *ports.Endpoint // in the port that they have besides the service's, or nil if they listen on the service's
 	down      atomic.Bool
 }
 
-// listenDevices makes the devices listen. Those whose connections are not TCP have the port that
-// the kernel's listener holds as well; iWARP devices have another. A device that can do neither is
-// left out: the kernel's listener serves its clients.
+// listenDevices makes the devices listen. Those whose connections are not TCP use the port that the
+// kernel's listener holds, too; iWARP devices have another. A device that can do neither is left
+// out: the kernel's listener serves its clients.
 func (l *Listener) listenDevices(ctx context.Context, list []transport.Transport) error {
 	local := netaddr.Of(l.tcp.Addr())
 	for _, t := range list {
@@ -84,8 +84,8 @@ func (l *Listener) listenSame(ctx context.Context, t transport.Transport, device
 	return nil
 }
 
-// listenBeside makes iWARP devices listen on a port of their own, which the listener holds as long
-// as it lives, and each connection as long as that lives.
+// listenBeside makes iWARP devices listen on a port of their own, which the listener, and each
+// connection, holds for as long as it lives.
 func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devices []transport.Device, local netip.Addr) {
 	o := l.deviceOptions(devices)
 	admits := slices.ContainsFunc(devices, func(d transport.Device) bool { return d.KernelPorts })
@@ -110,8 +110,8 @@ func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devi
 	}
 }
 
-// listenAdmitted has a transport listen on the port that is held, which is opened to it meanwhile
-// if it admits the device's own socket.
+// listenAdmitted makes a transport listen on the held port, which meanwhile is open to the device's
+// own socket if admits is true.
 func listenAdmitted(ctx context.Context, t transport.Transport, held *ports.Endpoint, admits bool, o *transport.Options) (transport.Listener, error) {
 	if admits {
 		shut, err := held.Admit()
@@ -140,7 +140,7 @@ func (d *deviceListener) ended() {
 	}
 }
 
-// stopDevices ends the listeners. Their ports are given back by what serves them, when all requests
+// stopDevices ends the listeners. Whatever serves them gives their ports back, once all requests
 // have a share.
 func (h *listening) stopDevices() {
 	for _, d := range h.devices {

@@ -16,19 +16,19 @@ import (
 
 // A Listener accepts iWARP and plain TCP connections on one port. Where the host has an iWARP
 // device, which would keep the clients of the kernel's TCP from a port that it listens on, the
-// device listens on another, and clients with such a device are redirected there: connections
-// accepted from it have the one port in their LocalAddr all the same. The methods may be called
+// device listens on another, and clients with such a device are redirected there; connections
+// accepted from it nevertheless have the one port in their LocalAddr. The methods may be called
 // from several goroutines at once.
 //
 // Clients are taken from the kernel's queue only while a call of Accept waits, as with package net.
-// Plain TCP clients that have spoken are returned one for each call. To tell what the others are
-// takes time, which no other client has to wait for: while an Accept waits, up to 512 clients
-// whose first bytes are still to come and 1024 in all, or an eighth of the process's limit of
-// descriptors if that is less, are taken to find out, and stay taken when it returns. Where there
-// are more, the oldest gives way: it counts as silent, or is reset if it has begun to ask for
-// iWARP. Since the set-up of an iWARP connection takes both ends, a Dial of a client that speaks
-// iWARP ends only once the server is in Accept. Dials of the same process do not need that: they
-// see to it themselves that the client is taken, unless another process shares the socket.
+// Plain TCP clients that have spoken are returned one per call. Finding out what the others are
+// takes time, for which no other client has to wait: while an Accept waits, up to 512 clients whose
+// first bytes are still to come and 1024 in all, or an eighth of the process's limit of descriptors
+// if that is less, are taken to find out, and stay taken when it returns. If there are more, the
+// oldest gives way: it counts as silent, or is reset if it has begun to ask for iWARP. Since the
+// set-up of an iWARP connection takes both ends, a Dial of a client that speaks iWARP ends only
+// once the server is in Accept. Dials of the same process do not need that: they make sure
+// themselves that the client is taken, unless another process shares the socket.
 //
 // A Listener that is dropped without Close is closed by the garbage collector.
 type Listener struct {
@@ -40,7 +40,7 @@ type Listener struct {
 	direct    bool // nothing but plain TCP is served
 	guards    bool // late MPA requests can be kept from applications
 	kernel    kernelTransport
-	redirects bool  // kernel is there for nothing else than to redirect
+	redirects bool  // the kernel's listener is there only to redirect
 	whyNone   error // why a device does not listen, if one does not
 
 	ctx      context.Context // of the handshakes; ends with Close
@@ -54,7 +54,7 @@ type Listener struct {
 
 	turn  chan struct{} // held by the call of Accept that takes clients from the kernel
 	nudge chan struct{} // wakes it where it does not wait for those
-	pause time.Duration // for which it leaves them there, 0 if nothing is taken any more
+	pause time.Duration // for which it leaves them there, 0 if nothing more is taken
 
 	closing chan struct{} // closed by Close
 
@@ -69,7 +69,7 @@ type Listener struct {
 	fault      error              // of a device, for a call of Accept that waits
 	idle       context.CancelFunc // ends the wait for devices' requests; set while calls > 0
 	deviceCtx  context.Context
-	assistants int                      // of calls, those that no Accept makes
+	assistants int                      // of calls, those not made by Accept
 	serving    map[*deviceListener]bool // those that a goroutine waits on
 	out        chan struct{}            // closed when nobody is in accept(2) any more
 	left       chan struct{}            // closed when no call of Accept is under way any more
@@ -85,7 +85,7 @@ const (
 )
 
 // listening is what a listener holds. It does not refer to the Listener, so that it can be given
-// back when that is garbage.
+// back when the Listener is garbage.
 type listening struct {
 	tcp     *net.TCPListener   // holds the port
 	port    *ports.Reservation // that tcp was made of, or that stands for it
@@ -102,15 +102,15 @@ type listening struct {
 // client is a connection that is ready for Accept.
 type client struct {
 	net.Conn
-	silent *halfOpen // not nil if it has said nothing, which is looked at again
+	silent *halfOpen // not nil if it has said nothing, which is checked again
 }
 
 var _ net.Listener = (*Listener)(nil)
 
 // Accept waits for the next connection and returns it: a *net.TCPConn or an *rdmanet.Conn. The
 // failure of a client is never an error of Accept. Clients come in the order in which they were
-// identified: plain TCP clients in that in which they connected, but for those that speak later
-// than the next ones. After Close the error matches net.ErrClosed, after the deadline
+// identified: plain TCP clients in the order in which they connected, except for those that speak
+// later than the next ones. After Close the error matches net.ErrClosed, after the deadline
 // os.ErrDeadlineExceeded.
 func (l *Listener) Accept() (net.Conn, error) {
 	if !l.ok() {
@@ -120,8 +120,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	defer l.leave()
-	// Calls take turns, as those of a *net.TCPListener do. Whatever ends a call ends
-	// the next one as well once it has the turn, so that only one has to be woken.
+	// Calls take turns, as those of a *net.TCPListener do. Whatever ends a call also ends the next one
+	// once that has the turn, so only one has to be woken.
 	select {
 	case l.turn <- struct{}{}:
 		defer func() { <-l.turn }()
@@ -147,10 +147,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends the listener and the connections that it has taken and Accept has not returned, and
+// Close ends the listener and the connections that it has taken but Accept has not returned, and
 // waits for the calls of Accept to end. Clients that wait in the kernel's queue are reset, unless
-// another process shares the socket. After Drain, calls of Accept still get what is left, for
-// a second. A second call returns net.ErrClosed in a *net.OpError.
+// another process shares the socket. After Drain, calls of Accept still get what is left, for a
+// second. A second call returns net.ErrClosed in a *net.OpError.
 func (l *Listener) Close() error {
 	if !l.ok() {
 		return syscall.EINVAL
@@ -186,7 +186,7 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// awaitCalls waits for calls of Accept to be done, as long as that is up to this process.
+// awaitCalls waits for calls of Accept to be done, as far as that is up to this process.
 func (l *Listener) awaitCalls(done <-chan struct{}) {
 	var enough <-chan time.Time
 	if l.isShared() {
@@ -200,7 +200,7 @@ func (l *Listener) awaitCalls(done <-chan struct{}) {
 	}
 }
 
-// Addr returns the address as a *net.TCPAddr, also after Close.
+// Addr returns the address as a *net.TCPAddr, even after Close.
 func (l *Listener) Addr() net.Addr {
 	if !l.ok() {
 		return nil
@@ -208,9 +208,9 @@ func (l *Listener) Addr() net.Addr {
 	return l.tcp.Addr()
 }
 
-// SetDeadline sets the point in time at which Accept, also one under way, fails with
-// os.ErrDeadlineExceeded. The zero time means never. Clients are not lost by it: they stay where
-// they are until a later Accept.
+// SetDeadline sets the point in time at which Accept, even one under way, fails with
+// os.ErrDeadlineExceeded. The zero time means never. No clients are lost: they stay where they are
+// until a later Accept.
 func (l *Listener) SetDeadline(t time.Time) error {
 	if !l.ok() {
 		return syscall.EINVAL
@@ -233,8 +233,8 @@ func (l *Listener) SetDeadline(t time.Time) error {
 	return nil
 }
 
-// SyscallConn returns the kernel's listening socket for Control, such as to set options. Read and
-// Write of the result fail with EINVAL, as with a *net.TCPListener. Options that connections
+// SyscallConn returns the kernel's listening socket for Control, for example to set options. Read
+// and Write of the result fail with EINVAL, as with a *net.TCPListener. Options that connections
 // inherit concern plain TCP connections, and what carries iWARP in software. The socket must not be
 // accepted from, closed or made to block.
 func (l *Listener) SyscallConn() (syscall.RawConn, error) {
@@ -248,7 +248,7 @@ func (l *Listener) SyscallConn() (syscall.RawConn, error) {
 	return rawListener{l, rc}, nil
 }
 
-// rawListener keeps the Listener from being collected.
+// rawListener keeps the Listener from being garbage collected.
 type rawListener struct {
 	l *Listener
 	syscall.RawConn

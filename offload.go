@@ -12,16 +12,16 @@ type Offload uint8
 
 const (
 	// OffloadAuto dials through an RDMA device that bypasses the kernel's TCP, reaches the peer and
-	// gets an answer there, else plain TCP; siw, which is the kernel's TCP, it does not take. Without
-	// an iWARP device it never sends an MPA frame to a peer. A listener serves plain TCP, iWARP in
-	// software and devices. It is the zero value, for which the environment can put another: the
-	// variable IWARP_OFFLOAD for Dialers and listeners, and for listeners alone IWARP_LISTEN_OFFLOAD,
-	// which takes precedence. Spaces around the name do not matter.
+	// gets an answer there, otherwise plain TCP; it does not use siw, which is the kernel's TCP.
+	// Without an iWARP device it never sends an MPA frame to a peer. A listener serves plain TCP,
+	// iWARP in software and devices. It is the zero value, which the environment can replace by
+	// another: the variable IWARP_OFFLOAD for Dialers and listeners, and for listeners alone
+	// IWARP_LISTEN_OFFLOAD, which takes precedence. Spaces around the name do not matter.
 	OffloadAuto Offload = iota
 	// OffloadNever uses plain TCP. A listener does not look at the bytes of a connection.
 	OffloadNever
 	// OffloadPrefer dials through any device, else iWARP in software, else plain TCP on a new
-	// connection. A listener does as with OffloadAuto.
+	// connection. For a listener it is the same as OffloadAuto.
 	OffloadPrefer
 	// OffloadRequire dials through a device or iWARP in software, or fails with an *OffloadError. A
 	// listener closes the connections of plain TCP clients.
@@ -47,7 +47,7 @@ func (o Offload) String() string {
 	return fmt.Sprintf("offload(%d)", uint8(o))
 }
 
-// ParseOffload returns the policy of that name, in any case of letters.
+// ParseOffload returns the policy of that name, ignoring case.
 func ParseOffload(s string) (Offload, error) {
 	for i, name := range offloadNames {
 		if strings.EqualFold(s, name) {
@@ -74,8 +74,8 @@ func (o *Offload) UnmarshalText(text []byte) error {
 	return err
 }
 
-// effective returns the policy that holds, which for the zero value the first of the environment
-// variables sets that has something in it.
+// effective returns the policy that applies; for the zero value that is set by the first of the
+// environment variables that is not empty.
 func (o Offload) effective(variables ...string) (Offload, error) {
 	if int(o) >= len(offloadNames) {
 		return 0, fmt.Errorf("%v: %w", o, errUnknownOffload)

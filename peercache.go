@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	peerTTL  = time.Minute // of what is proved at first, and of where a device listens
+	peerTTL  = time.Minute // of what is proved, at first, and of where a device listens
 	maxTTL   = time.Hour   // of what has been confirmed again and again
 	spokeTTL = time.Hour   // of the knowledge that a peer speaks iWARP
 	maxPeers = 4096
 
 	// maxTrouble is for how long failures to answer count for nothing where the peer spoke iWARP
-	// before. Then it may be another one.
+	// before. After that it may be another peer.
 	maxTrouble = 10 * time.Second
-	// costTimes is how much longer a wait that timed out is remembered than it took, so that waits are
-	// a small part of the time.
+	// costTimes is how many times longer than it took a wait that timed out is remembered, so that
+	// waits are a small part of the time.
 	costTimes = 10
 )
 
-// passingTTL is how long a failure is remembered at first that may be a trouble of the moment.
+// passingTTL is how long a failure that may be temporary is remembered at first.
 var passingTTL = time.Second
 
 // peer names a peer as one transport sees it.
@@ -35,11 +35,11 @@ type peer struct {
 	addr      netip.AddrPort
 }
 
-// A peerCache holds what was learned lately about peers: that they spoke iWARP or did not, or at
+// A peerCache holds what was lately learned about peers: that they spoke iWARP or did not, or at
 // which port their device listens. It is bounded in time and number.
 //
-// Only what proves that a peer does not speak iWARP counts against one that has done so before. A
-// reset, the end of the connection or silence may be due to a moment's trouble, so it is remembered
+// Only proof that a peer does not speak iWARP counts against one that has spoken it before. A
+// reset, the end of the connection or silence may be due to temporary trouble, so it is remembered
 // for a short time at first. What is confirmed is remembered twice as long each time. An iWARP
 // request that comes from a host is news about all its ports.
 type peerCache struct {
@@ -47,7 +47,7 @@ type peerCache struct {
 	m     map[peer]lesson
 	mutes map[netip.Addr]*mutes  // by host
 	asked map[peer]chan struct{} // peers that a dial is asking, until it is closed
-	swept time.Time              // when what is out of date was dropped last
+	swept time.Time              // when what was out of date was last dropped
 }
 
 // mutes are the lessons that ports of a host do not speak iWARP.
@@ -71,7 +71,7 @@ type lesson struct {
 	news    time.Time // the latest iWARP request from its host that had why forgotten
 }
 
-// instead is an address of the same name, dialed by that, that did speak iWARP.
+// instead is an address that did speak iWARP, of the same name, by which it was dialed.
 type instead struct {
 	name string
 	addr netip.AddrPort
@@ -104,7 +104,7 @@ func (pc *peerCache) speaks(p peer, now time.Time) bool {
 	return !pc.recall(p, now).spoke.IsZero()
 }
 
-// recall returns of the lesson what still holds.
+// recall returns the part of the lesson that still holds.
 func (pc *peerCache) recall(p peer, now time.Time) lesson {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
@@ -123,14 +123,14 @@ func (pc *peerCache) recall(p peer, now time.Time) lesson {
 	return l
 }
 
-// stale reports whether nothing in l is of use. What has just run out still is, should it be
+// stale reports whether nothing in l is of use. What has just run out still is, in case it is
 // confirmed.
 func (l *lesson) stale(now time.Time) bool {
 	return !now.Before(l.until.Add(l.kept)) && now.Sub(l.spoke) >= spokeTTL
 }
 
-// learn keeps why in mind, which an attempt found that began then, if it may be a trait of the
-// peer. With proof it is none of the moment.
+// learn remembers why, which an attempt that began at began has found, if it may be a trait of the
+// peer. With proof it is not temporary.
 func (pc *peerCache) learn(p peer, why OffloadError, proof bool, began, now time.Time) {
 	if !proof && why.Reason != ReasonNotIWARP && why.Reason != ReasonHandshakeTimeout {
 		return
@@ -166,8 +166,8 @@ func (pc *peerCache) learn(p peer, why OffloadError, proof bool, began, now time
 	pc.keep(p, lesson{why: why, learned: now, kept: kept, until: now.Add(kept), news: l.news}, now)
 }
 
-// heard notes an iWARP request from a host: what its ports are known not to speak has to be found
-// out anew. A port that is none of iWARP all the same costs that once in peerTTL.
+// heard records an iWARP request from a host: which of its ports do not speak iWARP has to be found
+// out anew. A port that still does not costs that once in peerTTL.
 func (pc *peerCache) heard(host netip.Addr, now time.Time) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
@@ -184,8 +184,8 @@ func (pc *peerCache) heard(host netip.Addr, now time.Time) {
 	}
 }
 
-// ask has the caller ask p, and call end once the answer was learned, unless another dial is asking
-// it: other is closed then once that is over.
+// ask lets the caller ask p, and call end once the answer is learned, unless another dial is asking
+// it: then other is closed once that is over.
 func (pc *peerCache) ask(p peer) (end func(), other <-chan struct{}) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
@@ -206,7 +206,7 @@ func (pc *peerCache) ask(p peer) (end func(), other <-chan struct{}) {
 	}, nil
 }
 
-// answered has nobody wait for the answer of p any more.
+// answered makes nobody wait for the answer of p any more.
 func (pc *peerCache) answered(p peer) {
 	if c, ok := pc.asked[p]; ok {
 		delete(pc.asked, p)
@@ -214,23 +214,23 @@ func (pc *peerCache) answered(p peer) {
 	}
 }
 
-// spoke keeps in mind that p speaks iWARP.
+// spoke remembers that p speaks iWARP.
 func (pc *peerCache) spoke(p peer, now time.Time) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	pc.keep(p, lesson{spoke: now}, now)
-	pc.answered(p) // also where another dial has found it out
+	pc.answered(p) // even where another dial has found it out
 }
 
-// learnRedirect keeps in mind where the device of p listens.
+// learnRedirect remembers where the device of p listens.
 func (pc *peerCache) learnRedirect(p peer, to redirect.To, now time.Time) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	pc.keep(p, lesson{to: to, until: now.Add(peerTTL), spoke: now}, now)
 }
 
-// learnInstead keeps in mind for as long as p is known not to speak iWARP that another address of
-// the name does.
+// learnInstead remembers, for as long as p is known not to speak iWARP, that another address of the
+// name does.
 func (pc *peerCache) learnInstead(p peer, name string, addr netip.AddrPort) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
@@ -282,7 +282,7 @@ func (pc *peerCache) drop(p peer) {
 	}
 }
 
-// makeRoom drops all that is out of date, or else any one.
+// makeRoom drops everything that is out of date, or else any one.
 func (pc *peerCache) makeRoom(now time.Time) {
 	if now.Sub(pc.swept) >= time.Second {
 		pc.swept = now
@@ -309,7 +309,7 @@ func proves(err error) bool {
 	return errors.Is(err, transport.ErrNotIWARP) && !hungUp(err)
 }
 
-// hungUp reports whether a set-up failed as the connection ended.
+// hungUp reports whether a set-up failed because the connection ended.
 func hungUp(err error) bool {
 	var errno syscall.Errno
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &errno)

@@ -20,7 +20,7 @@ const (
 	PortIdle      PortState = iota // held, and nothing else
 	PortListening                  // by a listener
 	PortConnected                  // by one connection of the kernel, or any number of devices'
-	PortConflict                   // not held on this address, which a PortSet wants: somebody else has it as a rule
+	PortConflict                   // not held on this address, which a PortSet wants: as a rule somebody else has it
 )
 
 // String returns the state in a word.
@@ -34,19 +34,19 @@ func (s PortState) String() string {
 
 // PortInfo describes a port that a PortSpace has.
 type PortInfo struct {
-	Addr       netip.AddrPort // the address is unspecified for a wildcard, IPv6's for one of both families
+	Addr       netip.AddrPort // the address is unspecified for a wildcard, and IPv6's for one of both families
 	State      PortState
 	Owner      string // the device, devices or listener that the port is held for, or the name that a port was inherited under
 	References int    // what keeps the port: the reservation, or its listener or connection, and each connection of a device
 	Err        error  // why it is not held, for PortConflict
 }
 
-// Limits tells in sentences which properties of docs/portspace.md the running system does not have,
-// as found out by trying. It is empty where all is as described.
+// Limits says in sentences which properties of docs/portspace.md the running system does not have,
+// as found out by trying. It is empty where everything is as described.
 func (ps *PortSpace) Limits() []string { return ports.Limits() }
 
-// Reservations lists the ports that are held now, by address. Ports of connections for which the
-// kernel chose, and needs no help to hold, are not among them; Holders lists those too.
+// Reservations lists the ports that are held now, by address. Ports of connections that the kernel
+// chose, and needs no help to hold, are not among them; Holders lists those too.
 func (ps *PortSpace) Reservations() []PortInfo {
 	var list []PortInfo
 	for _, i := range ps.or().engine.Reservations() {
@@ -58,7 +58,7 @@ func (ps *PortSpace) Reservations() []PortInfo {
 // The states have the same numbers here and there.
 var _ = [1]struct{}{}[PortConflict-PortState(ports.Conflict)]
 
-// A Holder is a socket of the kernel's that has a port.
+// A Holder is a kernel socket that has a port.
 type Holder struct {
 	Local, Remote netip.AddrPort // Remote is not set where there is no peer
 	Device        string         // the interface that it is bound to, if it is
@@ -66,9 +66,9 @@ type Holder struct {
 	UID           int            // whose socket it is
 	PID           int            // of a process that has it open, 0 if none is visible
 	Process       string         // its name, which it chooses itself
-	Kernel        bool           // no process has it: the kernel's own, as those of its iWARP driver siw. False where processes may be hidden
+	Kernel        bool           // no process has it: it is the kernel's own, as those of its iWARP driver siw. False where processes may be hidden
 
-	hidden bool // somebody has it who may not be seen from here
+	hidden bool // a process has it that may not be seen from here
 }
 
 // String names the holder, as in "listening on 127.0.0.1:80 by nginx (pid 12)".
@@ -93,7 +93,7 @@ func (h Holder) String() string {
 	return fmt.Sprintf("%s by a process of user %d", s, h.UID)
 }
 
-// quoted returns a name as it is if there is nothing in it that could be taken for something else.
+// quoted returns a name as it is if nothing in it could be taken for something else.
 func quoted(name string) string {
 	plain := func(r rune) bool {
 		return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("_-.+:/@~", r)
@@ -105,8 +105,9 @@ func quoted(name string) string {
 }
 
 // Holders lists the sockets of the host, or of the process's network namespace, that have the TCP
-// port, whoever made them; port 0 means any. It is the kernel's own view; the names of other users'
-// processes need a privilege. On systems other than Linux the error matches errors.ErrUnsupported.
+// port, whoever made them; port 0 means any. It is the kernel's own view; to see the names of other
+// users' processes takes a privilege. On systems other than Linux the error matches
+// errors.ErrUnsupported.
 func (ps *PortSpace) Holders(port uint16) ([]Holder, error) {
 	list, err := ports.Holders(port)
 	if err != nil {
@@ -136,7 +137,7 @@ type ConflictError struct {
 }
 
 // Holders lists the sockets in the way as they were when the call failed. It is empty where the
-// system does not tell: on systems other than Linux, for sockets that are only bound on kernels
+// system does not say: on systems other than Linux, for sockets that are only bound on kernels
 // before 6.8, and where netlink sockets are forbidden.
 func (e *ConflictError) Holders() []Holder { return slices.Clone(e.holders) }
 
@@ -166,7 +167,7 @@ func (e *ConflictError) Error() string {
 // Unwrap returns Err.
 func (e *ConflictError) Unwrap() error { return e.Err }
 
-// public returns err with what it says of a conflict in the form that users know.
+// public returns err with what it says about a conflict in the form that users know.
 func public(err error) error {
 	var c *ports.ConflictError
 	if !errors.As(err, &c) {
@@ -182,7 +183,7 @@ func public(err error) error {
 	return &outer
 }
 
-// quiet has an error of Listen tell who has the port, but in the words of package net.
+// quiet makes an error of Listen say who has the port, but in the words of package net.
 func quiet(err error) error {
 	var c *ConflictError
 	if errors.As(err, &c) {

@@ -11,20 +11,20 @@ import (
 	"github.com/rdmanet/iwarp/internal/ports"
 )
 
-// A PortSpace holds TCP ports of the host, each by a socket of the kernel, so that they are taken
-// for everybody: for sockets, and for devices that have ports of their own. The zero value is ready
-// for use. The methods may be called from several goroutines at once, but Control must not be
-// changed meanwhile; it may be called from several, too.
+// A PortSpace holds TCP ports of the host, each by a kernel socket, so that they are taken for
+// everybody: for sockets, and for devices that have ports of their own. The zero value is ready for
+// use. The methods may be called from several goroutines at once, but Control must not be changed
+// meanwhile; it may be called from several, too.
 //
 // A nil *PortSpace stands for DefaultPortSpace.
 //
 // Listen, and a Dialer with such a LocalAddr, take over a reservation of their PortSpace where it
 // has exactly the address asked for: in the network namespace of the caller, with the interface
-// that Control binds to, and for the families that are wanted. All else is bound by the kernel
-// socket that listens or connects.
+// that Control binds to, and for the families that are wanted. Everything else is bound by the
+// kernel socket that listens or connects.
 type PortSpace struct {
 	// Control, if not nil, is called on each reserving socket before it is bound, with "tcp4" or
-	// "tcp6". One reservation may take several sockets to make.
+	// "tcp6". Making one reservation may take several sockets.
 	Control func(network, address string, c syscall.RawConn) error
 
 	engine ports.Space
@@ -42,13 +42,13 @@ func (ps *PortSpace) or() *PortSpace {
 
 // Reserve takes the port of address for the process. The network is "tcp", "tcp4" or "tcp6", and
 // the address has the form that Listen takes: an empty host is every address of the host, for "tcp"
-// of both families; port 0 is any free port, which Addr tells. A port that is in use is an error
+// of both families; port 0 is any free port, which Addr returns. A port that is in use is an error
 // that matches syscall.EADDRINUSE, a foreign address syscall.EADDRNOTAVAIL, a port that needs a
 // privilege syscall.EACCES.
 //
-// On Linux nobody can connect to the port until Listen, nor take it, not even with SO_REUSEADDR,
-// and connections of an earlier listener in TIME_WAIT are not in the way. Elsewhere the reserving
-// socket listens from the start, and clients wait in its backlog.
+// On Linux nobody can connect to the port until Listen, or take it, not even with SO_REUSEADDR, and
+// an earlier listener's connections in TIME_WAIT are not in the way. Elsewhere the reserving socket
+// listens from the start, and clients wait in its backlog.
 func (ps *PortSpace) Reserve(ctx context.Context, network, address string) (*Reservation, error) {
 	ps = ps.or()
 	r, err := ps.engine.Reserve(ctx, network, address, ps.Control)
@@ -58,50 +58,50 @@ func (ps *PortSpace) Reserve(ctx context.Context, network, address string) (*Res
 // ReserveEach takes the port on each of the addresses, by a socket for each, or on none. Without
 // addresses it takes it on all that the host's interfaces have now. Port 0 is any port that is free
 // on all of them: it is chosen on the first address and tried on the others, and after a conflict
-// another one is, up to 16 times. The error holds a *ConflictError with the address that refused
-// last and the number of tries.
+// another one is chosen, up to 16 times. The error holds a *ConflictError with the address that
+// refused last and the number of tries.
 //
 // One reservation of a wildcard address, as by Reserve(ctx, "tcp", ":0"), does more in one step: it
-// holds for the addresses that the host will have as well.
+// also holds for addresses that the host will have later.
 func (ps *PortSpace) ReserveEach(ctx context.Context, port uint16, addrs ...netip.Addr) (*PortSet, error) {
 	ps = ps.or()
 	s, err := ps.engine.ReserveEach(ctx, port, addrs, func() ports.Control { return ps.Control })
 	return (*PortSet)(s), public(err)
 }
 
-// Adopt makes a Reservation of a TCP socket that is bound, or listens, and was got from another
-// process, such as by os/exec's ExtraFiles from Reservation.File or Listener.File there. The
-// Reservation has a copy of the descriptor; f is still to be closed. Its Owner is f's name. Adopted
-// sockets that listen take clients from the start; Listen returns what accepts them, and they
-// cannot dial. On Windows the error matches errors.ErrUnsupported, on other systems than Linux the
-// socket must listen.
+// Adopt makes a Reservation of a TCP socket that is bound or listens and came from another process,
+// for example by os/exec's ExtraFiles from Reservation.File or Listener.File there. The Reservation
+// has a copy of the descriptor; f must still be closed. Its Owner is f's name. Adopted sockets that
+// listen take clients from the start; Listen returns what accepts them, and they cannot dial. On
+// Windows the error matches errors.ErrUnsupported; on systems other than Linux the socket must
+// listen.
 func (ps *PortSpace) Adopt(f *os.File) (*Reservation, error) {
 	r, err := ps.or().engine.Adopt(f)
 	return (*Reservation)(r), err
 }
 
-// Inherit adopts the TCP sockets that systemd, or whoever starts the process in its way, has opened
-// for it (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES): all, or after an error
-// none, so that the call can be made again. A port's Owner is its name in LISTEN_FDNAMES. What else
-// came, such as sockets of other kinds and TCP connections, is left alone, for InheritedFiles. All
-// is closed on exec from then on, and the variables are unset, so that a second call returns
-// nothing. No sockets is no error. On systems other than Linux the error matches
-// errors.ErrUnsupported if there are any.
+// Inherit adopts the TCP sockets that systemd, or whatever starts the process as systemd does, has
+// opened for it (sd_listen_fds(3): LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES): all of them or,
+// after an error, none, so that the call can be repeated. A port's Owner is its name in
+// LISTEN_FDNAMES. Anything else, such as sockets of other kinds and TCP connections, is left for
+// InheritedFiles. From then on all are closed on exec, and the variables are unset, so that a
+// second call returns nothing. Having no sockets is no error. On systems other than Linux the error
+// matches errors.ErrUnsupported if there are any.
 func (ps *PortSpace) Inherit() ([]*Reservation, error) {
 	list, err := ps.or().engine.Inherit()
 	return reservations(list), err
 }
 
 // InheritedFiles returns what came with the process and Inherit did not adopt: sockets of other
-// kinds, and TCP connections. The name of each is that in LISTEN_FDNAMES. They are the caller's; a
-// second call returns nothing.
+// kinds, and TCP connections. The name of each is that in LISTEN_FDNAMES. They belong to the
+// caller; a second call returns nothing.
 func (ps *PortSpace) InheritedFiles() []*os.File { return ps.or().engine.InheritedFiles() }
 
 // ServePortMapper answers the queries that kernels with the port mapper daemon iwpmd send before
 // they connect through an RNIC, so that they need not wait 10 s for an answer: yes for a port that
 // listens in the PortSpace, which stands for itself, and no for others, which makes them connect to
-// the port they wanted all the same. The address is where to wait for the queries; "" means UDP
-// port 3935 of all addresses, which a daemon of the host may have already (syscall.EADDRINUSE).
+// the port they wanted anyway. The address is where to wait for the queries; "" means UDP port 3935
+// of all addresses, which a daemon of the host may already have (syscall.EADDRINUSE).
 //
 // It runs until the context ends, and then returns nil. Nothing calls it unless you do. Anybody who
 // can send datagrams to the port learns from the answers which ports listen, as from a TCP
@@ -151,17 +151,17 @@ func (r *Reservation) DialContext(ctx context.Context, network, address string) 
 	return d.fromReserved(ctx, r.engine(), network, address)
 }
 
-// File returns a copy of the socket that holds the port, for another process: it keeps the port,
-// also after Release, until it is closed, and Adopt makes a Reservation of it there. Once the
+// File returns a copy of the socket that holds the port, for another process: it keeps the port
+// until it is closed, even after Release, and Adopt makes a Reservation of it there. Once the
 // socket listens or is connected, the error is net.ErrClosed: then the listener has a File.
 func (r *Reservation) File() (*os.File, error) { return r.engine().File() }
 
-// Release gives the port back, also from under a dial under way. It returns net.ErrClosed if the
-// reservation was released before, or used up.
+// Release gives the port back, even during a dial. It returns net.ErrClosed if the reservation has
+// been released or used up.
 func (r *Reservation) Release() error { return r.engine().Release() }
 
 // A PortSet is one port that is held on several addresses of the host by a Reservation each, where
-// a wildcard would take too much: for devices that have some of the addresses only. The methods may
+// a wildcard would take too much: for devices that have only some of the addresses. The methods may
 // be called from several goroutines at once.
 type PortSet ports.Set
 
@@ -171,11 +171,11 @@ func (s *PortSet) engine() *ports.Set { return (*ports.Set)(s) }
 func (s *PortSet) Port() uint16 { return s.engine().Port() }
 
 // Members returns the reservations, in the order in which the addresses were taken. A member can be
-// listened on, dialed from and released as any Reservation; it leaves the set when its port is
+// listened on, dialed from and released like any Reservation; it leaves the set when its port is
 // given back, as when its listener is closed.
 func (s *PortSet) Members() []*Reservation { return reservations(s.engine().Members()) }
 
-// Conflicts returns the addresses that the set should have and does not, with the reasons: an error
+// Conflicts returns the addresses that the set should have but does not, with the reasons: an error
 // that holds a *ConflictError where somebody else has the port.
 func (s *PortSet) Conflicts() map[netip.Addr]error {
 	list := s.engine().Conflicts()
@@ -186,18 +186,18 @@ func (s *PortSet) Conflicts() map[netip.Addr]error {
 }
 
 // Extend takes the port on another address. If somebody else has it there, the error holds a
-// *ConflictError and the address is noted in Conflicts. An address that the set has, also by a
-// wildcard, is no error: its member is returned.
+// *ConflictError and the address is recorded in Conflicts. An address that the set already has,
+// even by a wildcard, is no error: its member is returned.
 func (s *PortSet) Extend(ctx context.Context, addr netip.Addr) (*Reservation, error) {
 	r, err := s.engine().Extend(ctx, addr)
 	return (*Reservation)(r), public(err)
 }
 
 // Follow keeps a set of all the host's addresses up to date until ctx ends or the set is released:
-// it takes the port on addresses that come, releases it on those that went, and where it is in use
-// notes that in Conflicts and tries again every second. It returns nil, or what ended it early. The
-// error matches errors.ErrUnsupported on systems other than Linux, and for a set that was made of a
-// list of addresses.
+// it takes the port on addresses that appear, releases it on those that are gone, and where the
+// port is in use records that in Conflicts and tries again every second. It returns nil, or what
+// ended it early. The error matches errors.ErrUnsupported on systems other than Linux, and for a
+// set that was made of a list of addresses.
 func (s *PortSet) Follow(ctx context.Context) error { return s.engine().Follow(ctx) }
 
 // Release gives back what the members hold. Members that listen or are connected are their users'

@@ -26,10 +26,10 @@ const (
 	ReasonNotIWARP                       // the peer speaks plain TCP, or hung up on the MPA request
 	ReasonDeclined                       // the peer refused the iWARP connection
 	ReasonHandshakeTimeout               // the peer did not answer the MPA request within HandshakeTimeout
-	ReasonSilent                         // the client sent nothing within FirstByteTimeout, as clients do whose server speaks first
+	ReasonSilent                         // the client sent nothing within FirstByteTimeout, like clients whose server speaks first
 	ReasonPortConflict                   // the port is taken in the port space of the device
 	ReasonLimit                          // a limit was reached: queue pairs, memory that may be locked (RLIMIT_MEMLOCK), descriptors, half-open connections
-	ReasonFailed                         // the set-up failed in another way, for example as nobody listens there for a device
+	ReasonFailed                         // the set-up failed in another way, for example because nobody listens there for a device
 	ReasonAsking                         // another dial is asking the peer for the first time, and has no answer yet
 )
 
@@ -124,7 +124,7 @@ func (e *OffloadError) Timeout() bool { return e.Reason == ReasonHandshakeTimeou
 // Temporary is the same as Timeout.
 func (e *OffloadError) Temporary() bool { return e.Timeout() }
 
-// reasonOf sorts the failure of a connection set-up.
+// reasonOf classifies the failure of a connection set-up.
 func reasonOf(err error) Reason {
 	is := func(targets ...error) bool {
 		for _, t := range targets {
@@ -162,7 +162,7 @@ func reasonOf(err error) Reason {
 	return ReasonFailed
 }
 
-// whyRefused is what a client is told that is refused for err.
+// whyRefused is what a client that is refused for err is told.
 func whyRefused(err error) redirect.Why {
 	if errors.Is(err, errNoSoftware) {
 		return redirect.WhyPolicy
@@ -188,7 +188,7 @@ func whyNot(err error) OffloadError {
 // tells reports whether the reason is about an attempt, and not that there was none.
 func (e *OffloadError) tells() bool { return e.Reason != ReasonNoDevice && e.Reason != ReasonNoRoute }
 
-// noDevice sorts an error that came instead of a list of devices.
+// noDevice classifies an error that came instead of a list of devices.
 func noDevice(err error) Reason {
 	if r := reasonOf(err); r == ReasonLimit {
 		return r

@@ -15,7 +15,7 @@ const (
 	maxRefusals = 64
 )
 
-// refusals holds why a listener has refused clients of iWARP lately, for what it tells about the
+// refusals holds why a listener has lately refused clients of iWARP, for what it says about the
 // plain connections that they make next.
 type refusals struct {
 	any atomic.Bool // there may be some
@@ -28,7 +28,7 @@ type refused struct {
 	at  time.Time
 }
 
-// add notes that a client at host was refused for err.
+// add records that a client at host was refused for err.
 func (r *refusals) add(host netip.Addr, err error, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

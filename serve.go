@@ -15,7 +15,7 @@ import (
 // tellingPart is how many bytes of the MPA key no other protocol is likely to begin with.
 const tellingPart = 4
 
-// admit notes a connection that is yet to be identified. Where there are too many, the oldest gives
+// admit records a connection that is yet to be identified. If there are too many, the oldest gives
 // way.
 func (l *Listener) admit(h *halfOpen) {
 	if l.half.add(h) {
@@ -24,13 +24,13 @@ func (l *Listener) admit(h *halfOpen) {
 	l.await(h, l.patience(h))
 }
 
-// await sets how long h is waited for, from the time that it came.
+// await sets how long h is waited for, from the time it came.
 func (l *Listener) await(h *halfOpen, patience time.Duration) {
 	l.half.await(h, h.since.Add(patience))
 }
 
-// patience is how long a client may take to send the MPA key. Where no plain TCP client hopes for
-// an answer it need not be short, nor for one that has begun with it.
+// patience is how long a client may take to send the MPA key. It need not be short where no plain
+// TCP client hopes for an answer, nor for a client that has begun to send the key.
 func (l *Listener) patience(h *halfOpen) time.Duration {
 	wait := l.silence.patience(h.c)
 	if l.policy == OffloadRequire || h.said >= tellingPart {
@@ -85,7 +85,7 @@ func (l *Listener) shakeKernel(h *halfOpen) {
 	})
 }
 
-// shake carries out the set-up of an iWARP connection, and reports whether it came about.
+// shake carries out the set-up of an iWARP connection, and reports whether it succeeded.
 func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info func(device string) Info) bool {
 	ctx, cancel := context.WithTimeout(l.ctx, l.config.HandshakeTimeout)
 	defer cancel()
@@ -128,8 +128,7 @@ func (l *Listener) forget(h *halfOpen) {
 }
 
 // lookAgain returns a client that had been silent for as long as it may be. If it has spoken by
-// now, that counts, and what it may still say must not be an MPA request for the application to
-// read.
+// now, that counts, and if it still sends an MPA request, the application must not read it.
 func (l *Listener) lookAgain(c client) client {
 	h := c.silent
 	var g guard.Guard

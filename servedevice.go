@@ -10,11 +10,11 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// deviceRetry is waited after a passing failure of a device.
+// deviceRetry is how long to wait after a passing failure of a device.
 const deviceRetry = 5 * time.Millisecond
 
-// serveDevices has the devices' requests waited for as long as calls of Accept are. Its caller
-// holds l.mu.
+// serveDevices starts serving the devices' requests, for as long as there are calls of Accept. Its
+// caller holds l.mu.
 func (l *Listener) serveDevices() {
 	if len(l.devices) == 0 {
 		return
@@ -28,8 +28,8 @@ func (l *Listener) serveDevices() {
 	}
 }
 
-// serveDevice has the requests that come in through a device served, until no Accept waits any
-// more or its listener ends.
+// serveDevice serves the requests that come in through a device, until no Accept waits any more or
+// the device's listener ends.
 func (l *Listener) serveDevice(d *deviceListener) {
 	for {
 		ctx := l.waitsForDevice(d)
@@ -47,8 +47,8 @@ func (l *Listener) serveDevice(d *deviceListener) {
 	}
 }
 
-// waitsForDevice returns the context of the wait, or nil if there is none, for which serveDevice
-// must end.
+// waitsForDevice returns the context of the wait, or nil if there is none, in which case
+// serveDevice must end.
 func (l *Listener) waitsForDevice(d *deviceListener) context.Context {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,8 +111,8 @@ type deviceRequest struct {
 
 func (r deviceRequest) QueuePair() transport.QueuePair { return r.qp }
 
-// overDevice has what comes of r hold the port that the device listens on, and show that of the
-// service. If nothing comes of it, leave is to be called.
+// overDevice makes what comes of r hold the port that the device listens on, and show that of the
+// service. If nothing comes of it, leave must be called.
 func (l *Listener) overDevice(d *deviceListener, r transport.Request) (_ transport.Request, leave func()) {
 	join := l.port.Join
 	if d.port != nil {
@@ -123,6 +123,6 @@ func (l *Listener) overDevice(d *deviceListener, r transport.Request) (_ transpo
 	if err == nil {
 		q.port = e
 		q.leavePortWhenGone()
-	} // else the listener is closed
+	} // otherwise the listener is closed
 	return deviceRequest{r, q}, q.leavePort
 }

@@ -9,19 +9,20 @@ import (
 )
 
 const (
-	// longSilence is how long a client may be silent by default, shortSilence where others were.
+	// longSilence is how long a client may be silent by default, shortSilence where others have been
+	// silent.
 	longSilence  = time.Second
 	shortSilence = 20 * time.Millisecond
-	// silentRun is how many clients have to be silent before the next one is waited for less.
+	// silentRun is how many clients must be silent before the wait for the next one is shorter.
 	silentRun = 3
-	// silentTrips covers a first segment that is lost on a path of 100 to 300 ms, and sent again by
-	// the kernel of the client after three of them.
+	// silentTrips covers a first segment that is lost on a path of 100 to 300 ms, and that the
+	// client's kernel sends again after three round trips.
 	silentTrips = 4
 )
 
-// silence is how long the clients of a listener may be silent, which it learns from those before.
+// silence is how long the clients of a listener may be silent, which it learns from earlier ones.
 type silence struct {
-	fixed time.Duration // a setting, beside which nothing is learned
+	fixed time.Duration // a setting, with which nothing is learned
 	run   atomic.Int32  // silent clients since the last one of iWARP
 }
 
@@ -44,7 +45,7 @@ func (s *silence) patience(c *net.TCPConn) time.Duration {
 	return longSilence
 }
 
-// kept notes a client that was silent for as long as it may be.
+// kept records a client that was silent for as long as it may be.
 func (s *silence) kept() {
 	if s.fixed == 0 {
 		s.run.Add(1)
@@ -52,14 +53,14 @@ func (s *silence) kept() {
 	}
 }
 
-// broken notes a client of iWARP, whether it was in time or not.
+// broken records a client of iWARP, whether it was in time or not.
 func (s *silence) broken() {
 	iwarpSeen.Store(true)
 	processRun.Store(0)
 	s.run.Store(0)
 }
 
-// farTrip has half of a second waited.
+// farTrip makes the wait half a second.
 const farTrip = 120 * time.Millisecond
 
 // roundTripOf returns the time to the client and back, or a long one where that is not known.

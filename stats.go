@@ -21,7 +21,7 @@ type counters struct {
 	plain, iwarp, silent, redirected, refused, failed, overflowed atomic.Uint64
 }
 
-// Stats returns the present counts. Clients in the kernel's queue are not among them. With
+// Stats returns the current counts. They do not include clients in the kernel's queue. With
 // OffloadNever only PlainTCP is counted.
 func (l *Listener) Stats() ListenerStats {
 	if !l.ok() {

@@ -6,10 +6,10 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// A kernelTransport makes queue pairs of TCP connections of the kernel.
+// A kernelTransport makes queue pairs of the kernel's TCP connections.
 type kernelTransport = transport.Upgrader
 
-// Software iWARP needs nothing but the kernel's TCP, so it is always there.
+// Software iWARP needs nothing but the kernel's TCP, so it is always available.
 func init() { transport.Register(ownSoft) }
 
 var (
@@ -17,8 +17,8 @@ var (
 	onlySoft = []kernelTransport{ownSoft}
 )
 
-// split sorts transports, or the registered ones for nil, by what their connections are made of,
-// and keeps their order.
+// split divides transports, or the registered ones for nil, by what their connections run over, and
+// keeps their order.
 func split(list []transport.Transport) (devices []transport.Transport, kernel []kernelTransport) {
 	if list == nil {
 		list = transport.Registered()
