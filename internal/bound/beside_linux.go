@@ -15,14 +15,14 @@ import (
 
 var errElsewhere = errors.New("sockets of another network namespace cannot be looked at")
 
-// ListenedOn reports whether another socket than s listens in its place. An error means that it is
+// ListenedOn reports whether a socket other than s listens in its place. An error means that it is
 // not known.
 func (s *Socket) ListenedOn() (bool, error) {
 	list, err := s.others(sockdiag.QueryListening)
 	return len(list) > 0, err
 }
 
-// others returns the sockets other than s that are in its place, of those that query lists.
+// others returns the sockets other than s that are in its place, among those that query lists.
 func (s *Socket) others(query func(port uint16) ([]sockdiag.Socket, error)) ([]sockdiag.Socket,
 	error) {
 	rc, err := s.f.SyscallConn()
@@ -67,7 +67,7 @@ func netnsOf(fd int) uint64 {
 	return cookie
 }
 
-// OneFamily reports whether no socket can have both families, so that a wildcard has one only.
+// OneFamily reports whether no socket can have both families, so that a wildcard has only one.
 func OneFamily() bool {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -117,11 +117,11 @@ var clearingCounts = probe.Once(func() (counts bool, err error) {
 	return counts, nil
 })
 
-// makeKnown has the kernel look at the sockets of the port again before it lets another with
-// SO_REUSEADDR in. An older kernel remembers for each port whether all its sockets had the option
-// when they were bound, and forgets that when one without it is bound to the port on any address,
-// also one that the host does not have. There is no such address beside a wildcard of both
-// families, nor beside one of either where a sandbox forbids the other.
+// makeKnown makes the kernel look at the sockets of the port again before it lets in another with
+// SO_REUSEADDR. An older kernel remembers for each port whether all its sockets had the option when
+// they were bound, and forgets that when one without it is bound to the port on any address, even
+// one that the host does not have. There is no such address alongside a wildcard of both families,
+// or alongside one of either family where a sandbox forbids the other.
 func (s *Socket) makeKnown() {
 	if clearingCounts() {
 		return

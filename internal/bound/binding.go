@@ -7,8 +7,8 @@ import (
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 )
 
-// A Binding is what tells the sockets of one port apart: the kernel lets two have the port where
-// they differ in it enough.
+// A Binding is what tells the sockets of one port apart: the kernel lets two have the port if their
+// Bindings differ enough.
 type Binding struct {
 	Addr   netip.Addr // unmapped and without zone; unspecified for a wildcard
 	Only6  bool       // a wildcard of IPv6 that leaves IPv4 alone
@@ -16,7 +16,7 @@ type Binding struct {
 	Netns  uint64     // cookie of the network namespace; 0 where the system has none
 }
 
-// bindingOf is the binding to a local address as far as the address tells it.
+// bindingOf is the binding to a local address, as far as the address says.
 func bindingOf(a *net.TCPAddr, v6, only6 bool) Binding {
 	addr, _ := netip.AddrFromSlice(a.IP)
 	b := Binding{Addr: addr.Unmap()}
@@ -37,10 +37,10 @@ func (b Binding) Reaches(a netip.Addr) bool {
 	return b.Dual() || b.Addr.Is4() == a.Unmap().Is4()
 }
 
-// Fits tells how well the binding is what a listener of the network wants at host, which is empty
-// for any: 0 is not at all. A host that is given says of which family a wildcard is to be, but for
-// "tcp" the socket of both families does as well, as it is what package net makes of either
-// wildcard. Without a host "tcp" means both families, unless the system has one only.
+// Fits says how well the binding is what a listener of the network wants at host, which is empty
+// for any: 0 is not at all. A given host decides the family of a wildcard, but for "tcp" the socket
+// of both families does as well, as it is what package net makes of either wildcard. Without a host
+// "tcp" means both families, unless the system has only one.
 func (b Binding) Fits(network string, host net.IP, oneFamily func() bool) int {
 	wanted, _ := netip.AddrFromSlice(host)
 	wanted = wanted.Unmap()
@@ -62,7 +62,7 @@ func (b Binding) Fits(network string, host net.IP, oneFamily func() bool) int {
 	}
 }
 
-// InTheWay reports whether s does not let another socket be bound there.
+// InTheWay reports whether s prevents another socket from being bound there.
 func (b Binding) InTheWay(s sockdiag.Socket) bool {
 	return s.Meets(b.Device) && s.Covers(b.Addr, b.Only6)
 }

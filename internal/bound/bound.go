@@ -20,14 +20,14 @@ type Options struct {
 	KeepAliveConfig net.KeepAliveConfig
 }
 
-// What a file can be that cannot be adopted.
+// Why a file cannot be adopted.
 var (
 	ErrNotTCP    = errors.New("file is not a TCP socket")
 	ErrNotBound  = errors.New("socket is not bound to a port")
 	ErrConnected = errors.New("socket is connected")
 )
 
-// ErrTaken is what the kernel says of a port that somebody has.
+// ErrTaken is what the kernel says about a port that somebody has.
 var ErrTaken = os.NewSyscallError("bind", syscall.EADDRINUSE)
 
 // A LostError says that somebody else has the port of a socket that held it.

@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// claimTries is how often one that contends for a port begins anew after it has met others.
+	// claimTries is how often a socket that contends for a port starts over after it has met others.
 	claimTries = 4
 	// claimPatience is how long it waits for others to give way. It is shorter than listenPatience.
 	claimPatience = 10 * time.Millisecond
 	claimPoll     = 100 * time.Microsecond
-	// courtesy is how long it leaves to a holder that cannot be seen to get from the option to
+	// courtesy is how long it allows a holder that cannot be seen to get from setting the option to
 	// listening, which takes microseconds.
 	courtesy = 2 * time.Millisecond
-	// listenPatience is how long a holder tries to listen while one that contends is in the way.
+	// listenPatience is how long a holder tries to listen while a contender is in the way.
 	listenPatience = 100 * time.Millisecond
 )
 
 // claim binds without SO_REUSEADDR, which no two sockets can do. Where connections in TIME_WAIT or
-// of an earlier listener forbid that, it binds with the option. Then two could get in at the same
-// time, and the kernel is made to decide between them: see contend.
+// of an earlier listener prevent that, it binds with the option. Then two could get in at the same
+// time, and the kernel is made to decide between them; see contend.
 func (s *Socket) claim(ctx context.Context, addr *net.TCPAddr, control Control) error {
 	err := s.open(addr, control, false)
 	if !errors.Is(err, syscall.EADDRINUSE) || addr.Port == 0 {
@@ -56,11 +56,11 @@ func (s *Socket) claim(ctx context.Context, addr *net.TCPAddr, control Control) 
 }
 
 // contend makes the socket, which is bound with SO_REUSEADDR, the only one of its port, or fails
-// with EADDRINUSE. Of several sockets that are bound so the kernel lets one listen, whoever made
-// them; the others go. Once it is alone the option is cleared, and from then on nobody else can
-// bind; then it stops listening. A holder that has the option for a moment, since it is about to
-// listen, stays: then this socket goes. Where it cannot be seen it has had the time to listen.
-// After an error the socket is to be closed.
+// with EADDRINUSE. Of several sockets that are bound like that, the kernel lets one listen, whoever
+// made them; the others go. Once it is alone the option is cleared, and from then on nobody else
+// can bind; then it stops listening. A holder that has the option for a moment, because it is about
+// to listen, stays: then this socket goes. A holder that cannot be seen has had the time to listen.
+// After an error the socket must be closed.
 func (s *Socket) contend(ctx context.Context) error {
 	rc, err := s.f.SyscallConn()
 	if err != nil {
@@ -115,8 +115,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// deafen has the kernel drop what comes to the socket until hear is called, so that no client gets
-// as far as to be reset. A socket that has a filter of its user's is left as it is.
+// deafen makes the kernel drop what comes to the socket until hear is called, so that no client
+// gets far enough to be reset. A socket that has a filter of its user's is left as it is.
 func (s *Socket) deafen(rc syscall.RawConn) (hear func()) {
 	done := false
 	_ = rc.Control(func(fd uintptr) {
@@ -135,9 +135,9 @@ func (s *Socket) deafen(rc syscall.RawConn) (hear func()) {
 }
 
 // listenOverRemains makes the socket listen although connections in TIME_WAIT have the port, which
-// let only a socket listen that has the option already. One that contends for the port may get in
-// between and listen before it sees that the port is held. It gives way; if somebody else listens,
-// the port is lost.
+// let only a socket listen that already has the option. A contender for the port may get in between
+// and listen before it sees that the port is held. The contender gives way; if somebody else
+// listens, the port is lost.
 func (s *Socket) listenOverRemains(rc syscall.RawConn) error {
 	for limit := time.Now().Add(listenPatience); ; {
 		if err := s.reuse(true); err != nil {

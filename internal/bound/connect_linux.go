@@ -86,7 +86,7 @@ func (s *Socket) wait(ctx context.Context, rc syscall.RawConn) error {
 	return failure
 }
 
-// disconnect ends a connection or the attempt at one; a socket that was bound explicitly stays so
+// disconnect ends a connection or an attempt at one; a socket that was bound explicitly stays bound
 // (connect(2)).
 func disconnect(fd int) error {
 	sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}

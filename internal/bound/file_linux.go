@@ -18,9 +18,9 @@ func (s *Socket) File() (*os.File, error) {
 	return f, err
 }
 
-// ListenerFile returns a copy of the listener's descriptor. Unlike what its File method returns it
-// goes on not to block: that is a trait of the socket, which the copy shares, and without it a
-// Close waits for the Accept under way.
+// ListenerFile returns a copy of the listener's descriptor. Unlike what its File method returns,
+// the copy stays non-blocking: that is a trait of the socket, which the copy shares, and without it
+// a Close waits for the Accept under way.
 func ListenerFile(l *net.TCPListener) (*os.File, error) {
 	return copyFile(l, "tcp:"+l.Addr().String()+"->")
 }
@@ -46,7 +46,7 @@ func dup(c syscall.Conn) (fd int, err error) {
 	return fd, err
 }
 
-// Adopt makes a socket of a copy of f, and reports whether it listens already.
+// Adopt makes a socket of a copy of f, and reports whether it already listens.
 func Adopt(f *os.File) (_ *Socket, listening bool, err error) {
 	fd, err := dup(f)
 	if err != nil {
@@ -101,8 +101,8 @@ func errIf(cond bool, err error) error {
 // AdoptFD makes a socket of fd itself, which is adoptable, and closes it after an error.
 func AdoptFD(fd int, name string) (s *Socket, err error) {
 	s = &Socket{shared: true}
-	// Only a descriptor that does not block waits with Go's poller, so it has to be set before the
-	// os.File is made.
+	// Only a non-blocking descriptor waits with Go's poller, so this must be set before the os.File is
+	// made.
 	if err := unix.SetNonblock(fd, true); err != nil {
 		_ = unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
@@ -154,7 +154,7 @@ func (s *Socket) examine(fd int) error {
 	return nil
 }
 
-// CopyOf makes a socket of a copy of l's, which goes on to listen. It is for one that other
+// CopyOf makes a socket of a copy of l's, which goes on listening. It is for one that other
 // processes may have as well.
 func CopyOf(l *net.TCPListener) (*Socket, error) {
 	fd, err := dup(l)
@@ -165,7 +165,7 @@ func CopyOf(l *net.TCPListener) (*Socket, error) {
 }
 
 // Mute makes l's socket one that is bound and does not listen. Clients in its backlog are reset, as
-// by Close, which is still to be called. It must not be used for a socket that other processes may
+// by Close, which must still be called. It must not be used for a socket that other processes may
 // have as well.
 func Mute(l *net.TCPListener) (*Socket, error) {
 	s, err := CopyOf(l)
@@ -184,8 +184,8 @@ func Mute(l *net.TCPListener) (*Socket, error) {
 	return s, nil
 }
 
-// Unblock has calls on the descriptor of l, which somebody who shares it may have made to block,
-// wait with Go's poller again. A call that blocks already goes on to do so.
+// Unblock makes calls on the descriptor of l, which somebody who shares it may have made blocking,
+// wait with Go's poller again. A call that is already blocked stays so.
 func Unblock(l *net.TCPListener) error {
 	rc, err := l.SyscallConn()
 	if err != nil {

@@ -11,12 +11,12 @@ import (
 	"syscall"
 )
 
-// searchTries bounds the search for a port that has only what remains of connections.
+// searchTries bounds the search for a port that has only remains of connections.
 const searchTries = 64
 
-// search claims a port of the range that the kernel chooses from, which finds none that nothing
-// has: some may have no more than remains of earlier connections. The administrator's reserved
-// ports are left out, as the kernel leaves them out.
+// search claims a port of the range that the kernel chooses from, where the kernel finds none that
+// is unused: some may have only remains of earlier connections. Ports that the administrator has
+// reserved are left out, as by the kernel.
 func (s *Socket) search(ctx context.Context, addr *net.TCPAddr, control Control) error {
 	err := os.NewSyscallError("bind", syscall.EADDRINUSE)
 	var low, high int

@@ -13,7 +13,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
-// maxBacklog is cut to net.core.somaxconn by the kernel, which is what package net asks for.
+// maxBacklog is cut by the kernel to net.core.somaxconn, which is what package net asks for.
 const maxBacklog = 1<<16 - 1
 
 // A Socket is a bound TCP socket that neither listens nor is connected.
@@ -25,23 +25,24 @@ type Socket struct {
 	at    Binding // also of one that could not be bound, as far as it got
 
 	shared    bool   // another process may have it as well
-	listener  bool   // is to listen at once, with what its Control function made of it
+	listener  bool   // listens at once, with what its Control function made of it
 	shares    bool   // has SO_REUSEPORT, which lets others of the user listen as well
-	shareNext bool   // is to get it when it listens
+	shareNext bool   // gets it when it listens
 	ports     [2]int // that IP_LOCAL_PORT_RANGE leaves to choose from, if not zero
 }
 
 // bindTries bounds the search for a port that can be bound by number.
 const bindTries = 16
 
-// Bind binds a socket so that nobody else gets in, and remains of earlier connections are not in
-// the way.
+// Bind binds a socket so that nobody else gets in and remains of earlier connections are not in the
+// way.
 //
 // A socket keeps its port when a connect fails only if it was bound to the port by its number. So
-// for port 0 a first socket finds the port, and a second one is bound to it, but for a listener,
-// whose Control function is to be called once, as package net does.
+// for port 0 a first socket finds the port and a second one is bound to it, except for a listener,
+// whose Control function must be called only once, as by package net.
 //
-// After an error the socket is closed, and tells where it was to be. A listener listens at once.
+// After an error the socket is closed, and says where it would have been. A listener listens at
+// once.
 func Bind(ctx context.Context, network string, addr *net.TCPAddr, control Control, listener bool) (*Socket, error) {
 	s := &Socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6", listener: listener}
 	dual := network == "tcp" && netaddr.IsWildcard(addr.IP)
@@ -83,7 +84,7 @@ func (s *Socket) reuse(on bool) error {
 	return s.set(rc, unix.SOL_SOCKET, unix.SO_REUSEADDR, v)
 }
 
-// ShareAddress lets a socket that is to be bound have the port of one that admits it.
+// ShareAddress lets a socket that will be bound have the port of one that admits it.
 func ShareAddress(rc syscall.RawConn) error {
 	return do(rc, "setsockopt", func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 }
@@ -169,8 +170,8 @@ func (s *Socket) bind(addr *net.TCPAddr, control Control, reuse bool) error {
 	return nil
 }
 
-// families has an IPv6 socket leave IPv4 alone or not. Like package net it goes on where that
-// cannot be set, with what the system has.
+// families makes an IPv6 socket leave IPv4 alone or not. Where that cannot be set it goes on with
+// what the system has, like package net.
 func (s *Socket) families(rc syscall.RawConn) error {
 	if !s.v6 {
 		return nil
@@ -189,8 +190,8 @@ func (s *Socket) families(rc syscall.RawConn) error {
 	})
 }
 
-// restrain takes back what a Control function may have set that lets others have the port, or lets
-// the socket have none, and notes what it has set that matters later.
+// restrain takes back what a Control function may have set that lets others have the port or leaves
+// the socket without one, and records what it has set that matters later.
 func (s *Socket) restrain(rc syscall.RawConn, reuse bool) error {
 	if err := s.reuse(reuse); err != nil {
 		return err
@@ -217,7 +218,7 @@ func (s *Socket) restrain(rc syscall.RawConn, reuse bool) error {
 	return nil
 }
 
-// locate notes the place of the socket, which is bound to addr or is to be.
+// locate records the place of the socket, which is or will be bound to addr.
 func (s *Socket) locate(rc syscall.RawConn, addr *net.TCPAddr) {
 	s.at = bindingOf(addr, s.v6, s.only6)
 	_ = rc.Control(func(fd uintptr) {
@@ -258,7 +259,7 @@ func (s *Socket) network() string {
 // TCPAddr returns the address with the port.
 func (s *Socket) TCPAddr() *net.TCPAddr { return s.local }
 
-// At returns where the socket is bound, or was to be.
+// At returns where the socket is bound, or would have been.
 func (s *Socket) At() Binding { return s.at }
 
 // Close gives the port back.
@@ -321,8 +322,9 @@ func (s *Socket) Listens() bool {
 	return err == nil && v != 0
 }
 
-// unlisten makes a socket that listens one that is bound only. Clients in its backlog are reset. A
-// port that the kernel has chosen goes with the listening, so it is bound again, by its number.
+// unlisten makes a listening socket one that is only bound. Clients in its backlog are reset. A
+// port that the kernel has chosen is lost when the listening ends, so it is bound again, by its
+// number.
 func (s *Socket) unlisten(rc syscall.RawConn) error {
 	if err := s.reuse(false); err != nil { // first, so that nobody gets in
 		return err

@@ -70,7 +70,7 @@ func (s *Socket) Connect(context.Context, *net.TCPAddr, Options) (*net.TCPConn, 
 
 func ShareAddress(syscall.RawConn) error { return errors.ErrUnsupported }
 
-// Admit has no meaning where a port is held by listening on it, nor are there devices that would
+// Admit has no meaning where a port is held by listening on it; nor are there devices that would
 // need it.
 func (s *Socket) Admit(bool) error { return nil }
 

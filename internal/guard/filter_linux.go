@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RefuseNew has no more clients connect to l, and reports whether that is so. Those whose
+// RefuseNew keeps new clients from connecting to l, and reports whether it could. Those whose
 // connection is being set up still come in.
 func RefuseNew(l *net.TCPListener) (refuses bool) {
 	rc, err := l.SyscallConn()
@@ -37,7 +37,7 @@ const (
 	whole = 0x7fffffff // verdict of a filter that drops nothing
 )
 
-// dropAt is a filter for segments that have text at a sequence number, or begin with at least so
+// dropAt is a filter for segments that have text at a sequence number, or begin with at least that
 // many bytes of it and end there without ending the connection.
 func dropAt(seq uint32, text string, least int) []unix.SockFilter {
 	const ( // where to jump

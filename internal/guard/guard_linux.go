@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KeepStarts has the kernel keep the SYN of each connection to come, which has its sequence number,
-// and reports whether it does. If the user has asked for it, it is the user's, but on an adopted
-// socket it is more likely to be of the Listener that was there before.
+// KeepStarts makes the kernel keep the SYN of each connection to come, which has its sequence
+// number, and reports whether it does. If the user has asked for the SYN, it is the user's, but on
+// an adopted socket it was more likely the previous Listener that asked.
 func KeepStarts(l *net.TCPListener, adopted bool) bool {
 	rc, err := l.SyscallConn()
 	if err != nil {
@@ -35,12 +35,12 @@ type Guard struct {
 	// What came in before the filter was there.
 	bytes           uint64
 	segments, drops uint32
-	counted         bool // the kernel tells of these
+	counted         bool // the kernel reports these
 }
 
-// On has the rest of a text dropped that the peer of c may still send, of which it has said so many
-// bytes, and the beginnings of it that have at least so many bytes more. It does nothing where the
-// kernel does not know the start, as with SYN cookies, or the socket has a filter of the user's.
+// On drops the rest of a text that the peer of c may still send, of which it has sent said bytes,
+// and beginnings of the rest that have at least least bytes. It does nothing where the kernel does
+// not know the start, as with SYN cookies, or the socket has a filter of the user's.
 func On(c *net.TCPConn, start *Start, text string, said, least int) (g Guard) {
 	rc, err := c.SyscallConn()
 	if err != nil || said >= len(text) {
@@ -72,9 +72,9 @@ func (g Guard) Lift(c *net.TCPConn) {
 }
 
 const (
-	// firstLook is when a connection is looked at for the first time, and each later look takes
-	// twice as long to come, up to lastLook. A request that comes later still leaves the
-	// application to TCP keep-alive, which notices when the client's kernel has given up.
+	// firstLook is when a connection is first checked; the time to each later look doubles, up to
+	// lastLook. A request that comes even later leaves the application to TCP keep-alive, which
+	// notices when the client's kernel has given up.
 	firstLook = 100 * time.Millisecond
 	lastLook  = time.Minute
 )
@@ -103,7 +103,7 @@ func (g Guard) lookIn(wait time.Duration, conn weak.Pointer[net.TCPConn], late f
 	})
 }
 
-// look reports whether the filter has dropped a request, or is over as the client has said
+// look reports whether the filter has dropped a request, or is over because the client has said
 // something else.
 func (g Guard) look(c *net.TCPConn) (dropped, over bool) {
 	rc, err := c.SyscallConn()
@@ -122,7 +122,7 @@ func (g Guard) look(c *net.TCPConn) (dropped, over bool) {
 }
 
 // received returns how many bytes have come in order, and how many segments have passed the filter,
-// if the kernel tells.
+// if the kernel says.
 func received(fd int) (bytes uint64, segments uint32, ok bool) {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
@@ -131,14 +131,14 @@ func received(fd int) (bytes uint64, segments uint32, ok bool) {
 	return info.Bytes_received, info.Segs_in, true
 }
 
-// dropsOf returns how many segments have been dropped, 0 if the kernel does not tell.
+// dropsOf returns how many segments have been dropped, 0 if the kernel does not say.
 func dropsOf(fd int) uint32 {
 	var mem [unix.SK_MEMINFO_DROPS + 1]uint32
 	_, _ = getsockopt(fd, unix.SOL_SOCKET, unix.SO_MEMINFO, unsafe.Slice((*byte)(unsafe.Pointer(&mem)), unsafe.Sizeof(mem)))
 	return mem[unix.SK_MEMINFO_DROPS]
 }
 
-// startOf returns the start of a connection, if the kernel tells it, which it does once.
+// startOf returns the start of a connection, if the kernel reports it, which it does once.
 func startOf(fd int) Start {
 	var syn [256]byte // headers of the network and of TCP
 	n, err := getsockopt(fd, unix.IPPROTO_TCP, unix.TCP_SAVED_SYN, syn[:])

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// A Conn is a connection that can look after a silent peer.
+// A Conn is a connection that can check on a silent peer.
 type Conn interface {
 	SetKeepAlive(bool) error
 	SetKeepAliveConfig(net.KeepAliveConfig) error
 }
 
-// set brings a connection made of a bare socket, which has package net's default, to what
-// the fields of a Dialer or ListenConfig ask for.
+// set gives a connection made of a bare socket, which has package net's default, what the fields of
+// a Dialer or ListenConfig ask for.
 func set(c Conn, idle time.Duration, config net.KeepAliveConfig) {
 	switch {
 	case config.Enable:
@@ -33,9 +33,8 @@ func SetDevice(c Conn, idle time.Duration, config net.KeepAliveConfig) {
 	set(c, idle, config)
 }
 
-// SetAccepted does the same to a connection that l has accepted. What the fields leave
-// alone is as the listening socket has it, of which a connection inherits it before package net's
-// default.
+// SetAccepted does the same to a connection that l has accepted. What the fields leave alone is as
+// on the listening socket, from which a connection inherits it before package net's default.
 func SetAccepted(l *net.TCPListener, c *net.TCPConn, idle time.Duration, config net.KeepAliveConfig) {
 	sets := idle >= 0
 	if config.Enable {
@@ -47,9 +46,9 @@ func SetAccepted(l *net.TCPListener, c *net.TCPConn, idle time.Duration, config 
 	set(c, idle, config)
 }
 
-// SetDialed does what a Dialer of package net does with the fields, to a connection made
-// of a socket that had the settings before it got package net's default: what they leave alone is
-// as it was.
+// SetDialed does what a Dialer of package net does with the fields, to a connection made of a
+// socket that had these settings before it got package net's default: what the fields leave alone
+// is as it was.
 func SetDialed(c Conn, had net.KeepAliveConfig, idle time.Duration, config net.KeepAliveConfig) {
 	switch {
 	case !config.Enable && idle < 0:

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// Of returns the settings of a socket, which only Linux is asked for.
+// Of would return the settings of a socket; only Linux is asked for them.
 func Of(syscall.RawConn) (net.KeepAliveConfig, error) {
 	return net.KeepAliveConfig{}, errors.ErrUnsupported
 }

@@ -1,4 +1,4 @@
-// Package limits tells what the process may have: memory and descriptors.
+// Package limits says what the process may have: memory and descriptors.
 package limits
 
 import (
@@ -6,7 +6,7 @@ import (
 	"runtime/metrics"
 )
 
-// fallback is assumed where the system does not tell.
+// fallback is assumed where the system does not say.
 const fallback = 4 << 30
 
 // Memory returns the least of GOMEMLIMIT, the limits of the process's cgroup and the machine's

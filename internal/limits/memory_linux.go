@@ -20,8 +20,8 @@ func system() uint64 {
 	return min(n, cgroup(os.DirFS("/")))
 }
 
-// cgroup returns the least limit of the process's cgroup and of those around it, in version 1 or 2.
-// A container may see its own as the root.
+// cgroup returns the lowest limit of the process's cgroup and of those around it, in version 1 or
+// 2. A container may see its own as the root.
 func cgroup(root fs.FS) uint64 {
 	least := uint64(math.MaxUint64)
 	b, _ := fs.ReadFile(root, "proc/self/cgroup")

@@ -1,4 +1,4 @@
-// Package netaddr has what package net knows of TCP addresses and keeps to itself.
+// Package netaddr has what package net knows about TCP addresses and keeps to itself.
 package netaddr
 
 import (
@@ -19,8 +19,8 @@ func TCP(a netip.AddrPort) *net.TCPAddr {
 	return t
 }
 
-// Of returns the address and port of a, IPv4 in the form of IPv4, or the zero value for one
-// that is not of TCP.
+// Of returns the address and port of a, IPv4 in the form of IPv4, or the zero value if a is not of
+// TCP.
 func Of(a net.Addr) netip.AddrPort {
 	if t, ok := a.(*net.TCPAddr); ok && t != nil {
 		return Unmap(t.AddrPort())
@@ -41,7 +41,7 @@ func Network(a netip.Addr) string {
 	return "tcp6"
 }
 
-// Narrow narrows the network to the family of an address with a port, if that tells it.
+// Narrow narrows the network to the family of an address with a port, if the address shows it.
 func Narrow(network, address string) string {
 	a, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -53,7 +53,8 @@ func Narrow(network, address string) string {
 // IsWildcard reports whether ip stands for every address.
 func IsWildcard(ip net.IP) bool { return len(ip) == 0 || ip.IsUnspecified() }
 
-// Canonical makes one address of the ways to write it: IPv4 in IPv6, and a zone by its number.
+// Canonical makes one address of the ways to write it: IPv4 in IPv6 unmapped, and a zone by its
+// number.
 func Canonical(a netip.Addr) netip.Addr {
 	a = a.Unmap()
 	if !a.IsLinkLocalUnicast() {

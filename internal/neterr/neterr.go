@@ -57,7 +57,7 @@ func Bare(err error) error {
 }
 
 // NoFamily reports whether err says that there are no sockets of an address family, as where a
-// sandbox forbids them: a filter of system calls or a security module chooses its own error.
+// sandbox forbids them: a system call filter or a security module chooses its own error.
 func NoFamily(err error) bool {
 	var call *os.SyscallError
 	if !errors.As(err, &call) || call.Syscall != "socket" {

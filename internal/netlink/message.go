@@ -1,4 +1,5 @@
-// Package netlink asks the kernel by netlink sockets, and frames the messages (linux/netlink.h).
+// Package netlink queries the kernel through netlink sockets, and frames the messages
+// (linux/netlink.h).
 package netlink
 
 import (
@@ -22,14 +23,14 @@ const (
 
 // Flags of requests.
 const (
-	Ack  = 0x4   // has the kernel say that it has done what was asked for
-	Dump = 0x300 // asks for all that there is
+	Ack  = 0x4   // makes the kernel say that it has done what was asked for
+	Dump = 0x300 // asks for everything there is
 )
 
-// ErrMalformed says that an answer is none by the rules.
+// ErrMalformed says that an answer breaks the rules.
 var ErrMalformed = errors.New("malformed netlink message")
 
-// A Refusal is the kernel's answer that there is no answer, and why.
+// A Refusal is the kernel's answer that there is none, and why.
 type Refusal struct{ Errno syscall.Errno }
 
 func (r Refusal) Error() string { return r.Errno.Error() }
@@ -37,10 +38,10 @@ func (r Refusal) Error() string { return r.Errno.Error() }
 // Unwrap returns Errno.
 func (r Refusal) Unwrap() error { return r.Errno }
 
-// Native is the order of the bytes of numbers.
+// Native is the byte order of numbers.
 var Native = binary.NativeEndian
 
-// AppendRequest appends a request of the kind to b, with the body.
+// AppendRequest appends a request of the kind with the body to b.
 func AppendRequest(b []byte, kind, flags uint16, seq uint32, body []byte) []byte {
 	b = Native.AppendUint32(b, uint32(headerSize+len(body)))
 	b = Native.AppendUint16(b, kind)

@@ -15,8 +15,7 @@ const (
 	datagramsMax = 1 << 16 // of an answer: millions of sockets
 )
 
-// A Socket is a netlink socket, which has one question under way at a time. It is for one
-// goroutine.
+// A Socket is a netlink socket, which has one request under way at a time. It is for one goroutine.
 type Socket struct {
 	fd     int
 	seq    uint32
@@ -72,7 +71,7 @@ func (s *Socket) ask(kind, flags uint16, body []byte, read func(datagram []byte)
 	return ErrMalformed
 }
 
-// receive returns the next datagram from the kernel. It is good until the next one.
+// receive returns the next datagram from the kernel. It is valid until the next one.
 func (s *Socket) receive() ([]byte, error) {
 	for {
 		n, from, err := unix.Recvfrom(s.fd, s.buffer, unix.MSG_TRUNC)

@@ -32,7 +32,7 @@ const (
 type Message struct {
 	Kind        Kind
 	Time        uint8  // pmtime
-	Association uint64 // chosen by who asks, and repeated in the answer
+	Association uint64 // chosen by the one that asks, and repeated in the answer
 	Accepting   netip.AddrPort
 	Connecting  netip.AddrPort
 	Mapped      netip.AddrPort // Request only: what stands for Connecting on the wire
@@ -105,8 +105,8 @@ func (m Message) Append(b []byte) []byte {
 	return b
 }
 
-// Answer returns what says to m, a Request, that the port on the wire is the very port asked for,
-// or with Reject that nobody listens on it.
+// Answer returns the message that answers m, a Request: that the port on the wire is the very port
+// asked for, or with Reject that nobody listens on it.
 func (m Message) Answer(k Kind) Message {
 	m.Kind, m.Mapped = k, netip.AddrPort{}
 	return m

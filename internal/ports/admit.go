@@ -6,9 +6,9 @@ import (
 	"github.com/rdmanet/iwarp/internal/bound"
 )
 
-// Admit lets a device's own socket, which sets SO_REUSEADDR, bind to the port beside the socket
-// that holds it. The last of the calls of shut that belong to those of Admit has the port closed
-// again.
+// Admit lets a device's own socket, which sets SO_REUSEADDR, bind to the port alongside the socket
+// that holds it. The port is closed again by the last call of shut, one of which belongs to each
+// call of Admit.
 //
 // Another process with SO_REUSEADDR can get in meanwhile. Where it listens the device fails, or
 // finds out by Stolen; where it does not, it can no longer listen once the port is shut.
@@ -18,7 +18,7 @@ func (e *Endpoint) Admit() (shut func(), err error) {
 	defer r.mu.Unlock()
 	s := r.socket
 	if s == nil || r.listens {
-		return func() {}, nil // nobody can bind beside a socket that listens
+		return func() {}, nil // nobody can bind alongside a socket that listens
 	}
 	if r.admitted == 0 {
 		if err := s.Admit(true); err != nil {
@@ -37,8 +37,8 @@ func (e *Endpoint) Admit() (shut func(), err error) {
 	}, nil
 }
 
-// Stolen returns an error if somebody listens on the port, who has come in while it was open to a
-// device, or if that cannot be found out. Then no more connections are made from it.
+// Stolen returns an error if somebody who came in while the port was open to a device listens on
+// it, or if that cannot be found out. Then no more connections are made from it.
 func (e *Endpoint) Stolen() error {
 	r := e.port
 	r.mu.Lock()

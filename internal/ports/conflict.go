@@ -11,7 +11,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 )
 
-// A Holder is a socket of the kernel's that has a port.
+// A Holder is a kernel socket that has a port.
 type Holder struct {
 	Local, Remote netip.AddrPort
 	Device        string
@@ -20,7 +20,7 @@ type Holder struct {
 	PID           int
 	Process       string
 	Kernel        bool
-	Hidden        bool // somebody has it who may not be seen from here
+	Hidden        bool // a process has it that may not be seen from here
 }
 
 // A ConflictError says who has a port that is in use.
@@ -37,7 +37,7 @@ func (e *ConflictError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *ConflictError) Unwrap() error { return e.Err }
 
-// conflict makes a ConflictError of err if the port of a is in use where a socket was to be, and
+// conflict makes a ConflictError of err if the port of a is in use where a socket was wanted, and
 // returns other errors as they are.
 func conflict(a netip.AddrPort, at bound.Binding, err error) error {
 	var known *ConflictError

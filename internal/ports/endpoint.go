@@ -21,7 +21,7 @@ type Endpoint struct {
 	once   sync.Once
 }
 
-// join takes a share in the port for a connection to remote, an invalid one for a connection that
+// join takes a share in the port for a connection to remote, which is invalid for a connection that
 // came in. A port cannot serve two connections to the same remote, as TCP could not tell them
 // apart.
 func (r *Reservation) join(remote netip.AddrPort) (*Endpoint, error) {
@@ -52,7 +52,7 @@ func (e *Endpoint) Join() (*Endpoint, error) { return e.port.Join() }
 // AddrPort returns the local address with the port.
 func (e *Endpoint) AddrPort() netip.AddrPort { return e.port.AddrPort() }
 
-// Keep has the port go with the last endpoint, as the connection that e stands for is there.
+// Keep makes the port go with the last endpoint, as the connection that e stands for now exists.
 func (e *Endpoint) Keep() {
 	e.port.mu.Lock()
 	defer e.port.mu.Unlock()
@@ -66,7 +66,7 @@ func (e *Endpoint) Leave() {
 	e.once.Do(e.part)
 }
 
-// Listened notes whether a device listens on the port.
+// Listened records whether a device listens on the port.
 func (e *Endpoint) Listened(on bool) {
 	r := e.port
 	r.mu.Lock()
@@ -74,7 +74,7 @@ func (e *Endpoint) Listened(on bool) {
 	r.device = on
 }
 
-// holds reports whether the reservation has a socket that is bound only.
+// holds reports whether the reservation has a socket that is only bound.
 func (r *Reservation) holds() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,18 +91,18 @@ func (r *Reservation) part(remote netip.AddrPort) {
 }
 
 // ClosePatience bounds the wait for the end of an Accept on a socket that another process has made
-// to block. It ends with the next client.
+// blocking. Such an Accept ends with the next client.
 const ClosePatience = 100 * time.Millisecond
 
 // Unlisten closes l, which was made of the reservation's socket. While there are endpoints the port
-// is held on: by a socket that does not listen, or, where other processes may have the socket as
+// stays held: by a socket that does not listen or, where other processes may have the socket as
 // well, by that socket as it is.
 func (r *Reservation) Unlisten(l *net.TCPListener) error {
 	shared, err := r.retire(l)
 	if !shared {
 		err = errors.Join(err, l.Close())
 	} else {
-		_ = bound.Unblock(l) // or else it may take a client more to close
+		_ = bound.Unblock(l) // or else it may take one more client to close
 		closed := make(chan error, 1)
 		go func() { closed <- l.Close() }()
 		wait := time.NewTimer(ClosePatience)
@@ -119,7 +119,7 @@ func (r *Reservation) Unlisten(l *net.TCPListener) error {
 	return err
 }
 
-// retire takes the port from l, which is to be closed next.
+// retire takes the port from l, which is about to be closed.
 func (r *Reservation) retire(l *net.TCPListener) (shared bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -142,7 +142,7 @@ func (r *Reservation) retire(l *net.TCPListener) (shared bool, err error) {
 	return r.shared, nil
 }
 
-// openness returns a function that tells whether c is still open, and does not keep it.
+// openness returns a function that reports whether c is still open, and does not keep c alive.
 func openness[T any, P interface {
 	*T
 	syscall.Conn

@@ -52,7 +52,7 @@ func (s *Set) Follow(ctx context.Context) error {
 	}
 }
 
-// reconcile makes the set what the host's addresses are now.
+// reconcile makes the set match the host's current addresses.
 func (s *Set) reconcile(ctx context.Context) error {
 	addrs, err := netaddr.OfHost()
 	if err != nil {

@@ -28,7 +28,7 @@ type Info struct {
 	Err        error // why it is not held, for Conflict
 }
 
-// Limits tells which properties the system does not have.
+// Limits says which properties the system does not have.
 func Limits() []string { return bound.Limits() }
 
 // Reservations lists the ports that are held, by address.

@@ -39,7 +39,7 @@ func (sp *Space) adopted(s *bound.Socket, listens bool, owner string) *Reservati
 // firstInherited is SD_LISTEN_FDS_START of sd_listen_fds(3).
 const firstInherited = 3
 
-// inheritVariables are what systemd, or whoever starts the process in its way, says about the
+// inheritVariables are what systemd, or whatever starts the process as systemd does, says about the
 // sockets.
 var inheritVariables = []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID"}
 
@@ -71,13 +71,13 @@ func (sp *Space) Inherit() ([]*Reservation, error) {
 		return nil, &net.OpError{Op: "inherit", Net: "tcp", Err: err}
 	}
 	for _, v := range inheritVariables {
-		_ = os.Unsetenv(v) // which fails for no name that is one
+		_ = os.Unsetenv(v) // which fails for no valid name
 	}
 	var list []*Reservation
 	var failures []error
 	for _, p := range ports {
 		s, err := bound.AdoptFD(p.fd, p.name)
-		if err != nil { // nothing that is known of can make it fail
+		if err != nil { // nothing known can make it fail
 			failures = append(failures, fmt.Errorf("%s: %w", p.name, err))
 			continue
 		}

@@ -11,8 +11,8 @@ import (
 // listenerOwner is the owner of the port of a listener that had no reservation.
 const listenerOwner = "listener"
 
-// Listen makes a listener at the address, of the reservation that is there or else of a new one,
-// which it returns as well.
+// Listen makes a listener at the address, of the reservation that exists there or else of a new
+// one, which it returns as well.
 func (sp *Space) Listen(ctx context.Context, network, address string, control bound.Control) (*net.TCPListener, *Reservation, error) {
 	local, err := netaddr.LookupLocal(ctx, network, address)
 	if err != nil {

@@ -27,7 +27,7 @@ type Reservation struct {
 	mu       sync.Mutex         // before that of a Space or Set
 	onGone   []func()           // called with mu held once the port is given back, or left to others
 	socket   *bound.Socket      // nil while lent, and once it is a listener or a connection
-	listens  bool               // the socket listens already, as one that was adopted may
+	listens  bool               // the socket already listens, as an adopted one may
 	shared   bool               // another process may have the socket as well
 	cancel   context.CancelFunc // ends the dial that the socket is lent to
 	released bool               // by Release
@@ -36,7 +36,7 @@ type Reservation struct {
 	lives    func() bool        // whether that is still open
 
 	endpoints int                         // connections of devices
-	remotes   map[netip.AddrPort]struct{} // where those go to that were dialed
+	remotes   map[netip.AddrPort]struct{} // where those that were dialed go
 	admitted  int                         // calls of admit whose shut is still to come
 	lost      bool                        // somebody listens on the port
 	device    bool                        // a device listens on the port
@@ -51,8 +51,8 @@ func (r *Reservation) Addr() net.Addr {
 // AddrPort is Addr in the form of package netip.
 func (r *Reservation) AddrPort() netip.AddrPort { return netaddr.Unmap(r.addr.AddrPort()) }
 
-// Listen makes a listener of the very socket that holds the port. Again says that it may be of a
-// port that a listener has left to the connections of devices.
+// Listen makes a listener of the very socket that holds the port. again says that the port may be
+// one that a listener has left to the connections of devices.
 func (r *Reservation) Listen(control bound.Control, again bool) (l *net.TCPListener, err error) {
 	s, err := r.lend(nil, again)
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *Reservation) Listen(control bound.Control, again bool) (l *net.TCPListe
 	return l, nil
 }
 
-// forfeit has a socket that is lent given up when it comes back.
+// forfeit makes a lent socket be given up when it comes back.
 func (r *Reservation) forfeit() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -114,7 +114,7 @@ func (r *Reservation) IsShared() bool {
 	return r.shared
 }
 
-// Release gives the port back, also from under a dial under way.
+// Release gives the port back, even during a dial.
 func (r *Reservation) Release() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -156,8 +156,8 @@ func (r *Reservation) settle() error {
 	return s.Close()
 }
 
-// lend has one user work with the socket, whom cancel makes give it back early. Again says that the
-// user may listen on a port that is spent.
+// lend lets one user work with the socket, which cancel makes that user give back early. again says
+// that the user may listen on a port that is spent.
 func (r *Reservation) lend(cancel context.CancelFunc, again bool) (*bound.Socket, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,8 +175,8 @@ func (r *Reservation) lend(cancel context.CancelFunc, again bool) (*bound.Socket
 	return s, nil
 }
 
-// giveBack ends what lend began. After a success the socket belongs to somebody else, whom lives
-// watches without keeping.
+// giveBack ends what lend began. After a success the socket belongs to something else, which lives
+// watches without keeping it alive.
 func (r *Reservation) giveBack(s *bound.Socket, used bool, became State, lives func() func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -196,7 +196,7 @@ func (r *Reservation) whenGone(f func()) {
 	r.onGone = append(r.onGone, f)
 }
 
-// usable reports whether the socket is there to be made something of. A port that a listener has
+// usable reports whether the socket is there to be made into something. A port that a listener has
 // left to the connections of devices can be listened on again.
 func (r *Reservation) usable(listen bool) bool {
 	r.mu.Lock()
@@ -211,7 +211,7 @@ func (r *Reservation) usable(listen bool) bool {
 type Options = bound.Options
 
 // Connect makes a connection of the very socket that holds the port, to the first of the remotes
-// that answers. With an error of one of them comes that address, which is that of the first.
+// that answers. If none does, it returns the error and the address of the first.
 func (r *Reservation) Connect(ctx context.Context, remotes []netip.AddrPort, o Options) (c *net.TCPConn, remote netip.AddrPort, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

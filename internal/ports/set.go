@@ -19,7 +19,7 @@ import (
 // A Set is one port that is held on several addresses by a Reservation each.
 type Set struct {
 	space   *Space
-	control func() bound.Control // that holds when a socket is bound
+	control func() bound.Control // that applies when a socket is bound
 	port    uint16
 	all     bool // of the host's addresses
 
@@ -35,7 +35,7 @@ type Set struct {
 const setTries = 16
 
 // ReserveEach takes the port on each of the addresses, or of the host if there are none, or on
-// none. The error of a port that could not be had on all holds a *ConflictError.
+// none. The error for a port that could not be had on all holds a *ConflictError.
 func (sp *Space) ReserveEach(ctx context.Context, port uint16, addrs []netip.Addr, control func() bound.Control) (*Set, error) {
 	s := &Set{space: sp, control: control, all: len(addrs) == 0, done: make(chan struct{})}
 	addrs = distinct(addrs)
@@ -99,7 +99,7 @@ func (s *Set) takeEach(ctx context.Context, port uint16, addrs []netip.Addr) (er
 	return nil
 }
 
-// notHere reports whether an address of the host is none that a socket can have: it went away, is
+// notHere reports whether an address of the host is one that no socket can have: it went away, is
 // not ready yet (RFC 4862 §5.4), or is of a family that a sandbox forbids.
 func notHere(err error) bool {
 	return errors.Is(err, syscall.EADDRNOTAVAIL) || neterr.NoFamily(err)
@@ -136,7 +136,7 @@ func (s *Set) prune() {
 	s.members = slices.DeleteFunc(s.members, (*Reservation).gone)
 }
 
-// Conflicts returns the addresses that the set should have and does not, with the reasons.
+// Conflicts returns the addresses that the set should have but does not, with the reasons.
 func (s *Set) Conflicts() map[netip.Addr]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +184,8 @@ func (s *Set) begin(ctx context.Context, addr netip.Addr) (*Reservation, error) 
 	}
 }
 
-// tryBegin is begin, unless another Extend is at it: then it returns what tells when that is over.
+// tryBegin is begin, unless another Extend is taking addr: then it returns what is closed when that
+// is over.
 func (s *Set) tryBegin(addr netip.Addr) (r *Reservation, other <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,7 +208,7 @@ func (s *Set) tryBegin(addr netip.Addr) (r *Reservation, other <-chan struct{}, 
 	return nil, nil, nil
 }
 
-// end notes what came of taking addr, and reports whether the set was released meanwhile.
+// end records what came of taking addr, and reports whether the set was released meanwhile.
 func (s *Set) end(addr netip.Addr, err error) (released bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

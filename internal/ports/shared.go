@@ -12,8 +12,8 @@ import (
 )
 
 // sharedPorts chooses the local ports of a device's connections on one local address. Connections
-// to different remotes share a port, so that the number of sockets that hold ports is the largest
-// number of connections that go to any one remote address and port, not the number of connections.
+// to different remotes share a port, so the number of sockets that hold ports is the largest number
+// of connections to any one remote address and port, not the number of connections.
 type sharedPorts struct {
 	space *Space
 	local netip.Addr
@@ -31,7 +31,8 @@ type places struct {
 	used int
 }
 
-// acquire gives a connection to remote a port in the lowest slot that is not used to get there.
+// acquire gives a connection to remote a port in the lowest slot that no other connection to remote
+// uses.
 func (p *sharedPorts) acquire(ctx context.Context, remote netip.AddrPort, owner string, control bound.Control) (_ *Endpoint, err error) {
 	slot := p.place(remote)
 	taken := false

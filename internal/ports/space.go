@@ -16,7 +16,7 @@ import (
 
 // A Space knows the ports that are held. The zero value is ready for use.
 type Space struct {
-	holding sync.Mutex // by Hold for a port that it was told; a Control function may be called with it
+	holding sync.Mutex // by Hold for a port that it was told; a Control function may be called with it held
 
 	mu     sync.Mutex
 	held   map[int][]*Reservation     // all that have a port, by its number
@@ -98,7 +98,7 @@ func (sp *Space) Hold(
 }
 
 // HoldNew takes a share in a port of the local address that nobody has, for a device, the owner,
-// that is to listen on it.
+// that will listen on it.
 func (sp *Space) HoldNew(ctx context.Context, network string, local netip.Addr, owner string, control bound.Control) (*Endpoint, error) {
 	laddr := net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
 	r, err := sp.bind(ctx, laddr, control, &Reservation{network: network, owner: owner, spent: true})
@@ -171,7 +171,7 @@ func (sp *Space) matching(a net.Addr) []*Reservation {
 	})
 }
 
-// find returns the reservations of the port of a that fit, those that do best first.
+// find returns the reservations of the port of a that fit, best first.
 func (sp *Space) find(a net.Addr, fits func(bound.Binding, *net.TCPAddr) int) []*Reservation {
 	t, ok := a.(*net.TCPAddr)
 	if !ok || t == nil || t.Port == 0 {
@@ -194,8 +194,8 @@ func (sp *Space) find(a net.Addr, fits func(bound.Binding, *net.TCPAddr) int) []
 	return list
 }
 
-// ToDial returns the reservation of a that a connection of the network is to be made of, if there
-// is one.
+// ToDial returns the reservation of a of which to make a connection of the network, if there is
+// one.
 func (sp *Space) ToDial(network string, a net.Addr, control bound.Control) (*Reservation, error) {
 	list := slices.DeleteFunc(sp.matching(a), func(r *Reservation) bool { return !r.usable(false) || !r.suits(network) })
 	return choose(list, a, control)
@@ -212,16 +212,16 @@ func (r *Reservation) suits(network string) bool {
 	return true
 }
 
-// toListen returns the reservation that a listener of the network and address is to be made of, if
-// there is one.
+// toListen returns the reservation of which to make a listener of the network and address, if there
+// is one.
 func (sp *Space) toListen(network string, a net.Addr, control bound.Control) (*Reservation, error) {
 	list := sp.find(a, func(b bound.Binding, t *net.TCPAddr) int { return b.Fits(network, t.IP, bound.OneFamily) })
 	list = slices.DeleteFunc(list, func(r *Reservation) bool { return !r.usable(true) })
 	return choose(list, a, control)
 }
 
-// choose returns the first reservation that is on the interface that the control function binds to,
-// or on none if it does not.
+// choose returns the first reservation on the interface that the control function binds to, or on
+// no interface if it binds to none.
 func choose(list []*Reservation, a net.Addr, control bound.Control) (*Reservation, error) {
 	var device uint32
 	if control != nil && slices.ContainsFunc(list, (*Reservation).onDevice) {
@@ -242,7 +242,7 @@ func choose(list []*Reservation, a net.Addr, control bound.Control) (*Reservatio
 	return nil, nil
 }
 
-// onDevice reports whether the socket is bound to an interface that its address does not tell.
+// onDevice reports whether the socket is bound to an interface that its address does not show.
 func (r *Reservation) onDevice() bool {
 	return r.at.Device != 0 && !r.at.Addr.IsLinkLocalUnicast()
 }

@@ -3,7 +3,7 @@ package probe
 
 import "sync"
 
-// Once returns a function that tells what try found out. It tries until there is an answer: an
+// Once returns a function that returns what try found out. It tries until there is an answer: an
 // error, such as a lack of descriptors, says nothing about the system, and counts as false for that
 // one call.
 func Once(try func() (bool, error)) func() bool {

@@ -3,7 +3,7 @@ package probe
 import "golang.org/x/sys/unix"
 
 // Socket opens a TCP socket to try things on, and returns the loopback address of its family, with
-// port 0. It is of IPv6 where a sandbox has no sockets of IPv4.
+// port 0. It is an IPv6 socket where a sandbox has none of IPv4.
 func Socket() (fd int, loopback unix.Sockaddr, err error) {
 	const kind = unix.SOCK_STREAM | unix.SOCK_CLOEXEC
 	if fd, err = unix.Socket(unix.AF_INET, kind, 0); err == nil {

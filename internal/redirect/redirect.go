@@ -1,5 +1,5 @@
 // Package redirect is what a listener and a dialer of package iwarp say below the stream, so that a
-// client comes to the port where the server's RDMA device listens: package rdmanet puts it into the
+// client gets to the port where the server's RDMA device listens: package rdmanet puts it into the
 // connection request and into its refusal. A refusal also says why.
 package redirect
 
@@ -14,7 +14,7 @@ import (
 // ErrSent is what rdmanet.Server returns once a client was redirected.
 var ErrSent = errors.New("client was redirected")
 
-// Answers are what a client takes for an answer to its request.
+// Answers says what a client accepts as an answer to its request.
 type Answers uint8
 
 const (
@@ -23,7 +23,7 @@ const (
 	OnlyTo                    // a *To or a refusal; a server that knows of no redirects gives it a stream
 )
 
-// A Connector has rdmanet.Client say what the client of a redirecting server has to say. It means
+// A Connector makes rdmanet.Client say what the client of a redirecting server has to say. It means
 // nothing to an rsocket.
 type Connector struct {
 	transport.Connector
@@ -31,23 +31,23 @@ type Connector struct {
 	Service uint16 // To.Service of the answer that has led here; 0 means no statement
 }
 
-// A Request has rdmanet.Server redirect the client, or refuse it.
+// A Request makes rdmanet.Server redirect the client, or refuse it.
 type Request struct {
 	transport.Request
 
-	// Service is the port of the service, as the listener has it. A client that wants another one,
-	// as a port may have gone to another service since it was told of it, is refused.
+	// Service is the port of the service, as the listener has it. A client that wants another service
+	// is refused: the port may have changed hands since the client was told of it.
 	Service uint16
 
-	// Port returns the port for clients that can be redirected, or 0, with which only those that
-	// take nothing else are refused. It is asked for no other clients. nil means that none are
+	// Port returns the port for clients that can be redirected, or 0, in which case only those that
+	// take nothing else are refused. It is called for no other clients. nil means that none are
 	// redirected.
 	Port func() uint16
 
 	// Else, if not nil, is why clients that are not redirected are refused.
 	Else error
 
-	// Why returns what a client is told that is refused for an error. nil means that none is told.
+	// Why returns what a client that is refused for an error is told. nil means that none is told.
 	Why func(error) Why
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// Why says why a listener has refused a client. It is a number on the wire: those that are there
-// keep their meaning.
+// Why says why a listener has refused a client. It is a number on the wire: existing ones keep
+// their meaning.
 type Why uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 
 var whyNames = [...]string{"no reason", "policy never", "no device", "limit", "set-up failed"}
 
-// String returns why in words, also for a number that is not known.
+// String returns why in words, even for an unknown number.
 func (w Why) String() string {
 	if int(w) < len(whyNames) {
 		return whyNames[w]

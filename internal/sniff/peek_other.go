@@ -2,7 +2,7 @@
 
 package sniff
 
-// CanPeek reports whether the system lets bytes be looked at. Without, a listener serves plain TCP
+// CanPeek reports whether the system lets bytes be looked at. Otherwise a listener serves plain TCP
 // only.
 const CanPeek = false
 

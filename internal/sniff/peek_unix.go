@@ -34,7 +34,7 @@ func (p *peeker) peek(fd uintptr) (ended bool, err error) {
 	case known && n == 0:
 		return events&(unix.POLLERR|unix.POLLHUP|pollPeerClosed) != 0, nil
 	case !known && events&unix.POLLERR != 0:
-		// To receive would take the error away from the user of the connection.
+		// Receiving would take the error away from the user of the connection.
 		return true, nil
 	}
 	n, _, err = unix.Recvfrom(int(fd), p.buf[:], unix.MSG_PEEK)

@@ -2,7 +2,7 @@
 
 package sniff
 
-// pollPeerClosed is not to be had everywhere: a FIN after a few bytes of the MPA key is noticed by
+// pollPeerClosed is not available everywhere: a FIN after a few bytes of the MPA key is noticed by
 // time-out.
 const pollPeerClosed = 0
 

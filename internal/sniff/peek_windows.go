@@ -13,7 +13,7 @@ const (
 
 	fionread = 0x4004667f
 	msgPeek  = 2
-	// pollDelay is waited between two looks at an incomplete MPA key, as readiness is not told of a
+	// pollDelay is the wait between two looks at an incomplete MPA key, as readiness is not reported a
 	// second time for bytes that stay in the socket.
 	pollDelay = 5 * time.Millisecond
 )

@@ -1,4 +1,4 @@
-// Package sniff tells what the first bytes of a connection say, and leaves them there.
+// Package sniff finds out what the first bytes of a connection say, and leaves them there.
 package sniff
 
 import (
@@ -10,7 +10,7 @@ import (
 // Key begins every MPA request (RFC 5044 §7.1.1).
 const Key = "MPA ID Req Frame"
 
-// A Verdict is what the first bytes of a connection tell.
+// A Verdict is what the first bytes of a connection say.
 type Verdict uint8
 
 // The verdicts.
@@ -34,14 +34,14 @@ func judge(b []byte, ended bool) Verdict {
 	return Undecided
 }
 
-// A Beginning is what is known of the first bytes of a connection.
+// A Beginning is what is known about the first bytes of a connection.
 type Beginning struct {
 	Verdict Verdict
 	N       int // bytes that are there, up to the length of the key
 }
 
 // FirstBytes waits for what c begins with, until its read deadline. What is there by then counts,
-// even if nobody had looked in time.
+// even if nobody has looked in time.
 func FirstBytes(c *net.TCPConn) (Beginning, error) {
 	b, err := Look(c, true)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -54,9 +54,9 @@ func FirstBytes(c *net.TCPConn) (Beginning, error) {
 	return b, err
 }
 
-// Look looks at the first bytes of c. With wait it blocks until they tell, or the read deadline of
-// c passes. An error that comes with Undecided is os.ErrDeadlineExceeded, net.ErrClosed or that of
-// the connection, inside a *net.OpError.
+// Look looks at the first bytes of c. With wait it blocks until they decide, or the read deadline
+// of c passes. An error that comes with Undecided is os.ErrDeadlineExceeded, net.ErrClosed or that
+// of the connection, inside a *net.OpError.
 func Look(c *net.TCPConn, wait bool) (b Beginning, err error) {
 	rc, err := c.SyscallConn()
 	if err != nil {
@@ -83,7 +83,7 @@ func Look(c *net.TCPConn, wait bool) (b Beginning, err error) {
 	return b, err
 }
 
-// HungUp reports whether the peer has closed or reset c already, without a byte.
+// HungUp reports whether the peer has already closed or reset c, without sending a byte.
 func HungUp(c *net.TCPConn) bool {
 	rc, err := c.SyscallConn()
 	if err != nil || !CanPeek {

@@ -19,8 +19,8 @@ const (
 )
 
 // request asks for the sockets in one of the states, a mask of 1<<State, that have the local port;
-// 0 means any. It is of the older form, which is for both families at once: the kernel goes through
-// all its tables for each request, which takes it a millisecond.
+// 0 means any. It is of the older form, which is for both families at once: for each request the
+// kernel goes through all its tables, which takes it a millisecond.
 func request(states uint32, port uint16) []byte {
 	b := make([]byte, requestSize)
 	binary.BigEndian.PutUint16(b[4:], port)

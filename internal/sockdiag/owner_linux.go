@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Owners looks in /proc for the processes that have the sockets with these inodes open. It reports
-// whether it could look into all processes of the host: if so, an inode without a process belongs
-// to the kernel itself. That is false where each has one.
+// Owners looks in /proc for the processes that have the sockets with these inodes open. complete
+// says whether it could look into all processes of the host: if so, an inode without a process
+// belongs to the kernel itself. It is false where each inode has one.
 func Owners(inodes ...uint32) (owners map[uint32]Process, complete bool) {
 	s := search{wanted: make(map[string]uint32, len(inodes)), owners: make(map[uint32]Process)}
 	for _, i := range inodes {
@@ -66,7 +66,7 @@ func (s *search) look(pid int) {
 	for _, fd := range list {
 		n, err := unix.Readlinkat(fds, fd, s.link[:])
 		if err != nil {
-			s.complete = s.complete && isGone(err) // which takes more than to list it
+			s.complete = s.complete && isGone(err) // which takes more rights than listing it
 			continue
 		}
 		inode, ok := s.wanted[string(s.link[:n])]
@@ -94,8 +94,8 @@ func entries(dir int) (list []string, err error) {
 	}
 }
 
-// latest are the processes in which sockets were found last. They are the likeliest to have the
-// next, and a look into all of a host's takes its time.
+// latest are the processes in which sockets were last found. They are the likeliest to have the
+// next, and a look into all of a host's processes takes time.
 var latest found
 
 // found are processes, the last found first.
@@ -122,14 +122,14 @@ func (f *found) add(pid int) {
 	f.pids = f.pids[:min(len(f.pids), mostFound)]
 }
 
-// isGone reports whether the process or its descriptor is not there any more.
+// isGone reports whether the process or its descriptor no longer exists.
 func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) }
 
 // initialPIDNamespace is the inode of the PID namespace that has all processes of the host
 // (PROC_PID_INIT_INO).
 const initialPIDNamespace = 0xeffffffc
 
-// processesHidden reports whether /proc may lack processes: those outside of the PID namespace, or,
+// processesHidden reports whether /proc may lack processes: those outside the PID namespace or,
 // where it is mounted with the option hidepid, those of other users.
 func processesHidden() bool {
 	var st unix.Stat_t

@@ -11,8 +11,8 @@ import (
 )
 
 // Query lists the TCP sockets of the calling thread's network namespace that have the local port,
-// or all for 0. Sockets that are only bound are among them where BoundVisible says so. A socket may
-// be listed although it is gone meanwhile.
+// or all for 0. They include sockets that are only bound where BoundVisible says so. A socket may
+// be listed although it is gone by then.
 func Query(port uint16) ([]Socket, error) { return list(port, 1<<(boundInactive+1)-1) }
 
 // QueryUnconnected is Query for those sockets that listen or are only bound, and faster, as the
@@ -41,15 +41,15 @@ func list(port uint16, states uint32) ([]Socket, error) {
 	return list, err
 }
 
-// Available returns nil if the kernel answers, and else why it does not, as where a sandbox forbids
-// netlink sockets.
+// Available returns nil if the kernel answers, and otherwise why it does not, as where a sandbox
+// forbids netlink sockets.
 func Available() error {
 	_, err := QueryListening(1)
 	return err
 }
 
-// BoundVisible reports whether the kernel lists sockets that are bound and nothing else. It has a
-// look at one of its own.
+// BoundVisible reports whether the kernel lists sockets that are only bound. It tries with one of
+// its own.
 var BoundVisible = probe.Once(func() (bool, error) {
 	fd, sa, err := probe.Socket()
 	if err != nil {

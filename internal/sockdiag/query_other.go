@@ -4,10 +4,10 @@ package sockdiag
 
 import "errors"
 
-// Query is there on Linux only.
+// Query works on Linux only.
 func Query(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
 
-// QueryUnconnected is there on Linux only.
+// QueryUnconnected works on Linux only.
 func QueryUnconnected(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
 
 // Available is never nil.

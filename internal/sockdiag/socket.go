@@ -9,7 +9,7 @@ type State uint8
 const (
 	Established State = 1
 	TimeWait    State = 6
-	Closed      State = 7 // what the kernel calls a socket that is bound and nothing else
+	Closed      State = 7 // what the kernel calls a socket that is only bound
 	Listening   State = 10
 
 	boundInactive State = 13 // only in requests, since Linux 6.8

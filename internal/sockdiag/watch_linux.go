@@ -25,11 +25,11 @@ func Watch() (*Watcher, error) {
 	return &Watcher{os.NewFile(uintptr(fd), "rtnetlink")}, nil
 }
 
-// Wait returns after a change, or after the time, or with os.ErrClosed after Close. What the change
-// was is for the caller to look up: messages may have been lost.
+// Wait returns after a change, or after the time, or with os.ErrClosed after Close. The caller has
+// to look up what the change was: messages may have been lost.
 func (w *Watcher) Wait(limit time.Duration) error {
 	if err := w.f.SetReadDeadline(time.Now().Add(limit)); err != nil {
-		return os.ErrClosed // which is the only reason, and not what package os calls it
+		return os.ErrClosed // which is the only reason, but package os calls it something else
 	}
 	_, err := w.f.Read(make([]byte, 1<<13))
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.ENOBUFS) {

@@ -10,7 +10,7 @@ import (
 // A Watcher is told when addresses of the host come and go.
 type Watcher struct{}
 
-// Watch is there on Linux only.
+// Watch works on Linux only.
 func Watch() (*Watcher, error) { return nil, errors.ErrUnsupported }
 
 // Wait is never called.

@@ -1,12 +1,12 @@
-// Package tcpinfo tells how the kernel sees a TCP connection.
+// Package tcpinfo says how the kernel sees a TCP connection.
 package tcpinfo
 
 import "time"
 
-// Info is what the kernel knows of a connection.
+// Info is what the kernel knows about a connection.
 type Info struct {
 	RoundTrip time.Duration // smoothed; 0 if nothing has been measured yet
 	Sent      bool          // data was sent
-	Unacked   bool          // the peer has not confirmed the receipt of all that was written
+	Unacked   bool          // the peer has not acknowledged everything that was written
 	SinceAck  time.Duration // since the latest confirmation, in steps of some milliseconds
 }

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Told is true where Of can tell anything.
+// Told is true where Of can say anything.
 const Told = true
 
-// Of returns what the kernel knows of c. It is false if the system does not tell.
+// Of returns what the kernel knows about c, and false if the system does not say.
 func Of(c *net.TCPConn) (Info, bool) {
 	rc, err := c.SyscallConn()
 	if err != nil {

@@ -4,7 +4,7 @@ package tcpinfo
 
 import "net"
 
-// Told is true where Of can tell anything.
+// Told is true where Of can say anything.
 const Told = false
 
 // Of returns false: the system is not asked.
