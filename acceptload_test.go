@@ -15,8 +15,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// TestManyCallsOfAccept has several goroutines accept while the deadline changes all the time, from
-// clients of which most say nothing or half of something. Nobody who has said something is lost.
+// TestManyCallsOfAccept lets several goroutines accept while the deadline keeps changing, from
+// clients most of which say nothing or half of something. Nobody who has said something is lost.
 func TestManyCallsOfAccept(t *testing.T) {
 	const acceptors, clients = 4, 100
 	ends := map[string]func(t *testing.T, l *iwarp.Listener){
@@ -86,7 +86,7 @@ func TestManyCallsOfAccept(t *testing.T) {
 	}
 }
 
-// visit is a client of one kind or another. Every fourth is to be served.
+// visit is a client of one kind or another. Every fourth should be served.
 func visit(t *testing.T, l net.Listener, policy iwarp.Offload, kind int) {
 	d := iwarp.Dialer{Offload: iwarp.OffloadNever, Timeout: patience}
 	if policy == iwarp.OffloadRequire && kind%4 == 0 || policy != iwarp.OffloadNever && kind%8 == 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// leaver is a queue pair of which something is left after Close.
+// leaver is a queue pair of which something remains after Close.
 type leaver struct {
 	transport.QueuePair
 	told   []func()
@@ -36,8 +36,8 @@ type lastCloser struct {
 
 func (l *lastCloser) CloseLast() error { l.last = true; return nil }
 
-// TestDeviceQPCloseLast has the port given back by whoever closes behind the peer's last word, and
-// finds no way past that.
+// TestDeviceQPCloseLast checks that closing after the peer's last word gives the port back, and
+// that there is no way past that.
 func TestDeviceQPCloseLast(t *testing.T) {
 	able, unable := &lastCloser{}, &leaver{}
 	for name, inner := range map[string]transport.QueuePair{"able": able, "unable": unable} {

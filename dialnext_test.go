@@ -60,8 +60,8 @@ func TestNextAddressForIWARP(t *testing.T) {
 	}
 }
 
-// TestNextAddressFromOnePort has the address that speaks iWARP dialed from the port that the user
-// wants, also when it is known, and plain TCP when it is gone.
+// TestNextAddressFromOnePort dials the address that speaks iWARP from the port that the user wants,
+// even when it is known, and plain TCP when it is gone.
 func TestNextAddressFromOnePort(t *testing.T) {
 	s := newLegacyServer(t, legacyAnswers[0].answer)
 	port := s.Addr().(*net.TCPAddr).AddrPort().Port()

@@ -11,8 +11,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
-// TestOneDialAsks has a peer of which nothing is known asked once, by however many dials at once;
-// the others take plain TCP without an answer, or once it is there.
+// TestOneDialAsks checks that a peer about which nothing is known is asked once, by however many
+// dials at once; the others take plain TCP without an answer, or once it is there.
 func TestOneDialAsks(t *testing.T) {
 	const dials = 1000
 	for _, waits := range []bool{false, true} {

@@ -226,7 +226,7 @@ func (k *streamCall) writes() bool {
 	return strings.HasPrefix(k.name, "Write of") || k.name == "Write" || strings.HasPrefix(k.name, "ReadFrom")
 }
 
-// classOf says what a program can tell of a result: the count, and what is known of the error.
+// classOf says what a program can learn from a result: the count, and what is known of the error.
 func classOf(c net.Conn, n int64, err error) string {
 	if err == nil {
 		return fmt.Sprint(n, " nil")

@@ -34,7 +34,7 @@ func SetTurnSlack(d time.Duration) (undo func()) {
 	return func() { turnSlack, turnLimit = slack, limit }
 }
 
-// SetAnswerSlack sets what a peer of which nothing is known has for its answer, and returns what
+// SetAnswerSlack sets what a peer about which nothing is known has for its answer, and returns what
 // puts it back.
 func SetAnswerSlack(d time.Duration) (undo func()) {
 	old := answerSlack

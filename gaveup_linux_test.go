@@ -13,7 +13,7 @@ import (
 )
 
 // A client of iWARP that gave up before anybody was in Accept is not handed out, neither as iWARP
-// nor as plain TCP with its request as data. Linux tells that it has gone.
+// nor as plain TCP with its request as data. Linux reports that it has gone.
 func TestClientThatGaveUp(t *testing.T) {
 	request := append([]byte("MPA ID Req Frame\x40\x01\x00\x28"), append([]byte{1, 2, 1, 0x80}, make([]byte, 36)...)...)
 	request[20+23], request[20+38] = 2, 1

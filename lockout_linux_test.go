@@ -48,7 +48,7 @@ func pause(t testing.TB, policy iwarp.Offload, known bool) *pausedServer {
 	return s
 }
 
-// resume has the server go on with the clients that wait.
+// resume makes the server go on with the clients that wait.
 func (s *pausedServer) resume() {
 	s.t.Helper()
 	f, err := s.raw.File()
@@ -128,8 +128,8 @@ func TestWaitsForPausedServer(t *testing.T) {
 	}
 }
 
-// TestFirstContactWithPausedServer has the server found by iWARP a moment later also by a client
-// that had never seen it.
+// TestFirstContactWithPausedServer checks that even a client that has never seen the server finds
+// it by iWARP a moment later.
 func TestFirstContactWithPausedServer(t *testing.T) {
 	defer iwarp.SetAnswerSlack(time.Millisecond)()
 	defer iwarp.SetPassingTTL(time.Millisecond)()

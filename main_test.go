@@ -76,7 +76,7 @@ func dialBy(t testing.TB, d *iwarp.Dialer, network, address string) net.Conn {
 	return c
 }
 
-// exchangeMet has the two ends that meet talk.
+// exchangeMet makes the two ends that meet talk.
 func exchangeMet(t testing.TB, l net.Listener, dial func() net.Conn) {
 	t.Helper()
 	c, s := meet(t, l, dial)

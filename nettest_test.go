@@ -28,8 +28,7 @@ func TestConn(t *testing.T) {
 			nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 				lc := iwarp.ListenConfig{Offload: tt.server, FirstByteTimeout: patience, HandshakeTimeout: patience}
 				if tt.client != iwarp.OffloadPrefer {
-					// A plain client that waits for the server's first byte is not to cost that
-					// much.
+					// A plain client that waits for the server's first byte must not cost that much time.
 					lc.FirstByteTimeout = 20 * time.Millisecond
 				}
 				return pair(t, &lc, &iwarp.Dialer{Offload: tt.client, Timeout: patience})

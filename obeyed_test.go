@@ -29,7 +29,7 @@ type effects struct {
 	cancel chan struct{} // closed when the dial is over, as package net waits for it in a goroutine
 }
 
-// optionCase says what is to become of a field.
+// optionCase says what should become of a field.
 type optionCase[T any] struct {
 	set     func(config *T, e *effects) // to a value that can be told from the zero one
 	ignored []string                    // what Info says of a connection through a device

@@ -394,8 +394,8 @@ func TestRedirectEndsWithDevice(t *testing.T) {
 	})
 }
 
-// TestRedirectWithoutSoftware has a listener that is not to serve iWARP in software redirect all
-// the same.
+// TestRedirectWithoutSoftware checks that a listener that must not serve iWARP in software still
+// redirects.
 func TestRedirectWithoutSoftware(t *testing.T) {
 	rnics(t, func(t *testing.T, n *rnic, nic transport.Transport) {
 		l := listen(t, iwarp.ListenConfig{Transports: []transport.Transport{nic}})

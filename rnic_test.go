@@ -106,7 +106,7 @@ func (n *rnic) Route(context.Context, netip.AddrPort, netip.AddrPort) (transport
 	return n.devices[0], nil
 }
 
-// dialed notes a dial, and returns the address of the listener of a device that has the port of
+// dialed records a dial, and returns the address of the listener of a device that has the port of
 // remote, or else remote.
 func (n *rnic) dialed(local, remote netip.AddrPort) netip.AddrPort {
 	n.mu.Lock()
@@ -142,7 +142,7 @@ func (n *rnic) Dial(ctx context.Context, local, remote netip.AddrPort, o *transp
 	return n.soft.Dial(ctx, netip.AddrPort{}, n.dialed(local, remote), o)
 }
 
-// listening notes a call of Listen, and does what the test wants.
+// listening records a call of Listen, and does what the test wants.
 func (n *rnic) listening(local netip.AddrPort, o *transport.Options) error {
 	n.mu.Lock()
 	n.listens = append(n.listens, listening{local, *o})
@@ -172,7 +172,7 @@ func (n *rnic) Listen(ctx context.Context, local netip.AddrPort, o *transport.Op
 	return n.started(l, local), nil
 }
 
-// started notes that a listener is there. Its caller holds n.mu.
+// started records that a listener is there. Its caller holds n.mu.
 func (n *rnic) started(l transport.Listener, local netip.AddrPort) transport.Listener {
 	r := &rnicListener{Listener: l, n: n, local: local}
 	n.live[r] = true

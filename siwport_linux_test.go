@@ -115,8 +115,8 @@ func TestSIWPortStolen(t *testing.T) {
 	}
 }
 
-// TestSIWPortLost makes no more connections from a port that somebody else listens on, but keeps
-// those that are there.
+// TestSIWPortLost checks that no more connections are made from a port that another process listens
+// on, and that those that exist are kept.
 func TestSIWPortLost(t *testing.T) {
 	n, nic := newSIW()
 	ps := &iwarp.PortSpace{}
@@ -204,7 +204,7 @@ func TestSIWDialsAtOnce(t *testing.T) {
 	}
 }
 
-// TestSIWDialsInNarrowRange connects although most ports that there are to choose from are taken by
+// TestSIWDialsInNarrowRange connects although most of the ports to choose from are taken by
 // sockets.
 func TestSIWDialsInNarrowRange(t *testing.T) {
 	if !inNamespace(t) {

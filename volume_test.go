@@ -50,7 +50,7 @@ func TestVolume(t *testing.T) {
 	}
 }
 
-// produce writes volume bytes of which no two blocks are alike, ends the stream and returns the
+// produce writes volume bytes, no two blocks of which are alike, ends the stream and returns the
 // digest.
 func produce(t *testing.T, c net.Conn, seed uint64) []byte {
 	h := sha256.New()

@@ -53,7 +53,7 @@ func perSize(b *testing.B, sizes []int, f func(b *testing.B, path lab.Path, size
 	}
 }
 
-// BenchmarkPingPong reports quantiles of the time of a round trip. A mean would mostly tell of the
+// BenchmarkPingPong reports quantiles of the time of a round trip. A mean would mostly show the
 // scheduler's bad moments.
 func BenchmarkPingPong(b *testing.B) {
 	perSize(b, lab.PingPongSizes, func(b *testing.B, path lab.Path, size int) {
@@ -96,7 +96,7 @@ func BenchmarkOneWay(b *testing.B) {
 	})
 }
 
-// BenchmarkSetUp dials, has a byte go there and back, and resets the connection.
+// BenchmarkSetUp dials, sends a byte there and back, and resets the connection.
 func BenchmarkSetUp(b *testing.B) {
 	for _, path := range lab.Paths() {
 		b.Run(path.Name, func(b *testing.B) {

@@ -113,7 +113,7 @@ func TestBuffersAfterDeadline(t *testing.T) {
 		require.NoError(t, x.SetWriteDeadline(time.Now().Add(10*time.Millisecond)))
 		n, err := write(x, &v)
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Skip("the host took all of it") // a kernel may buffer that much
+			t.Skip("the host took all of it") // a kernel may buffer that many bytes
 		}
 		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		var left int

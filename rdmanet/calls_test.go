@@ -20,9 +20,9 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// A slowLeaver is a queue pair whose calls take a while to leave after an interrupt. It tells of
-// each call that begins, and records an end of the queue pair that comes before the calls
-// have left.
+// A slowLeaver is a queue pair whose calls take a while to leave after an interrupt. It reports
+// each call that begins, and records an end of the queue pair that comes before the calls have
+// left.
 type slowLeaver struct {
 	transport.QueuePair
 	begun chan struct{}

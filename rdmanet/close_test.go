@@ -125,7 +125,7 @@ func requireEnd(t *testing.T, err error, unread bool) {
 	}
 }
 
-// What was written before Close arrives, also when the peer is slow to read and has written itself.
+// What was written before Close arrives, even when the peer is slow to read and has itself written.
 func TestCloseLosesNothing(t *testing.T) {
 	forSettings(t, func(t *testing.T, x, y *rdmanet.Conn) {
 		want := pattern(100000)
@@ -439,7 +439,7 @@ type wrapper struct{ transport.QueuePair }
 
 func (w wrapper) Unwrap() transport.QueuePair { return w.QueuePair }
 
-// awaiter tells of the calls of AwaitClosed.
+// awaiter reports the calls of AwaitClosed.
 type awaiter struct {
 	wrapper
 	transport.CloseAwaiter
@@ -451,7 +451,7 @@ func (a awaiter) AwaitClosed(deadline time.Time) error {
 	return a.CloseAwaiter.AwaitClosed(deadline)
 }
 
-// TestWrapped finds what a queue pair can do behind one that wraps it.
+// TestWrapped finds what a queue pair can do through one that wraps it.
 func TestWrapped(t *testing.T) {
 	var awaited atomic.Int32
 	e := connect(t, setting{wrap: func(qp transport.QueuePair) transport.QueuePair {

@@ -59,7 +59,7 @@ type Conn struct {
 	// held, as it may place bytes during any call.
 	rd, wr     side
 	sendMu     sync.Mutex  // held from when it is recorded what to send until that is posted
-	giveWanted atomic.Bool // the holder of sendMu is to call give when it has let go
+	giveWanted atomic.Bool // the holder of sendMu must call give once it has let go
 
 	mu   sync.Mutex // guards the rest
 	ring flow.Ring
@@ -82,7 +82,7 @@ type Conn struct {
 	maps     *flow.Mappings // what the peer has exposed; nil while it has exposed nothing
 	confirm  uint32         // bits of the entries of maps whose revocation is to be confirmed
 	regions  []*exposure    // by index
-	revoking *exposure      // that the peer is to confirm
+	revoking *exposure      // that the peer must confirm
 }
 
 var _ net.Conn = (*Conn)(nil)

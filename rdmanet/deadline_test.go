@@ -153,8 +153,8 @@ func TestDeadlineOfBlockedCalls(t *testing.T) {
 	}
 }
 
-// A reader that waits behind a driving writer gets its bytes from it, and becomes the driver when
-// it leaves.
+// A reader that waits while a writer drives gets its bytes from the writer, and becomes the driver
+// when the writer leaves.
 func TestDriverHandsOn(t *testing.T) {
 	e := connect(t, setting{})
 	fill(t, e.a)
@@ -213,7 +213,7 @@ func TestReaderDrivesForWriter(t *testing.T) {
 	}
 }
 
-// Deadlines hold also when the host takes nothing and the send queue is short.
+// Deadlines hold even when the host takes nothing and the send queue is short.
 func TestDeadlinesOfSmallWrites(t *testing.T) {
 	n := prepare(t, setting{}, &transport.Options{SendDepth: 32})
 	e := connectBelow(t, n, setting{})

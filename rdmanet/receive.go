@@ -65,12 +65,12 @@ func (c *Conn) closeLast() {
 	}
 }
 
-// An outcome says what is to be done after completions were acted on.
+// An outcome says what must be done once completions have been acted on.
 type outcome struct {
 	err          error // what the peer did wrong
 	lost         bool  // the queue pair has ended
 	disconnected bool  // the peer has closed
-	due          bool  // the peer is to be told of space or credits
+	due          bool  // the peer must be told of space or credits
 	small        bool  // many messages are under way, so they are small
 	segment      int   // size of the largest FPDU from now on, if that has changed
 }

@@ -42,21 +42,21 @@ func (b *batch) add(wr transport.SendWR) {
 	b.n++
 }
 
-// fill copies what is to be sent from the stage there.
+// fill copies what will be sent from the stage to it.
 func (b *batch) fill() {
 	for _, m := range b.staged[:b.s] {
 		copy(m.to, m.from)
 	}
 }
 
-// addWord adds w. It goes as a Send, or as an RDMA Write with Immediate of nothing.
+// addWord adds w. It goes as a Send, or as an empty RDMA Write with Immediate.
 func (c *Conn) addWord(b *batch, w wire.Word, flags transport.Flags) {
 	c.addMessage(b, transport.SendWR{Flags: flags}, w, 0)
 }
 
-// addMessage adds an RDMA Write and the word after it, as one request or as two. A Write of nothing
-// to nowhere is left out. staged is how many bytes of the stage it takes. The caller holds sendMu
-// and mu.
+// addMessage adds an RDMA Write and the word after it, as one request or as two. An empty Write to
+// nowhere is left out. staged is how many bytes of the stage it takes. The caller holds sendMu and
+// mu.
 func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int) {
 	flags := wr.Flags &^ transport.Inline
 	if c.immediate {

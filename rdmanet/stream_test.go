@@ -255,8 +255,8 @@ func TestWritesDoNotInterleave(t *testing.T) {
 	})
 }
 
-// The buffers belong to the caller again when Read and Write return, also when they are ended by a
-// deadline.
+// The buffers belong to the caller again when Read and Write return, even when a deadline ends
+// them.
 func TestBuffersAreNotKept(t *testing.T) {
 	forSettings(t, func(t *testing.T, x, y *rdmanet.Conn) {
 		want := pattern(700 << 10)

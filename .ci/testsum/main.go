@@ -130,7 +130,7 @@ func (s *summary) result(what string, k key) {
 	s.results = append(s.results, fmt.Sprintf("%s %s %s", what, k.pkg, k.test))
 }
 
-// failedBelow tells whether a test of pkg whose name begins with prefix has failed.
+// failedBelow reports whether a test of pkg whose name begins with prefix has failed.
 func (s *summary) failedBelow(pkg, prefix string) bool {
 	for o, action := range s.ended {
 		if action == "fail" && o.pkg == pkg && strings.HasPrefix(o.test, prefix) {

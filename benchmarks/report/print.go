@@ -38,7 +38,7 @@ func header(out io.Writer, c config, took time.Duration) {
 		c.rounds, where, took.Round(time.Second), runtime.NumCPU(), cpuModel(), runtime.GOOS, runtime.GOARCH, kernel(), runtime.Version(), lab.Congestion)
 }
 
-// cpuModel returns the processor's name as Linux tells it.
+// cpuModel returns the processor's name as Linux reports it.
 func cpuModel() string {
 	b, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

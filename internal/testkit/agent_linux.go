@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Order is what an agent is to do with a socket; the steps are done in this order.
+// An Order is what an agent must do with a socket; the steps are done in this order.
 type Order struct {
 	Close     bool   // all sockets that the agent has, before anything else
 	Addr      string // the family is that of the address

@@ -110,8 +110,7 @@ func Echo(l net.Listener) {
 	}
 }
 
-// Eventually looks until ok holds, on the goroutine of its caller. It is for what no event tells
-// of.
+// Eventually looks until ok holds, on the goroutine of its caller. It is for what no event reports.
 func Eventually(t testing.TB, ok func() bool, what string) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

@@ -11,7 +11,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// ProcessVariable names what a process that a test starts from its own program is to do.
+// ProcessVariable names what a process that a test starts from its own program must do.
 const ProcessVariable = "IWARP_TEST_PROCESS"
 
 // Processes are what there is to do. They return the exit status.

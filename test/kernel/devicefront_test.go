@@ -141,7 +141,7 @@ func TestDeviceFallback(t *testing.T) {
 			t.Run(h.name+"/"+f.name, func(t *testing.T) {
 				record(t, cell{"package iwarp", "both ends", h.name, "auto and prefer: " + f.name})
 				if f.before != "" {
-					// What was used may linger for a second behind Close.
+					// What was used may linger for a second after Close.
 					eventually(t, nil, func() bool {
 						s := g.start(t, "sh", "-ec", f.before)
 						exit, err := s.Wait()

@@ -71,7 +71,7 @@ func (d *dissected) add(more dissected) {
 
 var decoded dissected
 
-// onlyTCP has the dissectors take no interest in what TCP carries.
+// onlyTCP makes the dissectors ignore what TCP carries.
 const onlyTCP = "tcp.port==1-65535,data"
 
 var (
@@ -217,7 +217,7 @@ func TestDissect(t *testing.T) {
 		return append(b, make([]byte, private)...)
 	}
 	reply := append([]byte(mpaReply), 0x40, 2, 0, 0)
-	// A Send of nothing: length, DDP and RDMAP control, queue 0, message 1, offset 0.
+	// An empty Send: length, DDP and RDMAP control, queue 0, message 1, offset 0.
 	send := []byte{0, 18, 0x41, 0x43, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}
 	good := binary.LittleEndian.AppendUint32(bytes.Clone(send), crc32.Checksum(send, crc32.MakeTable(crc32.Castagnoli)))
 	bad := bytes.Clone(good)

@@ -48,8 +48,7 @@ func TestFailures(t *testing.T) {
 			}
 			g.captured(t, r.dev, func(t *testing.T, want expected) {
 				o := mpaOptions{rev: 2}
-				// broken is a test of a session that ends within a frame, behind which nothing is
-				// left.
+				// broken is a test of a session that ends within a frame, after which nothing is left.
 				broken := func(name, what string, test func(t *testing.T, p pair)) {
 					t.Run(name, func(t *testing.T) {
 						named(t, what)

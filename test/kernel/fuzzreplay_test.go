@@ -76,7 +76,7 @@ func TestFuzzReplay(t *testing.T) {
 			}
 			fmt.Fprintf(&table, "| %s | %s |\n", c.folder, strings.Join(said, "; "))
 			if bug != "" {
-				// The entry is the one behind the last whose outcome is known.
+				// The entry is the one after the last whose outcome is known.
 				fault(t, this, bug+" at the entry behind "+lastLine(out))
 				g = reboot(t)
 				t.Skip("the kernel has found a bug of its own")

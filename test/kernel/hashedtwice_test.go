@@ -22,7 +22,7 @@ const hashesTwice = "siw has added payload to a CRC for a second time, as it had
 // notOurCRC is what our end says of that.
 const notOurCRC = "connection terminated for the peer's fault: mpa: CRC mismatch"
 
-// hashedTwice tells whether the CRC of an FPDU is wrong in that way.
+// hashedTwice reports whether the CRC of an FPDU is wrong in that way.
 func hashedTwice(fpdu []byte) bool {
 	const lengthLen, taggedLen, untaggedLen, tagged, crcLen = 2, 14, 18, 0x80, 4
 	header := lengthLen + untaggedLen

@@ -76,7 +76,7 @@ func (g *guest) meet(t *testing.T, p pair, server []string, at *place, client []
 	return fault
 }
 
-// failure waits for the end of a program, and tells what is wrong with it.
+// failure waits for the end of a program, and says what is wrong with it.
 func failure(p *agent.Process) string {
 	const stalled = 124 // of timeout
 	exit, err := p.Wait()

@@ -56,7 +56,7 @@ const (
 	mpaReply     = "MPA ID Rep Frame"
 )
 
-// mpaFrames splits a stream into the request or reply and the FPDUs behind it (RFC 5044, sections 4
+// mpaFrames splits a stream into the request or reply and the FPDUs after it (RFC 5044, sections 4
 // and 7.1). rest is a frame without an end.
 func mpaFrames(b []byte) (frames [][]byte, rest []byte) {
 	length := func(b []byte) int {

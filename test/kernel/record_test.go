@@ -62,8 +62,8 @@ func record(t *testing.T, c cell) {
 	})
 }
 
-// fault notes that what the cell wants does not work for a reason that is not ours. A control must
-// show that, and the test is to check that it still is so.
+// fault records that what the cell wants does not work for a reason that is not ours. A control
+// must show that, and the test is to check that it still is so.
 func fault(t *testing.T, c cell, reason string) {
 	t.Helper()
 	t.Logf("fault of the peer: %s", reason)

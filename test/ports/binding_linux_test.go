@@ -247,7 +247,7 @@ func onDevice(name string) func(string, string, syscall.RawConn) error {
 	}
 }
 
-// TestReservationBelongsToDevice has a listener take a reservation of its interface only.
+// TestReservationBelongsToDevice checks that a listener takes only a reservation of its interface.
 func TestReservationBelongsToDevice(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -293,7 +293,7 @@ func TestReservationBelongsToDevice(t *testing.T) {
 	}
 }
 
-// TestDialBelongsToDevice has a dial take a reservation of its interface only.
+// TestDialBelongsToDevice checks that a dial takes only a reservation of its interface.
 func TestDialBelongsToDevice(t *testing.T) {
 	for _, policy := range policies {
 		t.Run(policy.String(), func(t *testing.T) {

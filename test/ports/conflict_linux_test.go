@@ -200,7 +200,7 @@ func TestHoldersAreOfThen(t *testing.T) {
 	require.Equal(t, other.PID, c.Holders()[0].PID)
 }
 
-// TestProcessNameIsQuoted has a process choose a name that is to look like something else.
+// TestProcessNameIsQuoted makes a process choose a name that should look like something else.
 func TestProcessNameIsQuoted(t *testing.T) {
 	for name, want := range map[string]string{
 		"nginx":           "nginx",

@@ -154,7 +154,7 @@ func TestAdoptErrors(t *testing.T) {
 	}
 	require.Equal(t, before, openFiles(t), "no copy is left open")
 
-	// A socket that listens cannot dial, and goes on to listen.
+	// A socket that listens cannot dial, and goes on listening.
 	a, err := (&iwarp.PortSpace{}).Adopt(file(l))
 	require.NoError(t, err)
 	_, err = a.DialContext(t.Context(), "tcp", l.Addr().String())

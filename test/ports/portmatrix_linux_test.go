@@ -24,9 +24,8 @@ const (
 // nobody is a user other than the one who runs the tests.
 const nobody = 65534
 
-// TestPortMatrix holds a port in one process and has another try to take it, for all the ways that
-// there are to do so. What the rows without a reservation say of the kernel is what the rows with
-// one rest on.
+// TestPortMatrix holds a port in one process and lets another try to take it, in all the ways there
+// are. What the rows without a reservation say of the kernel is what the rows with one rest on.
 func TestPortMatrix(t *testing.T) {
 	if !inNamespace(t) {
 		return

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// drainLimit bounds how long after Close the device goes on to send what was posted.
+	// drainLimit bounds how long after Close the device goes on sending what was posted.
 	drainLimit = 10 * time.Second
 	// farewellLimit is how long the peer has to close first.
 	farewellLimit = time.Second

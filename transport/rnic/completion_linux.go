@@ -77,8 +77,7 @@ func (q *queuePair) reapSome() int {
 	return raw
 }
 
-// complete records a completion, and reports whether the user is to know. The caller holds
-// mu.
+// complete records a completion, and reports whether the user must be told. The caller holds mu.
 func (q *queuePair) complete(w *abi.WC) (c transport.Completion, mine bool) {
 	mine = true
 	c.Status = status(w.Status)

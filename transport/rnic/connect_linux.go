@@ -87,7 +87,7 @@ func (q *queuePair) connectError(err error) error {
 	return err
 }
 
-// handshakeEnd is the error of a set-up that has taken too long, or is not wanted any more.
+// handshakeEnd is the error of a set-up that has taken too long or is no longer wanted.
 func handshakeEnd(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return transport.ErrHandshakeTimeout

@@ -16,8 +16,8 @@
 // call: siw makes its TCP connection in one, for which a goroutine waits. What a Transport asked
 // for is over when Close has returned, but the device may take longer: [transport.Leaver] tells.
 // Queue pairs also are a [transport.MemoryAllocator], a [transport.LastCloser] and a
-// [transport.KeepAliver]. To look after a silent peer they send it a Write of nothing whenever Idle
-// has passed, 15 seconds by default; when the device gives up is its own business, so Interval and
+// [transport.KeepAliver]. To check on a silent peer they send it an empty Write whenever Idle has
+// passed, 15 seconds by default; when the device gives up is its own business, so Interval and
 // Count mean nothing.
 //
 // # Limits

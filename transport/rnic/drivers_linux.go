@@ -16,8 +16,8 @@ type traits struct {
 	onlyIPv4    bool
 }
 
-// iwarpDrivers has the iWARP drivers of Linux, all of which tell the kernel's number of the driver.
-// The file and the functions are where a driver takes its ports.
+// iwarpDrivers has the iWARP drivers of Linux, all of which report the kernel's number of the
+// driver. The file and the functions are where a driver takes its ports.
 var iwarpDrivers = map[nldev.Driver]traits{
 	// drivers/infiniband/sw/siw/siw_cm.c: siw_create_listen and siw_connect make a socket with
 	// SO_REUSEADDR, bind it and carry the stream on it.
@@ -43,7 +43,7 @@ var iwarpDrivers = map[nldev.Driver]traits{
 }
 
 // traitsOf returns the traits of a device. What is not iWARP has none of these: its port space is
-// rdma_cm's alone, also where the driver, such as erdma, has iWARP devices as well.
+// rdma_cm's alone, even where the driver, such as erdma, has iWARP devices as well.
 func traitsOf(l *nldev.Link) traits {
 	if l.Node != nldev.NodeRNIC {
 		return traits{}

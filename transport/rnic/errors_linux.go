@@ -67,7 +67,7 @@ var endOfStream error = io.EOF
 
 var errRemoved error = removedError{}
 
-// removedError tells that the device went away below a connection.
+// removedError says that the device went away below a connection.
 type removedError struct{}
 
 func (removedError) Error() string   { return "rdma device was removed" }

@@ -16,7 +16,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
-// An eventChannel tells what happens to connections. One serves all of a Transport, with a
+// An eventChannel reports what happens to connections. One serves all of a Transport, with a
 // goroutine that lasts as long as there are any.
 type eventChannel struct {
 	lib  *library
@@ -39,8 +39,8 @@ type cmEvent struct {
 	id      *cmID // of a connection request: the new one
 }
 
-// readLimits are the RDMA Reads that a connection is to carry: those that this end answers at once,
-// and those that it has under way.
+// readLimits are the RDMA Reads that a connection should carry: those that this end answers at
+// once, and those that it has under way.
 type readLimits struct{ ird, ord uint8 }
 
 // newEventChannel makes a channel, which lasts until leave has been called for what add and the

@@ -11,11 +11,11 @@ import (
 
 const defaultKeepAlive = 15 * time.Second // as package net has it
 
-// SetKeepAliveConfig has a Write of nothing sent to the peer whenever c.Idle has passed, as
-// rsockets does, also where there was traffic: if the peer is gone, the device finds out, and the
-// connection ends. An Idle of 0 means 15 s, a negative one leaves the last one as it is. When the
-// device gives up is its own business, so c.Interval and c.Count are not used. It returns the error
-// of Err once there is one.
+// SetKeepAliveConfig has an empty Write sent to the peer whenever c.Idle has passed, as rsockets
+// does, even where there was traffic: if the peer is gone, the device finds out, and the connection
+// ends. An Idle of 0 means 15 s, a negative one leaves the last one as it is. When the device gives
+// up is its own business, so c.Interval and c.Count are not used. It returns the error of Err once
+// there is one.
 func (q *queuePair) SetKeepAliveConfig(c net.KeepAliveConfig) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -55,7 +55,7 @@ func (q *queuePair) sendKeepAlive() {
 	}
 }
 
-// sendEmptyWrite sends a Write of nothing, unless the connection is at its end.
+// sendEmptyWrite sends an empty Write, unless the connection has ended.
 func (q *queuePair) sendEmptyWrite() bool {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
@@ -67,8 +67,8 @@ func (q *queuePair) sendEmptyWrite() bool {
 	return true
 }
 
-// nudges are the waits between the Writes of nothing that an initiator sends to a responder that it
-// has heard nothing from. Linux's siw sends its MPA reply before it takes over the events of its
+// nudges are the waits between the empty Writes that an initiator sends to a responder that it has
+// heard nothing from. Linux's siw sends its MPA reply before it takes over the events of its
 // socket. An FPDU that arrives in between lies there unseen until another one follows, which may be
 // never where the peer's turn is next.
 var nudges = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}

@@ -13,7 +13,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic"
 )
 
-// Many more Writes of nothing than the queue holds are sent, and nobody is told.
+// Many more empty Writes than the queue holds are sent, and nobody is told.
 func TestKeepAlive(t *testing.T) {
 	pairs(t, &transport.Options{SendDepth: 4}, nil, func(t *testing.T, p pair, d transport.Device) {
 		q := p.a.(*rnic.QueuePair)

@@ -154,7 +154,7 @@ func (l *listener) event(id *cmID, ev cmEvent) {
 }
 
 // lose gives up an address whose device was removed. With the last one the listener is at its end.
-// One for all devices has no address in this sense: it goes on, also with devices to come.
+// One for all devices has no address in this sense: it goes on, including with devices to come.
 func (l *listener) lose(id *cmID) {
 	<-l.started
 	l.mu.Lock()

@@ -100,7 +100,7 @@ func accessFlags(a transport.Access) uintptr {
 	return uintptr(f)
 }
 
-// Deregister implements transport.MemoryRegion. What is still to be sent from the region is sent
+// Deregister implements transport.MemoryRegion. What must still be sent from the region is sent
 // first; after the queue pair's Close that is left to its end.
 func (r *region) Deregister() error {
 	r.mu.Lock()

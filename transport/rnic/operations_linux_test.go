@@ -108,7 +108,7 @@ func TestWriteInline(t *testing.T) {
 	})
 }
 
-// A Write of nothing needs no region at the peer, as RFC 5040 and rsockets have it.
+// An empty Write needs no region at the peer, as RFC 5040 and rsockets have it.
 func TestWriteOfNothing(t *testing.T) {
 	pairs(t, nil, posted, func(t *testing.T, p pair, d transport.Device) {
 		post(t, p.a, transport.SendWR{ID: 1, Opcode: transport.OpWrite, Flags: transport.Signaled})

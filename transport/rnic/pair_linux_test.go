@@ -24,8 +24,8 @@ var noDeadline time.Time
 // A pair is two connected ends: the active one, a, and the passive one, b.
 type pair struct{ a, b transport.QueuePair }
 
-// pairs runs a test for each device with a connected pair, both ends of which prepare was called
-// for before they were.
+// pairs runs a test for each device with a connected pair, for both ends of which prepare was
+// called before they were connected.
 func pairs(t *testing.T, o *transport.Options, prepare func(t *testing.T, q transport.QueuePair), test func(t *testing.T, p pair, d transport.Device)) {
 	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
 		test(t, connect(t, r, addr, o, func(q transport.QueuePair) {

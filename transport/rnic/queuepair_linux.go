@@ -52,7 +52,7 @@ type queuePair struct {
 	end               sync.Once
 	mu                sync.Mutex // guards the rest
 	state             transport.State
-	err               error // why the queue pair is not in StateRTS any more
+	err               error // why the queue pair is no longer in StateRTS
 	early             []transport.Completion
 	late              []transport.Completion
 	armed             bool    // the next completion makes an event
@@ -221,7 +221,7 @@ func (q *queuePair) hold() error {
 	return q.err
 }
 
-// reply waits for the answer to what was asked for, which does not come any more after Close.
+// reply waits for the answer to what was asked for, which no longer comes after Close.
 func (q *queuePair) reply(ctx context.Context) (cmEvent, error) {
 	select {
 	case ev := <-q.id.replies: // though there may be other reasons to return

@@ -232,8 +232,8 @@ func (q *queuePair) refused(err error) error {
 	return q.Err()
 }
 
-// postEmptyWrite sends a Write of nothing to nowhere, which the peer takes no notice of, and asks
-// for its completion. The caller holds sendMu.
+// postEmptyWrite sends an empty Write to nowhere, which the peer ignores, and asks for its
+// completion. The caller holds sendMu.
 func (q *queuePair) postEmptyWrite() error {
 	if q.sq.outstanding() >= q.sendDepth+spareEntries {
 		return transport.ErrQueueFull

@@ -28,7 +28,7 @@ func (q *queuePair) Interrupt() {
 	q.mu.Unlock()
 }
 
-// mark sees to it that the end of what is on the send queue will be known.
+// mark makes sure that the end of what is on the send queue will be known.
 func (q *queuePair) mark() error {
 	q.sendMu.Lock()
 	defer q.sendMu.Unlock()
@@ -128,7 +128,7 @@ func (q *queuePair) changed(c *wait.Condition) bool {
 	return ok || err != nil
 }
 
-// rouse has all who wait look at their conditions again. The caller holds mu.
+// rouse makes all who wait check their conditions again. The caller holds mu.
 func (q *queuePair) rouse() {
 	q.crew.Wake()
 	q.sleeper.kick()

@@ -148,7 +148,7 @@ func TestWaitersAndTheEnd(t *testing.T) {
 	}
 }
 
-// The end is not waited for because of sends that were done, but of which nobody knows. Where a
+// The end is not waited for because of sends that are done but that nobody knows about. Where a
 // device says late that the peer has gone it may be, so that each device has some tries.
 func TestEndBehindUnsignaledSends(t *testing.T) {
 	least := make(map[string]time.Duration)

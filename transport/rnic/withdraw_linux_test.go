@@ -51,7 +51,7 @@ func unplugging(t *testing.T, d transport.Device) (kind string) {
 	return "rxe"
 }
 
-// traffic sends both ways until the connection ends, and tells of the ends.
+// traffic sends both ways until the connection ends, and reports the ends.
 func traffic(p pair) <-chan error {
 	ends := make(chan error, 2)
 	for _, q := range []transport.QueuePair{p.a, p.b} {

@@ -20,7 +20,7 @@ func (q *queuePair) untended() (bool, error) {
 	return !q.tx.pending.Load() && !q.regions.isExposed(), nil
 }
 
-// tend sees to it that there is a background where there is something for it.
+// tend makes sure that there is a background where there is something for it to do.
 func (q *queuePair) tend() {
 	idle, err := q.untended()
 	q.background.mu.Lock()
@@ -48,7 +48,7 @@ func (q *queuePair) serve() {
 	}
 }
 
-// leaveOutput has what is left to be sent seen to when the caller does not do that any more.
+// leaveOutput makes sure that what is left is sent when the caller no longer does so.
 func (q *queuePair) leaveOutput() {
 	if q.tx.pending.Load() {
 		q.tend()

@@ -194,7 +194,7 @@ func TestSuspendedPeer(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestSquatter goes on with plain TCP where somebody else has the meeting place of a service.
+// TestSquatter goes on with plain TCP where another process has the meeting place of a service.
 func TestSquatter(t *testing.T) {
 	for name, attr := range map[string]*syscall.SysProcAttr{
 		"of the same user": nil,

@@ -22,7 +22,7 @@ type Config struct {
 	RequestTimeout time.Duration
 	// ReplyTimeout bounds the wait for the answer to a request. 0 means 10 s.
 	ReplyTimeout time.Duration
-	// MaxHalfOpen bounds the clients of one listener whose request is still to come or waits for
+	// MaxHalfOpen bounds the clients of one listener whose request is still to come or is waiting for
 	// Accept. One more makes the oldest whose request is still to come give way; where all wait for
 	// Accept, further ones stay with the kernel. 0 means 256.
 	MaxHalfOpen int

@@ -11,7 +11,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/netlink"
 )
 
-// tcpListener is what the kernel tells of a listening socket of its TCP.
+// tcpListener is what the kernel says about a listening socket of its TCP.
 type tcpListener struct{ uid, inode uint32 }
 
 var errNoListener = errors.New("nobody listens on the tcp port")

@@ -55,7 +55,7 @@ func (f *fault) end() uint32 {
 	return endTerminated | uint32(f.layer)<<8 | uint32(f.typ)<<16 | uint32(f.code)<<24
 }
 
-// faultOf is the fault that the peer tells of by end.
+// faultOf is the fault that the peer reports by end.
 func faultOf(end uint32) *fault {
 	told := fault{layer: uint8(end >> 8), typ: uint8(end >> 16), code: uint8(end >> 24), text: "unknown cause"}
 	for _, f := range faults {

@@ -9,8 +9,7 @@ import (
 )
 
 // halfOpen holds the connections of a listener that nobody has accepted, of which there is a
-// bounded number. Where there are too many, the oldest one gives way whose request is still to
-// come.
+// bounded number. When there are too many, the oldest one whose request is still to come gives way.
 type halfOpen struct {
 	mu     sync.Mutex
 	most   int

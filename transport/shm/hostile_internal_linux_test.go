@@ -47,7 +47,7 @@ type made struct {
 
 func (m *made) QueuePair() transport.QueuePair { return m.queuePair }
 
-// pairOf connects two queue pairs. What is to be done before they are is done by prepare.
+// pairOf connects two queue pairs. What must be done before that is done by prepare.
 func pairOf(t testing.TB, make func() (*segment, int, error), prepare func(a, b *queuePair)) (a, b *made) {
 	t.Helper()
 	ca, cb := socketPair(t)

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// placeRetry is how often a listener tries to get its meeting place, if somebody else has it.
+	// placeRetry is how often a listener tries to get its meeting place, if another process has it.
 	placeRetry = 100 * time.Millisecond
 	// acceptRetry is waited after a passing failure.
 	acceptRetry = 5 * time.Millisecond

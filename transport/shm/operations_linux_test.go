@@ -309,7 +309,7 @@ func TestBothEndsOnlyWrite(t *testing.T) {
 	}
 }
 
-// TestDrainWhileThePeerDoesNotRead obeys deadlines and interrupts, and sends the rest all the same.
+// TestDrainWhileThePeerDoesNotRead obeys deadlines and interrupts, and sends the rest nevertheless.
 func TestDrainWhileThePeerDoesNotRead(t *testing.T) {
 	const size = 1 << 20
 	var mem []byte
@@ -339,7 +339,7 @@ func TestDrainWhileThePeerDoesNotRead(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	// Nobody drains any more. The rest goes out all the same.
+	// Nobody drains any more. The rest goes out nevertheless.
 	require.Equal(t, transport.Completion{Opcode: transport.OpRecv, Bytes: size}, next(t, p.b))
 	require.True(t, bytes.Equal(want, mem))
 	require.NoError(t, p.a.Drain(soon()))

@@ -54,7 +54,7 @@ type queuePair struct {
 
 	mu        sync.Mutex
 	state     transport.State
-	err       error // why the queue pair is not in StateRTS any more
+	err       error // why the queue pair is no longer in StateRTS
 	cq        queue.Completions
 	rq        queue.Receives[*region]
 	ird, ord  int
@@ -101,7 +101,7 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 	return q, nil
 }
 
-// start brings the queue pair to StateRTS. It takes the segments over, also with an error.
+// start brings the queue pair to StateRTS. It takes the segments over, even with an error.
 func (q *queuePair) start(in, out *segment, ird, ord int) error {
 	_ = q.sock.SetDeadline(time.Time{})
 	q.tx.mu.Lock()
@@ -142,7 +142,7 @@ func (q *queuePair) fail(state transport.State, err error) {
 	q.kick()
 }
 
-// end notes why the queue pair leaves StateRTS, unless it has already. The caller holds mu.
+// end records why the queue pair leaves StateRTS, unless it already has. The caller holds mu.
 func (q *queuePair) end(state transport.State, err error) {
 	if q.err == nil {
 		q.state, q.err = state, err

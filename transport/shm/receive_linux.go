@@ -155,7 +155,7 @@ func (q *queuePair) terminatedBy(f *fault) {
 	q.fail(transport.StateTerminate, f.error(false))
 }
 
-// terminate ends the connection for a fault of the peer's, and tells it.
+// terminate ends the connection for a fault of the peer's, and tells the peer.
 func (q *queuePair) terminate(f *fault) {
 	q.tx.mu.Lock()
 	q.tellEnd(f.end())
@@ -164,8 +164,8 @@ func (q *queuePair) terminate(f *fault) {
 }
 
 // Terminate ends the connection for a fault of the peer's that the user of the queue pair has
-// found. The peer is told of an unspecified remote operation error (RFC 5040 §4.8). Close is still
-// to be called.
+// found. The peer is told of an unspecified remote operation error (RFC 5040 §4.8). Close must
+// still be called.
 func (q *queuePair) Terminate() { q.terminate(faultRemoteOperation) }
 
 func (q *queuePair) handle(h *header, a, b []byte) *fault {
@@ -256,8 +256,8 @@ func (q *queuePair) handleSend(h *header, a, b []byte) *fault {
 
 func (q *queuePair) placeSend(h *header, a, b []byte) *fault {
 	rx := &q.rx
-	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is not
-	// written to any more.
+	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is no longer
+	// written to.
 	q.regions.mu.RLock()
 	defer q.regions.mu.RUnlock()
 	q.mu.Lock()
@@ -367,7 +367,7 @@ func (q *queuePair) handleReadResponse(h *header, a, b []byte) *fault {
 	return nil
 }
 
-// placeResponse returns false if the memory that was to be read to is not registered any more.
+// placeResponse returns false if the memory to read to is no longer registered.
 func (q *queuePair) placeResponse(read *outstandingRead, a, b []byte) bool {
 	q.regions.mu.RLock()
 	defer q.regions.mu.RUnlock()

@@ -25,7 +25,7 @@ type region struct {
 type regionTable struct {
 	mu      sync.RWMutex
 	m       map[transport.STag]*region
-	exposed int    // regions that are to be served at all times
+	exposed int    // regions that must be served at all times
 	changed func() // called without the lock when exposed may have changed
 }
 

@@ -68,7 +68,7 @@ func newSegment() (s *segment, fd int, err error) {
 	return s, fd, err
 }
 
-// openSegment maps the segment of a peer, of which nothing is certain.
+// openSegment maps the segment of a peer, about which nothing is certain.
 func openSegment(fd int) (*segment, error) {
 	var st unix.Stat_t
 	var fs unix.Statfs_t

@@ -76,7 +76,7 @@ type outstandingRead struct {
 
 // A readResponse is an answer that the peer waits for.
 type readResponse struct {
-	src  *region // nil for a read of nothing
+	src  *region // nil for an empty read
 	to   uint64
 	left uint64
 }

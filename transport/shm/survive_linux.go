@@ -9,9 +9,9 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-// survive, deferred with what debug.SetPanicOnFault(true) has returned, has the connection end
-// where the system has no memory for a page of a segment that is touched, which would end the
-// process otherwise. The peer can bring that about: it can give pages back.
+// survive, deferred with what debug.SetPanicOnFault(true) has returned, makes the connection end
+// where the system has no memory for a page of a segment that is touched, which would otherwise end
+// the process. The peer can bring that about: it can give pages back.
 func (q *queuePair) survive(before bool) {
 	debug.SetPanicOnFault(before)
 	r := recover()

@@ -38,7 +38,7 @@ type transmitter struct {
 	err            error                       // nothing more can be sent
 
 	// Summaries for those who look often. They change with mu held.
-	blocked atomic.Bool // there is no room for the next record, and the peer was asked to tell of some
+	blocked atomic.Bool // there is no room for the next record, and the peer was asked to report some
 	pending atomic.Bool // something is left to be sent
 }
 
@@ -202,7 +202,7 @@ func (q *queuePair) respond() bool {
 }
 
 // fit returns how many of left bytes the next record can have. Where there is no room for it the
-// peer is asked to tell of some. The caller holds tx.mu.
+// peer is asked to report some. The caller holds tx.mu.
 func (q *queuePair) fit(left int) (n int, ok bool) {
 	t := &q.tx
 	n = min(left, maxPiece)

@@ -136,9 +136,9 @@ const bellsUnread = 32
 
 // A sleeper waits in the runtime's poller for the peer's bell. The holder of the token uses it.
 //
-// The poller tells of each byte that comes, whether or not those before it were read, so they are
-// read in rows. It tells of the end of the peer, too, unless that came while nobody slept: for
-// that there is watch.
+// The poller reports each byte that comes, whether or not those before it were read, so they are
+// read in rows. It reports the end of the peer, too, unless that came while nobody slept: for that
+// there is watch.
 type sleeper struct {
 	q       *queuePair
 	on      atomic.Pointer[wait.Condition] // what the one who sleeps waits for

@@ -75,7 +75,7 @@ func (w *watcher) look() {
 	}
 }
 
-// watch looks after the peer if somebody sleeps, and has done so since before the last look. It
+// watch checks on the peer if somebody sleeps, and has done so since before the last look. It
 // reports whether another look is due.
 func (q *queuePair) watch() (again bool) {
 	night := q.sleep.nights.Load()
@@ -91,7 +91,7 @@ func (q *queuePair) watch() (again bool) {
 		return false
 	}
 	if !dead {
-		q.awake = night // the poller tells of an end from then on
+		q.awake = night // the poller reports an end from then on
 		return false
 	}
 	q.sleep.died.Store(true)

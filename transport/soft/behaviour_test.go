@@ -98,7 +98,7 @@ func TestDrainWhileThePeerDoesNotRead(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	// Nobody drains any more. The rest goes out all the same.
+	// Nobody drains any more. The rest goes out nevertheless.
 	got := p.next()
 	all := bytes.Clone(got.Payload)
 	for !got.U.Last {
@@ -229,7 +229,7 @@ func TestQueueDepths(t *testing.T) {
 }
 
 // The kernel of an end that has closed answers late data with a reset. What it had sent before must
-// arrive all the same.
+// arrive nevertheless.
 func TestNothingIsLostToAReset(t *testing.T) {
 	const size = 64 << 10
 	for range 3 {

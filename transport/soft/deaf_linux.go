@@ -8,8 +8,8 @@ import (
 
 // deafness is a filter that leaves the header of each segment and cuts off what it carries. An
 // acknowledgement, a window or the end of the stream still arrives, but nothing that a closed
-// socket would have to answer with a reset: the peer's kernel sends it again, until it hears that
-// all is over.
+// socket would have to answer with a reset: the peer's kernel sends that again, until it hears that
+// everything is over.
 var deafness = [...]unix.SockFilter{
 	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: tcpOffset},
 	{Code: unix.BPF_ALU | unix.BPF_RSH | unix.BPF_K, K: 2},
@@ -21,8 +21,8 @@ var deafness = [...]unix.SockFilter{
 // segment begins with the header.
 const tcpOffset = 12
 
-// deafen has the kernel take nothing more of what the peer sends, and reports whether it does. That
-// outlives the descriptor. What has come before can still be read.
+// deafen makes the kernel take nothing more of what the peer sends, and reports whether it does.
+// The effect outlives the descriptor. What has come before can still be read.
 func (s *sock) deafen() (deaf bool) {
 	_ = s.rc.Control(func(fd uintptr) {
 		prog := deafness
@@ -44,8 +44,8 @@ func filterLen(fd int) int {
 	return int(n)
 }
 
-// unsent returns how many bytes the kernel has not sent once, since the peer has no room for them
-// or the network would be flooded.
+// unsent returns how many bytes the kernel has not sent even once, because the peer has no room for
+// them or the network would be flooded.
 func (s *sock) unsent() (n int) {
 	_ = s.rc.Control(func(fd uintptr) {
 		n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQNSD)
@@ -56,7 +56,7 @@ func (s *sock) unsent() (n int) {
 // fullBuffer is what a transmit buffer may be set to by default. The kernel doubles it.
 const fullBuffer = 208 << 10
 
-// widen has the kernel take more that it cannot send yet, unless it takes much already.
+// widen makes the kernel take more that it cannot send yet, unless it already takes much.
 func (s *sock) widen() {
 	_ = s.rc.Control(func(fd uintptr) {
 		n, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)

@@ -32,7 +32,7 @@ func Partings() (n, most, plain, reset int) {
 	return partings.oldest.Len(), partings.most(), partings.plain, partings.reset
 }
 
-// SendNothing has q send a Write of nothing, as a nudge does that has begun before Close.
+// SendNothing makes q send an empty Write, as a nudge that has begun before Close does.
 func SendNothing(q *queuePair) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()

@@ -86,7 +86,7 @@ func finish(t testing.TB, q transport.QueuePair) (wc []transport.Completion, err
 
 func payload(n int) []byte { return random(n) }
 
-// faults lists what a peer can do wrong once it is connected, and the Terminate that tells it.
+// faults lists what a peer can do wrong once it is connected, and the Terminate that says so.
 var faults = []struct {
 	name   string
 	opts   *transport.Options

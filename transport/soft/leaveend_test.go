@@ -10,7 +10,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// TestLeaveEndToPeer has the peer end the stream, or leaves it no more than a moment for that.
+// TestLeaveEndToPeer lets the peer end the stream, but leaves it no more than a moment for that.
 func TestLeaveEndToPeer(t *testing.T) {
 	q, p, _ := role{}.initiator(t)
 	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("end")})

@@ -156,7 +156,7 @@ func TestAwaitClosedTellsWhatWasLost(t *testing.T) {
 	partings(t, 0)
 }
 
-// A peer that has ended its direction goes on to take what is on its way.
+// A peer that has ended its direction goes on taking what is on its way.
 func TestCloseBehindThePeersEnd(t *testing.T) {
 	for _, awaited := range []bool{false, true} {
 		data := random(400_000)

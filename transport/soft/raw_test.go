@@ -174,7 +174,7 @@ func (p *rawPeer) ended() {
 	require.Equal(p.t, io.EOF, err)
 }
 
-// silent expects that nothing comes for a while but Writes of nothing.
+// silent expects that nothing but empty Writes comes for a while.
 func (p *rawPeer) silent(d time.Duration) {
 	p.t.Helper()
 	require.Empty(p.t, bytes.ReplaceAll(p.within(d), rtrWrite(), nil))

@@ -229,7 +229,7 @@ func TestTheResponderWaitsForTheFirstFPDU(t *testing.T) {
 		"send":             send(1, []byte("hey")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			// Even an initiator of revision 1, and an IRD of none, may open with a read of nothing.
+			// Even an initiator of revision 1, and an IRD of none, may open with an empty read.
 			q, p, _ := role{opts: &transport.Options{IRD: -1}, frame: mpa.Frame{Revision: mpa.Rev1, Flags: mpa.FlagCRC},
 				prepare: func(q transport.QueuePair) { receives(t, q, 1, 4) }}.responder(t)
 			for i := range 3 {

@@ -14,8 +14,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// looks are what may see a failure of the kernel connection before somebody waits. The kernel tells
-// it once, so none of them may keep it to itself.
+// looks are what may see a failure of the kernel connection before somebody waits. The kernel
+// reports it once, so none of them may keep it to itself.
 var looks = map[string]func(t *testing.T, q *soft.QueuePair){
 	"nobody":             func(*testing.T, *soft.QueuePair) {},
 	"a look for bytes":   func(_ *testing.T, q *soft.QueuePair) { soft.BytesWait(q) },
@@ -92,7 +92,7 @@ func TestFailureThatAWriteHasFound(t *testing.T) {
 	}
 }
 
-// A reset is told to those who drain as what it is, though somebody else may have taken it from the
+// A reset is reported as such to those who drain, though another call may have taken it from the
 // kernel.
 func TestResetWhileOutputIsBlocked(t *testing.T) {
 	for range 10 {
@@ -108,7 +108,7 @@ func TestResetWhileOutputIsBlocked(t *testing.T) {
 		require.NoError(t, p.c.SetLinger(0))
 		require.NoError(t, p.c.Close())
 		for range 3 {
-			if err := <-ended; err != nil { // Wait may tell of what was flushed first
+			if err := <-ended; err != nil { // Wait may first report what was flushed
 				require.ErrorIs(t, err, syscall.ECONNRESET)
 			}
 		}

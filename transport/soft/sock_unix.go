@@ -38,7 +38,7 @@ func (s *sock) tryRead() bool { return s.rc.Control(s.platform.try) != nil || s.
 // tryWrite calls onWritable once. The caller holds its lock.
 func (s *sock) tryWrite() { _ = s.rc.Control(s.platform.tryW) }
 
-// writeSome is tryWrite for one who can wait a moment where a socket cannot be tried.
+// writeSome is tryWrite for a caller that can wait a moment where a socket cannot be tried.
 func (s *sock) writeSome() { s.tryWrite() }
 
 // blockingWrite calls onWritable, under mu, until nothing is left or the write deadline passes.
@@ -72,7 +72,7 @@ func (q *queuePair) fillStaging(fd int) bool {
 
 // write hands pieces to the kernel and returns how many bytes it took, 0 if it takes none now. With
 // record set nothing is ever appended to the segment that they end in, so that the next FPDU starts
-// one (RFC 5044 §5).
+// a new one (RFC 5044 §5).
 func (s *sock) write(fd int, pieces [][]byte, record bool) (n int, err error) {
 	for {
 		switch {
@@ -116,7 +116,7 @@ func (s *sock) extra() bool {
 	return n > 0
 }
 
-// failure returns why the connection has failed, if so. The kernel tells it once.
+// failure returns why the connection has failed, or nil. The kernel reports it once.
 func (s *sock) failure() error {
 	n := 0
 	_ = s.rc.Control(func(fd uintptr) { n, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR) })

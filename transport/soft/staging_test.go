@@ -11,7 +11,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// Of an FPDU of which only the beginning has come no more is held than is in proportion to that.
+// While only the beginning of an FPDU has come, no more is held than is in proportion to that.
 func TestMemoryForTheBeginningOfAnFPDU(t *testing.T) {
 	defer soft.BoundLargeParked(0)()
 	const conns = 10

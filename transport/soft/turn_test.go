@@ -13,8 +13,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// FPDUs of nothing are handled some at a time, whoever reads. What comes after them arrives all
-// the same, and a call among them ends when it is told to.
+// Empty FPDUs are handled some at a time, whoever reads. What comes after them arrives
+// nevertheless, and a call among them ends when it is told to.
 func TestFloodOfNothing(t *testing.T) {
 	const many = 3000
 	for name, tc := range map[string]struct {
@@ -49,7 +49,7 @@ func TestFloodOfNothing(t *testing.T) {
 	}
 }
 
-// RDMA Reads of nothing cost an answer each.
+// Empty RDMA Reads cost an answer each.
 func TestFloodOfReadsOfNothing(t *testing.T) {
 	const many, depth = 640, 16
 	q, p, _ := role{prepare: func(q transport.QueuePair) { receives(t, q, 1, 4) }}.responder(t)

@@ -53,7 +53,7 @@ func TestOneInterruptEndsWaitsThatAreBlocked(t *testing.T) {
 	for range waits {
 		go func() { ended <- q.Wait(soon()) }()
 	}
-	// Whoever is woken by a completion that somebody else polls is blocked again.
+	// A call that is woken by a completion that another one polls is blocked again.
 	p.write(send(1, nil))
 	for range waits {
 		require.NoError(t, <-ended)

@@ -94,7 +94,7 @@ func (c *Client) PingPong(size int, count uint64, h *Histogram) error {
 	return nil
 }
 
-// StartSend has the peer take everything until FinishSend.
+// StartSend makes the peer take everything until FinishSend.
 func (c *Client) StartSend() error { return c.ask(opSink, 0, 0) }
 
 // Send sends one message of size bytes.

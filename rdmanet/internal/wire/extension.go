@@ -37,7 +37,7 @@ type Extension struct {
 	OnlyAsks     bool   // and it wants to be told that, or be refused
 	Wordless     bool   // bytes written to the sender's ring need no word
 	MaxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
-	Redirect     uint16 // port that the peer is to connect to; 0 means none
+	Redirect     uint16 // port that the peer should connect to; 0 means none
 	Service      uint16 // port of the service that the client is redirected from; 0 means no statement
 	Why          uint8  // the connection is refused; 0 means no statement
 	Line         bool   // it ends as a line does; ParseExtension takes no notice

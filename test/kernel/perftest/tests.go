@@ -25,7 +25,7 @@ var tests = map[string]*test{
 	"ib_read_lat": {access: transport.RemoteRead, steps: 4, run: (*session).readLatency},
 }
 
-// sendLatency has a message go to and fro. The time of half a round trip is what perftest tells.
+// sendLatency sends a message to and fro. The time of half a round trip is what perftest tells.
 func (s *session) sendLatency() (string, error) {
 	b := make([]byte, s.size)
 	took := make([]time.Duration, s.count)
@@ -68,7 +68,7 @@ func (s *session) readLatency() (string, error) {
 	return typical(took), nil
 }
 
-// writeBandwidth has the client write into the peer's memory, and tell how fast that went.
+// writeBandwidth makes the client write into the peer's memory, and say how fast that went.
 func (s *session) writeBandwidth() (string, error) {
 	if s.dial == "" {
 		return s.written()
@@ -121,7 +121,7 @@ func (s *session) written() (string, error) {
 	return fmt.Sprintf("%.2f MB/s", got.average), nil
 }
 
-// report is what the end that writes tells of it.
+// report is what the end that writes says about it.
 type report struct {
 	size, count uint64
 	average     float64 // MB/s

@@ -75,7 +75,7 @@ func (p *peer) answer(h header, errno syscall.Errno) error {
 	return p.say(header{command: h.command | answered, data: uint32(errno)}, nil)
 }
 
-// ask sends a command, with bulk behind it, and waits for the answer.
+// ask sends a command, with bulk after it, and waits for the answer.
 func (p *peer) ask(h header, rest, bulk []byte) error {
 	if err := p.say(h, rest); err != nil {
 		return err

@@ -97,7 +97,7 @@ func (c *config) run(ctx context.Context) error {
 			_ = conn.Close()
 			return fmt.Errorf("connection %d: %w", i, err)
 		}
-		// This program may end right behind Close.
+		// This program may end right after Close.
 		if err := conn.(interface{ SetLinger(int) error }).SetLinger(30); err != nil {
 			return err
 		}

@@ -1,6 +1,6 @@
 package nldev
 
-// Counts tells how many objects of a device exist: those of all processes, and the kernel's own.
+// Counts says how many objects of a device exist: those of all processes, and the kernel's own.
 // InfiniBand and RoCE devices, rxe among them, always have a queue pair for management (GSI) and
 // what it needs.
 type Counts struct {

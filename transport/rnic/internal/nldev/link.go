@@ -17,7 +17,7 @@ type Link struct {
 }
 
 // Driver is the kernel's number of a driver (enum rdma_driver_id of rdma/ib_user_ioctl_verbs.h).
-// The kernel does not tell it for drivers whose libraries must find their devices by PCI numbers
+// The kernel does not report it for drivers whose libraries must find their devices by PCI numbers
 // (uverbs_no_driver_id_binding), nor before 5.3, nor for the moment in which a device that comes or
 // goes has no chardev; then Chardev is empty, too.
 type Driver uint32

@@ -89,11 +89,10 @@ func ParseTerminate(b []byte) (Terminate, error) {
 	return readTerminate(b, b[0]>>4, b[0]&0x0f, Headers(b[2])), nil
 }
 
-// Swapped returns t as read with the bits of each byte in the order of a
-// little-endian C bit-field, in which siw, the Linux software iWARP, sends them: layer
-// and type exchanged and M, D, R in the three lowest bits. A received message does
-// not tell which order its sender used. The parts are read again from what was
-// parsed; of a Terminate that was not parsed, they are those of t.
+// Swapped returns t as read with the bits of each byte in the order of a little-endian C bit-field,
+// in which siw, the Linux software iWARP, sends them: layer and type exchanged and M, D, R in the
+// three lowest bits. A received message does not show which order its sender used. The parts are
+// read again from what was parsed; of a Terminate that was not parsed, they are those of t.
 func (t *Terminate) Swapped() Terminate {
 	if t.raw == nil {
 		s := *t
