@@ -87,7 +87,7 @@ func (q *queuePair) keepAll() {
 	}
 }
 
-// part sends what is left, and discards what comes, so that the peer gets on.
+// part sends what is left, and discards what comes, so that the peer makes progress.
 func (q *queuePair) part() {
 	end := uint32(endAborted)
 	for quiet := time.Now(); time.Since(quiet) < partingPatience; {

@@ -54,7 +54,7 @@ func (c *Config) withDefaults() Config {
 	return d
 }
 
-// normalize returns o with every default in place and out-of-range values cut to the range.
+// normalize returns o with every default in place and out-of-range values clamped to the range.
 func normalize(o *transport.Options) transport.Options {
 	var n transport.Options
 	if o != nil {

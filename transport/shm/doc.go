@@ -5,10 +5,10 @@
 //
 //	import _ "github.com/rdmanet/iwarp/transport/shm"
 //
-// It needs Linux; elsewhere there is no device. A service is reached
-// at the address and port of its TCP listener, from within its network namespace. Beside that
-// listener the transport listens on a Unix socket whose abstract name tells address and port, and
-// that name alone says whether a service is there: no byte goes to one that does not know of this.
+// It needs Linux; elsewhere there is no device. A service is reached at the address and port of its
+// TCP listener, from within its network namespace. Besides that listener the transport listens on a
+// Unix socket whose abstract name holds address and port, and that name alone says whether a
+// service is there: no byte goes to one that does not know of this.
 //
 // # Memory
 //
@@ -25,8 +25,8 @@
 // # Trust
 //
 // Anybody can take an abstract name. Dial goes on only if the process that has it also has the TCP
-// listener of the port: the kernel tells the user and the socket of both (SO_PEERCRED and
-// sock_diag). Where they differ, or where the kernel does not tell, the error matches
+// listener of the port: the kernel reports the user and the socket of both (SO_PEERCRED and
+// sock_diag). Where they differ, or where the kernel does not say, the error matches
 // transport.ErrNoRoute, so that package iwarp goes on with plain TCP. A listener can choose its
 // clients by [Config.Allow]. It takes the client's word for its address, as long as that is one of
 // the host, and for its port, as long as that does not need a privilege which the client lacks.

@@ -7,7 +7,7 @@ import (
 )
 
 // A greeting is what the two ends say on the Unix socket: the client a request, and the server an
-// answer. The memory of the one who speaks comes with a request and with a consent.
+// answer. The memory of the speaking end comes with a request and with a consent.
 //
 //	0   8  magic "iWARPshm"
 //	8   1  version, 1

@@ -29,12 +29,11 @@ type arrival struct {
 	cut    bool          // it had to, and its place belongs to another one
 }
 
-// requestGrace is the age at which a connection may have to give way. Younger ones may only not
+// requestGrace is the age from which a connection may have to give way. Younger ones may just not
 // have been looked at yet.
 var requestGrace = 100 * time.Millisecond
 
-// enter adds a. It waits for room, until ctx is done, where all others wait for Accept or are
-// young.
+// enter adds a. Where all others wait for Accept or are young, it waits for room until ctx is done.
 func (h *halfOpen) enter(ctx context.Context, a *arrival) error {
 	for {
 		ok, young := h.admit(a)
@@ -56,8 +55,8 @@ func (h *halfOpen) enter(ctx context.Context, a *arrival) error {
 	}
 }
 
-// admit adds a if there is room, or somebody to give way, and otherwise returns how long that one
-// is too young still.
+// admit adds a if there is room or another can give way, and otherwise returns how long the other
+// will still be too young.
 func (h *halfOpen) admit(a *arrival) (ok bool, young time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -20,11 +20,11 @@ import (
 const (
 	// placeRetry is how often a listener tries to get its meeting place, if another process has it.
 	placeRetry = 100 * time.Millisecond
-	// acceptRetry is waited after a passing failure.
+	// acceptRetry is how long to wait after a passing failure.
 	acceptRetry = 5 * time.Millisecond
 )
 
-// A listener takes requests off the accept path, so that a silent client delays nobody.
+// A listener reads requests off the accept path, so that a silent client delays nobody.
 type listener struct {
 	t        *Transport
 	o        *transport.Options
@@ -162,7 +162,7 @@ var (
 	errNotItsOwn  = errors.New("client claims an address or port that it cannot have")
 )
 
-// check holds what a client says of addresses against what can be.
+// check compares what a client says about addresses with what is possible.
 func (l *listener) check(g *greeting, cred *unix.Ucred) error {
 	if g.scope != 0 {
 		g.local, g.remote = withScope(g.local, g.scope), withScope(g.remote, g.scope)

@@ -47,7 +47,7 @@ type queuePair struct {
 	background                          background
 	crew                                wait.Crew
 
-	// Summaries of what mu guards, for those who look often. They change with it held.
+	// Summaries of what mu guards, for those who look often. They change with mu held.
 	healthy atomic.Bool // in StateRTS
 	news    atomic.Bool // cq is not empty
 	placed  atomic.Bool // a Placer had news that no call of Wait has returned for
@@ -224,7 +224,7 @@ func (q *queuePair) Poll(wc []transport.Completion) int {
 }
 
 // pollable reports whether Poll would return something, or a Placer had news, and otherwise why
-// that will never be again.
+// that will never happen again.
 func (q *queuePair) pollable() (bool, error) {
 	if q.news.Load() || q.placed.Load() {
 		return true, nil
@@ -291,7 +291,7 @@ func (q *queuePair) SetNoDelay(noDelay bool) error {
 	return errors.ErrUnsupported
 }
 
-// SetKeepAliveConfig has nothing to do: the kernel tells at once when the peer is gone.
+// SetKeepAliveConfig has nothing to do: the kernel reports at once when the peer is gone.
 func (q *queuePair) SetKeepAliveConfig(net.KeepAliveConfig) error { return nil }
 
 // PeerMaySend reports that a responder need not wait for the initiator.

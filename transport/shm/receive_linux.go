@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// enough is how many bytes are taken before a look whether the caller has what it waits for. It
-	// may have a better place for the next ones then.
+	// enough is how many bytes are taken before checking whether the caller has what it waits for. The
+	// caller may then have a better place for the next ones.
 	enough = 32 << 10
 	// turn is how many records are taken before others get their turn.
 	turn = 512
@@ -27,7 +27,7 @@ type receiver struct {
 	output  bool   // something became due to be sent
 }
 
-// pause has others run after a turn.
+// pause lets others run after a turn.
 func (rx *receiver) pause() wait.Pause {
 	if rx.records >= turn {
 		return wait.Yield
@@ -35,8 +35,8 @@ func (rx *receiver) pause() wait.Pause {
 	return wait.NoPause
 }
 
-// receive takes records, all of them, or in a large number as many as it takes to make c hold or as
-// one turn has. It reports whether there was something. The caller holds the token.
+// receive takes records: all of them or, if there are many, as many as it takes to make c hold or
+// as one turn allows. It reports whether there was something. The caller holds the token.
 func (q *queuePair) receive(c *wait.Condition) (some bool) {
 	rx := &q.rx
 	if rx.records >= turn {
@@ -218,7 +218,7 @@ func (q *queuePair) handleWrite(h *header, a, b []byte) *fault {
 	return nil
 }
 
-// tellPlaced has a call of Wait return for what was placed. The one who places drives, so only
+// tellPlaced makes a call of Wait return for what was placed. Whoever places also drives, so only
 // followers have to be woken.
 func (q *queuePair) tellPlaced() {
 	if q.placed.Load() {
@@ -292,7 +292,7 @@ func (q *queuePair) takeRecv(c transport.Completion) {
 	q.complete(c)
 }
 
-// invalidate revokes a region at the wish of the peer, who can only name one that it was given
+// invalidate revokes a region at the peer's request; the peer can name only one that it was given
 // rights to.
 func (q *queuePair) invalidate(stag transport.STag) *fault {
 	q.regions.mu.RLock()
@@ -342,7 +342,7 @@ func (q *queuePair) readSource(h *header) (*region, *fault) {
 	return r, nil
 }
 
-// handleReadResponse places a part of the answer to our oldest RDMA Read. Every part is held
+// handleReadResponse places a part of the answer to our oldest RDMA Read. Every part is checked
 // against what was asked for, not only the last.
 func (q *queuePair) handleReadResponse(h *header, a, b []byte) *fault {
 	q.tx.mu.Lock()
@@ -361,7 +361,7 @@ func (q *queuePair) handleReadResponse(h *header, a, b []byte) *fault {
 	read.done += n
 	if last {
 		q.readDone(transport.StatusSuccess)
-		// A further read, or what was fenced right after this one, may go now.
+		// A further read, or what a fence held back until this one, may go now.
 		q.rx.output = q.rx.output || q.tx.sq.next < q.tx.sq.len
 	}
 	return nil

@@ -20,7 +20,7 @@ type region struct {
 }
 
 // regionTable holds the regions of a queue pair. Its lock is held for reading while bytes are
-// placed or fetched, so that Deregister returns only when nobody touches the memory (RFC 5042
+// placed or fetched, so that Deregister returns only when nobody is touching the memory (RFC 5042
 // §6.2.3.2).
 type regionTable struct {
 	mu      sync.RWMutex
@@ -50,8 +50,8 @@ func (t *regionTable) add(r *region) error {
 		t.m = make(map[transport.STag]*region, 2)
 	}
 	r.table = t
-	// The whole STag is random: who does not know it cannot guess the next from the last (RFC 5042
-	// §6.3).
+	// The whole STag is random: a peer cannot guess one that it does not know from one that it does
+	// (RFC 5042 §6.3).
 	for range 16 {
 		var b [4]byte
 		rand.Read(b[:])
@@ -110,7 +110,7 @@ func (t *regionTable) holds(r *region) bool {
 	return t.live(r)
 }
 
-// live is holds for one who has the lock.
+// live is holds for a caller that has the lock.
 func (t *regionTable) live(r *region) bool { return r.table == t && t.m[r.stag] == r }
 
 func (r *region) STag() transport.STag { return r.stag }
@@ -124,12 +124,13 @@ func (r *region) Deregister() error {
 	return nil
 }
 
-// inside reports whether n bytes from tagged offset to lie in the region, without overflow.
+// inside reports whether the n bytes from tagged offset to on lie in the region, without overflow.
 func (r *region) inside(to, n uint64) bool {
 	return to <= r.length && n <= r.length-to
 }
 
-// offset finds b in the region's memory: both are cut from one array and reach equally far.
+// offset finds b in the region's memory: both are slices of one array, with the same end of their
+// capacity.
 func (r *region) offset(b []byte) (uint64, bool) {
 	off := cap(r.mem) - cap(b)
 	if len(b) == 0 || off < 0 || off+len(b) > len(r.mem) || &r.mem[off] != &b[0] {

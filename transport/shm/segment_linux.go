@@ -38,7 +38,7 @@ type segment struct {
 	data []byte // the ring
 	// Bytes written to the ring and read from it since the start, by the sender and the receiver.
 	tail, head *atomic.Uint64
-	// Who sleeps sets its word to 1; whoever sets it back rings.
+	// Whoever sleeps sets its word to 1; whoever sets it back rings.
 	reader, writer *atomic.Uint32
 	end            *atomic.Uint32 // why nothing more comes from the sender; the tail is final before it is set
 }
@@ -105,7 +105,7 @@ func mapSegment(fd, size int) (*segment, error) {
 
 func (s *segment) size() uint64 { return uint64(len(s.data)) }
 
-// close gives the mapping back. The segment must not be used any more.
+// close gives the mapping back. The segment must not be used after that.
 func (s *segment) close() {
 	if s != nil && s.mem != nil {
 		_ = unix.Munmap(s.mem)

@@ -74,7 +74,7 @@ type outstandingRead struct {
 	sink           *region
 }
 
-// A readResponse is an answer that the peer waits for.
+// A readResponse is an answer that the peer is waiting for.
 type readResponse struct {
 	src  *region // nil for an empty read
 	to   uint64
@@ -122,7 +122,7 @@ func (q *queuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 // PostSend implements transport.QueuePair.
 func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	q.tx.mu.Lock()
-	// Looked at under the lock, so that Close finds all that was taken.
+	// Checked under the lock, so that Close finds everything that was taken.
 	if err := q.ready(); err != nil {
 		q.tx.mu.Unlock()
 		return 0, err
@@ -153,13 +153,13 @@ func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	}
 	q.tx.mu.Unlock()
 	if !drained || err != nil {
-		// One whose request was refused has something else to do first.
+		// A caller whose request was refused has something else to do first.
 		q.leaveOutput()
 	}
 	return n, err
 }
 
-// ready returns why nothing can be posted to the send queue, if so. The caller holds tx.mu.
+// ready returns why nothing can be posted to the send queue, or nil. The caller holds tx.mu.
 func (q *queuePair) ready() error {
 	if q.healthy.Load() {
 		return q.tx.err
@@ -175,7 +175,7 @@ func (q *queuePair) ready() error {
 	return nil
 }
 
-// keepInline takes over what is left of inline data, but for that of requests with the flags. The
+// keepInline takes over what is left of inline data, except that of requests with the flags. The
 // caller holds tx.mu.
 func (q *queuePair) keepInline(but transport.Flags) {
 	for i := q.tx.sq.next; i < q.tx.sq.len; i++ {
@@ -222,7 +222,7 @@ func (q *queuePair) retire() {
 		q.crew.Wake()
 		q.mu.Unlock()
 	}
-	// One who waits for this may be the one who sleeps.
+	// The call that waits for this may be the one that sleeps.
 	if c := q.sleep.on.Load(); c != nil && (news && c == &q.waiting || sq.len == 0 && c == &q.draining) {
 		q.kick()
 	}

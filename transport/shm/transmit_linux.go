@@ -52,7 +52,8 @@ func (t *transmitter) note(blocked bool) {
 	}
 }
 
-// push sends what there was no room for, if there is some now. It reports whether it has got on.
+// push sends what there was no room for, if there is some now. It reports whether it has made
+// progress.
 func (q *queuePair) push() bool {
 	if !q.tx.pending.Load() {
 		return false
@@ -227,8 +228,8 @@ func (q *queuePair) fit(left int) (n int, ok bool) {
 	}
 }
 
-// rewind has the next record be at the front of the ring if nothing is in the ring, and the front
-// has room for more than the n bytes of payload that are left of the message.
+// rewind puts the next record at the front of the ring if nothing is in the ring and the front has
+// room for more than the n bytes of payload that are left of the message.
 func (q *queuePair) rewind(room uint64, n int) {
 	t := &q.tx
 	at := t.pos & (t.out.size() - 1)

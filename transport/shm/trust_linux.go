@@ -125,7 +125,7 @@ func trust(cred unix.Ucred, remote netip.AddrPort) error {
 	return nil
 }
 
-// overflowUID is how the kernel calls users that a namespace does not know.
+// overflowUID is what the kernel calls users that a namespace does not know.
 var overflowUID = sync.OnceValue(func() uint32 {
 	b, err := os.ReadFile("/proc/sys/kernel/overflowuid")
 	if n, perr := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32); err == nil && perr == nil {
@@ -135,7 +135,7 @@ var overflowUID = sync.OnceValue(func() uint32 {
 })
 
 // owners remembers where processes have their listening sockets, as looking through all of a
-// process's descriptors may take long. What is remembered is looked at again before it counts.
+// process's descriptors may take long. What is remembered is checked again before it counts.
 var owners ownerCache
 
 type ownerCache struct {

@@ -80,12 +80,12 @@ func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, deadline time.Tim
 			return false
 		}
 		runtime.Gosched()
-		// The peer may need the very processor that we look on.
+		// The peer may need the very processor that we are looking on.
 		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 }
 
-// due reports whether there is something to do for the one who drives. The caller holds the token.
+// due reports whether there is something to do for the driver. The caller holds the token.
 func (q *queuePair) due(c *wait.Condition, seen uint32) bool {
 	if q.in.tail.Load() != q.rx.pos || q.in.end.Load() != endNone || q.sleep.died.Load() {
 		return true
@@ -160,7 +160,7 @@ func (s *sleeper) init(q *queuePair) {
 	s.look = s.lookOrSleep
 }
 
-// kick wakes the one who sleeps, to have it look at its condition again.
+// kick wakes the sleeper, so that it checks its condition again.
 func (q *queuePair) kick() {
 	if q.sleep.on.Load() != nil {
 		q.sleep.kicked.Store(true)

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// watchPeriod is how often the connections are looked at on which somebody has slept since before
-// the last look.
+// watchPeriod is how often the connections are checked on which somebody has slept since before the
+// last look.
 const watchPeriod = 40 * time.Millisecond
 
-// A watcher finds out which peers are gone that went while nobody slept, so that no sleep need
-// begin with a system call. It has a timer while there may be something to find.
+// A watcher finds out which peers went away while nobody slept, so that no sleep need begin with a
+// system call. It has a timer while there may be something to find.
 type watcher struct {
 	armed atomic.Bool
 
@@ -20,7 +20,7 @@ type watcher struct {
 	timer *time.Timer
 }
 
-// watched is what the watcher knows of a connection.
+// watched is what the watcher knows about a connection.
 type watched struct {
 	lastNight uint64 // that it saw
 	awake     uint64 // the night in which the peer was alive after it had begun
@@ -53,7 +53,7 @@ func (w *watcher) arm() {
 	w.start()
 }
 
-// start has look called after a while. The caller holds mu.
+// start makes sure that look is called after a while. The caller holds mu.
 func (w *watcher) start() {
 	if w.timer == nil {
 		w.timer = time.AfterFunc(watchPeriod, w.look)

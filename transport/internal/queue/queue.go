@@ -1,4 +1,4 @@
-// Package queue has the queues of a queue pair that are the same for each software transport. They
+// Package queue has the queues of a queue pair that are the same for every software transport. They
 // have no locks: whoever has a queue guards it.
 package queue
 
