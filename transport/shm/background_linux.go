@@ -17,7 +17,7 @@ func (q *queuePair) untended() (bool, error) {
 	if err := q.Err(); err != nil {
 		return false, err
 	}
-	return !q.tx.pending.Load() && !q.regions.isExposed(), nil
+	return !q.tx.pending.Load() && !q.regions.Exposed(), nil
 }
 
 // tend makes sure that there is a background where there is something for it to do.

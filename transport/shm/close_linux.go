@@ -42,7 +42,7 @@ func (q *queuePair) shut(abort bool) error {
 	q.mu.Unlock()
 	if !connected {
 		_ = q.sock.Close()
-		q.regions.clear()
+		q.regions.Clear()
 		q.over()
 		return nil
 	}
@@ -57,7 +57,7 @@ func (q *queuePair) shut(abort bool) error {
 		left = q.tx.pending.Load()
 		q.tx.mu.Unlock()
 	}
-	q.regions.clear()
+	q.regions.Clear()
 	if left {
 		go q.part()
 	} else {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 )
 
 var overwrites = flag.Int("overwrites", 5_000, "words of shared memory that TestOverwrites overwrites")
@@ -106,7 +107,7 @@ func overwrite(t *testing.T, rng *rand.Rand, most int) (done int) {
 	go func() { // the transfer
 		defer close(ended)
 		data := make([]byte, size)
-		sink := answer.(*region).mem
+		sink := answer.(*regions.Region).Mem
 		for {
 			select {
 			case <-stop:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/queue"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
@@ -22,7 +23,7 @@ const deviceName = transportName
 
 // A queuePair is one end of a connection through shared memory.
 //
-// Locks, in the order in which they may be taken: tok, tx.mu, background.mu, regions.mu, mu. The
+// Locks, in the order in which they may be taken: tok, tx.mu, background.mu, regions, mu. The
 // segments are mapped from start to finish: whoever uses in holds tok, whoever uses tx.out holds
 // tok or tx.mu.
 type queuePair struct {
@@ -34,7 +35,7 @@ type queuePair struct {
 	raw           syscall.RawConn
 	ringBell      func(fd uintptr)
 
-	regions regionTable
+	regions regions.Table
 
 	tok   chan struct{} // its one token is the right to drive: to read in and to sleep
 	in    *segment
@@ -56,7 +57,7 @@ type queuePair struct {
 	state     transport.State
 	err       error // why the queue pair is no longer in StateRTS
 	cq        queue.Completions
-	rq        queue.Receives[*region]
+	rq        queue.Receives[*regions.Region]
 	ird, ord  int
 	connected bool // RTS was reached
 	closed    bool // Close or Abort was called
@@ -97,7 +98,7 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 	q.sleep.init(q)
 	q.waiting.Holds, q.draining.Holds, q.tending.Holds = q.pollable, q.drained, q.untended
 	q.parting.Holds = func() (bool, error) { return false, nil }
-	q.regions.changed = q.tend
+	q.regions.Changed = q.tend
 	return q, nil
 }
 
@@ -166,24 +167,24 @@ func (q *queuePair) collect(wc []transport.Completion) int {
 
 // PostRecv implements transport.QueuePair.
 func (q *queuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
-	q.regions.mu.RLock()
-	defer q.regions.mu.RUnlock()
+	q.regions.RLock()
+	defer q.regions.RUnlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err != nil {
 		return 0, q.err
 	}
-	var live *region // the last one that was looked up
+	var live *regions.Region // the last one that was looked up
 	for i := range wrs {
 		if q.rq.Len() == q.opts.RecvDepth {
 			return i, transport.ErrQueueFull
 		}
-		r, _ := wrs[i].Region.(*region)
-		if r == nil || r != live && !q.regions.live(r) || r.access&transport.LocalWrite == 0 {
+		r, _ := wrs[i].Region.(*regions.Region)
+		if r == nil || r != live && !q.regions.Live(r) || r.Access&transport.LocalWrite == 0 {
 			return i, errNoLocalRegion
 		}
 		live = r
-		if _, ok := r.offset(wrs[i].Data); !ok && len(wrs[i].Data) > 0 {
+		if _, ok := r.Offset(wrs[i].Data); !ok && len(wrs[i].Data) > 0 {
 			return i, errNotInRegion
 		}
 		q.rq.Push(&wrs[i], r)
@@ -299,19 +300,19 @@ func (q *queuePair) PeerMaySend() bool { return true }
 
 // RegisterMemory implements transport.QueuePair.
 func (q *queuePair) RegisterMemory(b []byte, access transport.Access) (transport.MemoryRegion, error) {
-	return q.register(&region{access: access, length: uint64(len(b)), mem: b})
+	return q.register(&regions.Region{Access: access, Length: uint64(len(b)), Mem: b})
 }
 
 // RegisterPlacer implements transport.PlacerRegistrar.
 func (q *queuePair) RegisterPlacer(length uint64, p transport.Placer) (transport.MemoryRegion, error) {
-	return q.register(&region{access: transport.RemoteWrite | transport.CallerDriven, length: length, placer: p})
+	return q.register(&regions.Region{Access: transport.RemoteWrite | transport.CallerDriven, Length: length, Placer: p})
 }
 
-func (q *queuePair) register(r *region) (transport.MemoryRegion, error) {
+func (q *queuePair) register(r *regions.Region) (transport.MemoryRegion, error) {
 	if err := q.Err(); err != nil {
 		return nil, err
 	}
-	if err := q.regions.add(r); err != nil {
+	if err := q.regions.Add(r); err != nil {
 		return nil, err
 	}
 	return r, nil

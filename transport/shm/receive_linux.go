@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
@@ -187,18 +188,18 @@ func (q *queuePair) handleWrite(h *header, a, b []byte) *fault {
 	if h.length == 0 {
 		return nil // nothing is placed, so nothing is checked
 	}
-	q.regions.mu.RLock()
-	defer q.regions.mu.RUnlock()
-	r := q.regions.m[transport.STag(h.stag)]
-	if r == nil || r.access&transport.RemoteWrite == 0 {
+	q.regions.RLock()
+	defer q.regions.RUnlock()
+	r := q.regions.Lookup(transport.STag(h.stag))
+	if r == nil || r.Access&transport.RemoteWrite == 0 {
 		return faultWriteSTag
 	}
-	if !r.inside(h.offset, uint64(h.length)) {
+	if !r.Inside(h.offset, uint64(h.length)) {
 		return faultWriteBounds
 	}
-	if r.placer == nil {
-		copy(r.mem[h.offset:], a)
-		copy(r.mem[h.offset+uint64(len(a)):], b)
+	if r.Placer == nil {
+		copy(r.Mem[h.offset:], a)
+		copy(r.Mem[h.offset+uint64(len(a)):], b)
 		return nil
 	}
 	off := h.offset
@@ -206,7 +207,7 @@ func (q *queuePair) handleWrite(h *header, a, b []byte) *fault {
 		if len(p) == 0 {
 			continue
 		}
-		news, err := r.placer.Place(off, p)
+		news, err := r.Placer.Place(off, p)
 		if err != nil {
 			return faultWriteBounds
 		}
@@ -258,8 +259,8 @@ func (q *queuePair) placeSend(h *header, a, b []byte) *fault {
 	rx := &q.rx
 	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is no longer
 	// written to.
-	q.regions.mu.RLock()
-	defer q.regions.mu.RUnlock()
+	q.regions.RLock()
+	defer q.regions.RUnlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	r := q.rq.Head()
@@ -270,7 +271,7 @@ func (q *queuePair) placeSend(h *header, a, b []byte) *fault {
 		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
 		return faultTooLong
 	}
-	if h.length > 0 && !q.regions.live(r.Region) {
+	if h.length > 0 && !q.regions.Live(r.Region) {
 		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalProtection})
 		return faultCatastrophic
 	}
@@ -295,16 +296,16 @@ func (q *queuePair) takeRecv(c transport.Completion) {
 // invalidate revokes a region at the peer's request; the peer can name only one that it was given
 // rights to.
 func (q *queuePair) invalidate(stag transport.STag) *fault {
-	q.regions.mu.RLock()
-	r := q.regions.m[stag]
-	q.regions.mu.RUnlock()
+	q.regions.RLock()
+	r := q.regions.Lookup(stag)
+	q.regions.RUnlock()
 	if r == nil {
 		return faultInvalidate
 	}
-	if r.access&remoteRights == 0 || r.placer != nil {
+	if !r.Remote() || r.Placer != nil {
 		return faultInvalidateOther
 	}
-	q.regions.remove(stag)
+	q.regions.Remove(stag)
 	return nil
 }
 
@@ -327,16 +328,16 @@ func (q *queuePair) handleReadRequest(h *header) *fault {
 	return nil
 }
 
-func (q *queuePair) readSource(h *header) (*region, *fault) {
-	q.regions.mu.RLock()
-	defer q.regions.mu.RUnlock()
-	r := q.regions.m[transport.STag(h.stag)]
+func (q *queuePair) readSource(h *header) (*regions.Region, *fault) {
+	q.regions.RLock()
+	defer q.regions.RUnlock()
+	r := q.regions.Lookup(transport.STag(h.stag))
 	switch {
 	case r == nil:
 		return nil, faultReadSTag
-	case r.access&transport.RemoteRead == 0 || r.placer != nil:
+	case r.Access&transport.RemoteRead == 0 || r.Placer != nil:
 		return nil, faultReadAccess
-	case !r.inside(h.offset, uint64(h.size)):
+	case !r.Inside(h.offset, uint64(h.size)):
 		return nil, faultReadBounds
 	}
 	return r, nil
@@ -369,13 +370,13 @@ func (q *queuePair) handleReadResponse(h *header, a, b []byte) *fault {
 
 // placeResponse returns false if the memory to read to is no longer registered.
 func (q *queuePair) placeResponse(read *outstandingRead, a, b []byte) bool {
-	q.regions.mu.RLock()
-	defer q.regions.mu.RUnlock()
-	if !q.regions.live(read.sink) {
+	q.regions.RLock()
+	defer q.regions.RUnlock()
+	if !q.regions.Live(read.sink) {
 		return false
 	}
 	at := read.to + read.done
-	n := copy(read.sink.mem[at:], a)
-	copy(read.sink.mem[at+uint64(n):], b)
+	n := copy(read.sink.Mem[at:], a)
+	copy(read.sink.Mem[at+uint64(n):], b)
 	return true
 }

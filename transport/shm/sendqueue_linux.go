@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 )
 
 // maxMessage is the longest message.
@@ -71,12 +72,12 @@ func (q *sendQueue) pop() {
 // An outstandingRead is an RDMA Read of ours whose response is not complete.
 type outstandingRead struct {
 	to, size, done uint64
-	sink           *region
+	sink           *regions.Region
 }
 
 // A readResponse is an answer that the peer is waiting for.
 type readResponse struct {
-	src  *region // nil for an empty read
+	src  *regions.Region // nil for an empty read
 	to   uint64
 	left uint64
 }
@@ -88,17 +89,17 @@ func (q *queuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 	}
 	switch wr.Opcode {
 	case transport.OpRead:
-		r, _ := wr.Region.(*region)
+		r, _ := wr.Region.(*regions.Region)
 		if wr.Flags&transport.Inline != 0 {
 			return 0, errInlineRead
 		}
 		if q.tx.maxOutstanding == 0 {
 			return 0, errNoReads
 		}
-		if r == nil || r.access&transport.LocalWrite == 0 || !q.regions.holds(r) {
+		if r == nil || r.Access&transport.LocalWrite == 0 || !q.regions.Holds(r) {
 			return 0, errNoLocalRegion
 		}
-		off, ok := r.offset(wr.Data)
+		off, ok := r.Offset(wr.Data)
 		if !ok && len(wr.Data) > 0 {
 			return 0, errNotInRegion
 		}
@@ -107,11 +108,11 @@ func (q *queuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 		if wr.Flags&transport.Inline != 0 || len(wr.Data) == 0 {
 			return 0, nil
 		}
-		r, _ := wr.Region.(*region)
-		if r == nil || !q.regions.holds(r) {
+		r, _ := wr.Region.(*regions.Region)
+		if r == nil || !q.regions.Holds(r) {
 			return 0, errNoLocalRegion
 		}
-		if _, ok := r.offset(wr.Data); !ok {
+		if _, ok := r.Offset(wr.Data); !ok {
 			return 0, errNotInRegion
 		}
 		return 0, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/queue"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 )
 
 const (
@@ -119,9 +120,9 @@ func (q *queuePair) sendNext() bool {
 		return false
 	}
 	if left > 0 && e.wr.Flags&transport.Inline == 0 && !e.own {
-		q.regions.mu.RLock()
-		defer q.regions.mu.RUnlock()
-		if r, _ := e.wr.Region.(*region); !q.regions.live(r) {
+		q.regions.RLock()
+		defer q.regions.RUnlock()
+		if r, _ := e.wr.Region.(*regions.Region); !q.regions.Live(r) {
 			e.status = transport.StatusLocalProtection
 			q.refuse(faultCatastrophic)
 			return false
@@ -163,7 +164,7 @@ func (q *queuePair) sendRead(e *sendEntry, h *header) bool {
 	}
 	h.op, h.size = opReadRequest, uint32(len(e.wr.Data))
 	q.put(h, nil)
-	r, _ := e.wr.Region.(*region)
+	r, _ := e.wr.Region.(*regions.Region)
 	t.reads.Push(outstandingRead{to: e.sinkTO, size: uint64(len(e.wr.Data)), sink: r})
 	e.state = sendWaiting
 	t.sq.next++
@@ -182,13 +183,13 @@ func (q *queuePair) respond() bool {
 	h := header{op: opReadResponse, length: uint32(n)}
 	var payload []byte
 	if n > 0 {
-		q.regions.mu.RLock()
-		defer q.regions.mu.RUnlock()
-		if !q.regions.live(r.src) {
+		q.regions.RLock()
+		defer q.regions.RUnlock()
+		if !q.regions.Live(r.src) {
 			q.refuse(faultReadSTag) // revoked while the read was on its way: nothing of it may leave any more
 			return false
 		}
-		payload = r.src.mem[r.to : r.to+uint64(n)]
+		payload = r.src.Mem[r.to : r.to+uint64(n)]
 	}
 	if uint64(n) == r.left {
 		h.flags = flagLast

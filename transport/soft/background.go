@@ -19,7 +19,7 @@ func (q *queuePair) serveExposed() {
 	q.background.mu.Lock()
 	defer q.background.mu.Unlock()
 	b := &q.background
-	wanted := b.stalls > 0 || q.regions.isExposed()
+	wanted := b.stalls > 0 || q.regions.Exposed()
 	switch {
 	case wanted && b.quit == nil && q.ready() == nil:
 		b.quit = make(chan struct{})

@@ -37,7 +37,7 @@ func (q *queuePair) close(last bool) error {
 		q.keepAll()
 		q.tx.mu.Unlock()
 	}
-	q.regions.clear()
+	q.regions.Clear()
 	switch {
 	case already: // after a Terminate of ours
 		q.keepOutput()
@@ -75,7 +75,7 @@ func (q *queuePair) Abort() error {
 	q.leaving = false
 	q.crew.Wake()
 	q.mu.Unlock()
-	q.regions.clear()
+	q.regions.Clear()
 	q.sock.abort()
 	q.over(nil)
 	q.serveExposed()

@@ -2,6 +2,7 @@ package soft
 
 import (
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
@@ -14,21 +15,21 @@ func (q *queuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 		q.rx.turn.idle++
 		return nil // keepalive, RTR: nothing is placed, so nothing is checked
 	}
-	q.regions.mu.RLock()
-	defer q.regions.mu.RUnlock()
-	r := q.regions.m[transport.STag(seg.T.STag)]
+	q.regions.RLock()
+	defer q.regions.RUnlock()
+	r := q.regions.Lookup(transport.STag(seg.T.STag))
 	// DDP has no code for a missing right; to the peer such an STag does not exist.
-	if r == nil || r.access&transport.RemoteWrite == 0 {
+	if r == nil || r.Access&transport.RemoteWrite == 0 {
 		return rdmap.ErrInvalidSTagTagged
 	}
 	if seg.T.TO+uint64(len(seg.Payload)) < seg.T.TO {
 		return rdmap.ErrTOWrap
 	}
-	if !r.inside(seg.T.TO, uint64(len(seg.Payload))) {
+	if !r.Inside(seg.T.TO, uint64(len(seg.Payload))) {
 		return rdmap.ErrBaseBounds
 	}
-	if r.placer != nil {
-		news, err := r.placer.Place(seg.T.TO, seg.Payload)
+	if r.Placer != nil {
+		news, err := r.Placer.Place(seg.T.TO, seg.Payload)
 		if err != nil {
 			return rdmap.ErrBaseBounds
 		}
@@ -37,7 +38,7 @@ func (q *queuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 		}
 		return nil
 	}
-	copy(r.mem[seg.T.TO:], seg.Payload)
+	copy(r.Mem[seg.T.TO:], seg.Payload)
 	return nil
 }
 
@@ -96,8 +97,8 @@ func (q *queuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 	rx := &q.rx
 	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is no longer
 	// written to.
-	q.regions.mu.RLock()
-	defer q.regions.mu.RUnlock()
+	q.regions.RLock()
+	defer q.regions.RUnlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	r := q.rq.Head()
@@ -108,7 +109,7 @@ func (q *queuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
 		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
 		return rdmap.ErrMessageTooLong
 	}
-	if len(seg.Payload) > 0 && !q.regions.live(r.Region) {
+	if len(seg.Payload) > 0 && !q.regions.Live(r.Region) {
 		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalProtection})
 		return rdmap.ErrDDPCatastrophic
 	}
@@ -134,16 +135,16 @@ func (q *queuePair) takeRecv(c transport.Completion) {
 // invalidate revokes a region at the peer's request; the peer can name only one that it was given
 // rights to.
 func (q *queuePair) invalidate(stag transport.STag) *rdmap.Error {
-	q.regions.mu.RLock()
-	r := q.regions.m[stag]
-	q.regions.mu.RUnlock()
+	q.regions.RLock()
+	r := q.regions.Lookup(stag)
+	q.regions.RUnlock()
 	if r == nil {
 		return rdmap.ErrCannotInvalidateUnknown
 	}
-	if r.access&remoteRights == 0 || r.placer != nil {
+	if !r.Remote() || r.Placer != nil {
 		return rdmap.ErrCannotInvalidate
 	}
-	q.regions.remove(stag)
+	q.regions.Remove(stag)
 	return nil
 }
 
@@ -183,18 +184,18 @@ func (q *queuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error
 	return nil
 }
 
-func (q *queuePair) readSource(req *rdmap.ReadRequest) (*region, *rdmap.Error) {
-	q.regions.mu.RLock()
-	defer q.regions.mu.RUnlock()
-	r := q.regions.m[transport.STag(req.SrcSTag)]
+func (q *queuePair) readSource(req *rdmap.ReadRequest) (*regions.Region, *rdmap.Error) {
+	q.regions.RLock()
+	defer q.regions.RUnlock()
+	r := q.regions.Lookup(transport.STag(req.SrcSTag))
 	switch {
 	case r == nil:
 		return nil, rdmap.ErrRemoteInvalidSTag
-	case r.access&transport.RemoteRead == 0 || r.placer != nil:
+	case r.Access&transport.RemoteRead == 0 || r.Placer != nil:
 		return nil, rdmap.ErrRemoteAccess
 	case req.SrcTO+uint64(req.Size) < req.SrcTO:
 		return nil, rdmap.ErrRemoteTOWrap
-	case !r.inside(req.SrcTO, uint64(req.Size)):
+	case !r.Inside(req.SrcTO, uint64(req.Size)):
 		return nil, rdmap.ErrRemoteBaseBounds
 	}
 	return r, nil
@@ -218,12 +219,12 @@ func (q *queuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
 		return rdmap.ErrBaseBounds
 	}
 	if n > 0 {
-		q.regions.mu.RLock()
-		live := q.regions.m[read.sink.stag] == read.sink
+		q.regions.RLock()
+		live := q.regions.Lookup(read.sink.STag()) == read.sink
 		if live {
-			copy(read.sink.mem[read.to+read.done:], seg.Payload)
+			copy(read.sink.Mem[read.to+read.done:], seg.Payload)
 		}
-		q.regions.mu.RUnlock()
+		q.regions.RUnlock()
 		if !live {
 			return rdmap.ErrInvalidSTagTagged
 		}

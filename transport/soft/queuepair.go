@@ -11,20 +11,21 @@ import (
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/queue"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
 // A queuePair is one end of an iWARP connection over a kernel TCP connection.
 //
-// Locks, in the order in which they may be taken: rxTok, txTok, tx.mu, background.mu, regions.mu,
+// Locks, in the order in which they may be taken: rxTok, txTok, tx.mu, background.mu, regions,
 // mu, sock.mu. The sockets are only ever used without blocking under tx.mu.
 type queuePair struct {
 	cfg  Config
 	opts transport.Options
 	sock *sock
 
-	regions regionTable
+	regions regions.Table
 
 	rxTok chan struct{} // its one token is the right to read the socket and to use rx; start puts it there
 	rx    receiver
@@ -48,7 +49,7 @@ type queuePair struct {
 	state     transport.State
 	err       error // why the queue pair is no longer in StateRTS
 	cq        queue.Completions
-	rq        queue.Receives[*region]
+	rq        queue.Receives[*regions.Region]
 	ird, ord  int
 	crc       bool
 	connected bool // RTS was reached
@@ -82,7 +83,7 @@ func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*queuePair
 	q.txTok <- struct{}{}
 	q.crew.Init(q, q.rxTok, &q.mu)
 	q.waiting.Holds, q.draining.Holds = q.pollable, q.drained
-	q.regions.changed, q.regions.revoked = q.serveExposed, q.keepOutput
+	q.regions.Changed, q.regions.Revoked = q.serveExposed, q.keepOutput
 	q.tx.sendMSN, q.tx.readMSN = 1, 1
 	q.rx.init()
 	q.sock = &sock{onReadable: q.fillStaging, onWritable: q.transmitOn}
@@ -167,24 +168,24 @@ func (q *queuePair) collect(wc []transport.Completion) int {
 
 // PostRecv implements transport.QueuePair.
 func (q *queuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
-	q.regions.mu.RLock()
-	defer q.regions.mu.RUnlock()
+	q.regions.RLock()
+	defer q.regions.RUnlock()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err != nil {
 		return 0, q.err
 	}
-	var live *region // the last one that was looked up
+	var live *regions.Region // the last one that was looked up
 	for i := range wrs {
 		if q.rq.Len() == q.opts.RecvDepth {
 			return i, transport.ErrQueueFull
 		}
-		r, _ := wrs[i].Region.(*region)
-		if r == nil || r != live && !q.regions.live(r) || r.access&transport.LocalWrite == 0 {
+		r, _ := wrs[i].Region.(*regions.Region)
+		if r == nil || r != live && !q.regions.Live(r) || r.Access&transport.LocalWrite == 0 {
 			return i, errNoLocalRegion
 		}
 		live = r
-		if _, ok := r.offset(wrs[i].Data); !ok && len(wrs[i].Data) > 0 {
+		if _, ok := r.Offset(wrs[i].Data); !ok && len(wrs[i].Data) > 0 {
 			return i, errNotInRegion
 		}
 		q.rq.Push(&wrs[i], r)
@@ -312,19 +313,19 @@ func (q *queuePair) SetMaxSegment(n int) error {
 
 // RegisterMemory implements transport.QueuePair.
 func (q *queuePair) RegisterMemory(b []byte, access transport.Access) (transport.MemoryRegion, error) {
-	return q.register(&region{access: access, length: uint64(len(b)), mem: b})
+	return q.register(&regions.Region{Access: access, Length: uint64(len(b)), Mem: b})
 }
 
 // RegisterPlacer implements transport.PlacerRegistrar.
 func (q *queuePair) RegisterPlacer(length uint64, p transport.Placer) (transport.MemoryRegion, error) {
-	return q.register(&region{access: transport.RemoteWrite | transport.CallerDriven, length: length, placer: p})
+	return q.register(&regions.Region{Access: transport.RemoteWrite | transport.CallerDriven, Length: length, Placer: p})
 }
 
-func (q *queuePair) register(r *region) (transport.MemoryRegion, error) {
+func (q *queuePair) register(r *regions.Region) (transport.MemoryRegion, error) {
 	if err := q.Err(); err != nil {
 		return nil, err
 	}
-	if err := q.regions.add(r); err != nil {
+	if err := q.regions.Add(r); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -2,6 +2,7 @@ package soft
 
 import (
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
@@ -13,7 +14,7 @@ type outstandingRead struct {
 	to   uint64
 	size uint64
 	done uint64 // bytes placed
-	sink *region
+	sink *regions.Region
 	rtr  bool // start-up frame; no work request belongs to it
 }
 
@@ -21,7 +22,7 @@ type outstandingRead struct {
 type readResponse struct {
 	sinkSTag uint32
 	sinkTO   uint64
-	src      *region // nil for an empty read
+	src      *regions.Region // nil for an empty read
 	srcTO    uint64
 	left     uint64
 }
@@ -30,8 +31,8 @@ type readResponse struct {
 func (q *queuePair) composeRead(e *sendEntry) bool {
 	size := len(e.wr.Data)
 	read := outstandingRead{to: e.sinkTO, size: uint64(size), stag: rtrSTag}
-	if r, _ := e.wr.Region.(*region); r != nil && size > 0 {
-		read.sink, read.stag = r, r.stag
+	if r, _ := e.wr.Region.(*regions.Region); r != nil && size > 0 {
+		read.sink, read.stag = r, r.STag()
 	}
 	if !q.composeReadRequest(&rdmap.ReadRequest{SinkSTag: uint32(read.stag), SinkTO: read.to, Size: uint32(size),
 		SrcSTag: uint32(e.wr.RemoteSTag), SrcTO: e.wr.RemoteOffset}) {
@@ -73,15 +74,15 @@ func (q *queuePair) composeResponse() bool {
 	(&ddp.Tagged{Last: last, ULP: rdmap.Control(rdmap.OpReadResponse), STag: r.sinkSTag, TO: r.sinkTO}).Put(h)
 	var payload []byte
 	if n > 0 {
-		q.regions.mu.RLock()
-		defer q.regions.mu.RUnlock()
-		if q.regions.m[r.src.stag] != r.src {
+		q.regions.RLock()
+		defer q.regions.RUnlock()
+		if q.regions.Lookup(r.src.STag()) != r.src {
 			// Revoked while the read was on its way: none of it may leave any more.
 			t.out.used = start
 			q.refuse(rdmap.ErrRemoteInvalidSTag)
 			return false
 		}
-		payload = r.src.mem[r.srcTO : r.srcTO+uint64(n)]
+		payload = r.src.Mem[r.srcTO : r.srcTO+uint64(n)]
 	}
 	t.out.finish(start, ddp.TaggedLen, payload, t.crc, false)
 	r.sinkTO, r.srcTO, r.left = r.sinkTO+uint64(n), r.srcTO+uint64(n), r.left-uint64(n)

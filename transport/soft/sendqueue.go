@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 )
 
 // maxMessage is the longest RDMAP message (RFC 5040 §5.1).
@@ -77,7 +78,7 @@ func (q *queuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 	if uint64(len(wr.Data)) > maxMessage {
 		return 0, errTooLong
 	}
-	r, _ := wr.Region.(*region)
+	r, _ := wr.Region.(*regions.Region)
 	switch wr.Opcode {
 	case transport.OpRead:
 		if wr.Flags&transport.Inline != 0 {
@@ -86,10 +87,10 @@ func (q *queuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 		if q.tx.maxOutstanding == 0 {
 			return 0, errNoReads
 		}
-		if r == nil || r.access&transport.LocalWrite == 0 || !q.regions.holds(r) {
+		if r == nil || r.Access&transport.LocalWrite == 0 || !q.regions.Holds(r) {
 			return 0, errNoLocalRegion
 		}
-		off, ok := r.offset(wr.Data)
+		off, ok := r.Offset(wr.Data)
 		if !ok && len(wr.Data) > 0 {
 			return 0, errNotInRegion
 		}
@@ -98,10 +99,10 @@ func (q *queuePair) check(wr *transport.SendWR) (sinkTO uint64, err error) {
 		if wr.Flags&transport.Inline != 0 || len(wr.Data) == 0 {
 			return 0, nil
 		}
-		if r == nil || !q.regions.holds(r) {
+		if r == nil || !q.regions.Holds(r) {
 			return 0, errNoLocalRegion
 		}
-		if _, ok := r.offset(wr.Data); !ok {
+		if _, ok := r.Offset(wr.Data); !ok {
 			return 0, errNotInRegion
 		}
 		return 0, nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/queue"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
@@ -191,9 +192,9 @@ func (q *queuePair) composeSegment(e *sendEntry) bool {
 	}
 	left := len(e.wr.Data) - e.off
 	if e.wr.Flags&transport.Inline == 0 && left > 0 {
-		q.regions.mu.RLock()
-		defer q.regions.mu.RUnlock()
-		if r, _ := e.wr.Region.(*region); !q.regions.live(r) {
+		q.regions.RLock()
+		defer q.regions.RUnlock()
+		if r, _ := e.wr.Region.(*regions.Region); !q.regions.Live(r) {
 			e.status = transport.StatusLocalProtection
 			q.refuse(rdmap.ErrCatastrophic)
 			return false

@@ -1,0 +1,170 @@
+// Package regions has the registered memory of a queue pair, for the transports that place by
+// software.
+package regions
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"sync"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// A Region is registered memory of one queue pair. Tagged offsets are zero-based. Its fields are
+// set before Add, and do not change.
+type Region struct {
+	Access transport.Access
+	Length uint64
+	Mem    []byte           // nil with a placer
+	Placer transport.Placer // nil with memory
+
+	table *Table
+	stag  transport.STag
+}
+
+// A Table holds the regions of a queue pair. Its lock is held for reading while bytes are placed or
+// fetched, so that Deregister returns only when nobody is touching the memory (RFC 5042 §6.2.3.2).
+type Table struct {
+	Changed func() // called without the lock when Exposed may have changed
+	Revoked func() // called without the lock before Deregister returns; may be nil
+
+	mu      sync.RWMutex
+	m       map[transport.STag]*Region
+	exposed int // regions that must be served at all times
+}
+
+var (
+	errRegionGone   = errors.New("memory region is deregistered")
+	errEmptyRegion  = errors.New("memory region is empty; register at least one byte")
+	errDuplicateReg = errors.New("no free stag found; deregister regions")
+)
+
+const remoteRights = transport.RemoteRead | transport.RemoteWrite
+
+// Remote reports whether the peer has rights to the region.
+func (r *Region) Remote() bool { return r.Access&remoteRights != 0 }
+
+func (r *Region) alwaysServed() bool {
+	return r.Remote() && r.Access&transport.CallerDriven == 0
+}
+
+// RLock keeps regions from being revoked until RUnlock.
+func (t *Table) RLock() { t.mu.RLock() }
+
+// RUnlock undoes one RLock.
+func (t *Table) RUnlock() { t.mu.RUnlock() }
+
+// Lookup returns the region of stag, or nil if there is none. The caller holds the lock.
+func (t *Table) Lookup(stag transport.STag) *Region { return t.m[stag] }
+
+// Add registers r under an STag that it chooses.
+func (t *Table) Add(r *Region) error {
+	if r.Length == 0 {
+		return errEmptyRegion
+	}
+	t.mu.Lock()
+	if t.m == nil {
+		t.m = make(map[transport.STag]*Region, 2)
+	}
+	r.table = t
+	// The whole STag is random: a peer cannot guess one that it does not know from one that it does
+	// (RFC 5042 §6.3).
+	for range 16 {
+		var b [4]byte
+		rand.Read(b[:])
+		stag := transport.STag(binary.BigEndian.Uint32(b[:]))
+		// Zero and one appear in start-up frames and are avoided by some peers.
+		if _, used := t.m[stag]; !used && stag > 1 {
+			r.stag = stag
+			break
+		}
+	}
+	if r.stag == 0 {
+		t.mu.Unlock()
+		return errDuplicateReg
+	}
+	t.m[r.stag] = r
+	if r.alwaysServed() {
+		t.exposed++
+	}
+	t.mu.Unlock()
+	t.Changed()
+	return nil
+}
+
+// Remove revokes stag. It reports whether there was such a region.
+func (t *Table) Remove(stag transport.STag) bool {
+	t.mu.Lock()
+	r, ok := t.m[stag]
+	if ok {
+		delete(t.m, stag)
+		if r.alwaysServed() {
+			t.exposed--
+		}
+	}
+	t.mu.Unlock()
+	if ok {
+		t.Changed()
+	}
+	return ok
+}
+
+// Clear revokes all regions, and calls nobody.
+func (t *Table) Clear() {
+	t.mu.Lock()
+	t.m, t.exposed = nil, 0
+	t.mu.Unlock()
+}
+
+// Exposed reports whether there are regions that must be served at all times.
+func (t *Table) Exposed() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.exposed > 0
+}
+
+// Holds reports whether r is a live region of this table.
+func (t *Table) Holds(r *Region) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.Live(r)
+}
+
+// Live is Holds for a caller that has the lock.
+func (t *Table) Live(r *Region) bool { return r.table == t && t.m[r.stag] == r }
+
+// STag implements transport.MemoryRegion.
+func (r *Region) STag() transport.STag { return r.stag }
+
+// Base implements transport.MemoryRegion.
+func (r *Region) Base() uint64 { return 0 }
+
+// Len implements transport.MemoryRegion.
+func (r *Region) Len() uint64 { return r.Length }
+
+// Deregister implements transport.MemoryRegion.
+func (r *Region) Deregister() error {
+	if !r.table.Remove(r.stag) {
+		return errRegionGone
+	}
+	if r.table.Revoked != nil {
+		r.table.Revoked()
+	}
+	return nil
+}
+
+// Inside reports whether the n bytes from tagged offset to on lie in the region, without overflow.
+func (r *Region) Inside(to, n uint64) bool {
+	return to <= r.Length && n <= r.Length-to
+}
+
+// Offset finds b in the region's memory: both are slices of one array, with the same end of their
+// capacity.
+func (r *Region) Offset(b []byte) (uint64, bool) {
+	off := cap(r.Mem) - cap(b)
+	if len(b) == 0 || off < 0 || off+len(b) > len(r.Mem) || &r.Mem[off] != &b[0] {
+		return 0, false
+	}
+	return uint64(off), true
+}

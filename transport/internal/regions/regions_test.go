@@ -1,0 +1,127 @@
+package regions_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/regions"
+)
+
+// newTable returns a table and counters of its calls.
+func newTable() (t *regions.Table, changed, revoked *int) {
+	changed, revoked = new(int), new(int)
+	return &regions.Table{Changed: func() { *changed++ }, Revoked: func() { *revoked++ }}, changed, revoked
+}
+
+func add(t *testing.T, table *regions.Table, mem []byte, access transport.Access) *regions.Region {
+	t.Helper()
+	r := &regions.Region{Access: access, Length: uint64(len(mem)), Mem: mem}
+	require.NoError(t, table.Add(r))
+	return r
+}
+
+func TestTable(t *testing.T) {
+	table, changed, revoked := newTable()
+	require.False(t, table.Exposed())
+	require.Error(t, table.Add(&regions.Region{}), "an empty region")
+	require.Zero(t, *changed)
+
+	local := add(t, table, make([]byte, 8), transport.LocalWrite)
+	driven := add(t, table, make([]byte, 8), transport.RemoteWrite|transport.CallerDriven)
+	require.False(t, table.Exposed())
+	served := add(t, table, make([]byte, 8), transport.RemoteRead)
+	require.True(t, table.Exposed())
+	require.Equal(t, 3, *changed)
+
+	require.False(t, local.Remote())
+	require.True(t, driven.Remote())
+	require.True(t, served.Remote())
+	for _, r := range []*regions.Region{local, driven, served} {
+		require.Greater(t, uint32(r.STag()), uint32(1))
+		require.Zero(t, r.Base())
+		require.EqualValues(t, 8, r.Len())
+		require.True(t, table.Holds(r))
+		table.RLock()
+		require.Same(t, r, table.Lookup(r.STag()))
+		table.RUnlock()
+	}
+
+	require.NoError(t, served.Deregister())
+	require.Equal(t, []int{4, 1}, []int{*changed, *revoked})
+	require.False(t, table.Exposed())
+	require.False(t, table.Holds(served))
+	require.Error(t, served.Deregister(), "it is gone")
+	require.True(t, table.Remove(driven.STag()), "the peer revokes it")
+	require.Error(t, driven.Deregister())
+	require.Equal(t, []int{5, 1}, []int{*changed, *revoked})
+
+	add(t, table, make([]byte, 8), transport.RemoteRead)
+	table.Clear()
+	require.False(t, table.Exposed())
+	require.False(t, table.Holds(local))
+	require.Error(t, local.Deregister())
+}
+
+// TestForeign shows that a table does not take another's regions for its own.
+func TestForeign(t *testing.T) {
+	table, _, _ := newTable()
+	other := &regions.Table{Changed: func() {}}
+	r := add(t, other, make([]byte, 8), 0)
+	require.False(t, table.Holds(r))
+	require.False(t, table.Holds(&regions.Region{}))
+	require.True(t, other.Holds(r))
+	require.NoError(t, r.Deregister())
+}
+
+// TestDeregisterWaits shows that Deregister waits for whoever places bytes.
+func TestDeregisterWaits(t *testing.T) {
+	table, _, _ := newTable()
+	r := add(t, table, make([]byte, 8), transport.RemoteWrite)
+	table.RLock()
+	done := make(chan error)
+	go func() { done <- r.Deregister() }()
+	select {
+	case <-done:
+		table.RUnlock()
+		t.Fatal("it did not wait")
+	case <-time.After(10 * time.Millisecond):
+	}
+	require.True(t, table.Live(r))
+	table.RUnlock()
+	require.NoError(t, <-done)
+}
+
+func TestInside(t *testing.T) {
+	r := &regions.Region{Length: 8}
+	for _, in := range [][2]uint64{{0, 0}, {0, 8}, {3, 5}, {8, 0}} {
+		require.True(t, r.Inside(in[0], in[1]), in)
+	}
+	for _, out := range [][2]uint64{{0, 9}, {4, 5}, {8, 1}, {9, 0}, {1<<64 - 1, 2}, {4, 1<<64 - 2}} {
+		require.False(t, r.Inside(out[0], out[1]), out)
+	}
+}
+
+func TestOffset(t *testing.T) {
+	array := make([]byte, 16)
+	r := &regions.Region{Length: 8, Mem: array[4:12]}
+	for off := range uint64(8) {
+		got, ok := r.Offset(r.Mem[off:])
+		require.True(t, ok)
+		require.Equal(t, off, got)
+	}
+	for name, b := range map[string][]byte{
+		"nothing":        nil,
+		"empty":          r.Mem[:0],
+		"before it":      array[:4],
+		"across its end": array[8:13],
+		"behind it":      array[12:],
+		"elsewhere":      make([]byte, 8, 12),
+		"another end":    array[4:8:8],
+	} {
+		_, ok := r.Offset(b)
+		require.False(t, ok, name)
+	}
+}
