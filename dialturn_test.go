@@ -69,7 +69,7 @@ func TestOneDialAsks(t *testing.T) {
 func TestOthersWaitForIWARP(t *testing.T) {
 	iwarp.ForgetPeers()
 	defer iwarp.SetTurnSlack(patience)()
-	l := listen(t, iwarp.ListenConfig{})
+	l := listen(t, iwarp.ListenConfig{FirstByteTimeout: patience})
 	go echo(l)
 	var all sync.WaitGroup
 	for range 100 {
