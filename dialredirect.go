@@ -101,7 +101,7 @@ func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 	var to *redirect.To
 	var refused *transport.RejectedError
 	switch {
-	case errors.As(err, &refused) && !errors.As(err, &to) && !useful:
+	case errors.As(err, &refused) && !errors.As(err, &to) && !useful && !passing(err):
 		return nil, Info{}, &OffloadError{ReasonDeclined, errNoPeerDevice}
 	case err != nil:
 		d.learn(peer{software.Name(), d.remote}, err, proves(err), d.began)
@@ -113,6 +113,12 @@ func (d *deviceDial) ask(ctx context.Context) (*rdmanet.Conn, Info, error) {
 	_ = c.Close()
 	c, err = d.attempt(ctx, d.remote.Port(), redirect.Connector{})
 	return c, d.info(0), err
+}
+
+// passing reports whether a server has refused for what may have passed a moment later.
+func passing(err error) bool {
+	var r *redirect.Refused
+	return errors.As(err, &r) && (r.Why == redirect.WhyLimit || r.Why == redirect.WhyFailed)
 }
 
 // inSoftware connects to the peer's port of the service without the device. It comes from a port

@@ -4,12 +4,14 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -92,4 +94,30 @@ func TestSIWAsksFromHeldPort(t *testing.T) {
 	require.Len(t, n.locals, 1)
 	_, err := net.Listen("tcp", r.Addr().String())
 	require.Error(t, err)
+}
+
+// TestRefusedForAMoment asks a server again that has refused for what may pass, and not one that
+// has no device.
+func TestRefusedForAMoment(t *testing.T) {
+	for why, again := range map[redirect.Why]bool{
+		redirect.WhyUnsaid: false, redirect.WhyPolicy: false, redirect.WhyNoDevice: false,
+		redirect.WhyLimit: true, redirect.WhyFailed: true,
+	} {
+		t.Run(why.String(), func(t *testing.T) {
+			_, nic := newKernelPorts(erdmaDevice)
+			var asked atomic.Int32
+			to := rejecting(t, func(uint16) []byte {
+				asked.Add(1)
+				return append([]byte("iWAR\x01\x00\x04\x01"), byte(why))
+			})
+			d := iwarp.Dialer{Transports: []transport.Transport{nic}, Timeout: patience}
+			for range 3 {
+				c, err := d.Dial("tcp", to.String())
+				require.NoError(t, err)
+				require.Equal(t, iwarp.ReasonDeclined, describe(t, c).Reason)
+				require.NoError(t, c.Close())
+			}
+			require.EqualValues(t, map[bool]int{false: 1, true: 3}[again], asked.Load())
+		})
+	}
 }
