@@ -111,8 +111,9 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // may be temporary trouble: it is remembered for a second or ten times the wait that it took. Each
 // time either is confirmed, it is remembered twice as long, up to an hour; once an iWARP request
 // has come to a Listener of the process from the same host, the peer is asked again. For a peer
-// that spoke iWARP within the last hour, silence counts for nothing until it has gone on for 10 s.
-// The port that a server with an iWARP device redirects to is remembered for a minute.
+// that spoke iWARP within the last hour, silence counts for nothing until it has gone on for 10 s,
+// and something else is remembered for a second, unless the next attempt gets it, too. The port
+// that a server with an iWARP device redirects to is remembered for a minute.
 //
 // A peer about which nothing is known is asked by one dial at a time. Other dials to it wait for
 // the outcome, but no longer than 10 ms and twice the time that it took to connect, 80 ms at most,

@@ -38,10 +38,11 @@ type peer struct {
 // A peerCache holds what was lately learned about peers: that they spoke iWARP or did not, or at
 // which port their device listens. It is bounded in time and number.
 //
-// Only proof that a peer does not speak iWARP counts against one that has spoken it before. A
-// reset, the end of the connection or silence may be due to temporary trouble, so it is remembered
-// for a short time at first. What is confirmed is remembered twice as long each time. An iWARP
-// request that comes from a host is news about all its ports.
+// Only proof that a peer does not speak iWARP counts against one that has spoken it before, and
+// bytes of something else only if the next attempt gets some, too: the application may have spoken
+// first where the request was late. A reset, the end of the connection or silence may be due to
+// temporary trouble, so it is remembered for a short time at first. What is confirmed is remembered
+// twice as long each time. An iWARP request that comes from a host is news about all its ports.
 type peerCache struct {
 	mu    sync.Mutex
 	m     map[peer]lesson
@@ -68,6 +69,7 @@ type lesson struct {
 
 	spoke   time.Time // the latest iWARP connection, zero if none is known
 	trouble time.Time // the first failure since
+	foreign bool      // it has sent something else since
 	news    time.Time // the latest iWARP request from its host that had why forgotten
 }
 
@@ -138,7 +140,16 @@ func (pc *peerCache) learn(p peer, why OffloadError, proof bool, began, now time
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	l := pc.m[p]
-	if !proof && !l.spoke.IsZero() && now.Sub(l.spoke) < spokeTTL {
+	spoke := !l.spoke.IsZero() && now.Sub(l.spoke) < spokeTTL
+	if spoke && why.Reason == ReasonNotIWARP && proof && !l.foreign {
+		if !l.spoke.After(began) {
+			l.why, l.learned, l.kept, l.until = why, now, passingTTL, now.Add(passingTTL)
+			l.to, l.other, l.foreign = redirect.To{}, instead{}, true
+			pc.keep(p, l, now)
+		}
+		return
+	}
+	if !proof && spoke {
 		if l.spoke.After(began) {
 			return
 		}

@@ -194,6 +194,45 @@ func TestPassingTrouble(t *testing.T) {
 	}
 }
 
+// TestGreetingInPlaceOfAnswer has bytes of something else count for a moment against a peer that
+// has spoken iWARP, and for good only if the next attempt gets some, too.
+func TestGreetingInPlaceOfAnswer(t *testing.T) {
+	defer SetPassingTTL(time.Second)()
+	var pc peerCache
+	now := time.Unix(1000, 0)
+	greets := func(began time.Time) { pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, began, now) }
+	known := func() bool {
+		_, ok := pc.lookup(peerAt(1), now)
+		return ok
+	}
+	pc.spoke(peerAt(1), now)
+	greets(now.Add(-1))
+	require.False(t, known(), "that attempt began before")
+	for range 2 { // which do not add up
+		greets(now)
+		require.True(t, known())
+		greets(now) // at the same time
+		require.True(t, pc.speaks(peerAt(1), now))
+		now = now.Add(time.Second)
+		require.False(t, known())
+		require.True(t, pc.speaks(peerAt(1), now))
+		pc.spoke(peerAt(1), now)
+	}
+	greets(now)
+	now = now.Add(time.Second)
+	greets(now)
+	require.True(t, known())
+	require.False(t, pc.speaks(peerAt(1), now))
+	now = now.Add(peerTTL - 1)
+	require.True(t, known(), "it is another one")
+	now = now.Add(1)
+	require.False(t, known())
+
+	pc.spoke(peerAt(1), now)
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonDeclined}, true, now, now)
+	require.False(t, pc.speaks(peerAt(1), now), "it says so itself")
+}
+
 // TestPeerCacheRedirects remembers where a device listens for a while, until something else is
 // learned.
 func TestPeerCacheRedirects(t *testing.T) {
