@@ -12,8 +12,8 @@ import (
 )
 
 // turnSlack is how long a dial waits for another one that asks the same peer, in addition to
-// turnTrips times what it took to connect, which on a busy host is more than a round trip;
-// turnLimit is the most. It is less than what a Listener grants a silent client in any case.
+// turnTrips round trips; turnLimit is the most. Its own connection is there meanwhile, so it is less
+// than what a Listener grants a silent client in any case.
 var turnSlack, turnLimit = 10 * time.Millisecond, 80 * time.Millisecond
 
 // turnTrips is one for a request and its answer, and one to spare.
@@ -30,7 +30,7 @@ type turn struct {
 
 // turn decides whether p should be asked. Where another dial is asking it, turn waits up to
 // patience to learn the answer.
-func (a *dialing) turn(ctx context.Context, p peer, patience time.Duration) turn {
+func (a *dialing) turn(ctx context.Context, p peer, patience func() time.Duration) turn {
 	var late *time.Timer
 	for {
 		known := peers.recall(p, time.Now())
@@ -46,7 +46,7 @@ func (a *dialing) turn(ctx context.Context, p peer, patience time.Duration) turn
 			return turn{end: end}
 		}
 		if late == nil {
-			late = time.NewTimer(patience)
+			late = time.NewTimer(patience())
 			defer late.Stop()
 		}
 		select {

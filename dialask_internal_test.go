@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/internal/tcpinfo"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // TestAnswerTime follows the round trip. On one of 50 ms it covers the second time that the peer's
@@ -20,6 +21,28 @@ func TestAnswerTime(t *testing.T) {
 	} {
 		require.Equal(t, want, answerTime(trip), trip)
 	}
+}
+
+// TestTurnPatience has a dial wait for another one by the round trip of its connection, however
+// long that took to be made.
+func TestTurnPatience(t *testing.T) {
+	if !tcpinfo.Told {
+		t.Skip("the system does not tell the round trip")
+	}
+	slack, limit := turnSlack, turnLimit
+	defer func() { turnSlack, turnLimit = slack, limit }()
+	turnSlack, turnLimit = 0, 24*time.Hour
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	k := kernelDial{transport: soft.New(nil)}
+	k.use(c.(*net.TCPConn), time.Hour)
+	require.Less(t, k.patience(), time.Minute)
+	turnLimit = 1
+	require.EqualValues(t, 1, k.patience())
 }
 
 // TestAnswerWait counts from when the peer has the request.

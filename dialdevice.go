@@ -60,7 +60,7 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 // device dials through the device of t that reaches remote.
 func (a *dialing) device(ctx context.Context, t transport.Transport, remote netip.AddrPort) (net.Conn, error) {
 	p := peer{t.Name(), remote}
-	turn := a.turn(ctx, p, answerSlack)
+	turn := a.turn(ctx, p, func() time.Duration { return answerSlack })
 	if turn.end == nil {
 		return nil, &turn.why
 	}

@@ -116,8 +116,8 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // that a server with an iWARP device redirects to is remembered for a minute.
 //
 // A peer about which nothing is known is asked by one dial at a time. Other dials to it wait for
-// the outcome, but no longer than 10 ms and twice the time that it took to connect, 80 ms at most,
-// or 100 ms where a device asks; then they take plain TCP, with ReasonAsking.
+// the outcome, but no longer than 10 ms and two round trips, 80 ms at most, or 100 ms where a
+// device asks; then they take plain TCP, with ReasonAsking.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if ctx == nil {
 		panic("nil context")

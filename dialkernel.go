@@ -83,9 +83,14 @@ func (k *kernelDial) trip() time.Duration {
 
 // turn reports whether the peer should be asked, and otherwise why not. If so, speak must follow.
 func (k *kernelDial) turn(ctx context.Context) (OffloadError, bool) {
-	t := k.dialing.turn(ctx, k.peer, min(turnLimit, turnSlack+turnTrips*k.took))
+	t := k.dialing.turn(ctx, k.peer, k.patience)
 	k.spoke, k.asked, k.other = t.spoke, t.end, t.other
 	return t.why, t.end != nil
+}
+
+// patience is how long the connection may wait for another dial that asks the peer.
+func (k *kernelDial) patience() time.Duration {
+	return min(turnLimit, turnSlack+turnTrips*k.trip())
 }
 
 // speak makes an iWARP connection. Where a peer that has spoken iWARP before hangs up, as one that
