@@ -105,6 +105,7 @@ func (a *dialing) answer(ctx context.Context, c *net.TCPConn, trip time.Duration
 		}
 		limit = min(limit, share)
 	}
+	a.waited = waitLimit{limit: limit, least: max(leastPatience, leastTrips*trip), full: trip + w.after}
 	ctx, w.end = context.WithTimeout(ctx, limit)
 	if quick {
 		w.start(c)

@@ -1,6 +1,7 @@
 package iwarp
 
 import (
+	"context"
 	"net"
 	"testing"
 	"time"
@@ -20,6 +21,46 @@ func TestAnswerTime(t *testing.T) {
 		0: 100 * ms, ms / 10: 101 * ms, 5 * ms: 150 * ms, 50 * ms: 600 * ms, 100 * ms: 700 * ms, 300 * ms: 1100 * ms,
 	} {
 		require.Equal(t, want, answerTime(trip), trip)
+	}
+}
+
+// TestSilenceRemembered remembers silence as far as the peer had the time for an answer.
+func TestSilenceRemembered(t *testing.T) {
+	const ms = time.Millisecond
+	defer SetAnswerSlack(100 * ms)()
+	for _, tt := range []struct {
+		trip, setting, left, want time.Duration
+		spoke                     bool
+	}{
+		{want: maxTTL},
+		{trip: 50 * ms, want: maxTTL},
+		{trip: 2000 * ms, want: maxTTL},
+		{setting: 10 * time.Second, want: maxTTL},
+		{setting: 5 * ms},
+		{setting: 19 * ms},
+		{setting: 20 * ms, want: peerTTL},
+		{setting: 99 * ms, want: peerTTL},
+		{setting: 100 * ms, want: maxTTL},
+		{trip: 50 * ms, setting: 5 * ms},
+		{trip: 50 * ms, setting: 199 * ms},
+		{trip: 50 * ms, setting: 200 * ms, want: peerTTL},
+		{trip: 50 * ms, setting: 650 * ms, want: maxTTL},
+		{trip: 50 * ms, setting: 5 * ms, spoke: true},
+		{left: 30 * ms},
+		{left: 190 * ms, want: peerTTL},
+		{left: time.Minute, want: maxTTL},
+		{trip: 50 * ms, left: 150 * ms},
+	} {
+		a := &dialing{Dialer: &Dialer{HandshakeTimeout: tt.setting}, policy: OffloadPrefer}
+		ctx := t.Context()
+		if tt.left != 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, tt.left)
+			defer cancel()
+		}
+		_, wait := a.answer(ctx, nil, tt.trip, tt.spoke)
+		wait.stop()
+		require.Equal(t, tt.want, a.waited.remembered(), "%+v", tt)
 	}
 }
 

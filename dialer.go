@@ -110,10 +110,14 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // the benefit of later dials with OffloadPrefer. Silence, or a connection that ends without a byte,
 // may be temporary trouble: it is remembered for a second or ten times the wait that it took. Each
 // time either is confirmed, it is remembered twice as long, up to an hour; once an iWARP request
-// has come to a Listener of the process from the same host, the peer is asked again. For a peer
-// that spoke iWARP within the last hour, silence counts for nothing until it has gone on for 10 s,
-// and something else is remembered for a second, unless the next attempt gets it, too. The port
-// that a server with an iWARP device redirects to is remembered for a minute.
+// has come to a Listener of the process from the same host, the peer is asked again. Silence is
+// remembered for no longer than a minute if HandshakeTimeout or the time left for the dial gave the
+// peer less time than an unknown one has otherwise, and not at all if that was less than 20 ms or
+// four round trips, or 100 ms through a device.
+//
+// For a peer that spoke iWARP within the last hour, silence counts for nothing until it has gone on
+// for 10 s, and something else is remembered for a second, unless the next attempt gets it, too.
+// The port that a server with an iWARP device redirects to is remembered for a minute.
 //
 // A peer about which nothing is known is asked by one dial at a time. Other dials to it wait for
 // the outcome, but no longer than 10 ms and two round trips, 80 ms at most, or 100 ms where a
@@ -172,6 +176,7 @@ type dialing struct {
 	tried            net.Addr        // the last one that a device tried
 	ahead            int             // addresses that are still to be tried
 	software         kernelTransport // nil if there is none
+	waited           waitLimit       // of the latest attempt
 }
 
 // plain dials TCP and hands out the very connection.

@@ -123,11 +123,13 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 
 // learn remembers a failure as far as it may say something about the peer.
 func (a *dialing) learn(p peer, err error, proof bool, began time.Time) {
-	why := whyNot(err)
-	if why.Reason == ReasonHandshakeTimeout && a.hasty(began) {
-		return
+	why, most := whyNot(err), maxTTL
+	if why.Reason == ReasonHandshakeTimeout {
+		most = a.waited.remembered()
 	}
-	peers.learn(p, why, proof, began, time.Now())
+	if most > 0 {
+		peers.learn(p, why, proof, most, began, time.Now())
+	}
 }
 
 // fallBack dials plain TCP, as the iWARP connection has failed with cause.

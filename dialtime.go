@@ -50,6 +50,7 @@ func (a *dialing) handshake(ctx context.Context) (context.Context, context.Cance
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, a.share(time.Until(deadline)))
 	}
+	a.waited = waitLimit{limit: limit, least: devicePatience, full: defaultFallbackTimeout}
 	return context.WithTimeout(ctx, limit)
 }
 
@@ -131,18 +132,29 @@ func tripOf(c *net.TCPConn, took time.Duration) time.Duration {
 	return took
 }
 
-// minPatience is how long a peer must have been silent for that to say something about it, unless
-// the limit of the wait is less.
-const minPatience = 200 * time.Millisecond
+const (
+	// leastPatience and leastTrips are the least time that a peer must have had for its answer for
+	// silence to say something about it.
+	leastPatience = 20 * time.Millisecond
+	leastTrips    = 4
+	// devicePatience is the same through a device, whose round trip is not known.
+	devicePatience = 100 * time.Millisecond
+)
 
-// hasty reports whether a wait that began then was cut too short, by the time left for the dial, to
-// say something about the peer.
-func (a *dialing) hasty(began time.Time) bool {
-	enough := min(minPatience, answerSlack)
-	if a.HandshakeTimeout > 0 {
-		enough = min(minPatience, a.HandshakeTimeout)
+// A waitLimit is the most time that a peer had for its answer, as set by the Dialer and by the time
+// left for the dial, the least that says something, and what an unknown peer has otherwise.
+type waitLimit struct{ limit, least, full time.Duration }
+
+// remembered is for how long silence is remembered at most. What a Dialer in a hurry has found
+// counts for the whole process, but if it were forgotten, each dial would cost the wait.
+func (w waitLimit) remembered() time.Duration {
+	switch {
+	case w.limit >= w.full:
+		return maxTTL
+	case w.limit >= w.least:
+		return peerTTL
 	}
-	return time.Since(began) < enough
+	return 0
 }
 
 // inTime returns err, or that the set-up took too long if its context has ended and that of the

@@ -189,16 +189,32 @@ func TestPreferLeavesTimeForFallback(t *testing.T) {
 	require.Equal(t, iwarp.ReasonHandshakeTimeout, describe(t, c).Reason)
 }
 
-// TestHastyDialsTeachNothing asks a peer again that had too little time to answer.
-func TestHastyDialsTeachNothing(t *testing.T) {
-	s := newLegacyServer(t, untilGoneAnswer)
-	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, Timeout: 200 * time.Millisecond, HandshakeTimeout: time.Hour}
-	for want := range 2 {
-		c, err := d.Dial("tcp", s.Addr().String())
-		require.NoError(t, err)
-		defer c.Close()
-		require.Equal(t, iwarp.ReasonHandshakeTimeout, describe(t, c).Reason)
-		require.EqualValues(t, want+1, s.requests.Load(), "MPA requests sent")
+// TestDialsInHaste asks a silent peer once, although the dial leaves less time than there is
+// otherwise, and again if there was too little for any answer.
+func TestDialsInHaste(t *testing.T) {
+	for name, tt := range map[string]struct {
+		d    iwarp.Dialer
+		want iwarp.Reason // of a dial with more time, to the peer that now answers
+	}{
+		"enough":     {iwarp.Dialer{Timeout: 380 * time.Millisecond}, iwarp.ReasonHandshakeTimeout},
+		"too little": {iwarp.Dialer{HandshakeTimeout: 5 * time.Millisecond}, iwarp.ReasonNotIWARP},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var answers atomic.Bool
+			s := newLegacyServer(t, func(c *net.TCPConn, _ []byte) {
+				if answers.Load() {
+					_, _ = io.WriteString(c, "500 unrecognized command\r\n")
+				}
+				untilGone(c)
+			})
+			tt.d.Offload = iwarp.OffloadPrefer
+			c, err := tt.d.Dial("tcp", s.Addr().String())
+			require.NoError(t, err)
+			defer c.Close()
+			require.Equal(t, iwarp.ReasonHandshakeTimeout, describe(t, c).Reason)
+			answers.Store(true)
+			require.Equal(t, tt.want, describe(t, dial(t, s, iwarp.OffloadPrefer)).Reason)
+		})
 	}
 }
 

@@ -132,8 +132,8 @@ func (l *lesson) stale(now time.Time) bool {
 }
 
 // learn remembers why, which an attempt that began at began has found, if it may be a trait of the
-// peer. With proof it is not temporary.
-func (pc *peerCache) learn(p peer, why OffloadError, proof bool, began, now time.Time) {
+// peer, for at most so long. With proof it is not temporary.
+func (pc *peerCache) learn(p peer, why OffloadError, proof bool, most time.Duration, began, now time.Time) {
 	if !proof && why.Reason != ReasonNotIWARP && why.Reason != ReasonHandshakeTimeout {
 		return
 	}
@@ -173,7 +173,7 @@ func (pc *peerCache) learn(p peer, why OffloadError, proof bool, began, now time
 			kept = max(kept, 2*l.kept)
 		}
 	}
-	kept = min(kept, maxTTL)
+	kept = min(kept, most)
 	pc.keep(p, lesson{why: why, learned: now, kept: kept, until: now.Add(kept), news: l.news}, now)
 }
 

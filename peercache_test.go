@@ -28,12 +28,12 @@ func TestPeerCache(t *testing.T) {
 	require.False(t, ok)
 
 	for _, r := range []Reason{ReasonDeclined, ReasonLimit, ReasonFailed, ReasonNoDevice} {
-		pc.learn(peerAt(1), OffloadError{Reason: r}, false, now, now)
+		pc.learn(peerAt(1), OffloadError{Reason: r}, false, maxTTL, now, now)
 		_, ok = pc.lookup(peerAt(1), now)
 		require.False(t, ok, "%v says nothing about the next time", r)
 	}
 
-	pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, now, now)
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, now, now)
 	why, ok := pc.lookup(peerAt(1), now.Add(peerTTL-1))
 	require.True(t, ok)
 	require.Equal(t, ReasonNotIWARP, why.Reason)
@@ -46,7 +46,7 @@ func TestPeerCache(t *testing.T) {
 	require.Empty(t, pc.m, "it was not confirmed in time")
 	require.Empty(t, pc.mutes)
 
-	pc.learn(peerAt(1), OffloadError{Reason: ReasonHandshakeTimeout}, false, now, now)
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonHandshakeTimeout}, false, maxTTL, now, now)
 	pc.spoke(peerAt(1), now)
 	_, ok = pc.lookup(peerAt(1), now)
 	require.False(t, ok)
@@ -58,13 +58,13 @@ func TestPeerCache(t *testing.T) {
 		if n%2 == 0 {
 			pc.spoke(peerAt(n), now)
 		} else {
-			pc.learn(peerAt(n), OffloadError{Reason: ReasonNotIWARP}, true, now, now)
+			pc.learn(peerAt(n), OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, now, now)
 		}
 		require.LessOrEqual(t, len(pc.m), maxPeers)
 		_, ok = pc.lookup(peerAt(n), now)
 		require.Equal(t, n%2 != 0, ok, "the latest is there")
 	}
-	pc.learn(peerAt(4*maxPeers), OffloadError{Reason: ReasonNotIWARP}, true, now.Add(spokeTTL), now.Add(spokeTTL))
+	pc.learn(peerAt(4*maxPeers), OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, now.Add(spokeTTL), now.Add(spokeTTL))
 	require.Len(t, pc.m, 1, "what is out of date goes first")
 	require.Len(t, pc.mutes, 1)
 }
@@ -76,7 +76,7 @@ func TestConfirmed(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for kept := peerTTL; ; kept = min(2*kept, maxTTL) {
 		for _, began := range []time.Time{now, now.Add(-time.Hour)} { // which others have learned meanwhile
-			pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, began, now)
+			pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, began, now)
 		}
 		_, ok := pc.lookup(peerAt(1), now.Add(kept-1))
 		require.True(t, ok, kept)
@@ -88,9 +88,26 @@ func TestConfirmed(t *testing.T) {
 		now = now.Add(kept + kept/2)
 	}
 	pc.spoke(peerAt(1), now)
-	pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, now, now)
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, now, now)
 	_, ok := pc.lookup(peerAt(1), now.Add(peerTTL))
 	require.False(t, ok, "it begins anew")
+}
+
+// TestConfirmedInHaste remembers what was found in a hurry for no longer than a minute, however often
+// it is confirmed.
+func TestConfirmedInHaste(t *testing.T) {
+	defer SetPassingTTL(time.Second)()
+	var pc peerCache
+	now := time.Unix(1000, 0)
+	for kept := time.Second; kept < 10*peerTTL; kept *= 2 {
+		pc.learn(peerAt(1), OffloadError{Reason: ReasonHandshakeTimeout}, false, peerTTL, now.Add(-1), now)
+		now = now.Add(min(kept, peerTTL))
+		_, ok := pc.lookup(peerAt(1), now.Add(-1))
+		require.True(t, ok, kept)
+		_, ok = pc.lookup(peerAt(1), now)
+		require.False(t, ok, kept)
+		now = now.Add(1)
+	}
 }
 
 // TestHeardFromHost asks all ports of a host anew from which an iWARP request came, but none of
@@ -105,7 +122,7 @@ func TestHeardFromHost(t *testing.T) {
 			return p
 		}
 		fails := func(p peer) {
-			pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, proof, now, now)
+			pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, proof, maxTTL, now, now)
 		}
 		known := func(p peer) bool {
 			_, ok := pc.lookup(p, now)
@@ -142,7 +159,7 @@ func TestPassingTrouble(t *testing.T) {
 		var pc peerCache
 		start := time.Unix(1000, 0)
 		fails := func(at, wait time.Duration) {
-			pc.learn(peerAt(1), OffloadError{Reason: reason}, false, start.Add(at), start.Add(at+wait))
+			pc.learn(peerAt(1), OffloadError{Reason: reason}, false, maxTTL, start.Add(at), start.Add(at+wait))
 		}
 		known := func(at time.Duration) bool {
 			_, ok := pc.lookup(peerAt(1), start.Add(at))
@@ -189,7 +206,7 @@ func TestPassingTrouble(t *testing.T) {
 		require.False(t, known(at+time.Second))
 
 		pc.spoke(peerAt(1), start.Add(at))
-		pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, start.Add(at), start.Add(at))
+		pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, start.Add(at), start.Add(at))
 		require.True(t, known(at), "proof counts at once")
 	}
 }
@@ -200,7 +217,9 @@ func TestGreetingInPlaceOfAnswer(t *testing.T) {
 	defer SetPassingTTL(time.Second)()
 	var pc peerCache
 	now := time.Unix(1000, 0)
-	greets := func(began time.Time) { pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, began, now) }
+	greets := func(began time.Time) {
+		pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, began, now)
+	}
 	known := func() bool {
 		_, ok := pc.lookup(peerAt(1), now)
 		return ok
@@ -229,7 +248,7 @@ func TestGreetingInPlaceOfAnswer(t *testing.T) {
 	require.False(t, known())
 
 	pc.spoke(peerAt(1), now)
-	pc.learn(peerAt(1), OffloadError{Reason: ReasonDeclined}, true, now, now)
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonDeclined}, true, maxTTL, now, now)
 	require.False(t, pc.speaks(peerAt(1), now), "it says so itself")
 }
 
@@ -251,7 +270,7 @@ func TestPeerCacheRedirects(t *testing.T) {
 	require.Empty(t, pc.m)
 
 	pc.learnRedirect(p, to, now)
-	pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, true, now, now)
+	pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, now, now)
 	require.Zero(t, pc.redirect(p, now))
 	pc.learnRedirect(p, to, now)
 	pc.forgetRedirect(p)
@@ -268,7 +287,7 @@ func TestPeerCacheInstead(t *testing.T) {
 	now := time.Unix(1000, 0)
 	pc.learnInstead(peerAt(1), "a", peerAt(2).addr)
 	require.Empty(t, pc.m, "it is not known to be mute")
-	pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, now, now)
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, now, now)
 	pc.learnInstead(peerAt(1), "a", peerAt(2).addr)
 	require.Equal(t, peerAt(2).addr, pc.instead(peerAt(1), "a", now))
 	require.Zero(t, pc.instead(peerAt(1), "b", now))
