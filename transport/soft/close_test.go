@@ -143,7 +143,7 @@ func TestCloseWithQueuedReads(t *testing.T) {
 	require.NoError(t, q.Close())
 	reads := 0
 	for {
-		s := p.next()
+		s := p.nextOfUser()
 		if s.Op == rdmap.OpSend {
 			require.Equal(t, "end", string(s.Payload))
 			break

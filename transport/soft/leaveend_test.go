@@ -16,7 +16,7 @@ func TestLeaveEndToPeer(t *testing.T) {
 	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("end")})
 	q.(*soft.QueuePair).LeaveEndToPeer()
 	require.NoError(t, q.Close())
-	require.Equal(t, []byte("end"), p.next().Payload)
+	require.Equal(t, []byte("end"), p.nextOfUser().Payload)
 	p.silent(200 * time.Millisecond) // the stream goes on
 	require.NoError(t, p.c.CloseWrite())
 	p.ended()

@@ -149,6 +149,16 @@ func (p *rawPeer) next() rdmap.Segment {
 	return s
 }
 
+// nextOfUser is next without the empty Writes that an initiator sends until it hears from its peer.
+func (p *rawPeer) nextOfUser() rdmap.Segment {
+	p.t.Helper()
+	s := p.next()
+	for s.Op == rdmap.OpWrite && len(s.Payload) == 0 {
+		s = p.next()
+	}
+	return s
+}
+
 // terminated reads up to a Terminate, after which nothing but the end of the stream may come.
 func (p *rawPeer) terminated() rdmap.Terminate {
 	p.t.Helper()

@@ -35,10 +35,7 @@ func (x *reader) wr(i int) transport.SendWR {
 // request reads a Read Request with the given MSN.
 func (x *reader) request(t testing.TB, msn uint32) rdmap.ReadRequest {
 	t.Helper()
-	s := x.p.next()
-	for s.Op == rdmap.OpWrite { // of nothing
-		s = x.p.next()
-	}
+	s := x.p.nextOfUser()
 	require.Equal(t, rdmap.OpReadRequest, s.Op)
 	require.Equal(t, msn, s.U.MSN)
 	r, err := rdmap.ParseReadRequest(s.Payload)
@@ -148,7 +145,7 @@ func TestReadsWaitForTheirTurn(t *testing.T) {
 	require.EqualValues(t, 1, next(t, x.q).ID)
 	require.EqualValues(t, 2, next(t, x.q).ID)
 	fourth := x.request(t, 4)
-	require.Equal(t, rdmap.OpSend, x.p.next().Op)
+	require.Equal(t, rdmap.OpSend, x.p.nextOfUser().Op)
 	x.p.write(answer(fourth, true, 0, p))
 	// The Send had left before, but completions keep the order of the requests.
 	require.EqualValues(t, 3, next(t, x.q).ID)
@@ -163,7 +160,7 @@ func TestFence(t *testing.T) {
 	x.p.silent(20 * time.Millisecond)
 	// Nobody waits and nobody drains, yet the request goes out when it may.
 	x.p.write(answer(r, true, 0, random(16)))
-	s := x.p.next()
+	s := x.p.nextOfUser()
 	require.Equal(t, rdmap.OpSend, s.Op)
 	require.Equal(t, "fenced", string(s.Payload))
 	require.EqualValues(t, 0, next(t, x.q).ID)
