@@ -100,13 +100,13 @@ func TestFirstContactFarAway(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
-	n, atOnce := 100, 100
+	n, atOnce, lc := 100, 100, iwarp.ListenConfig{FirstByteTimeout: patience}
 	if *far > 0 {
-		n, atOnce = *far, 20
+		n, atOnce, lc = *far, 20, iwarp.ListenConfig{}
 		defer iwarp.SetAnswerSlack(100 * time.Millisecond)()
 	}
 	farPath(t, 9, path{delay: *farDelay, loss: *farLoss})
-	l, err := (&iwarp.ListenConfig{}).Listen(t.Context(), "tcp", "10.9.0.1:0")
+	l, err := lc.Listen(t.Context(), "tcp", "10.9.0.1:0")
 	require.NoError(t, err)
 	var served sync.WaitGroup
 	served.Go(func() {
