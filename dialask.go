@@ -12,8 +12,8 @@ import (
 )
 
 // turnSlack is how long a dial waits for another one that asks the same peer, in addition to
-// turnTrips round trips; turnLimit is the most. Its own connection is there meanwhile, so it is less
-// than what a Listener grants a silent client in any case.
+// turnTrips round trips; turnLimit is the most. Its own connection is there meanwhile, so it is
+// less than what a Listener grants a silent client in any case.
 var turnSlack, turnLimit = 10 * time.Millisecond, 80 * time.Millisecond
 
 // turnTrips is one for a request and its answer, and one to spare.

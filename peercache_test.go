@@ -93,8 +93,8 @@ func TestConfirmed(t *testing.T) {
 	require.False(t, ok, "it begins anew")
 }
 
-// TestConfirmedInHaste remembers what was found in a hurry for no longer than a minute, however often
-// it is confirmed.
+// TestConfirmedInHaste remembers what was found in a hurry for no longer than a minute, however
+// often it is confirmed.
 func TestConfirmedInHaste(t *testing.T) {
 	defer SetPassingTTL(time.Second)()
 	var pc peerCache
