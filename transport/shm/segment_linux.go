@@ -44,28 +44,36 @@ type segment struct {
 }
 
 // newSegment makes a segment. The caller passes the descriptor on and closes it.
-func newSegment() (s *segment, fd int, err error) {
-	fd, err = unix.MemfdCreate("iwarp-shm", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+func newSegment() (*segment, int, error) {
+	fd, err := unix.MemfdCreate("iwarp-shm", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, -1, os.NewSyscallError("memfd_create", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = unix.Close(fd)
-		}
-	}()
-	size := int64(headerSize + ringSize)
-	if err := unix.Ftruncate(fd, size); err != nil {
-		return nil, -1, os.NewSyscallError("ftruncate", err)
+	s, err := sealedSegment(fd)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, -1, err
 	}
-	if err := unix.Fallocate(fd, 0, 0, firstSize); err != nil {
-		return nil, -1, os.NewSyscallError("fallocate", err)
+	return s, fd, nil
+}
+
+// sealedSegment gives an empty memfd the size of a segment, for good, and maps it.
+func sealedSegment(fd int) (*segment, error) {
+	size := headerSize + ringSize
+	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+		return nil, os.NewSyscallError("ftruncate", err)
+	}
+	err := unix.Fallocate(fd, 0, 0, firstSize)
+	for err == unix.EINTR { // a signal of the runtime's
+		err = unix.Fallocate(fd, 0, 0, firstSize)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("fallocate", err)
 	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
-		return nil, -1, os.NewSyscallError("fcntl", err)
+		return nil, os.NewSyscallError("fcntl", err)
 	}
-	s, err = mapSegment(fd, int(size))
-	return s, fd, err
+	return mapSegment(fd, size)
 }
 
 // openSegment maps the segment of a peer, about which nothing is certain.

@@ -70,7 +70,22 @@ func (q *queuePair) push() bool {
 func (q *queuePair) flush() {
 	t := &q.tx
 	defer q.survive(debug.SetPanicOnFault(true))
-	blocked := false
+	for again := false; ; again = true {
+		before := t.pos
+		blocked := q.compose()
+		q.publish()
+		t.note(blocked)
+		// The peer may have made room, and woken this end, before the summaries said that it was
+		// waited for. One that says so without making room gets no more than another look.
+		if !blocked || t.out.writer.Load() != 0 || again && t.pos == before {
+			return
+		}
+	}
+}
+
+// compose puts records into the ring, and reports whether it ended for want of room.
+func (q *queuePair) compose() (blocked bool) {
+	t := &q.tx
 	for t.err == nil && t.out != nil {
 		canSend, canRespond := t.sendable(), t.responses.Len() > 0
 		if !canSend && !canRespond {
@@ -83,12 +98,10 @@ func (q *queuePair) flush() {
 			ok = q.sendNext()
 		}
 		if !ok {
-			blocked = t.err == nil
-			break
+			return t.err == nil
 		}
 	}
-	q.publish()
-	t.note(blocked)
+	return false
 }
 
 // sendable reports whether the next work request may be sent.
