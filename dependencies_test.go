@@ -56,14 +56,15 @@ var imports = map[string]string{
 	"transport":                     "",
 	"transport/internal/queue":      "transport",
 	"transport/internal/regions":    "transport",
+	"transport/internal/setup":      "transport",
 	"transport/internal/wait":       "transport",
-	"transport/soft":                "transport transport/internal/queue transport/internal/regions transport/internal/wait transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
+	"transport/soft":                "transport transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
 	"transport/soft/internal/rdmap": "transport/soft/internal/ddp transport/soft/internal/mpa",
 	"transport/soft/internal/ddp":   "",
 	"transport/soft/internal/mpa":   "",
 	"transport/rnic":                "internal/netaddr transport transport/internal/wait transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
 	"transport/rnic/internal/abi":   "",
-	"transport/shm":                 "internal/netlink transport transport/internal/queue transport/internal/regions transport/internal/wait golang.org/x/sys/unix",
+	"transport/shm":                 "internal/netlink transport transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait golang.org/x/sys/unix",
 	"transport/rnic/internal/nldev": "internal/netlink golang.org/x/sys/unix",
 }
 

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/setup"
 )
 
 type connector struct {
@@ -43,7 +44,7 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 	}
 	var answer *greeting
 	theirs := -1
-	err = within(ctx, q.sock, q.cfg.ReplyTimeout, func() (err error) {
+	err = setup.Within(ctx, q.sock, q.cfg.ReplyTimeout, func() (err error) {
 		err = say(q.sock, ask, fd)
 		_ = unix.Close(fd)
 		if err == nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/setup"
 )
 
 const (
@@ -84,7 +85,7 @@ func (l *listener) serve(place *net.UnixListener) {
 		}
 		place = l.takePlace()
 	}
-	waiting := newHalfOpen(l.t.cfg.MaxHalfOpen)
+	waiting := setup.NewHalfOpen(l.t.cfg.MaxHalfOpen)
 	for {
 		c, err := place.AcceptUnix()
 		if err != nil {
@@ -94,8 +95,8 @@ func (l *listener) serve(place *net.UnixListener) {
 			continue
 		}
 		ctx, cancel := context.WithCancel(l.ctx)
-		a := &arrival{c: c, cancel: cancel}
-		if waiting.enter(ctx, a) != nil {
+		a := &setup.Arrival{Cancel: cancel, Reset: func() { _ = c.Close() }}
+		if waiting.Enter(ctx, a) != nil {
 			cancel()
 			_ = c.Close()
 			continue // the listener is closed
@@ -104,19 +105,19 @@ func (l *listener) serve(place *net.UnixListener) {
 		go func() {
 			defer l.wg.Done()
 			defer cancel()
-			defer waiting.leave(a)
-			l.attend(ctx, waiting, a)
+			defer waiting.Leave(a)
+			l.attend(ctx, waiting, c, a)
 		}()
 	}
 }
 
 // attend reads the request of a and hands it to Accept.
-func (l *listener) attend(ctx context.Context, waiting *halfOpen, a *arrival) {
-	r, err := l.read(ctx, a.c)
+func (l *listener) attend(ctx context.Context, waiting *setup.HalfOpen, c *net.UnixConn, a *setup.Arrival) {
+	r, err := l.read(ctx, c)
 	if err != nil {
 		return
 	}
-	if !waiting.spoken(a) {
+	if !waiting.Spoken(a) {
 		r.drop()
 		return
 	}
@@ -135,7 +136,7 @@ func (l *listener) read(ctx context.Context, c *net.UnixConn) (r *arrived, err e
 		return nil, err
 	}
 	r = &arrived{q: q, fd: -1}
-	err = within(ctx, c, l.t.cfg.RequestTimeout, func() (err error) {
+	err = setup.Within(ctx, c, l.t.cfg.RequestTimeout, func() (err error) {
 		r.ask, r.fd, err = hear(c)
 		return err
 	})
@@ -281,7 +282,7 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 		out.close()
 		return err
 	}
-	err = within(ctx, q.sock, q.cfg.ReplyTimeout, func() error {
+	err = setup.Within(ctx, q.sock, q.cfg.ReplyTimeout, func() error {
 		return say(q.sock, &greeting{kind: consent, ird: q.opts.IRD, ord: q.opts.ORD, private: private}, fd)
 	})
 	_ = unix.Close(fd)
@@ -306,7 +307,7 @@ func (r *arrived) drop() {
 func (r *arrived) Reject(private []byte) error { return r.refuse(private) }
 
 func (r *arrived) refuse(private []byte) error {
-	err := within(context.Background(), r.q.sock, time.Second, func() error {
+	err := setup.Within(context.Background(), r.q.sock, time.Second, func() error {
 		return say(r.q.sock, &greeting{kind: refusal, private: private}, -1)
 	})
 	r.drop()

@@ -1,49 +1,16 @@
 package shm
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport"
 )
-
-// within runs f on c under a deadline and ctx, and returns ctx's error or ErrHandshakeTimeout where
-// one of them ended it.
-func within(ctx context.Context, c *net.UnixConn, limit time.Duration, f func() error) error {
-	end := time.Now().Add(limit)
-	if d, ok := ctx.Deadline(); ok && d.Before(end) {
-		end = d
-	}
-	_ = c.SetDeadline(end)
-	kicked := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		_ = c.SetDeadline(past)
-		close(kicked)
-	})
-	err := f()
-	if d, ok := ctx.Deadline(); ok && isTimeout(err) && !time.Now().Before(d) {
-		<-ctx.Done() // at most a moment after the connection's own deadline
-	}
-	if !stop() {
-		<-kicked // its deadline must not come after those of the connection's later life
-	}
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case isTimeout(err):
-		return transport.ErrHandshakeTimeout
-	}
-	return err
-}
 
 // say sends a greeting, with a descriptor if fd is not negative.
 func say(c *net.UnixConn, g *greeting, fd int) error {

@@ -1,6 +1,10 @@
 package soft
 
-import "time"
+import (
+	"time"
+
+	"github.com/rdmanet/iwarp/transport/internal/setup"
+)
 
 // A QueuePair is what the tests know of one beyond the contract.
 type QueuePair = queuePair
@@ -60,9 +64,9 @@ func AgeFPDU(q *queuePair, d time.Duration) {
 // SetRequestGrace sets the age at which a connection whose request is still to come may have to
 // give way, until the function that it returns is called.
 func SetRequestGrace(d time.Duration) (restore func()) {
-	before := requestGrace
-	requestGrace = d
-	return func() { requestGrace = before }
+	before := setup.RequestGrace
+	setup.RequestGrace = d
+	return func() { setup.RequestGrace = before }
 }
 
 // Arrived returns how many FPDUs q has handled.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/setup"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
@@ -17,37 +18,6 @@ import (
 const rtrSTag = 1
 
 var errNotMPA = errors.New("what the peer sent is not an mpa start-up frame")
-
-// within runs f on c under a deadline and ctx, and returns ctx's error or ErrHandshakeTimeout where
-// one of them ended it.
-func within(ctx context.Context, c *net.TCPConn, limit time.Duration, f func() error) error {
-	end := time.Now().Add(limit)
-	if d, ok := ctx.Deadline(); ok && d.Before(end) {
-		end = d
-	}
-	_ = c.SetDeadline(end)
-	kicked := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		_ = c.SetDeadline(past)
-		close(kicked)
-	})
-	err := f()
-	if d, ok := ctx.Deadline(); ok && isTimeout(err) && !time.Now().Before(d) {
-		<-ctx.Done() // at most a moment after the connection's own deadline
-	}
-	if !stop() {
-		<-kicked // its deadline must not come after those of the connection's later life
-	}
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case isTimeout(err):
-		return transport.ErrHandshakeTimeout
-	}
-	return err
-}
 
 // readFrame reads exactly one start-up frame: a byte more would be part of the FPDU stream.
 func readFrame(c *net.TCPConn, reply bool) (mpa.Frame, error) {
@@ -112,7 +82,7 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 			PeerToPeer: true, RTRWrite: true, RTRRead: true}
 	}
 	c := q.sock.c
-	err = within(ctx, c, q.cfg.ReplyTimeout, func() (err error) {
+	err = setup.Within(ctx, c, q.cfg.ReplyTimeout, func() (err error) {
 		if err = writeFrame(c, &req); err == nil {
 			reply, err = readFrame(c, true)
 		}
@@ -208,7 +178,7 @@ func (q *queuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) 
 		return err
 	}
 	c := q.sock.c
-	if err := within(ctx, c, q.cfg.ReplyTimeout, func() error { return writeFrame(c, &reply) }); err != nil {
+	if err := setup.Within(ctx, c, q.cfg.ReplyTimeout, func() error { return writeFrame(c, &reply) }); err != nil {
 		return err
 	}
 	q.configure((req.Flags|reply.Flags)&mpa.FlagCRC != 0, ird, ord, false)

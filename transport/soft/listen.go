@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/setup"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
@@ -23,7 +24,7 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 		return nil, err
 	}
 	r := &request{q: q}
-	err = within(ctx, c, t.cfg.RequestTimeout, func() (err error) {
+	err = setup.Within(ctx, c, t.cfg.RequestTimeout, func() (err error) {
 		r.frame, err = readFrame(c, false)
 		return err
 	})
@@ -80,7 +81,7 @@ func (r *request) Reject(private []byte) error {
 // sees the end.
 func (r *request) refuse(private []byte) error {
 	f := rejectFrame(&r.frame, private)
-	err := within(context.Background(), r.q.sock.c, time.Second, func() error { return writeFrame(r.q.sock.c, &f) })
+	err := setup.Within(context.Background(), r.q.sock.c, time.Second, func() error { return writeFrame(r.q.sock.c, &f) })
 	_ = r.q.sock.c.CloseWrite()
 	_ = r.q.Close()
 	return err
@@ -117,7 +118,7 @@ type listener struct {
 func (l *listener) serve() {
 	defer l.wg.Done()
 	defer close(l.done)
-	waiting := newHalfOpen(l.t.cfg.MaxHalfOpen)
+	waiting := setup.NewHalfOpen(l.t.cfg.MaxHalfOpen)
 	for {
 		c, err := l.ln.AcceptTCP()
 		if err != nil {
@@ -132,8 +133,8 @@ func (l *listener) serve() {
 			return
 		}
 		ctx, cancel := context.WithCancel(l.ctx)
-		a := &arrival{c: c, cancel: cancel}
-		if waiting.enter(ctx, a) != nil {
+		a := &setup.Arrival{Cancel: cancel, Reset: func() { _ = c.SetLinger(0) }}
+		if waiting.Enter(ctx, a) != nil {
 			cancel()
 			_ = c.Close()
 			continue // the listener is closed
@@ -142,20 +143,20 @@ func (l *listener) serve() {
 		go func() {
 			defer l.wg.Done()
 			defer cancel()
-			defer waiting.leave(a)
-			l.attend(ctx, waiting, a)
+			defer waiting.Leave(a)
+			l.attend(ctx, waiting, c, a)
 		}()
 	}
 }
 
 // attend reads the request of a and hands it to Accept.
-func (l *listener) attend(ctx context.Context, waiting *halfOpen, a *arrival) {
-	req, err := l.t.Server(ctx, a.c, l.o)
+func (l *listener) attend(ctx context.Context, waiting *setup.HalfOpen, c *net.TCPConn, a *setup.Arrival) {
+	req, err := l.t.Server(ctx, c, l.o)
 	if err != nil {
 		return
 	}
 	r := req.(*request)
-	if !waiting.spoken(a) {
+	if !waiting.Spoken(a) {
 		_ = r.q.Abort()
 		return
 	}

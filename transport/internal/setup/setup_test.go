@@ -1,0 +1,94 @@
+package setup_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/setup"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 10 * time.Second
+
+// TestWithin ends a call that waits for the peer by the limit, by a deadline and by cancellation.
+func TestWithin(t *testing.T) {
+	canceled := func(t *testing.T) context.Context {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		return ctx
+	}
+	soon := func(t *testing.T) context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	for name, tt := range map[string]struct {
+		ctx   func(*testing.T) context.Context
+		limit time.Duration
+		f     func(c net.Conn) error
+		want  error
+	}{
+		"limit":    {(*testing.T).Context, time.Millisecond, read, transport.ErrHandshakeTimeout},
+		"deadline": {soon, patience, read, context.DeadlineExceeded},
+		"canceled": {canceled, patience, read, context.Canceled},
+		"error":    {(*testing.T).Context, patience, func(net.Conn) error { return io.ErrClosedPipe }, io.ErrClosedPipe},
+		"done":     {(*testing.T).Context, patience, func(net.Conn) error { return nil }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := net.Pipe()
+			defer a.Close()
+			defer b.Close()
+			err := setup.Within(tt.ctx(t), a, tt.limit, func() error { return tt.f(a) })
+			require.ErrorIs(t, err, tt.want)
+		})
+	}
+}
+
+func read(c net.Conn) error {
+	_, err := c.Read(make([]byte, 1))
+	return err
+}
+
+// TestHalfOpen has the oldest connection give way whose request is still to come, and has others
+// wait while all have spoken.
+func TestHalfOpen(t *testing.T) {
+	defer func(d time.Duration) { setup.RequestGrace = d }(setup.RequestGrace)
+	setup.RequestGrace = 0
+	h := setup.NewHalfOpen(2)
+	var reset, canceled []string
+	enter := func(ctx context.Context, name string) (*setup.Arrival, error) {
+		a := &setup.Arrival{
+			Cancel: func() { canceled = append(canceled, name) },
+			Reset:  func() { reset = append(reset, name) },
+		}
+		return a, h.Enter(ctx, a)
+	}
+	first, err := enter(t.Context(), "first")
+	require.NoError(t, err)
+	require.True(t, h.Spoken(first))
+	second, err := enter(t.Context(), "second")
+	require.NoError(t, err)
+	third, err := enter(t.Context(), "third")
+	require.NoError(t, err)
+	require.Equal(t, []string{"second"}, reset)
+	require.Equal(t, []string{"second"}, canceled)
+	require.False(t, h.Spoken(second))
+	h.Leave(second) // has no place to give back
+	require.True(t, h.Spoken(third))
+
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err = enter(ctx, "fourth")
+	require.ErrorIs(t, err, context.DeadlineExceeded, "all others have spoken")
+	h.Leave(first)
+	_, err = enter(t.Context(), "fifth")
+	require.NoError(t, err)
+}
