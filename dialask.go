@@ -31,18 +31,18 @@ type turn struct {
 // turn decides whether p should be asked. Where another dial is asking it, turn waits up to
 // patience to learn the answer.
 func (a *dialing) turn(ctx context.Context, p peer, patience func() time.Duration) turn {
+	if a.policy == OffloadRequire {
+		return turn{end: func() {}, spoke: peers.speaks(p, time.Now())}
+	}
 	var late *time.Timer
 	for {
-		known := peers.recall(p, time.Now())
-		spoke := !known.spoke.IsZero()
+		known, end, other := peers.ask(p, time.Now())
 		switch {
-		case known.isMute() && a.policy != OffloadRequire:
+		case known.isMute():
 			return turn{why: known.why, other: known.other.addr.IsValid()}
-		case spoke, a.policy == OffloadRequire:
-			return turn{end: func() {}, spoke: spoke}
-		}
-		end, other := peers.ask(p)
-		if end != nil {
+		case !known.spoke.IsZero():
+			return turn{end: func() {}, spoke: true}
+		case end != nil:
 			return turn{end: end}
 		}
 		if late == nil {

@@ -110,6 +110,11 @@ func (pc *peerCache) speaks(p peer, now time.Time) bool {
 func (pc *peerCache) recall(p peer, now time.Time) lesson {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
+	return pc.holds(p, now)
+}
+
+// holds is recall for a caller that holds mu.
+func (pc *peerCache) holds(p peer, now time.Time) lesson {
 	l, ok := pc.m[p]
 	if !ok || now.Before(l.until) {
 		return l
@@ -195,20 +200,24 @@ func (pc *peerCache) heard(host netip.Addr, now time.Time) {
 	}
 }
 
-// ask lets the caller ask p, and call end once the answer is learned, unless another dial is asking
-// it: then other is closed once that is over.
-func (pc *peerCache) ask(p peer) (end func(), other <-chan struct{}) {
+// ask returns what is known of p. If that is nothing, the caller is to ask p, and to call end once
+// the answer is learned, unless another dial is asking it: then other is closed once that is over.
+func (pc *peerCache) ask(p peer, now time.Time) (known lesson, end func(), other <-chan struct{}) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
+	known = pc.holds(p, now)
+	if known.isMute() || !known.spoke.IsZero() {
+		return known, nil, nil
+	}
 	if c, ok := pc.asked[p]; ok {
-		return nil, c
+		return known, nil, c
 	}
 	if pc.asked == nil {
 		pc.asked = make(map[peer]chan struct{})
 	}
 	c := make(chan struct{})
 	pc.asked[p] = c
-	return func() {
+	return known, func() {
 		pc.mu.Lock()
 		defer pc.mu.Unlock()
 		if pc.asked[p] == c {

@@ -314,3 +314,30 @@ func TestProof(t *testing.T) {
 		require.Equal(t, tt.want, proves(tt.err), "%v", tt.err)
 	}
 }
+
+// TestAskIsForTheUnknown gives nobody a turn to ask what another dial has found out, not even one
+// that did not know it when it began.
+func TestAskIsForTheUnknown(t *testing.T) {
+	var pc peerCache
+	p, now := peerAt(1), time.Now()
+	_, end, other := pc.ask(p, now)
+	require.NotNil(t, end)
+	require.Nil(t, other)
+	known, second, other := pc.ask(p, now)
+	require.Zero(t, known)
+	require.Nil(t, second)
+	require.NotNil(t, other)
+
+	pc.learn(p, OffloadError{Reason: ReasonNotIWARP}, true, maxTTL, now, now)
+	end()
+	<-other
+	known, end, other = pc.ask(p, now)
+	require.Equal(t, ReasonNotIWARP, known.why.Reason)
+	require.Nil(t, end)
+	require.Nil(t, other)
+
+	pc.spoke(p, now)
+	known, end, _ = pc.ask(p, now)
+	require.False(t, known.spoke.IsZero())
+	require.Nil(t, end)
+}

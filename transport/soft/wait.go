@@ -27,8 +27,11 @@ func (q *queuePair) drained() (bool, error) {
 	if sent {
 		return true, nil
 	}
-	if why := q.Err(); err == nil || errors.Is(err, syscall.EPIPE) && isFailure(why) {
-		err = why // a broken pipe is what is left of it once a read has taken the reset
+	why := q.Err()
+	// A broken pipe is what is left once a read has taken the reset, so what the read has found counts,
+	// even if it is not known yet.
+	if err == nil || errors.Is(err, syscall.EPIPE) && (why == nil || isFailure(why)) {
+		err = why
 	}
 	return false, err
 }
