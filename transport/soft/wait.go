@@ -28,8 +28,8 @@ func (q *queuePair) drained() (bool, error) {
 		return true, nil
 	}
 	why := q.Err()
-	// A broken pipe is what is left once a read has taken the reset, so what the read has found counts,
-	// even if it is not known yet.
+	// A broken pipe is what is left once a read has taken the reset, so what the read has found
+	// counts, even if it is not known yet.
 	if err == nil || errors.Is(err, syscall.EPIPE) && (why == nil || isFailure(why)) {
 		err = why
 	}
