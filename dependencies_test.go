@@ -54,17 +54,19 @@ var imports = map[string]string{
 	"rdmanet/internal/wire": "",
 
 	"transport":                     "",
-	"transport/internal/queue":      "transport",
+	"transport/internal/pool":       "",
+	"transport/internal/queue":      "transport transport/internal/pool",
 	"transport/internal/regions":    "transport",
 	"transport/internal/setup":      "transport",
 	"transport/internal/wait":       "transport",
-	"transport/soft":                "transport transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
+	"transport/internal/work":       "transport transport/internal/queue transport/internal/regions transport/internal/wait",
+	"transport/soft":                "transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
 	"transport/soft/internal/rdmap": "transport/soft/internal/ddp transport/soft/internal/mpa",
 	"transport/soft/internal/ddp":   "",
 	"transport/soft/internal/mpa":   "",
 	"transport/rnic":                "internal/netaddr transport transport/internal/wait transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
 	"transport/rnic/internal/abi":   "",
-	"transport/shm":                 "internal/netlink transport transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait golang.org/x/sys/unix",
+	"transport/shm":                 "internal/netlink transport transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work golang.org/x/sys/unix",
 	"transport/rnic/internal/nldev": "internal/netlink golang.org/x/sys/unix",
 }
 

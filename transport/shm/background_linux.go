@@ -17,7 +17,7 @@ func (q *queuePair) untended() (bool, error) {
 	if err := q.Err(); err != nil {
 		return false, err
 	}
-	return !q.tx.pending.Load() && !q.regions.Exposed(), nil
+	return !q.tx.pending.Load() && !q.Regions.Exposed(), nil
 }
 
 // tend makes sure that there is a background where there is something for it to do.
@@ -26,7 +26,7 @@ func (q *queuePair) tend() {
 	q.background.mu.Lock()
 	defer q.background.mu.Unlock()
 	switch {
-	case err == nil && !idle && !q.background.running && q.healthy.Load():
+	case err == nil && !idle && !q.background.running && q.Healthy():
 		q.background.running = true
 		go q.serve()
 	case idle && q.background.running && q.sleep.on.Load() == &q.tending:
@@ -37,7 +37,7 @@ func (q *queuePair) tend() {
 // serve is the background.
 func (q *queuePair) serve() {
 	for {
-		err := q.crew.For(&q.tending, q.tending.Begin(), time.Time{})
+		err := q.Crew.For(&q.tending, q.tending.Begin(), time.Time{})
 		q.background.mu.Lock()
 		if idle, _ := q.untended(); idle || err != nil {
 			q.background.running = false

@@ -21,43 +21,32 @@ func (q *queuePair) Close() error { return q.shut(false) }
 func (q *queuePair) Abort() error { return q.shut(true) }
 
 func (q *queuePair) shut(abort bool) error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return transport.ErrClosed
+	was, err := q.Shut(abort)
+	if err != nil {
+		return err
 	}
-	q.closed = true
-	connected := q.connected
-	inOrder := q.err == nil && connected && !abort
 	end := uint32(endAborted)
-	if inOrder {
+	if was.InOrder {
 		end = endClosed
 	}
-	q.end(transport.StateClosing, transport.ErrClosed)
-	if abort {
-		q.state = transport.StateError
-	}
-	q.leaving = inOrder
-	q.crew.Wake()
-	q.mu.Unlock()
-	if !connected {
+	if !was.Connected {
 		_ = q.sock.Close()
-		q.regions.Clear()
+		q.Regions.Clear()
 		q.over()
 		return nil
 	}
 	q.kick()
 	<-q.tok // kept, so that nobody drives any more
 	left := false
-	if inOrder {
+	if was.InOrder {
 		q.tx.mu.Lock()
 		q.dropReads()
 		q.flush()
-		q.keepAll()
+		q.tx.sq.KeepAll()
 		left = q.tx.pending.Load()
 		q.tx.mu.Unlock()
 	}
-	q.regions.Clear()
+	q.Regions.Clear()
 	if left {
 		go q.part()
 	} else {
@@ -72,19 +61,7 @@ func (q *queuePair) dropReads() {
 	t := &q.tx
 	t.responses.Clear()
 	t.reads.Clear()
-	for i := range t.sq.len {
-		if e := t.sq.at(i); e.wr.Opcode == transport.OpRead && e.state != sendDone {
-			e.state, e.status = sendDone, transport.StatusFlushed
-		}
-	}
-}
-
-// keepAll takes over the data of what is left: after Close there are no regions. The caller holds
-// tx.mu.
-func (q *queuePair) keepAll() {
-	for i := q.tx.sq.next; i < q.tx.sq.len; i++ {
-		q.tx.sq.at(i).keep()
-	}
+	t.sq.DropReads()
 }
 
 // part sends what is left, and discards what comes, so that the peer makes progress.
@@ -156,15 +133,11 @@ func (q *queuePair) tellEnd(end uint32) {
 
 // over is called when nothing is left of the connection.
 func (q *queuePair) over() {
-	q.mu.Lock()
-	q.leaving = false
-	if q.state == transport.StateClosing {
-		q.state = transport.StateError
-	}
+	q.Mu.Lock()
+	q.Over()
 	gone := q.gone
 	q.gone, q.isGone = nil, true
-	q.crew.Wake()
-	q.mu.Unlock()
+	q.Mu.Unlock()
 	for _, f := range gone {
 		f()
 	}
@@ -172,12 +145,12 @@ func (q *queuePair) over() {
 
 // OnGone implements transport.Leaver.
 func (q *queuePair) OnGone(f func()) {
-	q.mu.Lock()
+	q.Mu.Lock()
 	if !q.isGone {
 		q.gone = append(q.gone, f)
 		f = nil
 	}
-	q.mu.Unlock()
+	q.Mu.Unlock()
 	if f != nil {
 		f()
 	}

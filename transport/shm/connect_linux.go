@@ -27,7 +27,7 @@ func (c *connector) Connect(ctx context.Context, private []byte) ([]byte, error)
 }
 
 func (c *connector) Close() error {
-	if c.q.healthy.Load() {
+	if c.q.Healthy() {
 		return nil
 	}
 	return c.q.Close()
@@ -40,7 +40,7 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 		return nil, err
 	}
 	ask := &greeting{
-		kind: request, ird: q.opts.IRD, ord: q.opts.ORD, local: q.local, remote: q.remote, scope: scope, private: private,
+		kind: request, ird: q.Opts.IRD, ord: q.Opts.ORD, local: q.local, remote: q.remote, scope: scope, private: private,
 	}
 	var answer *greeting
 	theirs := -1
@@ -57,7 +57,7 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 		in.close()
 		return nil, err
 	}
-	return answer.private, q.start(in, out, q.opts.IRD, min(q.opts.ORD, answer.ird))
+	return answer.private, q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, answer.ird))
 }
 
 // agree checks what the peer has said, and maps its memory. It closes fd, if there is one.

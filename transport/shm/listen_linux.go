@@ -283,7 +283,7 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 		return err
 	}
 	err = setup.Within(ctx, q.sock, q.cfg.ReplyTimeout, func() error {
-		return say(q.sock, &greeting{kind: consent, ird: q.opts.IRD, ord: q.opts.ORD, private: private}, fd)
+		return say(q.sock, &greeting{kind: consent, ird: q.Opts.IRD, ord: q.Opts.ORD, private: private}, fd)
 	})
 	_ = unix.Close(fd)
 	if err != nil {
@@ -291,7 +291,7 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 		out.close()
 		return err
 	}
-	return q.start(in, out, q.opts.IRD, min(q.opts.ORD, r.ask.ird))
+	return q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, r.ask.ird))
 }
 
 // drop closes the connection without a word.

@@ -6,36 +6,31 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/internal/queue"
-	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/internal/wait"
+	"github.com/rdmanet/iwarp/transport/internal/work"
 )
 
 const deviceName = transportName
 
 // A queuePair is one end of a connection through shared memory.
 //
-// Locks, in the order in which they may be taken: tok, tx.mu, background.mu, regions, mu. The
+// Locks, in the order in which they may be taken: tok, tx.mu, background.mu, Regions, Mu. The
 // segments are mapped from start to finish: whoever uses in holds tok, whoever uses tx.out holds
 // tok or tx.mu.
 type queuePair struct {
+	work.Pair
 	cfg           Config
-	opts          transport.Options
 	local, remote netip.AddrPort
 	cred          unix.Ucred // of the peer
 	sock          *net.UnixConn
 	raw           syscall.RawConn
 	ringBell      func(fd uintptr)
-
-	regions regions.Table
 
 	tok   chan struct{} // its one token is the right to drive: to read in and to sleep
 	in    *segment
@@ -44,26 +39,13 @@ type queuePair struct {
 	watched
 	tx transmitter
 
-	waiting, draining, tending, parting wait.Condition // of Wait, of Drain, of the background, and of what Close leaves
-	background                          background
-	crew                                wait.Crew
+	tending, parting wait.Condition // of the background, and of what Close leaves
+	background       background
 
-	// Summaries of what mu guards, for those who look often. They change with mu held.
-	healthy atomic.Bool // in StateRTS
-	news    atomic.Bool // cq is not empty
-	placed  atomic.Bool // a Placer had news that no call of Wait has returned for
-
-	mu        sync.Mutex
-	state     transport.State
-	err       error // why the queue pair is no longer in StateRTS
-	cq        queue.Completions
-	rq        queue.Receives[*regions.Region]
-	ird, ord  int
-	connected bool // RTS was reached
-	closed    bool // Close or Abort was called
-	leaving   bool // Close goes on; the send queue is not flushed meanwhile
-	isGone    bool
-	gone      []func()
+	// Guarded by Mu.
+	ird, ord int
+	isGone   bool
+	gone     []func()
 }
 
 var (
@@ -85,7 +67,7 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 	if err != nil {
 		return nil, err
 	}
-	q := &queuePair{cfg: *cfg, opts: normalize(o), sock: sock, raw: raw, tok: make(chan struct{}, 1)}
+	q := &queuePair{cfg: *cfg, sock: sock, raw: raw, tok: make(chan struct{}, 1)}
 	if q.cred, err = peerCred(raw); err != nil {
 		return nil, err
 	}
@@ -94,11 +76,11 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 		// to blame.
 		_ = unix.Send(int(fd), bellByte, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	}
-	q.crew.Init(q, q.tok, &q.mu)
+	q.Init(q, normalize(o), q.tok)
 	q.sleep.init(q)
-	q.waiting.Holds, q.draining.Holds, q.tending.Holds = q.pollable, q.drained, q.untended
+	q.Draining.Holds, q.tending.Holds = q.drained, q.untended
 	q.parting.Holds = func() (bool, error) { return false, nil }
-	q.regions.Changed = q.tend
+	q.Regions.Changed = q.tend
 	return q, nil
 }
 
@@ -106,16 +88,14 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 func (q *queuePair) start(in, out *segment, ird, ord int) error {
 	_ = q.sock.SetDeadline(time.Time{})
 	q.tx.mu.Lock()
-	q.mu.Lock()
-	err := q.err
-	if err == nil {
-		q.in, q.tx.out, q.tx.maxOutstanding = in, out, ord
-		q.rx.ird = ird
-		q.ird, q.ord = ird, ord
-		q.state, q.connected = transport.StateRTS, true
-		q.healthy.Store(true)
+	q.in, q.tx.out, q.tx.maxOutstanding, q.rx.ird = in, out, ord, ird
+	q.Mu.Lock()
+	q.ird, q.ord = ird, ord
+	q.Mu.Unlock()
+	err := q.EnterRTS()
+	if err != nil {
+		q.in, q.tx.out = nil, nil
 	}
-	q.mu.Unlock()
 	q.tx.mu.Unlock()
 	if err != nil {
 		in.close()
@@ -130,10 +110,7 @@ func (q *queuePair) start(in, out *segment, ird, ord int) error {
 
 // fail ends the queue pair with err, unless it has ended already, and wakes everybody.
 func (q *queuePair) fail(state transport.State, err error) {
-	q.mu.Lock()
-	q.end(state, err)
-	q.crew.Wake()
-	q.mu.Unlock()
+	q.End(state, err)
 	q.tx.mu.Lock()
 	if q.tx.err == nil {
 		q.tx.err = err
@@ -143,132 +120,28 @@ func (q *queuePair) fail(state transport.State, err error) {
 	q.kick()
 }
 
-// end records why the queue pair leaves StateRTS, unless it already has. The caller holds mu.
-func (q *queuePair) end(state transport.State, err error) {
-	if q.err == nil {
-		q.state, q.err = state, err
-		q.healthy.Store(false)
-	}
-}
-
-// complete queues a completion. The caller holds mu.
-func (q *queuePair) complete(c transport.Completion) {
-	q.cq.Push(c)
-	q.news.Store(true)
-	q.crew.Wake()
-}
-
-// collect moves completions to wc. The caller holds mu.
-func (q *queuePair) collect(wc []transport.Completion) int {
-	n := q.cq.Pop(wc)
-	q.news.Store(q.cq.Len() > 0)
-	return n
-}
-
-// PostRecv implements transport.QueuePair.
-func (q *queuePair) PostRecv(wrs []transport.RecvWR) (int, error) {
-	q.regions.RLock()
-	defer q.regions.RUnlock()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.err != nil {
-		return 0, q.err
-	}
-	var live *regions.Region // the last one that was looked up
-	for i := range wrs {
-		if q.rq.Len() == q.opts.RecvDepth {
-			return i, transport.ErrQueueFull
-		}
-		r, _ := wrs[i].Region.(*regions.Region)
-		if r == nil || r != live && !q.regions.Live(r) || r.Access&transport.LocalWrite == 0 {
-			return i, errNoLocalRegion
-		}
-		live = r
-		if _, ok := r.Offset(wrs[i].Data); !ok && len(wrs[i].Data) > 0 {
-			return i, errNotInRegion
-		}
-		q.rq.Push(&wrs[i], r)
-	}
-	return len(wrs), nil
-}
-
-// Poll implements transport.QueuePair.
-func (q *queuePair) Poll(wc []transport.Completion) int {
-	if !q.news.Load() && q.healthy.Load() {
-		return 0
-	}
-	q.mu.Lock()
-	n, failed, leaving := q.collect(wc), q.err != nil, q.leaving
-	q.mu.Unlock()
-	if n > 0 || !failed {
-		return n
-	}
-	if !leaving {
-		q.tx.mu.Lock()
-		q.flushSends()
-		q.tx.mu.Unlock()
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n = q.collect(wc)
-	for n < len(wc) {
-		r := q.rq.Head()
-		if r == nil {
-			break
-		}
-		id := r.ID
-		q.rq.Pop()
-		wc[n] = transport.Completion{ID: id, Opcode: transport.OpRecv, Status: transport.StatusFlushed}
-		n++
-	}
-	return n
-}
-
-// pollable reports whether Poll would return something, or a Placer had news, and otherwise why
-// that will never happen again.
-func (q *queuePair) pollable() (bool, error) {
-	if q.news.Load() || q.placed.Load() {
-		return true, nil
-	}
-	if q.healthy.Load() {
-		return false, nil
-	}
+// SendsLeft implements work.Driver.
+func (q *queuePair) SendsLeft() bool {
 	q.tx.mu.Lock()
-	pending := q.tx.sq.len > 0
-	q.tx.mu.Unlock()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.cq.Len() > 0 || q.err != nil && q.rq.Len() > 0 || pending && q.err != nil && !q.leaving {
-		return true, nil
-	}
-	return false, q.err
+	defer q.tx.mu.Unlock()
+	return q.tx.sq.Len() > 0
+}
+
+// FlushSends implements work.Driver.
+func (q *queuePair) FlushSends() {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	q.flushSends()
 }
 
 // Attributes implements transport.QueuePair. There are no FPDUs.
 func (q *queuePair) Attributes() transport.Attributes {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	q.Mu.Lock()
+	defer q.Mu.Unlock()
 	return transport.Attributes{
-		Device: deviceName, IRD: q.ird, ORD: q.ord, MaxInline: min(maxMessage, math.MaxInt),
-		SendDepth: q.opts.SendDepth, RecvDepth: q.opts.RecvDepth,
+		Device: deviceName, IRD: q.ird, ORD: q.ord, MaxInline: min(work.MaxMessage, math.MaxInt),
+		SendDepth: q.Opts.SendDepth, RecvDepth: q.Opts.RecvDepth,
 	}
-}
-
-// State implements transport.QueuePair.
-func (q *queuePair) State() transport.State {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.state
-}
-
-// Err implements transport.QueuePair.
-func (q *queuePair) Err() error {
-	if q.healthy.Load() {
-		return nil
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.err
 }
 
 // LocalAddr implements transport.QueuePair.
@@ -298,33 +171,9 @@ func (q *queuePair) SetKeepAliveConfig(net.KeepAliveConfig) error { return nil }
 // PeerMaySend reports that a responder need not wait for the initiator.
 func (q *queuePair) PeerMaySend() bool { return true }
 
-// RegisterMemory implements transport.QueuePair.
-func (q *queuePair) RegisterMemory(b []byte, access transport.Access) (transport.MemoryRegion, error) {
-	return q.register(&regions.Region{Access: access, Length: uint64(len(b)), Mem: b})
-}
-
-// RegisterPlacer implements transport.PlacerRegistrar.
-func (q *queuePair) RegisterPlacer(length uint64, p transport.Placer) (transport.MemoryRegion, error) {
-	return q.register(&regions.Region{Access: transport.RemoteWrite | transport.CallerDriven, Length: length, Placer: p})
-}
-
-func (q *queuePair) register(r *regions.Region) (transport.MemoryRegion, error) {
-	if err := q.Err(); err != nil {
-		return nil, err
-	}
-	if err := q.regions.Add(r); err != nil {
-		return nil, err
-	}
-	return r, nil
-}
-
 // Interrupt implements transport.QueuePair.
 func (q *queuePair) Interrupt() {
-	q.waiting.Interrupt()
-	q.draining.Interrupt()
-	q.mu.Lock()
-	q.crew.Wake()
-	q.mu.Unlock()
+	q.Pair.Interrupt()
 	q.kick()
 }
 

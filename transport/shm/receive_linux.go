@@ -8,6 +8,7 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/internal/wait"
+	"github.com/rdmanet/iwarp/transport/internal/work"
 )
 
 const (
@@ -188,9 +189,9 @@ func (q *queuePair) handleWrite(h *header, a, b []byte) *fault {
 	if h.length == 0 {
 		return nil // nothing is placed, so nothing is checked
 	}
-	q.regions.RLock()
-	defer q.regions.RUnlock()
-	r := q.regions.Lookup(transport.STag(h.stag))
+	q.Regions.RLock()
+	defer q.Regions.RUnlock()
+	r := q.Regions.Lookup(transport.STag(h.stag))
 	if r == nil || r.Access&transport.RemoteWrite == 0 {
 		return faultWriteSTag
 	}
@@ -212,100 +213,61 @@ func (q *queuePair) handleWrite(h *header, a, b []byte) *fault {
 			return faultWriteBounds
 		}
 		if news {
-			q.tellPlaced()
+			q.TellPlaced()
 		}
 		off += uint64(len(p))
 	}
 	return nil
 }
 
-// tellPlaced makes a call of Wait return for what was placed. Whoever places also drives, so only
-// followers have to be woken.
-func (q *queuePair) tellPlaced() {
-	if q.placed.Load() {
-		return
-	}
-	q.placed.Store(true)
-	// A follower that is not counted yet finds the mark before it sleeps.
-	if q.crew.Followed() {
-		q.mu.Lock()
-		q.crew.Wake()
-		q.mu.Unlock()
-	}
-}
-
 // handleSend places a part of a Send in the oldest receive and completes it with the last one.
 func (q *queuePair) handleSend(h *header, a, b []byte) *fault {
 	rx := &q.rx
-	f := q.placeSend(h, a, b)
-	if f != nil || h.flags&flagLast == 0 {
+	last := h.flags&flagLast != 0
+	invalidates := last && h.flags&flagInvalidate != 0
+	off := rx.moff
+	rx.moff += uint64(h.length)
+	c := transport.Completion{Opcode: transport.OpRecv, Bytes: int(rx.moff), Solicited: h.flags&flagSolicited != 0}
+	done := &c
+	if !last || invalidates {
+		done = nil
+	}
+	if f := placeFault(q.PlaceSend(off, a, b, done)); f != nil {
 		return f
 	}
-	c := transport.Completion{Opcode: transport.OpRecv, Bytes: int(rx.moff), Solicited: h.flags&flagSolicited != 0}
-	if h.flags&flagInvalidate != 0 {
+	var f *fault
+	if invalidates {
 		c.Invalidated = transport.STag(h.stag)
-		if f = q.invalidate(c.Invalidated); f != nil {
+		if f = invalidateFault(q.Regions.Invalidate(c.Invalidated)); f != nil {
 			c.Status, c.Invalidated = transport.StatusInvalidateFailed, 0
 		}
+		q.TakeRecv(c)
 	}
-	q.mu.Lock()
-	q.takeRecv(c)
-	q.mu.Unlock()
-	rx.moff, rx.mid = 0, false
+	if rx.mid = !last; last {
+		rx.moff = 0
+	}
 	return f
 }
 
-func (q *queuePair) placeSend(h *header, a, b []byte) *fault {
-	rx := &q.rx
-	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is no longer
-	// written to.
-	q.regions.RLock()
-	defer q.regions.RUnlock()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	r := q.rq.Head()
-	if q.err != nil || r == nil {
+func placeFault(v work.Verdict) *fault {
+	switch v {
+	case work.NoBuffer:
 		return faultNoBuffer
-	}
-	if uint64(h.length) > uint64(len(r.Mem))-rx.moff {
-		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
+	case work.TooLong:
 		return faultTooLong
-	}
-	if h.length > 0 && !q.regions.Live(r.Region) {
-		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalProtection})
+	case work.NoMemory:
 		return faultCatastrophic
 	}
-	n := copy(r.Mem[rx.moff:], a)
-	copy(r.Mem[rx.moff+uint64(n):], b)
-	rx.moff += uint64(h.length)
-	rx.mid = true
 	return nil
 }
 
-// takeRecv takes the oldest receive off its queue with c, which gets its ID. The caller holds mu.
-func (q *queuePair) takeRecv(c transport.Completion) {
-	r := q.rq.Head()
-	if r == nil {
-		return // flushed meanwhile
-	}
-	c.ID = r.ID
-	q.rq.Pop()
-	q.complete(c)
-}
-
-// invalidate revokes a region at the peer's request; the peer can name only one that it was given
-// rights to.
-func (q *queuePair) invalidate(stag transport.STag) *fault {
-	q.regions.RLock()
-	r := q.regions.Lookup(stag)
-	q.regions.RUnlock()
-	if r == nil {
+func invalidateFault(v regions.Verdict) *fault {
+	switch v {
+	case regions.Unknown:
 		return faultInvalidate
-	}
-	if !r.Remote() || r.Placer != nil {
+	case regions.Forbidden:
 		return faultInvalidateOther
 	}
-	q.regions.Remove(stag)
 	return nil
 }
 
@@ -329,15 +291,13 @@ func (q *queuePair) handleReadRequest(h *header) *fault {
 }
 
 func (q *queuePair) readSource(h *header) (*regions.Region, *fault) {
-	q.regions.RLock()
-	defer q.regions.RUnlock()
-	r := q.regions.Lookup(transport.STag(h.stag))
-	switch {
-	case r == nil:
+	r, v := q.Regions.Source(transport.STag(h.stag), h.offset, uint64(h.size))
+	switch v {
+	case regions.Unknown:
 		return nil, faultReadSTag
-	case r.Access&transport.RemoteRead == 0 || r.Placer != nil:
+	case regions.Forbidden:
 		return nil, faultReadAccess
-	case !r.Inside(h.offset, uint64(h.size)):
+	case regions.Outside:
 		return nil, faultReadBounds
 	}
 	return r, nil
@@ -363,16 +323,16 @@ func (q *queuePair) handleReadResponse(h *header, a, b []byte) *fault {
 	if last {
 		q.readDone(transport.StatusSuccess)
 		// A further read, or what a fence held back until this one, may go now.
-		q.rx.output = q.rx.output || q.tx.sq.next < q.tx.sq.len
+		q.rx.output = q.rx.output || q.tx.sq.Pending()
 	}
 	return nil
 }
 
 // placeResponse returns false if the memory to read to is no longer registered.
 func (q *queuePair) placeResponse(read *outstandingRead, a, b []byte) bool {
-	q.regions.RLock()
-	defer q.regions.RUnlock()
-	if !q.regions.Live(read.sink) {
+	q.Regions.RLock()
+	defer q.Regions.RUnlock()
+	if !q.Regions.Live(read.sink) {
 		return false
 	}
 	at := read.to + read.done

@@ -28,13 +28,11 @@ type transmitter struct {
 	pos            uint64   // written
 	told           uint64   // of that, what the peer knows of
 	head           uint64   // of the peer, as seen last
-	sq             sendQueue
+	sq             queue.Sends
 	reads          queue.FIFO[outstandingRead] // requested by us, in order
 	responses      queue.FIFO[readResponse]    // requested by the peer, in order
 	maxOutstanding int                         // ORD
 	responded      bool                        // the last record was a response
-	drainers       bool                        // requests with WillDrain were posted, so that Drain is about these
-	lost           bool                        // requests that Drain is about were flushed
 	ended          bool                        // the peer was told that nothing more comes
 	err            error                       // nothing more can be sent
 
@@ -48,7 +46,7 @@ func (t *transmitter) note(blocked bool) {
 	if t.blocked.Load() != blocked {
 		t.blocked.Store(blocked)
 	}
-	if left := t.sq.next < t.sq.len || t.responses.Len() > 0; t.pending.Load() != left {
+	if left := t.sq.Pending() || t.responses.Len() > 0; t.pending.Load() != left {
 		t.pending.Store(left)
 	}
 }
@@ -87,7 +85,7 @@ func (q *queuePair) flush() {
 func (q *queuePair) compose() (blocked bool) {
 	t := &q.tx
 	for t.err == nil && t.out != nil {
-		canSend, canRespond := t.sendable(), t.responses.Len() > 0
+		canSend, canRespond := t.sq.Sendable(t.reads.Len(), t.maxOutstanding), t.responses.Len() > 0
 		if !canSend && !canRespond {
 			break
 		}
@@ -104,39 +102,24 @@ func (q *queuePair) compose() (blocked bool) {
 	return false
 }
 
-// sendable reports whether the next work request may be sent.
-func (t *transmitter) sendable() bool {
-	for t.sq.next < t.sq.len && t.sq.at(t.sq.next).state == sendDone {
-		t.sq.next++ // given up before it was sent
-	}
-	if t.sq.next == t.sq.len {
-		return false
-	}
-	e := t.sq.at(t.sq.next)
-	if e.wr.Flags&transport.Fence != 0 && t.reads.Len() > 0 {
-		return false
-	}
-	return e.wr.Opcode != transport.OpRead || t.reads.Len() < t.maxOutstanding
-}
-
 // sendNext sends a record of the next work request. It returns false if there is no room.
 func (q *queuePair) sendNext() bool {
 	t := &q.tx
-	e := t.sq.at(t.sq.next)
-	h := header{stag: uint32(e.wr.RemoteSTag), offset: e.wr.RemoteOffset}
-	if e.wr.Opcode == transport.OpRead {
+	e := t.sq.Next()
+	h := header{stag: uint32(e.WR.RemoteSTag), offset: e.WR.RemoteOffset}
+	if e.WR.Opcode == transport.OpRead {
 		return q.sendRead(e, &h)
 	}
-	left := len(e.wr.Data) - e.off
+	left := len(e.Rest())
 	n, ok := q.fit(left)
 	if !ok {
 		return false
 	}
-	if left > 0 && e.wr.Flags&transport.Inline == 0 && !e.own {
-		q.regions.RLock()
-		defer q.regions.RUnlock()
-		if r, _ := e.wr.Region.(*regions.Region); !q.regions.Live(r) {
-			e.status = transport.StatusLocalProtection
+	if left > 0 && e.WR.Flags&transport.Inline == 0 && !e.Kept() {
+		q.Regions.RLock()
+		defer q.Regions.RUnlock()
+		if r, _ := e.WR.Region.(*regions.Region); !q.Regions.Live(r) {
+			e.Status = transport.StatusLocalProtection
 			q.refuse(faultCatastrophic)
 			return false
 		}
@@ -145,24 +128,24 @@ func (q *queuePair) sendNext() bool {
 	if n == left {
 		h.flags = flagLast
 	}
-	if e.wr.Opcode == transport.OpWrite {
+	if e.WR.Opcode == transport.OpWrite {
 		h.op = opWrite
-		h.offset += e.base + uint64(e.off)
+		h.offset += e.Base + uint64(e.Off)
 	} else {
 		h.op = opSend
-		if e.wr.Flags&transport.Solicited != 0 {
+		if e.WR.Flags&transport.Solicited != 0 {
 			h.flags |= flagSolicited
 		}
-		if e.wr.Opcode == transport.OpSendInvalidate {
+		if e.WR.Opcode == transport.OpSendInvalidate {
 			h.flags |= flagInvalidate
-			h.stag = uint32(e.wr.Invalidate)
+			h.stag = uint32(e.WR.Invalidate)
 		}
 	}
-	q.put(&h, e.wr.Data[e.off:e.off+n])
-	e.off += n
+	q.put(&h, e.Rest()[:n])
+	e.Off += n
 	if n == left {
-		e.state = sendDone
-		t.sq.next++
+		e.State = queue.SendDone
+		t.sq.Sent()
 		t.responded = false
 		q.retire()
 	}
@@ -170,17 +153,17 @@ func (q *queuePair) sendNext() bool {
 }
 
 // sendRead sends the request of an RDMA Read.
-func (q *queuePair) sendRead(e *sendEntry, h *header) bool {
+func (q *queuePair) sendRead(e *queue.Send, h *header) bool {
 	t := &q.tx
 	if _, ok := q.fit(0); !ok {
 		return false
 	}
-	h.op, h.size = opReadRequest, uint32(len(e.wr.Data))
+	h.op, h.size = opReadRequest, uint32(len(e.WR.Data))
 	q.put(h, nil)
-	r, _ := e.wr.Region.(*regions.Region)
-	t.reads.Push(outstandingRead{to: e.sinkTO, size: uint64(len(e.wr.Data)), sink: r})
-	e.state = sendWaiting
-	t.sq.next++
+	r, _ := e.WR.Region.(*regions.Region)
+	t.reads.Push(outstandingRead{to: e.SinkTO, size: uint64(len(e.WR.Data)), sink: r})
+	e.State = queue.SendWaiting
+	t.sq.Sent()
 	t.responded = false
 	return true
 }
@@ -196,9 +179,9 @@ func (q *queuePair) respond() bool {
 	h := header{op: opReadResponse, length: uint32(n)}
 	var payload []byte
 	if n > 0 {
-		q.regions.RLock()
-		defer q.regions.RUnlock()
-		if !q.regions.Live(r.src) {
+		q.Regions.RLock()
+		defer q.Regions.RUnlock()
+		if !q.Regions.Live(r.src) {
 			q.refuse(faultReadSTag) // revoked while the read was on its way: nothing of it may leave any more
 			return false
 		}
@@ -294,6 +277,6 @@ func (q *queuePair) refuse(f *fault) {
 // takeOver takes over data that the caller of Drain has left, as that is the caller's again.
 func (q *queuePair) takeOver() {
 	q.tx.mu.Lock()
-	q.keepInline(0)
+	q.tx.sq.KeepInline(0)
 	q.tx.mu.Unlock()
 }

@@ -13,10 +13,7 @@ import (
 
 // Wait implements transport.QueuePair.
 func (q *queuePair) Wait(deadline time.Time) error {
-	err := q.crew.For(&q.waiting, q.waiting.Begin(), deadline)
-	if err == nil && q.placed.Load() {
-		q.placed.Store(false) // what is placed from now on is news again
-	}
+	err := q.Pair.Wait(deadline)
 	q.leaveOutput()
 	return err
 }
@@ -26,7 +23,7 @@ func (q *queuePair) Drain(deadline time.Time) error {
 	if ok, _ := q.drained(); ok {
 		return nil
 	}
-	err := q.crew.For(&q.draining, q.draining.Begin(), deadline)
+	err := q.Crew.For(&q.Draining, q.Draining.Begin(), deadline)
 	if err != nil {
 		q.takeOver()
 	}
@@ -38,7 +35,7 @@ func (q *queuePair) Drain(deadline time.Time) error {
 // will be.
 func (q *queuePair) drained() (bool, error) {
 	q.tx.mu.Lock()
-	sent, err := q.tx.sq.len == 0 && !q.tx.lost, q.tx.err
+	sent, err := q.tx.sq.Drained(), q.tx.err
 	q.tx.mu.Unlock()
 	if sent {
 		return true, nil
@@ -51,7 +48,7 @@ func (q *queuePair) drained() (bool, error) {
 
 // Drive implements wait.Driver: it takes what there is, or sleeps until there is something.
 func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (_ wait.Pause, err error) {
-	if !q.healthy.Load() {
+	if !q.Healthy() {
 		return wait.NoPause, wait.ErrAgain
 	}
 	err = wait.ErrAgain // also after a fault
@@ -103,7 +100,7 @@ func (q *queuePair) due(c *wait.Condition, seen uint32) bool {
 // Look takes once what has arrived, for the next call of Poll, unless another call waits for that.
 // It does not block, and returns false if there was nothing.
 func (q *queuePair) Look() bool {
-	if !q.healthy.Load() {
+	if !q.Healthy() {
 		return false
 	}
 	select {
@@ -119,7 +116,7 @@ func (q *queuePair) Look() bool {
 
 // lookOnce takes what there is. The caller holds the token.
 func (q *queuePair) lookOnce() (some bool) {
-	if !q.healthy.Load() {
+	if !q.Healthy() {
 		return false
 	}
 	defer q.survive(debug.SetPanicOnFault(true))

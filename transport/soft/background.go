@@ -19,9 +19,9 @@ func (q *queuePair) serveExposed() {
 	q.background.mu.Lock()
 	defer q.background.mu.Unlock()
 	b := &q.background
-	wanted := b.stalls > 0 || q.regions.Exposed()
+	wanted := b.stalls > 0 || q.Regions.Exposed()
 	switch {
-	case wanted && b.quit == nil && q.ready() == nil:
+	case wanted && b.quit == nil && q.Ready() == nil:
 		b.quit = make(chan struct{})
 		go q.read(b.quit)
 	case !wanted && b.quit != nil:

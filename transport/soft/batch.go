@@ -3,6 +3,7 @@ package soft
 import (
 	"encoding/binary"
 
+	"github.com/rdmanet/iwarp/transport/internal/pool"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
@@ -31,7 +32,7 @@ type batch struct {
 func (b *batch) empty() bool { return b.buf == nil }
 
 // begin gives an empty batch room for n bytes of buffer.
-func (b *batch) begin(n int) { b.buf = getBuf(n) }
+func (b *batch) begin(n int) { b.buf = pool.Get(n) }
 
 func (b *batch) room() int { return len(*b.buf) - b.used }
 
@@ -102,7 +103,7 @@ func (b *batch) sent(n int) bool {
 // reset empties the batch.
 func (b *batch) reset() {
 	if b.buf != nil {
-		putBuf(b.buf)
+		pool.Put(b.buf)
 	}
 	clear(b.pieces[:b.n])
 	*b = batch{}
@@ -117,12 +118,12 @@ func (b *batch) keep() {
 	for _, p := range b.rest() {
 		n += len(p)
 	}
-	own := getBuf(n)
+	own := pool.Get(n)
 	n = 0
 	for _, p := range b.rest() {
 		n += copy((*own)[n:], p)
 	}
-	putBuf(b.buf)
+	pool.Put(b.buf)
 	clear(b.pieces[:b.n])
 	b.buf, b.used, b.open, b.refs = own, n, n, false
 	b.pieces[0], b.first, b.n = (*own)[:n], 0, 1

@@ -18,31 +18,23 @@ func (q *queuePair) Close() error { return q.close(false) }
 func (q *queuePair) CloseLast() error { return q.close(true) }
 
 func (q *queuePair) close(last bool) error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return transport.ErrClosed
+	was, err := q.Shut(false)
+	if err != nil {
+		return err
 	}
-	q.closed = true
-	already := q.leaving
-	inOrder := q.err == nil && q.connected
-	q.end(transport.StateClosing, transport.ErrClosed)
-	q.leaving = already || inOrder
-	q.crew.Wake()
-	q.mu.Unlock()
-	if inOrder {
+	if was.InOrder {
 		q.tx.mu.Lock()
 		q.tx.parting = true
 		q.dropReads()
 		q.keepAll()
 		q.tx.mu.Unlock()
 	}
-	q.regions.Clear()
+	q.Regions.Clear()
 	switch {
-	case already: // after a Terminate of ours
+	case was.Leaving: // after a Terminate of ours
 		q.keepOutput()
 		q.sock.kick()
-	case inOrder:
+	case was.InOrder:
 		q.sock.kick()
 		q.part(&parting{q: q, last: last, farewell: q.farewell.Load(), deafens: q.deafens.Load()})
 	default:
@@ -64,18 +56,10 @@ func (q *queuePair) LeaveRest() { q.deafens.Store(true) }
 
 // Abort implements transport.QueuePair.
 func (q *queuePair) Abort() error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return transport.ErrClosed
+	if _, err := q.Shut(true); err != nil {
+		return err
 	}
-	q.closed = true
-	q.end(transport.StateError, transport.ErrClosed)
-	q.state = transport.StateError
-	q.leaving = false
-	q.crew.Wake()
-	q.mu.Unlock()
-	q.regions.Clear()
+	q.Regions.Clear()
 	q.sock.abort()
 	q.over(nil)
 	q.serveExposed()
@@ -92,16 +76,12 @@ func (q *queuePair) over(err error) {
 	}
 	q.flushSends()
 	q.tx.mu.Unlock()
-	q.mu.Lock()
-	q.leaving = false
+	q.Mu.Lock()
+	defer q.Mu.Unlock()
 	if q.closeErr == nil {
 		q.closeErr = err
 	}
-	if q.state == transport.StateClosing {
-		q.state = transport.StateError
-	}
-	q.crew.Wake()
-	q.mu.Unlock()
+	q.Over()
 }
 
 // WillAwaitClosed makes Close keep the connection until the peer's host has acknowledged
@@ -114,14 +94,14 @@ func (q *queuePair) WillAwaitClosed() { q.awaited.Store(true) }
 // before Close.
 func (q *queuePair) AwaitClosed(deadline time.Time) error {
 	for {
-		wake := q.crew.Join()
-		q.mu.Lock()
-		leaving, err := q.leaving, q.closeErr
-		q.mu.Unlock()
+		wake := q.Crew.Join()
+		q.Mu.Lock()
+		leaving, err := q.Leaving(), q.closeErr
+		q.Mu.Unlock()
 		if leaving && !wait.Expired(deadline) {
 			wait.Await(nil, wake, deadline)
 		}
-		q.crew.Part()
+		q.Crew.Part()
 		switch {
 		case !leaving:
 			return err
@@ -137,7 +117,7 @@ func (q *queuePair) AwaitClosed(deadline time.Time) error {
 func (q *queuePair) gateHolds() bool {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	return !q.tx.gateOpen && q.tx.sq.len > 0 && q.tx.err == nil
+	return !q.tx.gateOpen && q.tx.sq.Len() > 0 && q.tx.err == nil
 }
 
 // dropReads gives up RDMA Reads in both directions: after Close there is no memory for their data.
@@ -149,21 +129,17 @@ func (q *queuePair) dropReads() {
 		t.floor = floorResponded
 	}
 	t.reads.Clear()
-	for i := range t.sq.len {
-		if e := t.sq.at(i); e.wr.Opcode == transport.OpRead && e.state != sendDone {
-			e.state, e.status = sendDone, transport.StatusFlushed
-		}
-	}
+	t.sq.DropReads()
 }
 
 // keepAll sends as much of the send queue as the kernel takes, and takes over the data of the rest:
 // after Close there are no regions. The caller holds tx.mu.
 func (q *queuePair) keepAll() {
-	for i := range q.tx.sq.len {
-		q.tx.sq.at(i).wr.Flags |= transport.Inline
+	for i := range q.tx.sq.Len() {
+		q.tx.sq.At(i).WR.Flags |= transport.Inline
 	}
 	q.trySend(true)
-	for i := range q.tx.sq.len {
-		q.tx.sq.at(i).wr.Region = nil
+	for i := range q.tx.sq.Len() {
+		q.tx.sq.At(i).WR.Region = nil
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/pool"
 	"github.com/rdmanet/iwarp/transport/internal/setup"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
@@ -72,13 +73,13 @@ func depth(n int) uint16 { return uint16(min(n, mpa.NoDepth-1)) }
 // initiate exchanges request and reply as the active side and brings q to StateRTS.
 func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (reply mpa.Frame, err error) {
 	req := mpa.Frame{Revision: rev, PrivateData: private}
-	if !q.opts.NoCRC {
+	if !q.Opts.NoCRC {
 		req.Flags |= mpa.FlagCRC
 	}
 	if rev >= mpa.Rev2 {
 		req.Flags |= mpa.FlagEnhanced
 		// The Read form of RTR takes a read on either side.
-		req.Enhanced = mpa.Enhanced{IRD: depth(max(q.opts.IRD, 1)), ORD: depth(max(q.opts.ORD, 1)),
+		req.Enhanced = mpa.Enhanced{IRD: depth(max(q.Opts.IRD, 1)), ORD: depth(max(q.Opts.ORD, 1)),
 			PeerToPeer: true, RTRWrite: true, RTRRead: true}
 	}
 	c := q.sock.c
@@ -99,7 +100,7 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 		q.giveUp(rdmap.ErrMPAFrame, crc)
 		return reply, errMarkers
 	}
-	ird, ord := q.opts.IRD, q.opts.ORD
+	ird, ord := q.Opts.IRD, q.Opts.ORD
 	rtr := mpa.Enhanced{}
 	if rev >= mpa.Rev2 && reply.Flags&mpa.FlagEnhanced != 0 {
 		rtr = reply.Enhanced
@@ -160,7 +161,7 @@ func (q *queuePair) queueRTR(read bool) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
 	t := &q.tx
-	t.out.begin(smallBuf)
+	t.out.begin(pool.Small)
 	if read {
 		q.composeReadRequest(&rdmap.ReadRequest{SinkSTag: rtrSTag, SrcSTag: rtrSTag})
 		t.reads.Push(outstandingRead{stag: rtrSTag, rtr: true})
@@ -187,10 +188,10 @@ func (q *queuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) 
 
 func (q *queuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ird, ord int, err error) {
 	reply = mpa.Frame{Reply: true, Revision: req.Revision, Flags: req.Flags & (mpa.FlagEnhanced | mpa.FlagCRC), PrivateData: private}
-	if !q.opts.NoCRC {
+	if !q.Opts.NoCRC {
 		reply.Flags |= mpa.FlagCRC
 	}
-	ird, ord = q.opts.IRD, q.opts.ORD
+	ird, ord = q.Opts.IRD, q.Opts.ORD
 	if req.Flags&mpa.FlagEnhanced == 0 {
 		return reply, ird, ord, nil
 	}

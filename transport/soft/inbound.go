@@ -3,6 +3,7 @@ package soft
 import (
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/regions"
+	"github.com/rdmanet/iwarp/transport/internal/work"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
@@ -15,9 +16,9 @@ func (q *queuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 		q.rx.turn.idle++
 		return nil // keepalive, RTR: nothing is placed, so nothing is checked
 	}
-	q.regions.RLock()
-	defer q.regions.RUnlock()
-	r := q.regions.Lookup(transport.STag(seg.T.STag))
+	q.Regions.RLock()
+	defer q.Regions.RUnlock()
+	r := q.Regions.Lookup(transport.STag(seg.T.STag))
 	// DDP has no code for a missing right; to the peer such an STag does not exist.
 	if r == nil || r.Access&transport.RemoteWrite == 0 {
 		return rdmap.ErrInvalidSTagTagged
@@ -34,27 +35,12 @@ func (q *queuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
 			return rdmap.ErrBaseBounds
 		}
 		if news {
-			q.tellPlaced()
+			q.TellPlaced()
 		}
 		return nil
 	}
 	copy(r.Mem[seg.T.TO:], seg.Payload)
 	return nil
-}
-
-// tellPlaced makes a call of Wait return for what was placed. Whoever places also reads the socket,
-// so only followers have to be woken.
-func (q *queuePair) tellPlaced() {
-	if q.placed.Load() {
-		return
-	}
-	q.placed.Store(true)
-	// A follower that is not counted yet finds the mark before it sleeps.
-	if q.crew.Followed() {
-		q.mu.Lock()
-		q.crew.Wake()
-		q.mu.Unlock()
-	}
 }
 
 // handleSend places a segment of a Send in the oldest receive and completes it with the last one.
@@ -79,9 +65,7 @@ func (q *queuePair) handleSend(seg *rdmap.Segment) *rdmap.Error {
 		if e = q.invalidate(c.Invalidated); e != nil {
 			c.Status, c.Invalidated = transport.StatusInvalidateFailed, 0
 		}
-		q.mu.Lock()
-		q.takeRecv(c)
-		q.mu.Unlock()
+		q.TakeRecv(c)
 	}
 	rx.moff = 0
 	rx.sendMSN++
@@ -94,57 +78,32 @@ func (q *queuePair) received(seg *rdmap.Segment) transport.Completion {
 }
 
 func (q *queuePair) placeSend(seg *rdmap.Segment) *rdmap.Error {
-	rx := &q.rx
-	// Held while bytes are placed: a receive that is flushed, or whose region is gone, is no longer
-	// written to.
-	q.regions.RLock()
-	defer q.regions.RUnlock()
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	r := q.rq.Head()
-	if q.err != nil || r == nil {
-		return rdmap.ErrNoBuffer
-	}
-	if len(seg.Payload) > len(r.Mem)-int(rx.moff) {
-		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
-		return rdmap.ErrMessageTooLong
-	}
-	if len(seg.Payload) > 0 && !q.regions.Live(r.Region) {
-		q.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalProtection})
-		return rdmap.ErrDDPCatastrophic
-	}
-	copy(r.Mem[rx.moff:], seg.Payload)
-	rx.moff += uint32(len(seg.Payload))
+	off := q.rx.moff
+	q.rx.moff += uint32(len(seg.Payload))
+	var done *transport.Completion
 	if seg.Last() && !seg.Op.Invalidates() {
-		q.takeRecv(q.received(seg))
+		c := q.received(seg)
+		done = &c
+	}
+	switch q.PlaceSend(uint64(off), seg.Payload, nil, done) {
+	case work.NoBuffer:
+		return rdmap.ErrNoBuffer
+	case work.TooLong:
+		return rdmap.ErrMessageTooLong
+	case work.NoMemory:
+		return rdmap.ErrDDPCatastrophic
 	}
 	return nil
 }
 
-// takeRecv takes the oldest receive off its queue with c, which gets its ID. The caller holds mu.
-func (q *queuePair) takeRecv(c transport.Completion) {
-	r := q.rq.Head()
-	if r == nil {
-		return // flushed meanwhile
-	}
-	c.ID = r.ID
-	q.rq.Pop()
-	q.complete(c)
-}
-
-// invalidate revokes a region at the peer's request; the peer can name only one that it was given
-// rights to.
+// invalidate revokes a region at the peer's request.
 func (q *queuePair) invalidate(stag transport.STag) *rdmap.Error {
-	q.regions.RLock()
-	r := q.regions.Lookup(stag)
-	q.regions.RUnlock()
-	if r == nil {
+	switch q.Regions.Invalidate(stag) {
+	case regions.Unknown:
 		return rdmap.ErrCannotInvalidateUnknown
-	}
-	if !r.Remote() || r.Placer != nil {
+	case regions.Forbidden:
 		return rdmap.ErrCannotInvalidate
 	}
-	q.regions.Remove(stag)
 	return nil
 }
 
@@ -185,17 +144,15 @@ func (q *queuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error
 }
 
 func (q *queuePair) readSource(req *rdmap.ReadRequest) (*regions.Region, *rdmap.Error) {
-	q.regions.RLock()
-	defer q.regions.RUnlock()
-	r := q.regions.Lookup(transport.STag(req.SrcSTag))
+	r, verdict := q.Regions.Source(transport.STag(req.SrcSTag), req.SrcTO, uint64(req.Size))
 	switch {
-	case r == nil:
+	case verdict == regions.Unknown:
 		return nil, rdmap.ErrRemoteInvalidSTag
-	case r.Access&transport.RemoteRead == 0 || r.Placer != nil:
+	case verdict == regions.Forbidden:
 		return nil, rdmap.ErrRemoteAccess
-	case req.SrcTO+uint64(req.Size) < req.SrcTO:
+	case verdict == regions.Outside && req.SrcTO+uint64(req.Size) < req.SrcTO:
 		return nil, rdmap.ErrRemoteTOWrap
-	case !r.Inside(req.SrcTO, uint64(req.Size)):
+	case verdict == regions.Outside:
 		return nil, rdmap.ErrRemoteBaseBounds
 	}
 	return r, nil
@@ -219,12 +176,12 @@ func (q *queuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
 		return rdmap.ErrBaseBounds
 	}
 	if n > 0 {
-		q.regions.RLock()
-		live := q.regions.Lookup(read.sink.STag()) == read.sink
+		q.Regions.RLock()
+		live := q.Regions.Lookup(read.sink.STag()) == read.sink
 		if live {
 			copy(read.sink.Mem[read.to+read.done:], seg.Payload)
 		}
-		q.regions.RUnlock()
+		q.Regions.RUnlock()
 		if !live {
 			return rdmap.ErrInvalidSTagTagged
 		}
@@ -233,7 +190,7 @@ func (q *queuePair) handleReadResponse(seg *rdmap.Segment) *rdmap.Error {
 	if seg.Last() {
 		q.readDone(transport.StatusSuccess)
 		// A further read, or what a fence held back until this one, may go now.
-		q.rx.output = q.rx.output || q.tx.sq.next < q.tx.sq.len
+		q.rx.output = q.rx.output || q.tx.sq.Pending()
 	}
 	return nil
 }

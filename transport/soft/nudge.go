@@ -6,6 +6,7 @@ import (
 	"weak"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/pool"
 )
 
 // nudges are the waits between the empty Writes that an initiator sends to a responder that it has
@@ -96,7 +97,7 @@ func (q *queuePair) resumeNudges() {
 // missed. The caller holds tx.mu.
 func (q *queuePair) sendNothing() {
 	t := &q.tx
-	t.out.begin(smallBuf)
+	t.out.begin(pool.Small)
 	q.composeEmptyWrite()
 	t.control = append(t.control, (*t.out.buf)[:t.out.used]...)
 	t.out.reset()

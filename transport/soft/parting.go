@@ -241,7 +241,7 @@ func (p *parting) send() error {
 	if t.err != nil {
 		return t.err
 	}
-	p.sent = !t.blocked && (t.gateOpen || t.sq.len == 0)
+	p.sent = !t.blocked && (t.gateOpen || t.sq.Len() == 0)
 	if t.taken != p.taken {
 		p.taken, p.moved, p.heard = t.taken, true, 0
 	}

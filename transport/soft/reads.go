@@ -2,6 +2,7 @@ package soft
 
 import (
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/queue"
 	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
@@ -28,17 +29,17 @@ type readResponse struct {
 }
 
 // composeRead appends the Read Request for e.
-func (q *queuePair) composeRead(e *sendEntry) bool {
-	size := len(e.wr.Data)
-	read := outstandingRead{to: e.sinkTO, size: uint64(size), stag: rtrSTag}
-	if r, _ := e.wr.Region.(*regions.Region); r != nil && size > 0 {
+func (q *queuePair) composeRead(e *queue.Send) bool {
+	size := len(e.WR.Data)
+	read := outstandingRead{to: e.SinkTO, size: uint64(size), stag: rtrSTag}
+	if r, _ := e.WR.Region.(*regions.Region); r != nil && size > 0 {
 		read.sink, read.stag = r, r.STag()
 	}
 	if !q.composeReadRequest(&rdmap.ReadRequest{SinkSTag: uint32(read.stag), SinkTO: read.to, Size: uint32(size),
-		SrcSTag: uint32(e.wr.RemoteSTag), SrcTO: e.wr.RemoteOffset}) {
+		SrcSTag: uint32(e.WR.RemoteSTag), SrcTO: e.WR.RemoteOffset}) {
 		return false
 	}
-	e.state = sendWaiting
+	e.State = queue.SendWaiting
 	q.tx.reads.Push(read)
 	q.sent(e)
 	return true
@@ -74,9 +75,9 @@ func (q *queuePair) composeResponse() bool {
 	(&ddp.Tagged{Last: last, ULP: rdmap.Control(rdmap.OpReadResponse), STag: r.sinkSTag, TO: r.sinkTO}).Put(h)
 	var payload []byte
 	if n > 0 {
-		q.regions.RLock()
-		defer q.regions.RUnlock()
-		if q.regions.Lookup(r.src.STag()) != r.src {
+		q.Regions.RLock()
+		defer q.Regions.RUnlock()
+		if q.Regions.Lookup(r.src.STag()) != r.src {
 			// Revoked while the read was on its way: none of it may leave any more.
 			t.out.used = start
 			q.refuse(rdmap.ErrRemoteInvalidSTag)
@@ -101,11 +102,6 @@ func (q *queuePair) readDone(status transport.Status) {
 	if rtr {
 		return
 	}
-	for i := range q.tx.sq.next {
-		if e := q.tx.sq.at(i); e.state == sendWaiting {
-			e.state, e.status = sendDone, status
-			break
-		}
-	}
+	q.tx.sq.ReadDone(status)
 	q.retire()
 }

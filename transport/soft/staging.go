@@ -3,12 +3,13 @@ package soft
 import (
 	"sync/atomic"
 
+	"github.com/rdmanet/iwarp/transport/internal/pool"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
 // stagingSizes are the sizes of receive staging, from that of a new connection to that of a busy
 // one.
-var stagingSizes = [...]int{smallBuf, midBuf, largeBuf, hugeBuf}
+var stagingSizes = [...]int{pool.Small, pool.Mid, pool.Large, pool.Huge}
 
 // staging is where bytes of the stream wait until their FPDU is complete. It grows when reads of
 // the socket fill it, so that a peer that has sent little takes little.
@@ -30,7 +31,7 @@ func init() { mostLargeParked.Store(64) }
 // release gives staging back if it is empty.
 func (s *staging) release() {
 	if s.buf != nil && s.r == s.w {
-		putBuf(s.buf)
+		pool.Put(s.buf)
 		s.buf, s.r, s.w = nil, 0, 0
 	}
 }
@@ -42,7 +43,7 @@ func (s *staging) park() {
 	if s.buf == nil {
 		return
 	}
-	if n := s.w - s.r; classOf(n) < len(*s.buf) && !s.mayStayLarge() {
+	if n := s.w - s.r; pool.SizeFor(n) < len(*s.buf) && !s.mayStayLarge() {
 		s.move(n)
 	}
 }
@@ -67,9 +68,9 @@ func (s *staging) unpark() {
 
 // move moves what is in staging to another buffer, of at least n bytes.
 func (s *staging) move(n int) {
-	b := getBuf(n)
+	b := pool.Get(n)
 	n = copy(*b, (*s.buf)[s.r:s.w])
-	putBuf(s.buf)
+	pool.Put(s.buf)
 	s.buf, s.r, s.w = b, 0, n
 }
 
@@ -79,7 +80,7 @@ func (s *staging) space() []byte {
 	want := stagingSizes[s.size]
 	switch {
 	case s.buf == nil:
-		s.buf, s.r, s.w = getBuf(want), 0, 0
+		s.buf, s.r, s.w = pool.Get(want), 0, 0
 	case len(*s.buf) < want:
 		s.move(want)
 	case len(*s.buf)-s.r < mpa.MaxFPDULen || s.w == len(*s.buf):

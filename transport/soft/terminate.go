@@ -15,14 +15,7 @@ import (
 func (q *queuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	err := &transport.TerminateError{Layer: e.Layer, Type: e.Type, Code: e.Code, Local: true, Text: e.Text()}
 	q.tx.mu.Lock()
-	q.mu.Lock()
-	over := q.err != nil
-	if !over {
-		q.end(transport.StateTerminate, err)
-		q.leaving = true
-	}
-	q.mu.Unlock()
-	if over {
+	if !q.Leave(transport.StateTerminate, err) {
 		q.tx.mu.Unlock()
 		return
 	}
@@ -33,7 +26,7 @@ func (q *queuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 	q.tx.parting = true
 	q.sock.tryWrite()
 	q.tx.mu.Unlock()
-	q.fail(transport.StateTerminate, err)
+	q.sock.kick()
 	q.part(&parting{q: q, until: time.Now().Add(terminateLimit)})
 }
 

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/pool"
 	"github.com/rdmanet/iwarp/transport/internal/queue"
 	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
@@ -24,7 +25,7 @@ const (
 // A transmitter turns work requests into FPDUs. mu guards all of it.
 type transmitter struct {
 	mu        sync.Mutex
-	sq        sendQueue
+	sq        queue.Sends
 	reads     queue.FIFO[outstandingRead] // requested by us, in order
 	responses queue.FIFO[readResponse]    // requested by the peer, in order
 	control   []byte                      // FPDUs that precede all others: RTR, Terminate
@@ -45,9 +46,7 @@ type transmitter struct {
 	driver           driver // who is blocked until it does
 	phase            phase
 	parting          bool   // Close was called: what is left is sent by a parting
-	drainers         bool   // requests with WillDrain were posted, so that Drain is about these
 	taken            uint64 // bytes that the kernel has taken
-	lost             bool   // requests that Drain is about were flushed
 
 	floor  floor
 	queued int // bytes that are likely to be composed
@@ -76,7 +75,7 @@ func (t *transmitter) limit() int {
 // compose fills the empty batch and reports whether there is something in it.
 func (q *queuePair) compose() bool {
 	t := &q.tx
-	if t.phase == phaseEnded || len(t.control) == 0 && t.sq.next == t.sq.len && t.responses.Len() == 0 {
+	if t.phase == phaseEnded || len(t.control) == 0 && !t.sq.Pending() && t.responses.Len() == 0 {
 		return false
 	}
 	if len(t.control) > 0 {
@@ -90,9 +89,9 @@ func (q *queuePair) compose() bool {
 	if !t.gateOpen || !t.phase.composes() {
 		return false
 	}
-	size := smallBuf
-	if t.queued > smallBuf-1024 || t.responses.Len() > 0 {
-		size = largeBuf
+	size := pool.Small
+	if t.queued > pool.Small-1024 || t.responses.Len() > 0 {
+		size = pool.Large
 	}
 	t.out.begin(size)
 	for q.composeNext() {
@@ -112,28 +111,13 @@ func (q *queuePair) composeNext() bool {
 	if !t.phase.composes() {
 		return false
 	}
-	switch t.floor.next(t.sendable(), t.responses.Len() > 0) {
+	switch t.floor.next(t.sq.Sendable(t.reads.Len(), t.maxOutstanding), t.responses.Len() > 0) {
 	case floorSend:
 		return q.composeSend()
 	case floorResponse:
 		return q.composeResponse()
 	}
 	return false
-}
-
-// sendable reports whether the next work request may be started.
-func (t *transmitter) sendable() bool {
-	for t.sq.next < t.sq.len && t.sq.at(t.sq.next).state == sendDone {
-		t.sq.next++ // given up before it was composed
-	}
-	if t.sq.next == t.sq.len {
-		return false
-	}
-	e := t.sq.at(t.sq.next)
-	if e.wr.Flags&transport.Fence != 0 && t.reads.Len() > 0 {
-		return false
-	}
-	return e.wr.Opcode != transport.OpRead || t.reads.Len() < t.maxOutstanding
 }
 
 // fit returns how many of left payload bytes go into the next FPDU after a header of hdr bytes,
@@ -166,15 +150,15 @@ func (t *transmitter) fit(hdr, left int, copied bool) (n int, ref, ok bool) {
 
 func (q *queuePair) composeSend() bool {
 	t := &q.tx
-	e := t.sq.at(t.sq.next)
-	if e.wr.Opcode == transport.OpRead {
+	e := t.sq.Next()
+	if e.WR.Opcode == transport.OpRead {
 		return q.composeRead(e)
 	}
 	if !q.composeSegment(e) {
 		return false
 	}
 	if t.floor != floorSend {
-		if e.wr.Opcode != transport.OpWrite {
+		if e.WR.Opcode != transport.OpWrite {
 			t.sendMSN++
 		}
 		q.sent(e)
@@ -184,18 +168,18 @@ func (q *queuePair) composeSend() bool {
 }
 
 // composeSegment appends the next segment of e.
-func (q *queuePair) composeSegment(e *sendEntry) bool {
+func (q *queuePair) composeSegment(e *queue.Send) bool {
 	t := &q.tx
 	hdr := ddp.UntaggedLen
-	if e.wr.Opcode == transport.OpWrite {
+	if e.WR.Opcode == transport.OpWrite {
 		hdr = ddp.TaggedLen
 	}
-	left := len(e.wr.Data) - e.off
-	if e.wr.Flags&transport.Inline == 0 && left > 0 {
-		q.regions.RLock()
-		defer q.regions.RUnlock()
-		if r, _ := e.wr.Region.(*regions.Region); !q.regions.Live(r) {
-			e.status = transport.StatusLocalProtection
+	left := len(e.Rest())
+	if e.WR.Flags&transport.Inline == 0 && left > 0 {
+		q.Regions.RLock()
+		defer q.Regions.RUnlock()
+		if r, _ := e.WR.Region.(*regions.Region); !q.Regions.Live(r) {
+			e.Status = transport.StatusLocalProtection
 			q.refuse(rdmap.ErrCatastrophic)
 			return false
 		}
@@ -215,15 +199,15 @@ func (q *queuePair) composeSegment(e *sendEntry) bool {
 	b := &t.out
 	start := b.used
 	h := b.header(mpa.LengthLen + hdr)[mpa.LengthLen:]
-	if e.wr.Opcode == transport.OpWrite {
-		(&ddp.Tagged{Last: last, ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(e.wr.RemoteSTag),
-			TO: e.wr.RemoteOffset + e.base + uint64(e.off)}).Put(h)
+	if e.WR.Opcode == transport.OpWrite {
+		(&ddp.Tagged{Last: last, ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(e.WR.RemoteSTag),
+			TO: e.WR.RemoteOffset + e.Base + uint64(e.Off)}).Put(h)
 	} else {
-		(&ddp.Untagged{Last: last, ULP: rdmap.Control(sendOpcode(&e.wr)), ULPWord: invalidated(&e.wr),
-			QN: ddp.QueueSend, MSN: t.sendMSN, MO: uint32(e.base) + uint32(e.off)}).Put(h)
+		(&ddp.Untagged{Last: last, ULP: rdmap.Control(sendOpcode(&e.WR)), ULPWord: invalidated(&e.WR),
+			QN: ddp.QueueSend, MSN: t.sendMSN, MO: uint32(e.Base) + uint32(e.Off)}).Put(h)
 	}
-	b.finish(start, hdr, e.wr.Data[e.off:e.off+n], t.crc, ref)
-	e.off += n
+	b.finish(start, hdr, e.Rest()[:n], t.crc, ref)
+	e.Off += n
 	t.floor = floorSend
 	if last {
 		t.floor = t.floor.finish()
@@ -232,12 +216,12 @@ func (q *queuePair) composeSegment(e *sendEntry) bool {
 }
 
 // sent records that e is composed to its end.
-func (q *queuePair) sent(e *sendEntry) {
+func (q *queuePair) sent(e *queue.Send) {
 	t := &q.tx
-	t.sq.next++
-	t.queued -= len(e.wr.Data) + fpduOverhead
+	t.sq.Sent()
+	t.queued -= len(e.WR.Data) + fpduOverhead
 	t.floor = floorSent
-	if t.sq.next < t.sq.len {
+	if t.sq.Pending() {
 		return
 	}
 	t.queued = 0
@@ -293,7 +277,7 @@ func (q *queuePair) transmitOn(fd int) (wait bool) {
 		if !t.out.sent(n) {
 			if n == 0 {
 				t.blocked = true
-				return t.driver != driverDrains || t.sq.len > 0
+				return t.driver != driverDrains || t.sq.Len() > 0
 			}
 			continue
 		}
@@ -306,8 +290,8 @@ func (q *queuePair) transmitOn(fd int) (wait bool) {
 func (q *queuePair) batchSent() {
 	t := &q.tx
 	for i, n := 0, t.out.sends; n > 0; i++ {
-		if e := t.sq.at(i); e.state == sendQueued {
-			e.state = sendDone
+		if e := t.sq.At(i); e.State == queue.SendQueued {
+			e.State = queue.SendDone
 			n--
 		}
 	}
@@ -337,7 +321,7 @@ func (q *queuePair) trySend(willDrain bool) {
 	if t.err != nil {
 		return
 	}
-	if t.blocked || t.sq.next < t.sq.len {
+	if t.blocked || t.sq.Pending() {
 		q.keepInline()
 	}
 	if willDrain || t.parting {
@@ -355,7 +339,7 @@ func (q *queuePair) leaveToBackground() {
 		if t.driver == driverNone {
 			q.finishOutput()
 		}
-	case t.sq.next < t.sq.len && !t.awaiting && t.err == nil && t.phase < phaseClosing:
+	case t.sq.Pending() && !t.awaiting && t.err == nil && t.phase < phaseClosing:
 		// The gate is closed, or reads have to be answered first.
 		t.awaiting = true
 		q.background.stall(q, 1)

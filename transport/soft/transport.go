@@ -109,7 +109,7 @@ func (c *connector) Connect(ctx context.Context, private []byte) ([]byte, error)
 }
 
 func (c *connector) Close() error {
-	if c.q.ready() == nil {
+	if c.q.Ready() == nil {
 		return nil
 	}
 	return c.q.Close()

@@ -9,20 +9,11 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
-// Wait implements transport.QueuePair.
-func (q *queuePair) Wait(deadline time.Time) error {
-	err := q.crew.For(&q.waiting, q.waiting.Begin(), deadline)
-	if err == nil && q.placed.Load() {
-		q.placed.Store(false) // what is placed from now on is news again
-	}
-	return err
-}
-
 // drained reports whether everything on the send queue has been sent, and otherwise why it never
 // will be. What the kernel has taken is sent, whatever becomes of the connection after that.
 func (q *queuePair) drained() (bool, error) {
 	q.tx.mu.Lock()
-	sent, err := q.tx.sq.len == 0 && !q.tx.lost, q.tx.err
+	sent, err := q.tx.sq.Drained(), q.tx.err
 	q.tx.mu.Unlock()
 	if sent {
 		return true, nil
@@ -38,7 +29,7 @@ func (q *queuePair) drained() (bool, error) {
 
 // Drain implements transport.QueuePair.
 func (q *queuePair) Drain(deadline time.Time) error {
-	seen := q.draining.Begin()
+	seen := q.Draining.Begin()
 	for drove := false; ; drove = true {
 		if ok, err := q.drained(); ok || err != nil {
 			if drove {
@@ -51,7 +42,7 @@ func (q *queuePair) Drain(deadline time.Time) error {
 		q.tx.mu.Unlock()
 		if !blocked {
 			// The gate is closed or a read is outstanding: what is missing comes from the peer.
-			err := q.crew.For(&q.draining, seen, deadline)
+			err := q.Crew.For(&q.Draining, seen, deadline)
 			if err != nil {
 				q.leaveOutput()
 			}
@@ -88,7 +79,7 @@ func (q *queuePair) drive(c *wait.Condition, seen uint32, deadline time.Time) er
 // Look reads and handles once what has arrived, for the next call of Poll, unless another call
 // waits for that. It does not block, and returns false if there was nothing.
 func (q *queuePair) Look() bool {
-	if !q.healthy.Load() {
+	if !q.Healthy() {
 		return false
 	}
 	select {
@@ -104,8 +95,8 @@ func (q *queuePair) Look() bool {
 
 // waitWritable sends until the kernel has taken everything that can be sent now.
 func (q *queuePair) waitWritable(seen uint32, deadline time.Time) error {
-	if q.draining.Interrupted(seen) {
-		return q.draining.Take()
+	if q.Draining.Interrupted(seen) {
+		return q.Draining.Take()
 	}
 	if wait.Expired(deadline) {
 		return os.ErrDeadlineExceeded
@@ -113,7 +104,7 @@ func (q *queuePair) waitWritable(seen uint32, deadline time.Time) error {
 	select {
 	case <-q.txTok:
 	default:
-		if !q.crew.Follow(q.txTok, &q.draining, seen, deadline) {
+		if !q.Crew.Follow(q.txTok, &q.Draining, seen, deadline) {
 			return wait.ErrAgain
 		}
 	}
@@ -157,7 +148,7 @@ func (q *queuePair) blockOnOutput(deadline time.Time, drains bool, seen uint32) 
 // call was ended early.
 func (q *queuePair) writeUntil(deadline time.Time, drains bool, seen uint32) error {
 	q.sock.setWriteDeadline(deadline)
-	if q.Err() != nil || drains && q.draining.Interrupted(seen) {
+	if q.Err() != nil || drains && q.Draining.Interrupted(seen) {
 		return nil
 	}
 	err := q.sock.blockingWrite(&q.tx.mu)

@@ -110,6 +110,48 @@ func (t *Table) Remove(stag transport.STag) bool {
 	return ok
 }
 
+// A Verdict says whether the peer may do something with a region.
+type Verdict uint8
+
+const (
+	Granted   Verdict = iota
+	Unknown           // there is no such region
+	Forbidden         // the region is there, but the peer has no right to that
+	Outside           // it has, but not that far
+)
+
+// Invalidate revokes stag at the peer's request. The peer can name only a region that it was given
+// rights to.
+func (t *Table) Invalidate(stag transport.STag) Verdict {
+	t.mu.RLock()
+	r := t.m[stag]
+	t.mu.RUnlock()
+	switch {
+	case r == nil:
+		return Unknown
+	case !r.Remote() || r.Placer != nil:
+		return Forbidden
+	}
+	t.Remove(stag)
+	return Granted
+}
+
+// Source returns the region from which the peer wants to read n bytes from tagged offset to on.
+func (t *Table) Source(stag transport.STag, to, n uint64) (*Region, Verdict) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	r := t.m[stag]
+	switch {
+	case r == nil:
+		return nil, Unknown
+	case r.Access&transport.RemoteRead == 0 || r.Placer != nil:
+		return nil, Forbidden
+	case !r.Inside(to, n):
+		return nil, Outside
+	}
+	return r, Granted
+}
+
 // Clear revokes all regions, and calls nobody.
 func (t *Table) Clear() {
 	t.mu.Lock()
