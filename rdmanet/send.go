@@ -10,8 +10,11 @@ import (
 
 const (
 	batchMessages = 8
-	batchBytes    = 128 << 10 // the transport copies what cannot be sent at once
-	stagedBytes   = 64 << 10  // a device sends while what follows is copied; smaller batches cost more than they gain
+	// Where a Write drains, its first batch is small, so that the peer starts while the next one is
+	// prepared. Later ones are not, as each costs both ends a wake-up.
+	firstBatch  = 128 << 10
+	batchBytes  = 512 << 10
+	stagedBytes = 64 << 10 // a device sends while what follows is copied; smaller batches cost more than they gain
 )
 
 // A batch is a row of work requests that are posted together, with the memory of their words.
@@ -86,7 +89,10 @@ func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int
 // chunk returns how many bytes one request may carry. Where a word follows, they can be read only
 // once it has come. The caller holds mu.
 func (c *Conn) chunk() int {
-	if n := c.out.Piece(); n > 0 && !c.out.Wordless {
+	switch n := c.out.Piece(); {
+	case c.out.Wordless && c.stage.bare:
+		return batchBytes
+	case n > 0 && !c.out.Wordless:
 		return n
 	}
 	return maxChunk

@@ -58,7 +58,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 			return 0, err
 		}
 	}
-	most := batchBytes
+	most := firstBatch
 	if !c.stage.bare {
 		most = stagedBytes
 	}
@@ -69,6 +69,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 		}
 		data := batch.data
 		if err := c.postAndRelease(batch); err != nil {
+			_ = c.qp.Drain(inThePast) // which ends the loan of what was posted
 			c.wr.draining.Store(false)
 			return n, c.settle()
 		}
@@ -88,6 +89,9 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 		}
 		if err != nil {
 			return n, err
+		}
+		if c.stage.bare {
+			most = min(2*most, batchBytes)
 		}
 	}
 }

@@ -2,13 +2,15 @@ package soft
 
 import (
 	"encoding/binary"
+	"sync"
 
+	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/pool"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
 const (
-	maxPieces = 8 // as many as writev takes without an allocation
+	maxPieces = 64 // a batch in FPDUs of 16 KiB
 
 	// refThreshold is the size from which a payload is written from where it lies, not copied to the
 	// batch.
@@ -18,16 +20,26 @@ const (
 // A batch is a row of whole FPDUs on their way to the kernel: pieces of a pooled buffer that holds
 // headers and small payloads, alternating with large payloads that stay where they lie.
 type batch struct {
-	buf    *[]byte // from the pool; nil while the batch is empty
-	used   int     // of buf
-	open   int     // start in buf of the piece that still grows
-	pieces [maxPieces][]byte
-	n      int  // pieces complete
+	buf    *[]byte  // from the pool; nil while the batch is empty
+	used   int      // of buf
+	open   int      // start in buf of the piece that still grows
+	pieces [][]byte // complete; those of vec where there are several
+	vec    *vector  // from the pool; nil while there is one piece at most
+	one    [1][]byte
 	first  int  // pieces sent
 	size   int  // bytes of FPDUs
 	sends  int  // entries of the send queue that are sent when the batch is
 	refs   bool // payload outside buf
+	brief  bool // some of which belongs to the caller again once PostSend returns
 }
+
+// A vector is the pieces of a large batch, and what a system call needs to write them.
+type vector struct {
+	pieces [maxPieces][]byte
+	iovs   iovecs
+}
+
+var vectors = sync.Pool{New: func() any { return new(vector) }}
 
 func (b *batch) empty() bool { return b.buf == nil }
 
@@ -61,8 +73,11 @@ func (b *batch) finish(start, hdr int, payload []byte, crc, ref bool) {
 	if crc {
 		sum = mpa.UpdateCRC(mpa.CRC(head), payload)
 	}
-	b.pieces[b.n], b.pieces[b.n+1] = (*b.buf)[b.open:b.used], payload
-	b.n += 2
+	if b.vec == nil {
+		b.vec = vectors.Get().(*vector)
+		b.pieces = b.vec.pieces[:0]
+	}
+	b.pieces = append(b.pieces, (*b.buf)[b.open:b.used], payload)
 	b.open, b.refs = b.used, true
 	tail := b.header(mpa.Pad(ulpdu) + mpa.CRCLen)
 	pad := tail[:len(tail)-mpa.CRCLen]
@@ -73,21 +88,26 @@ func (b *batch) finish(start, hdr int, payload []byte, crc, ref bool) {
 	mpa.PutCRC(tail[len(pad):], sum)
 }
 
+// full reports whether there is no room for another payload that stays where it lies.
+func (b *batch) full() bool { return len(b.pieces)+3 > maxPieces }
+
 // seal closes the last piece; after that the batch can be sent.
 func (b *batch) seal() {
 	if b.used > b.open {
-		b.pieces[b.n] = (*b.buf)[b.open:b.used]
-		b.n++
+		if b.vec == nil {
+			b.pieces = b.one[:0]
+		}
+		b.pieces = append(b.pieces, (*b.buf)[b.open:b.used])
 		b.open = b.used
 	}
 }
 
 // rest returns what is still to be sent.
-func (b *batch) rest() [][]byte { return b.pieces[b.first:b.n] }
+func (b *batch) rest() [][]byte { return b.pieces[b.first:] }
 
 // sent records n bytes that the kernel took, and reports whether that was all.
 func (b *batch) sent(n int) bool {
-	for b.first < b.n {
+	for b.first < len(b.pieces) {
 		p := b.pieces[b.first]
 		if n < len(p) {
 			b.pieces[b.first] = p[n:]
@@ -102,16 +122,25 @@ func (b *batch) sent(n int) bool {
 
 // reset empties the batch.
 func (b *batch) reset() {
-	if b.buf != nil {
-		pool.Put(b.buf)
-	}
-	clear(b.pieces[:b.n])
+	b.giveBack()
 	*b = batch{}
 }
 
-// keep moves what is left into one buffer of the batch's own.
-func (b *batch) keep() {
-	if b.empty() || !b.refs {
+// giveBack gives back what came from pools.
+func (b *batch) giveBack() {
+	if b.buf != nil {
+		pool.Put(b.buf)
+	}
+	if b.vec != nil {
+		clear(b.pieces)
+		vectors.Put(b.vec)
+	}
+}
+
+// keep moves what is left into one buffer of the batch's own, unless nothing of it belongs to the
+// callers. With Lent in but, what is lent stays with them.
+func (b *batch) keep(but transport.Flags) {
+	if b.empty() || !b.refs || but&transport.Lent != 0 && !b.brief {
 		return
 	}
 	n := 0
@@ -123,8 +152,8 @@ func (b *batch) keep() {
 	for _, p := range b.rest() {
 		n += copy((*own)[n:], p)
 	}
-	pool.Put(b.buf)
-	clear(b.pieces[:b.n])
-	b.buf, b.used, b.open, b.refs = own, n, n, false
-	b.pieces[0], b.first, b.n = (*own)[:n], 0, 1
+	b.giveBack()
+	*b = batch{buf: own, used: n, open: n, size: b.size, sends: b.sends}
+	b.one[0] = (*own)[:n]
+	b.pieces = b.one[:]
 }

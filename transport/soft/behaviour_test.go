@@ -440,3 +440,39 @@ func TestStorm(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// What is lent is the caller's again once Drain has returned, for whatever reason: what was posted
+// is sent, and not what the caller has put there since.
+func TestLentIsTakenOverWhenDrainReturns(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err   error
+		after time.Duration
+		do    func(q transport.QueuePair) // while Drain waits
+	}{
+		"deadline":  {os.ErrDeadlineExceeded, 30 * time.Millisecond, func(transport.QueuePair) {}},
+		"interrupt": {transport.ErrInterrupted, limit, transport.QueuePair.Interrupt},
+		"close":     {transport.ErrClosed, limit, func(q transport.QueuePair) { _ = q.Close() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q, p, _ := role{}.initiator(t)
+			narrow(t, q, p)
+			require.NoError(t, q.SetMaxSegment(32<<10))
+			const head = 1000 // which is copied
+			want := random(1 << 20)
+			data := bytes.Clone(want)
+			wr := transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain | transport.Lent, Data: data[:head]}
+			rest := wr
+			rest.Data, rest.RemoteOffset = data[head:], head
+			post(t, q, wr, rest)
+			timer := time.AfterFunc(10*time.Millisecond, func() { tc.do(q) })
+			defer timer.Stop()
+			require.Equal(t, tc.err, q.Drain(time.Now().Add(tc.after)))
+			clear(data)
+			for got := 0; got < len(want); {
+				s := p.nextOfUser() // with a good CRC
+				require.True(t, bytes.Equal(want[s.T.TO:][:len(s.Payload)], s.Payload), "at %d", got)
+				got += len(s.Payload)
+			}
+		})
+	}
+}

@@ -25,16 +25,16 @@ func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 }
 
 // keepInline takes over what is left of inline data, which belongs to the caller again when
-// PostSend returns. The caller holds tx.mu.
-func (q *queuePair) keepInline() {
-	q.tx.out.keep()
-	q.tx.sq.KeepInline(0)
+// PostSend returns, except that of requests with the flags. The caller holds tx.mu.
+func (q *queuePair) keepInline(but transport.Flags) {
+	q.tx.out.keep(but)
+	q.tx.sq.KeepInline(but)
 }
 
 // keepOutput takes over what lies in memory of the callers and is on its way to the kernel.
 func (q *queuePair) keepOutput() {
 	q.tx.mu.Lock()
-	q.tx.out.keep()
+	q.tx.out.keep(0)
 	q.tx.mu.Unlock()
 }
 

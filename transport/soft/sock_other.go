@@ -17,6 +17,9 @@ import (
 // the queue.
 type platformSock struct{}
 
+// iovecs are not needed where pieces are written one after another.
+type iovecs struct{}
+
 func (*platformSock) init(*sock) {}
 
 func (s *sock) blockingRead() error {
@@ -75,11 +78,11 @@ func (q *queuePair) fillStaging(int) bool {
 	return true
 }
 
-func (s *sock) write(fd int, pieces [][]byte, _ bool) (int, error) {
+func (s *sock) write(fd int, b *batch, _ bool) (int, error) {
 	if fd < 0 {
 		return 0, nil
 	}
-	n, err := s.c.Write(pieces[0])
+	n, err := s.c.Write(b.rest()[0])
 	if isTimeout(err) {
 		err = nil
 	}

@@ -70,14 +70,15 @@ func (q *queuePair) fillStaging(fd int) bool {
 	}
 }
 
-// write hands pieces to the kernel and returns how many bytes it took, 0 if it takes none now. With
-// record set nothing is ever appended to the segment that they end in, so that the next FPDU starts
-// a new one (RFC 5044 §5).
-func (s *sock) write(fd int, pieces [][]byte, record bool) (n int, err error) {
+// write hands the rest of b to the kernel and returns how many bytes it took, 0 if it takes none
+// now. With record set nothing is ever appended to the segment that they end in, so that the next
+// FPDU starts a new one (RFC 5044 §5).
+func (s *sock) write(fd int, b *batch, record bool) (n int, err error) {
+	pieces := b.rest()
 	for {
 		switch {
 		case len(pieces) > 1:
-			n, err = writev(fd, pieces)
+			n, err = b.vec.write(fd, pieces)
 		case record && eor != 0:
 			n, err = unix.SendmsgN(fd, pieces[0], nil, nil, eor)
 		default:

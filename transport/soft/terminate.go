@@ -19,7 +19,7 @@ func (q *queuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 		q.tx.mu.Unlock()
 		return
 	}
-	q.tx.out.keep()
+	q.tx.out.keep(0)
 	q.tx.control = appendTerminate(q.tx.control[:0], e, ulpdu, q.tx.crc)
 	q.flushSends()
 	q.tx.phase.reach(phaseClosing)

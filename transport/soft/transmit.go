@@ -14,7 +14,7 @@ import (
 
 const (
 	fpduOverhead = 64        // more than header, length, pad and CRC
-	maxBatch     = 128 << 10 // bytes, so that the peer starts while we compose the next
+	maxBatch     = 512 << 10 // bytes
 	// trapSize is the payload size from which the kernel's copy is sensitive to how far apart source
 	// and target lie: on some processors it is several times slower when they differ by 1 to 31 bytes
 	// modulo the page size, and the 16 bytes of a Write's header would do just that.
@@ -133,7 +133,7 @@ func (t *transmitter) fit(hdr, left int, copied bool) (n int, ref, ok bool) {
 	need := total
 	if ref {
 		need = fpduOverhead
-		if b.n+3 > maxPieces {
+		if b.full() {
 			return 0, false, false
 		}
 	}
@@ -207,6 +207,7 @@ func (q *queuePair) composeSegment(e *queue.Send) bool {
 			QN: ddp.QueueSend, MSN: t.sendMSN, MO: uint32(e.Base) + uint32(e.Off)}).Put(h)
 	}
 	b.finish(start, hdr, e.Rest()[:n], t.crc, ref)
+	b.brief = b.brief || ref && e.WR.Flags&transport.Lent == 0
 	e.Off += n
 	t.floor = floorSend
 	if last {
@@ -268,7 +269,7 @@ func (q *queuePair) transmitOn(fd int) (wait bool) {
 		if t.out.empty() && !q.compose() {
 			break
 		}
-		n, err := q.sock.write(fd, t.out.rest(), !t.large)
+		n, err := q.sock.write(fd, &t.out, !t.large)
 		if err != nil {
 			q.sendFailed(err)
 			break
@@ -322,7 +323,11 @@ func (q *queuePair) trySend(willDrain bool) {
 		return
 	}
 	if t.blocked || t.sq.Pending() {
-		q.keepInline()
+		but := transport.Lent // which its caller leaves alone until Drain returns
+		if t.parting {
+			but = 0
+		}
+		q.keepInline(but)
 	}
 	if willDrain || t.parting {
 		return

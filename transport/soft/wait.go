@@ -32,7 +32,7 @@ func (q *queuePair) Drain(deadline time.Time) error {
 	seen := q.Draining.Begin()
 	for drove := false; ; drove = true {
 		if ok, err := q.drained(); ok || err != nil {
-			if drove {
+			if drove || err != nil {
 				q.leaveOutput() // answers to the peer may be left
 			}
 			return err
@@ -161,9 +161,11 @@ func (q *queuePair) writeUntil(deadline time.Time, drains bool, seen uint32) err
 	return err
 }
 
-// leaveOutput makes sure that output goes on when nobody drives it any more.
+// leaveOutput makes sure that output goes on when nobody drives it any more, and takes over what
+// callers have lent until then.
 func (q *queuePair) leaveOutput() {
 	q.tx.mu.Lock()
+	q.keepInline(0)
 	if !q.tx.parting {
 		q.leaveToBackground()
 	}

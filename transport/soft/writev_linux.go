@@ -1,10 +1,29 @@
 package soft
 
-import "golang.org/x/sys/unix"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
 
 const eor = unix.MSG_EOR
 
-func writev(fd int, pieces [][]byte) (int, error) { return unix.Writev(fd, pieces) }
+type iovecs [maxPieces]unix.Iovec
+
+// write writes pieces by one call. [unix.Writev] allocates for more than a few.
+func (v *vector) write(fd int, pieces [][]byte) (int, error) {
+	iovs := v.iovs[:len(pieces)]
+	for i, p := range pieces {
+		iovs[i].Base = unsafe.SliceData(p)
+		iovs[i].SetLen(len(p))
+	}
+	n, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&iovs[0])), uintptr(len(iovs)))
+	clear(iovs)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
 
 // unacknowledged returns how many bytes the peer's kernel has not acknowledged yet, the end of the
 // stream being one of them, and whether that is known.

@@ -9,7 +9,7 @@ const (
 	Small = 8 << 10
 	Mid   = 24 << 10
 	Large = 72 << 10  // one FPDU of the largest size, and a little more
-	Huge  = 144 << 10 // receive staging of a busy connection; also what the kernel did not take of a batch
+	Huge  = 288 << 10 // receive staging of a busy connection; larger ones leave the processor's cache
 )
 
 var pools = [...]struct {
