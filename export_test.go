@@ -20,8 +20,10 @@ func PathCount() int {
 }
 
 // BePatient has dials wait so long for the first answer of a peer, and remember what may pass so
-// long, that no test depends on how busy the machine is.
+// long, and listeners so long for the first bytes of a client, that no test depends on how busy the
+// machine is.
 func BePatient() {
+	longSilence = defaultDialHandshakeTimeout
 	answerSlack, turnSlack, turnLimit = defaultFallbackTimeout, defaultFallbackTimeout, defaultFallbackTimeout
 	passingTTL = peerTTL
 }
@@ -67,6 +69,9 @@ func HaveSilentRun(l *Listener) {
 		l.silence.kept()
 	}
 }
+
+// SetLongSilence sets how long the clients of l, which has had none, may be silent by default.
+func SetLongSilence(l *Listener, d time.Duration) { l.silence.long = d }
 
 // PatienceOf returns how long c might be silent as a client of l.
 func PatienceOf(l *Listener, c *net.TCPConn) time.Duration { return l.silence.patience(c) }

@@ -138,7 +138,7 @@ func (lc *ListenConfig) listen(
 	if l.config.HandshakeTimeout <= 0 {
 		l.config.HandshakeTimeout = defaultHandshakeTimeout
 	}
-	l.silence = &silence{fixed: max(0, l.config.FirstByteTimeout)}
+	l.silence = newSilence(l.config.FirstByteTimeout)
 	if policy == OffloadNever || !sniff.CanPeek {
 		l.direct = true
 		return l.started(), nil

@@ -1,6 +1,7 @@
 package iwarp_test
 
 import (
+	"io"
 	"net"
 	"os"
 	"testing"
@@ -81,6 +82,22 @@ func exchangeMet(t testing.TB, l net.Listener, dial func() net.Conn) {
 	t.Helper()
 	c, s := meet(t, l, dial)
 	exchange(t, c, s, "hello")
+}
+
+// meetSpeaking is meet with a client that says something at once, so that nobody waits to see
+// whether it will, where it is one of plain TCP.
+func meetSpeaking(t testing.TB, l net.Listener, dial func() net.Conn) (client, server net.Conn) {
+	t.Helper()
+	const text = "hello"
+	client, server = meet(t, l, func() net.Conn {
+		c := dial()
+		_, err := io.WriteString(c, text)
+		noError(t, err)
+		return c
+	})
+	_, err := io.ReadFull(server, make([]byte, len(text)))
+	require.NoError(t, err)
+	return client, server
 }
 
 func describe(t testing.TB, c net.Conn) iwarp.Info {

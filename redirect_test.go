@@ -340,7 +340,7 @@ func TestNoRedirect(t *testing.T) {
 func (n *rnic) staysInSoftware(t *testing.T, l *iwarp.Listener, nic transport.Transport) {
 	t.Helper()
 	for range 2 { // the second time it is known
-		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+		c, s := meetSpeaking(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
 		exchange(t, c, s, "hello")
 		require.IsType(t, (*net.TCPConn)(nil), c)
 		require.Equal(t, iwarp.ReasonDeclined, describe(t, c).Reason)
@@ -670,7 +670,7 @@ func TestRedirectForgotten(t *testing.T) {
 						require.Equal(t, dials, append([]uint16{}, n.takeDials()...))
 						continue
 					}
-					c, s := meet(t, again, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
+					c, s := meetSpeaking(t, again, func() net.Conn { return dialBy(t, &d, "tcp", l.Addr().String()) })
 					require.Equal(t, dials, append([]uint16{}, n.takeDials()...))
 					exchange(t, c, s, "hello")
 				}

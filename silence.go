@@ -9,9 +9,7 @@ import (
 )
 
 const (
-	// longSilence is how long a client may be silent by default, shortSilence where others have been
-	// silent.
-	longSilence  = time.Second
+	// shortSilence is how long a client may be silent where others have been silent.
 	shortSilence = 20 * time.Millisecond
 	// silentRun is how many clients must be silent before the wait for the next one is shorter.
 	silentRun = 3
@@ -20,10 +18,18 @@ const (
 	silentTrips = 4
 )
 
+// longSilence is how long a client may be silent by default.
+var longSilence = time.Second
+
 // silence is how long the clients of a listener may be silent, which it learns from earlier ones.
 type silence struct {
+	long  time.Duration // for as long as nothing is learned
 	fixed time.Duration // a setting, with which nothing is learned
 	run   atomic.Int32  // silent clients since the last one of iWARP
+}
+
+func newSilence(setting time.Duration) *silence {
+	return &silence{long: longSilence, fixed: max(0, setting)}
 }
 
 // What the listeners of the process have learned together, which is of use while none has a client
@@ -40,9 +46,9 @@ func (s *silence) patience(c *net.TCPConn) time.Duration {
 	case s.fixed > 0:
 		return s.fixed
 	case s.run.Load() >= silentRun, processRun.Load() >= silentRun && !iwarpSeen.Load():
-		return min(longSilence, shortSilence+silentTrips*roundTripOf(c))
+		return min(s.long, shortSilence+silentTrips*roundTripOf(c))
 	}
-	return longSilence
+	return s.long
 }
 
 // kept records a client that was silent for as long as it may be.

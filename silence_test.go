@@ -24,20 +24,22 @@ func TestSilenceLearned(t *testing.T) {
 	defer d.Close()
 	c := d.(*net.TCPConn)
 
-	var one, other, fixed silence
-	fixed.fixed = 5 * time.Second
+	old := longSilence
+	t.Cleanup(func() { longSilence = old })
+	longSilence = time.Second
+	one, other, fixed := newSilence(0), newSilence(0), newSilence(5*time.Second)
 	for range silentRun {
 		require.Equal(t, time.Second, one.patience(c))
 		one.kept()
 		fixed.kept()
 	}
-	for _, s := range []*silence{&one, &other, new(silence)} {
+	for _, s := range []*silence{one, other, newSilence(0)} {
 		require.GreaterOrEqual(t, s.patience(c), 20*time.Millisecond)
 		require.Less(t, s.patience(c), time.Second)
 	}
 	other.broken()
 	require.Equal(t, time.Second, other.patience(c))
-	require.Equal(t, time.Second, new(silence).patience(c), "one of the listeners has clients of iWARP")
+	require.Equal(t, time.Second, newSilence(-1).patience(c), "one of the listeners has clients of iWARP")
 	require.Less(t, one.patience(c), time.Second, "which has none")
 	one.broken()
 	require.Equal(t, time.Second, one.patience(c))

@@ -17,6 +17,7 @@ import (
 func TestSilentRun(t *testing.T) {
 	t.Parallel()
 	l := listen(t, iwarp.ListenConfig{})
+	iwarp.SetLongSilence(l, time.Second)
 	next := acceptEach(t, l)
 	for range 3 {
 		dialTCP(t, l)

@@ -262,7 +262,7 @@ func TestAutoLeavesKernelTCP(t *testing.T) {
 				n, nic := newKernelPorts(device)
 				l := listen(t, iwarp.ListenConfig{Transports: withSoft(nic)})
 				beside := n.lastListen().local.Port()
-				c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, policy) })
+				c, s := meetSpeaking(t, l, func() net.Conn { return dialDevice(t, l, nic, policy) })
 				exchange(t, c, s, "hello")
 				if device.KernelTCP && policy == iwarp.OffloadAuto {
 					require.IsType(t, (*net.TCPConn)(nil), c)
@@ -292,7 +292,7 @@ func TestAutoRoutesToKernelTCP(t *testing.T) {
 	l := listen(t, serving())
 	n.devices = append(n.devices, roce)
 	for range 2 { // nothing was learned of the peer
-		c, s := meet(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
+		c, s := meetSpeaking(t, l, func() net.Conn { return dialDevice(t, l, nic, iwarp.OffloadAuto) })
 		exchange(t, c, s, "hello")
 		require.Equal(t, iwarp.ReasonNoDevice, describe(t, c).Reason)
 	}
