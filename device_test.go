@@ -230,7 +230,7 @@ func TestDeviceDialInterrupted(t *testing.T) {
 	n := newNIC()
 	mute := silentServer(t)
 	n.ports[7] = mute.Addr().(*net.TCPAddr).AddrPort()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: n.transports()}
 	_, err := d.DialContext(ctx, "tcp", "127.0.0.1:7")

@@ -1,6 +1,7 @@
 package iwarp
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"testing"
@@ -27,10 +28,10 @@ func TestAnswerTime(t *testing.T) {
 // TestSilenceRemembered remembers silence as far as the peer had the time for an answer.
 func TestSilenceRemembered(t *testing.T) {
 	const ms = time.Millisecond
-	defer SetAnswerSlack(100 * ms)()
 	for _, tt := range []struct {
 		trip, setting, left, want time.Duration
 		spoke                     bool
+		slack                     time.Duration // 100 ms if 0
 	}{
 		{want: maxTTL},
 		{trip: 50 * ms, want: maxTTL},
@@ -47,10 +48,11 @@ func TestSilenceRemembered(t *testing.T) {
 		{trip: 50 * ms, setting: 650 * ms, want: maxTTL},
 		{trip: 50 * ms, setting: 5 * ms, spoke: true},
 		{left: 30 * ms},
-		{left: 190 * ms, want: peerTTL},
+		{slack: 8 * time.Second, left: 15 * time.Second, want: peerTTL},
 		{left: time.Minute, want: maxTTL},
 		{trip: 50 * ms, left: 150 * ms},
 	} {
+		undo := SetAnswerSlack(cmp.Or(tt.slack, 100*ms))
 		a := &dialing{Dialer: &Dialer{HandshakeTimeout: tt.setting}, policy: OffloadPrefer}
 		ctx := t.Context()
 		if tt.left != 0 {
@@ -60,6 +62,7 @@ func TestSilenceRemembered(t *testing.T) {
 		}
 		_, wait := a.answer(ctx, nil, tt.trip, tt.spoke)
 		wait.stop()
+		undo()
 		require.Equal(t, tt.want, a.waited.remembered(), "%+v", tt)
 	}
 }

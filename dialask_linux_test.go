@@ -41,7 +41,9 @@ func loseData(t testing.TB, c interface {
 // TestLostRequest does not count as silence of the peer that the request has not arrived yet.
 func TestLostRequest(t *testing.T) {
 	iwarp.ForgetPeers()
-	const slack = 900 * time.Millisecond // from when it has arrived
+	// From when it has arrived. There is as much time for the answer as there is to let the request
+	// in, before it is sent for the last time that is of use.
+	const slack = 600 * time.Millisecond
 	defer iwarp.SetAnswerSlack(slack)()
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false) // which takes no filters
