@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/sockfilter"
 )
 
 // RefuseNew keeps new clients from connecting to l, and reports whether it could. Those whose
@@ -15,7 +17,7 @@ func RefuseNew(l *net.TCPListener) (refuses bool) {
 		return false
 	}
 	_ = rc.Control(func(fd uintptr) {
-		refuses = filterLen(int(fd)) == 0 && attach(int(fd), []unix.SockFilter{
+		refuses = sockfilter.Len(int(fd)) == 0 && sockfilter.Attach(int(fd), []unix.SockFilter{
 			{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: tcpFlags},
 			{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: tcpSYN, Jf: 1},
 			{Code: unix.BPF_RET | unix.BPF_K, K: 0},
@@ -28,7 +30,6 @@ func RefuseNew(l *net.TCPListener) (refuses bool) {
 // Offsets in a TCP header, with which a filter's view of a segment begins (RFC 9293 §3.1).
 const (
 	tcpSeq    = 4
-	tcpOffset = 12
 	tcpFlags  = 13
 	tcpMinLen = 20
 	tcpFIN    = 0x01
@@ -53,15 +54,15 @@ func dropAt(seq uint32, text string, least int) []unix.SockFilter {
 	prog := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: tcpSeq},
 		jump(unix.BPF_JEQ, seq, next, keep),
-		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: tcpOffset}, // X = length of the header
-		{Code: unix.BPF_ALU | unix.BPF_RSH | unix.BPF_K, K: 2},
-		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0x3c},
-		{Code: unix.BPF_MISC | unix.BPF_TAX},
+	}
+	prog = append(prog, sockfilter.HeaderLen[:]...)
+	prog = append(prog, []unix.SockFilter{
+		{Code: unix.BPF_MISC | unix.BPF_TAX}, // X = length of the header
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN},
 		{Code: unix.BPF_ALU | unix.BPF_SUB | unix.BPF_X},
 		{Code: unix.BPF_ST, K: length},
 		jump(unix.BPF_JGE, uint32(least), next, keep),
-	}
+	}...)
 	for i := range len(text) {
 		if i >= least {
 			prog = append(prog, unix.SockFilter{Code: unix.BPF_LD | unix.BPF_MEM, K: length}, jump(unix.BPF_JGT, uint32(i), next, part))
@@ -87,19 +88,6 @@ func dropAt(seq uint32, text string, least int) []unix.SockFilter {
 		}
 	}
 	return prog
-}
-
-func attach(fd int, prog []unix.SockFilter) error {
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]})
-}
-
-// filterLen returns the length of the filter that fd has, -1 if it may have one.
-func filterLen(fd int) int {
-	n, err := getsockopt(fd, unix.SOL_SOCKET, unix.SO_GET_FILTER, nil)
-	if err != nil {
-		return -1
-	}
-	return n
 }
 
 // getsockopt returns how much there is, of which b gets what it has room for.

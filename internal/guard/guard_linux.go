@@ -8,6 +8,8 @@ import (
 	"weak"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/sockfilter"
 )
 
 // KeepStarts makes the kernel keep the SYN of each connection to come, which has its sequence
@@ -50,13 +52,13 @@ func On(c *net.TCPConn, start *Start, text string, said, least int) (g Guard) {
 		if !start.known {
 			*start = startOf(int(fd))
 		}
-		if !start.known || filterLen(int(fd)) != 0 {
+		if !start.known || sockfilter.Len(int(fd)) != 0 {
 			return
 		}
 		g.bytes, g.segments, g.counted = received(int(fd))
 		g.drops = dropsOf(int(fd))
 		filter := dropAt(start.seq+uint32(said), text[said:], least)
-		if attach(int(fd), filter) == nil {
+		if sockfilter.Attach(int(fd), filter) == nil {
 			g.rules = len(filter)
 		}
 	})
@@ -115,7 +117,7 @@ func (g Guard) look(c *net.TCPConn) (dropped, over bool) {
 		// counts as a segment first. So it does not matter what comes between these calls.
 		drops := dropsOf(int(fd)) - g.drops
 		bytes, segments, counted := received(int(fd))
-		over = !counted || bytes != g.bytes || filterLen(int(fd)) != g.rules
+		over = !counted || bytes != g.bytes || sockfilter.Len(int(fd)) != g.rules
 		dropped = !over && int32(drops) > int32(segments-g.segments)
 	})
 	return dropped, over || err != nil

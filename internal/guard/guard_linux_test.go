@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/sockfilter"
 )
 
 const key = "MPA ID Req Frame"
@@ -65,7 +67,7 @@ func TestGuardLooks(t *testing.T) {
 	rc, err := server.SyscallConn()
 	require.NoError(t, err)
 	require.NoError(t, rc.Control(func(fd uintptr) {
-		err = attach(int(fd), []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}})
+		err = sockfilter.Attach(int(fd), []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}})
 	}))
 	require.NoError(t, err)
 	_, err = io.WriteString(client, "hello")
