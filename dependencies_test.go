@@ -46,6 +46,7 @@ var imports = map[string]string{
 	"internal/probe":      "golang.org/x/sys/unix",
 
 	// For tests.
+	"transport/internal/transporttest": "rdmanet transport github.com/stretchr/testify/require golang.org/x/net/nettest",
 	"internal/testkit":                 ". github.com/stretchr/testify/require go.uber.org/goleak golang.org/x/sys/unix",
 	"transport/soft/internal/badpeer":  "transport/soft/internal/ddp transport/soft/internal/mpa transport/soft/internal/rdmap",
 	"transport/soft/internal/wiretest": "transport/soft/internal/mpa transport/soft/internal/rdmap",

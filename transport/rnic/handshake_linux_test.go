@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/rnic"
 )
 
@@ -33,12 +34,12 @@ func TestPrivateData(t *testing.T) {
 			require.Equal(t, string(pattern(n, 1)), string(got[:n]))
 			require.NoError(t, s.Accept(ctx, pattern(n, 2)))
 			k := <-done
-			require.NoError(t, k.err)
-			require.GreaterOrEqual(t, len(k.private), n)
-			require.Equal(t, string(pattern(n, 2)), string(k.private[:n]))
+			require.NoError(t, k.Err)
+			require.GreaterOrEqual(t, len(k.Private), n)
+			require.Equal(t, string(pattern(n, 2)), string(k.Private[:n]))
 			if d.IWARP {
 				require.Len(t, got, n)
-				require.Len(t, k.private, n)
+				require.Len(t, k.Private, n)
 			}
 			require.NoError(t, c.Close(), "which does nothing after Connect")
 			require.NoError(t, c.QueuePair().Err())
@@ -68,7 +69,7 @@ func TestLongPrivateData(t *testing.T) {
 			s, err := l.Accept(ctx)
 			require.NoError(t, err)
 			require.Error(t, answer(s), name)
-			require.Error(t, (<-done).err, name)
+			require.Error(t, (<-done).Err, name)
 			gone(t, s.QueuePair())
 		}
 	})
@@ -85,7 +86,7 @@ func TestReject(t *testing.T) {
 			s, err := l.Accept(ctx)
 			require.NoError(t, err)
 			require.NoError(t, s.Reject(pattern(n, 3)))
-			err = (<-done).err
+			err = (<-done).Err
 			if n == 0 && d.IWARP {
 				// The same as when the peer hangs up.
 				require.ErrorIs(t, err, transport.ErrNotIWARP)
@@ -231,7 +232,7 @@ func TestContexts(t *testing.T) {
 		s, err := l.Accept(limited(t))
 		require.NoError(t, err)
 		cancel()
-		require.ErrorIs(t, (<-done).err, context.Canceled)
+		require.ErrorIs(t, (<-done).Err, context.Canceled)
 		_ = s.Accept(limited(t), nil) // which may, or may not, have come to its end yet
 		_ = s.QueuePair().Close()
 		gone(t, c.QueuePair())
@@ -250,7 +251,7 @@ func TestCloseWhileConnecting(t *testing.T) {
 		require.NoError(t, err)
 		begin := time.Now()
 		require.NoError(t, c.Close())
-		require.ErrorIs(t, (<-done).err, net.ErrClosed)
+		require.ErrorIs(t, (<-done).Err, net.ErrClosed)
 		require.Less(t, time.Since(begin), 5*time.Second)
 		_ = s.Reject(nil)
 		gone(t, c.QueuePair())
@@ -272,7 +273,7 @@ func TestServerThatSendsAndCloses(t *testing.T) {
 			require.NoError(t, s.Accept(limited(t), nil))
 			post(t, s.QueuePair(), transport.SendWR{Flags: transport.Inline, Data: []byte("hello")})
 			require.NoError(t, s.QueuePair().Close())
-			require.NoError(t, (<-done).err)
+			require.NoError(t, (<-done).Err)
 			list, err := rest(t, c.QueuePair())
 			require.Error(t, err)
 			require.Equal(t, transport.Completion{Opcode: transport.OpRecv, Bytes: 5}, list[0])
@@ -321,7 +322,7 @@ func TestLocalPort(t *testing.T) {
 			s, err := l.Accept(limited(t))
 			require.NoError(t, err)
 			require.NoError(t, s.Accept(limited(t), nil))
-			require.NoError(t, (<-done).err)
+			require.NoError(t, (<-done).Err)
 			want := netip.AddrPortFrom(addr, local.Port())
 			require.Equal(t, want, c.QueuePair().LocalAddr())
 			require.Equal(t, want, s.QueuePair().RemoteAddr())
@@ -334,7 +335,7 @@ func TestLocalPort(t *testing.T) {
 			s2, err := other.Accept(limited(t))
 			require.NoError(t, err)
 			require.NoError(t, s2.Accept(limited(t), nil))
-			require.NoError(t, (<-done).err)
+			require.NoError(t, (<-done).Err)
 			require.Equal(t, want, s2.QueuePair().RemoteAddr())
 			for _, q := range []transport.QueuePair{c.QueuePair(), s.QueuePair(), c2.QueuePair(), s2.QueuePair()} {
 				require.NoError(t, q.Abort())
@@ -349,7 +350,7 @@ func TestLocalPort(t *testing.T) {
 func TestTOS(t *testing.T) {
 	eachDevice(t, func(t *testing.T, _ *rnic.Transport, _ transport.Device, addr netip.Addr) {
 		r := rnic.New(&rnic.Config{TOS: 0x28})
-		c, s, err := streams(limited(t), r, listen(t, r, addr))
+		c, s, err := transporttest.Streams(limited(t), r, listen(t, r, addr))
 		require.NoError(t, err)
 		require.NoError(t, c.Close())
 		require.NoError(t, s.Close())

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/rnic"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
@@ -60,10 +61,10 @@ func round(t *testing.T, r *rnic.Transport, l transport.Listener, i int) {
 	receives(t, c.QueuePair(), 2, 4096)
 	waiting, stop := context.WithCancel(ctx)
 	defer stop()
-	done := make(chan connected, 1)
+	done := make(chan transporttest.Connected, 1)
 	go func() {
 		r := <-connecting(ctx, c, []byte("hello"))
-		if done <- r; r.err != nil {
+		if done <- r; r.Err != nil {
 			time.AfterFunc(time.Second, stop) // the listener may be about to say why
 		}
 	}()
@@ -71,7 +72,7 @@ func round(t *testing.T, r *rnic.Transport, l transport.Listener, i int) {
 	if err != nil {
 		// Siw has no place for a queue until others have gone, or rdma_cm has chosen a port from
 		// which a connection is in TIME_WAIT.
-		failed := (<-done).err
+		failed := (<-done).Err
 		require.Error(t, failed)
 		require.True(t, errors.Is(err, syscall.EIO) || errors.Is(failed, syscall.EADDRNOTAVAIL) || errors.Is(failed, syscall.EADDRINUSE), "%v, %v", err, failed)
 		t.Log(i, err, failed)
@@ -80,11 +81,11 @@ func round(t *testing.T, r *rnic.Transport, l transport.Listener, i int) {
 	receives(t, s.QueuePair(), 2, 4096)
 	if i%7 == 6 {
 		require.NoError(t, s.Reject([]byte("no")))
-		require.Error(t, (<-done).err)
+		require.Error(t, (<-done).Err)
 		return
 	}
 	require.NoError(t, s.Accept(ctx, nil))
-	require.NoError(t, (<-done).err)
+	require.NoError(t, (<-done).Err)
 	p := pair{c.QueuePair(), s.QueuePair()}
 	for _, q := range []transport.QueuePair{p.a, p.b} {
 		b, m := allocate(t, q, 4096, 0)

@@ -38,15 +38,15 @@ func dial(t *testing.T, r *rnic.Transport, l transport.Listener, to netip.Addr) 
 		accepted <- err
 	}()
 	k := <-done
-	if k.err != nil {
+	if k.Err != nil {
 		cancel()
 	}
 	err = <-accepted
 	cancel()
-	if k.err == nil {
+	if k.Err == nil {
 		require.NoError(t, err)
 	}
-	return k.err
+	return k.Err
 }
 
 func TestPortTaken(t *testing.T) {
@@ -104,9 +104,9 @@ func TestListenerCloseWithRequests(t *testing.T) {
 		require.NoError(t, err)
 		second := connecting(limited(t), c2, nil)
 		require.NoError(t, l.Close())
-		require.Error(t, (<-second).err)
+		require.Error(t, (<-second).Err)
 		require.NoError(t, s.Accept(limited(t), nil))
-		require.NoError(t, (<-first).err)
+		require.NoError(t, (<-first).Err)
 		require.NoError(t, c1.QueuePair().Abort())
 		require.NoError(t, s.QueuePair().Abort())
 	})

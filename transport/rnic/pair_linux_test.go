@@ -3,7 +3,6 @@
 package rnic_test
 
 import (
-	"context"
 	"net/netip"
 	"testing"
 	"time"
@@ -11,15 +10,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/rnic"
 )
 
-// limit bounds every wait of a test. It is only met by a failure.
-const limit = 20 * time.Second
+const limit = transporttest.Limit
 
-func soon() time.Time { return time.Now().Add(limit) }
-
-var noDeadline time.Time
+var (
+	noDeadline = transporttest.NoDeadline
+	soon       = transporttest.Soon
+	limited    = transporttest.Context
+	next       = transporttest.Next
+	post       = transporttest.Post
+	connecting = transporttest.Connecting
+	rest       = transporttest.Finish // completions until the queue pair says why there are no more
+)
 
 // A pair is two connected ends: the active one, a, and the passive one, b.
 type pair struct{ a, b transport.QueuePair }
@@ -51,27 +56,13 @@ func connect(t testing.TB, r *rnic.Transport, addr netip.Addr, o *transport.Opti
 	prepare(s.QueuePair())
 	require.NoError(t, s.Accept(ctx, []byte("welcome")))
 	got := <-dialled
-	require.NoError(t, got.err)
+	require.NoError(t, got.Err)
 	p := pair{c.QueuePair(), s.QueuePair()}
 	t.Cleanup(func() {
 		p.a.Close()
 		p.b.Close()
 	})
 	return p
-}
-
-type connected struct {
-	private []byte
-	err     error
-}
-
-func connecting(ctx context.Context, c transport.Connector, private []byte) <-chan connected {
-	done := make(chan connected, 1)
-	go func() {
-		p, err := c.Connect(ctx, private)
-		done <- connected{p, err}
-	}()
-	return done
 }
 
 func allocate(t testing.TB, q transport.QueuePair, n int, access transport.Access) ([]byte, transport.MemoryRegion) {
@@ -88,47 +79,8 @@ func allocate(t testing.TB, q transport.QueuePair, n int, access transport.Acces
 func receives(t testing.TB, q transport.QueuePair, n, size int) []byte {
 	t.Helper()
 	b, m := allocate(t, q, max(n*size, 1), transport.LocalWrite)
-	wrs := make([]transport.RecvWR, n)
-	for i := range wrs {
-		wrs[i] = transport.RecvWR{ID: uint64(i), Data: b[i*size : (i+1)*size], Region: m}
-	}
-	k, err := q.PostRecv(wrs)
-	require.NoError(t, err)
-	require.Equal(t, n, k)
+	transporttest.PostReceives(t, q, b, m, n, size)
 	return b
-}
-
-// next returns the next completion.
-func next(t testing.TB, q transport.QueuePair) transport.Completion {
-	t.Helper()
-	var wc [1]transport.Completion
-	for q.Poll(wc[:]) == 0 {
-		require.NoError(t, q.Wait(soon()))
-	}
-	return wc[0]
-}
-
-func post(t testing.TB, q transport.QueuePair, wrs ...transport.SendWR) {
-	t.Helper()
-	n, err := q.PostSend(wrs)
-	require.NoError(t, err)
-	require.Equal(t, len(wrs), n)
-}
-
-// rest takes completions until the queue pair says why there are no more.
-func rest(t testing.TB, q transport.QueuePair) (list []transport.Completion, err error) {
-	t.Helper()
-	var wc [16]transport.Completion
-	for {
-		n := q.Poll(wc[:])
-		list = append(list, wc[:n]...)
-		if n > 0 {
-			continue
-		}
-		if err := q.Wait(soon()); err != nil {
-			return list, err
-		}
-	}
 }
 
 // gone waits until the device has nothing left of q.

@@ -3,19 +3,15 @@
 package rnic_test
 
 import (
-	"context"
-	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/nettest"
 
-	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/rnic"
 )
 
@@ -44,12 +40,6 @@ func eachDevice(t *testing.T, test func(t *testing.T, r *rnic.Transport, d trans
 	}
 }
 
-func limited(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func listen(t testing.TB, r *rnic.Transport, addr netip.Addr) transport.Listener {
 	l, err := r.Listen(limited(t), netip.AddrPortFrom(addr, 0), nil)
 	require.NoError(t, err)
@@ -57,46 +47,10 @@ func listen(t testing.TB, r *rnic.Transport, addr netip.Addr) transport.Listener
 	return l
 }
 
-// streams makes a connection.
-func streams(ctx context.Context, r *rnic.Transport, l transport.Listener) (client, server net.Conn, err error) {
-	type result struct {
-		c   net.Conn
-		err error
-	}
-	accepted := make(chan result, 1)
-	go func() {
-		req, err := l.Accept(ctx)
-		if err != nil {
-			accepted <- result{nil, fmt.Errorf("accept: %w", err)}
-			return
-		}
-		c, err := rdmanet.Server(ctx, req, nil)
-		if err != nil {
-			accepted <- result{nil, fmt.Errorf("server: %w", err)}
-			return
-		}
-		accepted <- result{c, nil}
-	}()
-	k, err := r.Dial(ctx, netip.AddrPort{}, l.Addr(), nil)
-	if err != nil {
-		return nil, nil, fmt.Errorf("dial: %w", err)
-	}
-	c, err := rdmanet.Client(ctx, k, nil)
-	if err != nil {
-		return nil, nil, fmt.Errorf("client: %w", err)
-	}
-	s := <-accepted
-	if s.err != nil {
-		c.Close()
-		return nil, nil, s.err
-	}
-	return c, s.c, nil
-}
-
 func TestEcho(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
 		l := listen(t, r, addr)
-		c, s, err := streams(limited(t), r, l)
+		c, s, err := transporttest.Streams(limited(t), r, l)
 		require.NoError(t, err)
 		defer c.Close()
 		go func() {
@@ -115,7 +69,7 @@ func TestEcho(t *testing.T) {
 			require.NoError(t, err, "size %d", n)
 			require.Equal(t, out, in)
 		}
-		require.NoError(t, c.(*rdmanet.Conn).CloseWrite())
+		require.NoError(t, c.CloseWrite())
 		_, err = c.Read(make([]byte, 1))
 		require.Equal(t, io.EOF, err)
 	})
@@ -123,27 +77,6 @@ func TestEcho(t *testing.T) {
 
 func TestConn(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rnic.Transport, d transport.Device, addr netip.Addr) {
-		nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-			l, err := r.Listen(ctx, netip.AddrPortFrom(addr, 0), nil)
-			if err != nil {
-				cancel()
-				return nil, nil, nil, err
-			}
-			c1, c2, err = streams(ctx, r, l)
-			stop = func() {
-				if c1 != nil {
-					c1.Close()
-					c2.Close()
-				}
-				l.Close()
-				cancel()
-			}
-			if err != nil {
-				stop()
-				return nil, nil, nil, err
-			}
-			return c1, c2, stop, nil
-		})
+		transporttest.Conn(t, r, netip.AddrPortFrom(addr, 0))
 	})
 }

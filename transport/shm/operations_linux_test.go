@@ -3,9 +3,7 @@ package shm_test
 import (
 	"bytes"
 	"io"
-	"math/rand/v2"
 	"os"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -13,88 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/shm"
 )
-
-func random(n int) []byte {
-	b := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8)})
-	_, _ = r.Read(b)
-	return b
-}
-
-func TestSend(t *testing.T) {
-	for _, size := range []int{0, 1, 4, 4095, 16 << 10, 65000, 1 << 20} {
-		var mem []byte
-		p := connect(t, nil, nil, func(a, b transport.QueuePair) {
-			if b != nil {
-				mem = receives(t, b, 2, size+1)
-			}
-		})
-		data := random(size)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			post(t, p.a, transport.SendWR{ID: 7, Opcode: transport.OpSend, Data: data, Flags: transport.Inline | transport.Signaled | transport.Solicited})
-			require.Equal(t, transport.Completion{ID: 7, Opcode: transport.OpSend}, next(t, p.a))
-		}()
-		require.Equal(t, transport.Completion{Opcode: transport.OpRecv, Bytes: size, Solicited: true}, next(t, p.b))
-		require.True(t, bytes.Equal(data, mem[:size]), size)
-		<-done
-	}
-}
-
-func TestWriteThenSend(t *testing.T) {
-	ring := make([]byte, 4<<20)
-	var region transport.MemoryRegion
-	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
-		if b != nil {
-			receives(t, b, 8, 4)
-			region = register(t, b, ring, transport.RemoteWrite|transport.CallerDriven)
-		}
-	})
-	data := random(len(ring))
-	part := len(ring) / 4
-	go func() {
-		for i := range 4 {
-			off := i * part
-			post(t, p.a,
-				transport.SendWR{Opcode: transport.OpWrite, Data: data[off : off+part], Flags: transport.Inline,
-					RemoteSTag: region.STag(), RemoteOffset: region.Base() + uint64(off)},
-				transport.SendWR{Opcode: transport.OpSend, Data: []byte("next"), Flags: transport.Inline})
-		}
-		require.NoError(t, p.a.Drain(soon()))
-	}()
-	for range 4 {
-		require.Equal(t, transport.StatusSuccess, next(t, p.b).Status)
-	}
-	require.True(t, bytes.Equal(data, ring))
-}
-
-func TestReadWhileTheOwnerDoesNothing(t *testing.T) {
-	src := random(3 << 20)
-	var exposed, local transport.MemoryRegion
-	sink := make([]byte, len(src))
-	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
-		if b != nil {
-			exposed = register(t, b, src, transport.RemoteRead)
-		} else {
-			local = register(t, a, sink, transport.LocalWrite)
-		}
-	})
-	const parts = 32
-	size := len(src) / parts
-	for i := range parts {
-		post(t, p.a, transport.SendWR{ID: uint64(i), Opcode: transport.OpRead, Flags: transport.Signaled, Data: sink[i*size : (i+1)*size],
-			Region: local, RemoteSTag: exposed.STag(), RemoteOffset: exposed.Base() + uint64(i*size)})
-	}
-	for i := range parts {
-		require.Equal(t, transport.Completion{ID: uint64(i), Opcode: transport.OpRead, Bytes: size}, next(t, p.a))
-	}
-	require.True(t, bytes.Equal(src, sink))
-	require.NoError(t, exposed.Deregister())
-	require.Error(t, exposed.Deregister())
-}
 
 // TestFence holds a Write back until the Read before it has its data.
 func TestFence(t *testing.T) {
@@ -228,87 +147,6 @@ func TestRequestsThatAreWrong(t *testing.T) {
 	post(t, p.a)
 }
 
-func TestDeadlineWhileAnotherDrives(t *testing.T) {
-	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
-		if b != nil {
-			receives(t, b, 2, 4)
-		}
-	})
-	driving := make(chan error, 1)
-	go func() { driving <- p.b.Wait(soon()) }()
-	start := time.Now()
-	require.Equal(t, os.ErrDeadlineExceeded, p.b.Wait(start.Add(50*time.Millisecond)))
-	require.GreaterOrEqual(t, time.Since(start), 50*time.Millisecond)
-	post(t, p.a, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("news")})
-	require.NoError(t, <-driving)
-}
-
-func TestInterrupt(t *testing.T) {
-	p := connect(t, nil, nil, nil)
-	ended := make(chan error)
-	for range 2 {
-		go func() { ended <- p.a.Wait(soon()) }()
-	}
-	for n := 0; n < 2; {
-		p.a.Interrupt()
-		select {
-		case err := <-ended:
-			require.Equal(t, transport.ErrInterrupted, err)
-			n++
-		case <-time.After(time.Millisecond):
-		}
-	}
-}
-
-// Two ends that only write must not wait for each other to read.
-func TestBothEndsOnlyWrite(t *testing.T) {
-	const size, rounds = 512 << 10, 16
-	var rings [2]transport.MemoryRegion
-	var mem [2][]byte
-	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
-		i, q := 0, a
-		if b != nil {
-			i, q = 1, b
-		}
-		mem[i] = make([]byte, size)
-		rings[i] = register(t, q, mem[i], transport.RemoteWrite|transport.CallerDriven)
-		receives(t, q, 1, 4)
-	})
-	qs := [2]transport.QueuePair{p.a, p.b}
-	var wg sync.WaitGroup
-	for i, q := range qs {
-		wg.Go(func() {
-			data := bytes.Clone(random(size + i)[:size])
-			for n := range rounds {
-				data[0] = byte(n)
-				wrs := []transport.SendWR{{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain, Data: data, RemoteSTag: rings[1-i].STag()}}
-				if n == rounds-1 {
-					wrs = append(wrs, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain})
-				}
-				if k, err := q.PostSend(wrs); err != nil || k != len(wrs) {
-					t.Error(k, err)
-				}
-				if err := q.Drain(soon()); err != nil {
-					t.Error(err)
-				}
-			}
-			var wc [1]transport.Completion
-			for q.Poll(wc[:]) == 0 {
-				if err := q.Wait(soon()); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for i := range qs {
-		want := bytes.Clone(random(size + 1 - i)[:size])
-		want[0] = rounds - 1
-		require.True(t, bytes.Equal(want, mem[i]))
-	}
-}
-
 // TestDrainWhileThePeerDoesNotRead obeys deadlines and interrupts, and sends the rest nevertheless.
 func TestDrainWhileThePeerDoesNotRead(t *testing.T) {
 	const size = 1 << 20
@@ -330,15 +168,7 @@ func TestDrainWhileThePeerDoesNotRead(t *testing.T) {
 	for range 2 {
 		go func() { ended <- p.a.Drain(soon()) }()
 	}
-	for n := 0; n < 2; {
-		p.a.Interrupt()
-		select {
-		case err := <-ended:
-			require.Equal(t, transport.ErrInterrupted, err)
-			n++
-		case <-time.After(time.Millisecond):
-		}
-	}
+	transporttest.Interrupted(t, p.a, 2, ended)
 	// Nobody drains any more. The rest goes out nevertheless.
 	require.Equal(t, transport.Completion{Opcode: transport.OpRecv, Bytes: size}, next(t, p.b))
 	require.True(t, bytes.Equal(want, mem))

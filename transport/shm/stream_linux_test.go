@@ -2,64 +2,27 @@ package shm_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"flag"
-	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/nettest"
 
 	"github.com/rdmanet/iwarp/rdmanet"
-	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/shm"
 )
 
 var volume = flag.Int64("volume", 16<<20, "bytes that are sent each way by TestVolume")
-
-// streams makes a connection.
-func streams(ctx context.Context, tr *shm.Transport, l transport.Listener) (client, server *rdmanet.Conn, err error) {
-	type result struct {
-		c   *rdmanet.Conn
-		err error
-	}
-	accepted := make(chan result, 1)
-	go func() {
-		req, err := l.Accept(ctx)
-		if err != nil {
-			accepted <- result{nil, fmt.Errorf("accept: %w", err)}
-			return
-		}
-		c, err := rdmanet.Server(ctx, req, nil)
-		accepted <- result{c, err}
-	}()
-	k, err := tr.Dial(ctx, netip.AddrPort{}, l.Addr(), nil)
-	if err != nil {
-		return nil, nil, fmt.Errorf("dial: %w", err)
-	}
-	c, err := rdmanet.Client(ctx, k, nil)
-	if err != nil {
-		return nil, nil, fmt.Errorf("client: %w", err)
-	}
-	s := <-accepted
-	if s.err != nil {
-		_ = c.Close()
-		return nil, nil, s.err
-	}
-	return c, s.c, nil
-}
 
 func streamPair(t testing.TB) (c, s *rdmanet.Conn) {
 	tr := shm.New(nil)
 	l, err := tr.Listen(testContext(t), loopback, nil)
 	require.NoError(t, err)
 	defer l.Close()
-	c, s, err = streams(testContext(t), tr, l)
+	c, s, err = transporttest.Streams(testContext(t), tr, l)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		c.Close()
@@ -68,26 +31,7 @@ func streamPair(t testing.TB) (c, s *rdmanet.Conn) {
 	return c, s
 }
 
-func TestConn(t *testing.T) {
-	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		tr := shm.New(nil)
-		l, err := tr.Listen(ctx, loopback, nil)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		defer l.Close()
-		a, b, err := streams(ctx, tr, l)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		return a, b, func() {
-			a.Close()
-			b.Close()
-		}, nil
-	})
-}
+func TestConn(t *testing.T) { transporttest.Conn(t, shm.New(nil), loopback) }
 
 // TestVolume sends each way at once, and compares what arrives.
 func TestVolume(t *testing.T) {

@@ -14,61 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/soft"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
-
-// Two ends that only write must not wait for each other to read.
-func TestBothEndsOnlyWrite(t *testing.T) {
-	const size, rounds = 256 << 10, 32
-	var rings [2]transport.MemoryRegion
-	var mem [2][]byte
-	p := connect(t, nil, nil, func(a, b transport.QueuePair) {
-		i, q := 0, a
-		if b != nil {
-			i, q = 1, b
-		}
-		mem[i] = make([]byte, size)
-		rings[i] = register(t, q, mem[i], transport.RemoteWrite|transport.CallerDriven)
-		receives(t, q, 1, 4)
-	})
-	qs := [2]transport.QueuePair{p.a, p.b}
-	for _, q := range qs {
-		require.NoError(t, q.(*soft.QueuePair).SetWriteBuffer(64<<10))
-	}
-	var wg sync.WaitGroup
-	for i, q := range qs {
-		wg.Go(func() {
-			data := bytes.Clone(random(size + i)[:size])
-			for n := range rounds {
-				data[0] = byte(n)
-				wrs := []transport.SendWR{{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain, Data: data, RemoteSTag: rings[1-i].STag()}}
-				if n == rounds-1 {
-					wrs = append(wrs, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain})
-				}
-				if k, err := q.PostSend(wrs); err != nil || k != len(wrs) {
-					t.Error(k, err)
-				}
-				if err := q.Drain(soon()); err != nil {
-					t.Error(err)
-				}
-			}
-			var wc [1]transport.Completion
-			for q.Poll(wc[:]) == 0 {
-				if err := q.Wait(soon()); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for i := range qs {
-		want := bytes.Clone(random(size + 1 - i)[:size])
-		want[0] = rounds - 1
-		require.True(t, bytes.Equal(want, mem[i]))
-	}
-}
 
 func TestDrainWhileThePeerDoesNotRead(t *testing.T) {
 	q, p, _ := role{}.initiator(t)
@@ -89,15 +38,7 @@ func TestDrainWhileThePeerDoesNotRead(t *testing.T) {
 	for range 2 {
 		go func() { ended <- q.Drain(soon()) }()
 	}
-	for n := 0; n < 2; {
-		q.Interrupt()
-		select {
-		case err := <-ended:
-			require.Equal(t, transport.ErrInterrupted, err)
-			n++
-		case <-time.After(time.Millisecond):
-		}
-	}
+	transporttest.Interrupted(t, q, 2, ended)
 	// Nobody drains any more. The rest goes out nevertheless.
 	got := p.next()
 	all := bytes.Clone(got.Payload)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"net"
-	"os"
 	"syscall"
 	"testing"
 
@@ -67,21 +66,6 @@ func connectTarget(t testing.TB, opts *transport.Options) (*target, *rawPeer) {
 	_, p, _ := role{opts: opts, prepare: x.prepare(t)}.responder(t)
 	x.foreign = other.ring
 	return &x, p
-}
-
-// finish waits for the end of q and returns what it had to poll meanwhile.
-func finish(t testing.TB, q transport.QueuePair) (wc []transport.Completion, err error) {
-	t.Helper()
-	var one [1]transport.Completion
-	for {
-		for q.Poll(one[:]) > 0 {
-			wc = append(wc, one[0])
-		}
-		if err := q.Wait(soon()); err != nil {
-			require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
-			return wc, err
-		}
-	}
 }
 
 func payload(n int) []byte { return random(n) }

@@ -12,13 +12,6 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-func register(t testing.TB, q transport.QueuePair, b []byte, a transport.Access) transport.MemoryRegion {
-	t.Helper()
-	r, err := q.RegisterMemory(b, a)
-	require.NoError(t, err)
-	return r
-}
-
 func TestRegisterMemory(t *testing.T) {
 	q, _, _ := role{}.initiator(t)
 	_, err := q.RegisterMemory(nil, transport.RemoteWrite)

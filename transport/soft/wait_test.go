@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
@@ -32,17 +33,7 @@ func TestInterruptEndsEveryWait(t *testing.T) {
 		for range waits {
 			go func() { ended <- q.Wait(soon()) }()
 		}
-		for n := 0; n < waits; {
-			// One that has not begun yet may miss an interrupt that another has taken, so there may
-			// have to be several.
-			q.Interrupt()
-			select {
-			case err := <-ended:
-				require.Equal(t, transport.ErrInterrupted, err)
-				n++
-			case <-time.After(time.Millisecond):
-			}
-		}
+		transporttest.Interrupted(t, q, waits, ended)
 	}
 }
 
