@@ -33,28 +33,10 @@ func (q *queuePair) PostRecv(wrs []transport.RecvWR) (n int, err error) {
 	if err := q.Err(); err != nil {
 		return 0, err
 	}
-	s := getScratch()
-	defer s.release()
-	for n < len(wrs) {
-		room := q.recvDepth - int(q.rq.head.Load()-q.rq.tail.Load())
-		if room <= 0 {
-			return n, transport.ErrQueueFull
-		}
-		part := wrs[n:min(len(wrs), n+postMax, n+room)]
-		k, err := q.composeReceives(s, part)
-		if k > 0 {
-			posted, perr := q.postReceives(s, k)
-			n += posted
-			if perr != nil {
-				return n, perr
-			}
-		}
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+	return inParts(wrs, q.recvRoom, q.composeReceives, q.postReceives)
 }
+
+func (q *queuePair) recvRoom() int { return q.recvDepth - int(q.rq.head.Load()-q.rq.tail.Load()) }
 
 // composeReceives makes device requests of wrs, and returns how many it could. The caller holds
 // recvMu.

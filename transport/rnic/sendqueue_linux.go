@@ -55,20 +55,32 @@ func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	if err := q.sendable(); err != nil {
 		return 0, err
 	}
+	return inParts(wrs, q.sendRoom, q.compose, q.ring)
+}
+
+// sendRoom returns how many requests may be posted. The caller holds sendMu.
+func (q *queuePair) sendRoom() int {
+	room := q.sendDepth - q.sq.outstanding()
+	if room <= 0 {
+		q.reap()
+		room = q.sendDepth - q.sq.outstanding()
+	}
+	return room
+}
+
+// inParts posts requests, as many at once as there is room for, and returns how many the device has
+// taken. compose makes device requests of them, and ring posts the first of these.
+func inParts[W any](wrs []W, room func() int, compose func(*scratch, []W) (int, error), ring func(*scratch, int) (int, error)) (n int, err error) {
 	s := getScratch()
 	defer s.release()
 	for n < len(wrs) {
-		room := q.sendDepth - q.sq.outstanding()
-		if room <= 0 {
-			q.reap()
-			if room = q.sendDepth - q.sq.outstanding(); room <= 0 {
-				return n, transport.ErrQueueFull
-			}
+		most := room()
+		if most <= 0 {
+			return n, transport.ErrQueueFull
 		}
-		part := wrs[n:min(len(wrs), n+postMax, n+room)]
-		k, err := q.compose(s, part)
+		k, err := compose(s, wrs[n:min(len(wrs), n+postMax, n+most)])
 		if k > 0 {
-			posted, perr := q.ring(s, k)
+			posted, perr := ring(s, k)
 			n += posted
 			if perr != nil {
 				return n, perr

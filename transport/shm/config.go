@@ -28,14 +28,7 @@ type Config struct {
 	MaxHalfOpen int
 }
 
-const (
-	transportName = "shm"
-
-	defaultDepth = 512
-	defaultReads = 16
-	mostDepth    = 1 << 20
-	mostReads    = 16383
-)
+const transportName = "shm"
 
 func (c *Config) withDefaults() Config {
 	var d Config
@@ -52,28 +45,6 @@ func (c *Config) withDefaults() Config {
 		d.MaxHalfOpen = 256
 	}
 	return d
-}
-
-// normalize returns o with every default in place and out-of-range values clamped to the range.
-func normalize(o *transport.Options) transport.Options {
-	var n transport.Options
-	if o != nil {
-		n = *o
-	}
-	for _, f := range []struct {
-		v         *int
-		def, most int
-	}{{&n.SendDepth, defaultDepth, mostDepth}, {&n.RecvDepth, defaultDepth, mostDepth}, {&n.IRD, defaultReads, mostReads}, {&n.ORD, defaultReads, mostReads}} {
-		switch {
-		case *f.v == 0:
-			*f.v = f.def
-		case *f.v < 0:
-			*f.v = 0
-		}
-		*f.v = min(*f.v, f.most)
-	}
-	n.SendDepth, n.RecvDepth = max(n.SendDepth, 1), max(n.RecvDepth, 1)
-	return n
 }
 
 func init() { transport.Register(New(nil)) }

@@ -76,7 +76,7 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 		// to blame.
 		_ = unix.Send(int(fd), bellByte, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	}
-	q.Init(q, normalize(o), q.tok)
+	q.Init(q, o, q.tok)
 	q.sleep.init(q)
 	q.Draining.Holds, q.tending.Holds = q.drained, q.untended
 	q.parting.Holds = func() (bool, error) { return false, nil }

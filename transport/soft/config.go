@@ -3,7 +3,6 @@ package soft
 import (
 	"time"
 
-	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 )
 
@@ -32,8 +31,6 @@ type Config struct {
 }
 
 const (
-	defaultDepth = 512
-	defaultReads = 16
 	// maxReads is how far IRD is raised when a peer asks for more reads than we offered; siw stops
 	// there too.
 	maxReads uint16 = 128
@@ -62,27 +59,4 @@ func (c *Config) withDefaults() Config {
 		d.MaxHalfOpen = 256
 	}
 	return d
-}
-
-// normalize returns o with every default in place and out-of-range values clamped to the range.
-func normalize(o *transport.Options, c *Config) transport.Options {
-	var n transport.Options
-	if o != nil {
-		n = *o
-	}
-	for _, f := range []struct {
-		v         *int
-		def, most int
-	}{{&n.SendDepth, defaultDepth, 1 << 20}, {&n.RecvDepth, defaultDepth, 1 << 20}, {&n.IRD, defaultReads, mpa.NoDepth - 1}, {&n.ORD, defaultReads, mpa.NoDepth - 1}} {
-		switch {
-		case *f.v == 0:
-			*f.v = f.def
-		case *f.v < 0:
-			*f.v = 0
-		}
-		*f.v = min(*f.v, f.most)
-	}
-	n.SendDepth, n.RecvDepth = max(n.SendDepth, 1), max(n.RecvDepth, 1)
-	n.NoCRC = n.NoCRC || c.NoCRC
-	return n
 }

@@ -132,20 +132,10 @@ func (l *listener) serve() {
 			l.err = err
 			return
 		}
-		ctx, cancel := context.WithCancel(l.ctx)
-		a := &setup.Arrival{Cancel: cancel, Reset: func() { _ = c.SetLinger(0) }}
-		if waiting.Enter(ctx, a) != nil {
-			cancel()
-			_ = c.Close()
-			continue // the listener is closed
+		a := &setup.Arrival{Reset: func() { _ = c.SetLinger(0) }}
+		if !waiting.Attend(l.ctx, &l.wg, a, func(ctx context.Context) { l.attend(ctx, waiting, c, a) }) {
+			_ = c.Close() // the listener is closed
 		}
-		l.wg.Add(1)
-		go func() {
-			defer l.wg.Done()
-			defer cancel()
-			defer waiting.Leave(a)
-			l.attend(ctx, waiting, c, a)
-		}()
 	}
 }
 

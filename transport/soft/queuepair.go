@@ -61,7 +61,8 @@ func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*queuePair
 		txTok: make(chan struct{}, 1),
 	}
 	q.txTok <- struct{}{}
-	q.Init(q, normalize(o, cfg), q.rxTok)
+	q.Init(q, o, q.rxTok)
+	q.Opts.NoCRC = q.Opts.NoCRC || cfg.NoCRC
 	q.Draining.Holds = q.drained
 	q.Regions.Changed, q.Regions.Revoked = q.serveExposed, q.keepOutput
 	q.tx.sendMSN, q.tx.readMSN = 1, 1

@@ -56,6 +56,22 @@ func (h *HalfOpen) Enter(ctx context.Context, a *Arrival) error {
 	}
 }
 
+// Attend has f see to a in a goroutine of wg's, once there is room for it. f is told to end, by its
+// context, when a has to give way or ctx is done. Attend reports false if ctx was done before.
+func (h *HalfOpen) Attend(ctx context.Context, wg *sync.WaitGroup, a *Arrival, f func(ctx context.Context)) bool {
+	ctx, a.Cancel = context.WithCancel(ctx)
+	if h.Enter(ctx, a) != nil {
+		a.Cancel()
+		return false
+	}
+	wg.Go(func() {
+		defer a.Cancel()
+		defer h.Leave(a)
+		f(ctx)
+	})
+	return true
+}
+
 // admit adds a if there is room or another can give way, and otherwise returns how long the other
 // will still be too young.
 func (h *HalfOpen) admit(a *Arrival) (ok bool, young time.Duration) {

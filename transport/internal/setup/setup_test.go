@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,4 +92,30 @@ func TestHalfOpen(t *testing.T) {
 	h.Leave(first)
 	_, err = enter(t.Context(), "fifth")
 	require.NoError(t, err)
+}
+
+// TestAttend runs what sees to a connection until that has to give way, and not without room.
+func TestAttend(t *testing.T) {
+	defer func(d time.Duration) { setup.RequestGrace = d }(setup.RequestGrace)
+	setup.RequestGrace = 0
+	h := setup.NewHalfOpen(1)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ended, spoke := make(chan error, 1), make(chan struct{})
+	first := &setup.Arrival{Reset: func() {}}
+	require.True(t, h.Attend(t.Context(), &wg, first, func(ctx context.Context) {
+		<-ctx.Done()
+		ended <- ctx.Err()
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	second := &setup.Arrival{Reset: func() {}}
+	require.True(t, h.Attend(ctx, &wg, second, func(ctx context.Context) {
+		h.Spoken(second)
+		close(spoke)
+		<-ctx.Done()
+	}))
+	require.Equal(t, context.Canceled, <-ended)
+	<-spoke
+	cancel()
+	require.False(t, h.Attend(ctx, &wg, &setup.Arrival{}, nil))
 }

@@ -50,9 +50,10 @@ type Pair struct {
 	leaving   bool // something is still to be sent after the end; the send queue is not flushed meanwhile
 }
 
-// Init prepares the pair of d. What the token is, wait.Crew says. Draining.Holds is left to d.
-func (p *Pair) Init(d Driver, o transport.Options, token chan struct{}) {
-	p.driver, p.Opts = d, o
+// Init prepares the pair of d with options, of which nil means the defaults. What the token is,
+// wait.Crew says. Draining.Holds is left to d.
+func (p *Pair) Init(d Driver, o *transport.Options, token chan struct{}) {
+	p.driver, p.Opts = d, normalize(o)
 	p.Crew.Init(d, token, &p.Mu)
 	p.Waiting.Holds = p.pollable
 }
