@@ -24,13 +24,12 @@ func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, e
 	if why, ok := k.turn(ctx); !ok {
 		return k.orInstead(ctx, why)
 	}
-	others := k.others(ctx)
-	a.ahead = len(others)
+	a.ahead = k.expected()
 	c, err := k.speak(ctx)
 	if err == nil {
 		return c, nil
 	}
-	if c := k.next(ctx, others, err); c != nil {
+	if c := k.next(ctx, err); c != nil {
 		return c, nil
 	}
 	if end := neterr.Over(ctx); end != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -11,25 +12,31 @@ import (
 	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
-// others returns the addresses of a name besides the one that is connected, in the order in which
-// to try them. Where plain TCP is allowed, and for a peer that has spoken iWARP before, looking is
-// left to next.
-func (k *kernelDial) others(ctx context.Context) []netip.AddrPort {
-	if k.policy != OffloadRequire || k.spoke {
-		return nil
+// expected is how many other addresses of a name are thought to follow the first. They are looked
+// up when they are needed, as package net has looked up the name already.
+func (k *kernelDial) expected() int {
+	if k.policy != OffloadRequire || k.spoke || k.dialsLiteral() {
+		return 0
 	}
-	return k.lookupOthers(ctx)
+	return 1
 }
 
-func (k *kernelDial) lookupOthers(ctx context.Context) []netip.AddrPort {
+func (k *kernelDial) dialsLiteral() bool {
 	host, _, err := net.SplitHostPort(k.address)
 	if err != nil || host == "" {
+		return true
+	}
+	_, err = netip.ParseAddr(host)
+	return err == nil
+}
+
+// others returns the addresses of a name besides the one that is connected, in the order in which to
+// try them.
+func (k *kernelDial) others(ctx context.Context) []netip.AddrPort {
+	if k.dialsLiteral() {
 		return nil
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return nil
-	}
-	list, err := netaddr.Lookup(ctx, k.Resolver, k.network, k.address)
+	list, err := netaddr.Lookup(untraced{ctx}, k.Resolver, k.network, k.address)
 	if err != nil {
 		return nil
 	}
@@ -41,13 +48,11 @@ func (k *kernelDial) lookupOthers(ctx context.Context) []netip.AddrPort {
 // next tries to get an iWARP connection to one of the other addresses of the name, as the first has
 // failed with err. Where plain TCP is allowed, and the first has already cost a wait for an answer,
 // it does not wait for one from those about which nothing is known.
-func (k *kernelDial) next(ctx context.Context, others []netip.AddrPort, err error) net.Conn {
+func (k *kernelDial) next(ctx context.Context, err error) net.Conn {
 	if neterr.Over(ctx) != nil {
 		return nil
 	}
-	if others == nil {
-		others = k.lookupOthers(ctx)
-	}
+	others := k.others(ctx)
 	waited := k.policy != OffloadRequire && reasonOf(err) == ReasonHandshakeTimeout
 	for i, addr := range others {
 		k.ahead = len(others) - i - 1
@@ -112,4 +117,15 @@ func (k *kernelDial) to(ctx context.Context, addr netip.AddrPort) (net.Conn, err
 		return nil, &why
 	}
 	return other.speak(ctx)
+}
+
+// untraced is a context without net/http/httptrace's functions, which have been told of the lookup
+// of the name already.
+type untraced struct{ context.Context }
+
+func (c untraced) Value(key any) any {
+	if t := reflect.TypeOf(key); t != nil && t.PkgPath() == "internal/nettrace" {
+		return nil
+	}
+	return c.Context.Value(key)
 }

@@ -1,8 +1,11 @@
 package iwarp_test
 
 import (
+	"context"
 	"net"
+	"net/http/httptrace"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,4 +94,49 @@ func TestNextAddressFromOnePort(t *testing.T) {
 	try(second)
 	require.NoError(t, l.Close())
 	try(s.Addr().String())
+}
+
+// TestLooksNameUpOnce tells net/http/httptrace of one lookup, and makes no other where the first
+// address speaks iWARP.
+func TestLooksNameUpOnce(t *testing.T) {
+	l := listen(t, iwarp.ListenConfig{})
+	go echo(l)
+	s := newLegacyServer(t, legacyAnswers[0].answer)
+	for _, tt := range []struct {
+		name    string
+		server  net.Listener
+		policy  iwarp.Offload
+		lookups int32 // one, and another for the other addresses of the name
+	}{
+		{"never", l, iwarp.OffloadNever, 1},
+		{"auto", l, iwarp.OffloadAuto, 1},
+		{"prefer", l, iwarp.OffloadPrefer, 1},
+		{"require", l, iwarp.OffloadRequire, 1},
+		{"prefer, legacy", s, iwarp.OffloadPrefer, 2},
+		{"require, legacy", s, iwarp.OffloadRequire, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			iwarp.ForgetPeers()
+			resolver, lookups := nameServer([4]byte{127, 0, 0, 1}), new(atomic.Int32)
+			dialServer := resolver.Dial
+			resolver.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				lookups.Add(1)
+				return dialServer(ctx, network, address)
+			}
+			var events []string
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+				DNSStart: func(i httptrace.DNSStartInfo) { events = append(events, "start "+i.Host) },
+				DNSDone:  func(httptrace.DNSDoneInfo) { events = append(events, "done") },
+			})
+			_, port, err := net.SplitHostPort(tt.server.Addr().String())
+			require.NoError(t, err)
+			c, err := (&iwarp.Dialer{Offload: tt.policy, Resolver: resolver, Timeout: patience}).DialContext(ctx, "tcp4", "server.test:"+port)
+			if err == nil {
+				defer c.Close()
+			}
+			require.Equal(t, tt.server == s && tt.policy == iwarp.OffloadRequire, err != nil)
+			require.Equal(t, []string{"start server.test", "done"}, events)
+			require.Equal(t, tt.lookups, lookups.Load())
+		})
+	}
 }
