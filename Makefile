@@ -1,7 +1,7 @@
 # Short names for what .ci/run and the go command do. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test race lint fuzz bench ratios kernel peers ci
+.PHONY: help demo test race lint fuzz bench ratios suites kernel peers ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ bench: ## go benchmarks of the library against plain TCP
 
 ratios: ## the README's table of costs: interleaved with plain TCP, 2 minutes
 	go run ./benchmarks/report
+
+suites: ## the tests of net/http, crypto/tls, grpc-go and others over this module, 10 minutes
+	go test ./test/suites -suites -timeout 60m
 
 kernel: ## the suite with real peers in a virtual machine (Debian 12, root), 10 minutes
 	go test ./test/kernel -kernel
