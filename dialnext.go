@@ -30,8 +30,8 @@ func (k *kernelDial) dialsLiteral() bool {
 	return err == nil
 }
 
-// others returns the addresses of a name besides the one that is connected, in the order in which to
-// try them.
+// others returns the addresses of a name besides the one that is connected, in the order in which
+// to try them.
 func (k *kernelDial) others(ctx context.Context) []netip.AddrPort {
 	if k.dialsLiteral() {
 		return nil

@@ -10,6 +10,6 @@
 //	go test ./test/suites -suites
 //	go test ./test/suites -suites -full -timeout 60m
 //
-// The second runs also what takes long. Modules are downloaded from the proxy that the go command is
-// set to use.
+// The second runs also what takes long. Modules are downloaded from the proxy that the go command
+// is set to use.
 package suites
