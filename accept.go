@@ -180,7 +180,8 @@ func (l *Listener) awaitNudge() {
 	}
 }
 
-// sort returns c if it is clear at once what c is. Otherwise that is found out in the background.
+// sort returns a connection made of c if nothing of the peer has to be waited for. Otherwise what c
+// is is found out in the background.
 func (l *Listener) sort(c *net.TCPConn) client {
 	keepalive.SetAccepted(l.tcp, c, l.config.KeepAlive, l.config.KeepAliveConfig)
 	if l.direct {
@@ -195,6 +196,12 @@ func (l *Listener) sort(c *net.TCPConn) client {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}
 	h := &halfOpen{c: c, since: time.Now()}
+	if err == nil && first.Whole && l.prompt {
+		if c := l.shakeKernel(h); c != nil {
+			return client{Conn: c}
+		}
+		return client{}
+	}
 	l.find(h)
 	return client{}
 }

@@ -2,13 +2,15 @@ package iwarp
 
 import (
 	"container/list"
-	"context"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/brief"
 	"github.com/rdmanet/iwarp/internal/guard"
 	"github.com/rdmanet/iwarp/internal/limits"
+	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/internal/sniff"
 )
 
@@ -37,18 +39,23 @@ const (
 // halfOpen is a connection that is not identified yet. Its first bytes are waited for, then the
 // end of a handshake.
 type halfOpen struct {
-	c       *net.TCPConn       // nil for a device's request
-	since   time.Time          // when it came
-	said    int                // bytes of it that have been seen
-	start   guard.Start        // of its first byte, once asked for
-	silent  bool               // its first bytes are waited for
-	until   time.Time          // for how long
-	cancel  context.CancelFunc // ends a handshake
-	done    bool               // with waiting
-	cut     bool               // its time was cut short
-	inWay   bool               // younger ones may have to wait for it
-	settled chan struct{}      // closed when there is news of it, if somebody waits for that
+	c       *net.TCPConn   // nil for a device's request
+	since   time.Time      // when it came
+	said    int            // bytes of it that have been seen
+	start   guard.Start    // of its first byte, once asked for
+	silent  bool           // its first bytes are waited for
+	until   time.Time      // for how long
+	ctx     *brief.Context // of a handshake
+	done    bool           // with waiting
+	cut     bool           // its time was cut short
+	inWay   bool           // younger ones may have to wait for it
+	settled chan struct{}  // closed when there is news of it, if somebody waits for that
 	elem    *list.Element
+
+	// Of a handshake.
+	l    *Listener
+	host netip.Addr
+	ask  redirect.Request
 }
 
 // halfOpenSet holds half-open connections in the order of their arrival.
@@ -64,7 +71,7 @@ type halfOpenSet struct {
 func (s *halfOpenSet) add(h *halfOpen) (cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h.done, h.cut, h.cancel = false, false, nil
+	h.done, h.cut, h.ctx = false, false, nil
 	h.inWay = h.c != nil
 	if e := s.inTheWay(); e != nil {
 		s.cut(e)
@@ -80,6 +87,9 @@ func (s *halfOpenSet) add(h *halfOpen) (cut bool) {
 
 // inTheWay returns the connection that has to give way to another, or nil. Its caller holds s.mu.
 func (s *halfOpenSet) inTheWay() *list.Element {
+	if s.silent < minHalfOpen/silentShare && s.list.Len() < minHalfOpen {
+		return nil // whatever the limit is
+	}
 	most := min(maxHalfOpen, limits.Descriptors()/halfOpenShare)
 	most = max(minHalfOpen, most)
 	silent := s.silent >= min(maxSilent, most/silentShare)
@@ -146,13 +156,13 @@ func (s *halfOpenSet) await(h *halfOpen, until time.Time) {
 	_ = h.c.SetReadDeadline(until)
 }
 
-// shaking lets cancel end the wait for h, and reports whether to wait for h at all.
-func (s *halfOpenSet) shaking(h *halfOpen, cancel context.CancelFunc) bool {
+// shaking lets the end of ctx end the wait for h, and reports whether to wait for h at all.
+func (s *halfOpenSet) shaking(h *halfOpen, ctx *brief.Context) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard(h)
 	h.makeWay()
-	h.cancel = cancel
+	h.ctx = ctx
 	return !h.cut && !s.woken
 }
 
@@ -265,8 +275,8 @@ func (s *halfOpenSet) len() int {
 
 func (h *halfOpen) end() {
 	switch {
-	case h.cancel != nil:
-		h.cancel()
+	case h.ctx != nil:
+		h.ctx.End()
 	case h.c != nil:
 		_ = h.c.SetReadDeadline(past)
 	}

@@ -138,6 +138,7 @@ func (lc *ListenConfig) listen(
 	if l.config.HandshakeTimeout <= 0 {
 		l.config.HandshakeTimeout = defaultHandshakeTimeout
 	}
+	l.stream = *buffered(lc.ReadBuffer, lc.ReadBudget)
 	l.silence = newSilence(l.config.FirstByteTimeout)
 	if policy == OffloadNever || !sniff.CanPeek {
 		l.direct = true
@@ -166,6 +167,8 @@ func (lc *ListenConfig) listen(
 
 // started arranges for what l holds to be given back if nobody has done so when l becomes garbage.
 func (l *Listener) started() *Listener {
+	_, isOurs := l.kernel.(*soft.Transport)
+	l.prompt = isOurs && len(l.devices) == 0 // or the devices would have to be asked about redirects
 	l.guards = !l.direct && guard.KeepStarts(l.tcp, l.isShared())
 	if !l.direct {
 		l.announceSelf()

@@ -12,6 +12,7 @@ import (
 	"weak"
 
 	"github.com/rdmanet/iwarp/internal/ports"
+	"github.com/rdmanet/iwarp/rdmanet"
 )
 
 // A Listener accepts iWARP and plain TCP connections on one port. Where the host has an iWARP
@@ -40,8 +41,10 @@ type Listener struct {
 	direct    bool // nothing but plain TCP is served
 	guards    bool // late MPA requests can be kept from applications
 	kernel    kernelTransport
-	redirects bool  // the kernel's listener is there only to redirect
-	whyNone   error // why a device does not listen, if one does not
+	prompt    bool           // the set-up through it waits for nothing but the client's request
+	stream    rdmanet.Config // of what is accepted
+	redirects bool           // the kernel's listener is there only to redirect
+	whyNone   error          // why a device does not listen, if one does not
 
 	ctx      context.Context // of the handshakes; ends with Close
 	cancel   context.CancelFunc

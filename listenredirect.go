@@ -3,7 +3,6 @@ package iwarp
 import (
 	"context"
 	"errors"
-	"net"
 	"net/netip"
 	"time"
 
@@ -17,26 +16,23 @@ var errNoSoftware = errors.New("client wants iwarp in software, which is not amo
 
 // serve sets up the stream that a client asks for, unless it came by the kernel and is better off
 // with a device.
-func (l *Listener) serve(ctx context.Context, h *halfOpen, request func(context.Context) (transport.Request, error)) (*rdmanet.Conn, error) {
-	r, err := request(ctx)
-	if err != nil {
-		return nil, err
+func (l *Listener) serve(ctx context.Context, h *halfOpen, r transport.Request) (*rdmanet.Conn, error) {
+	h.l, h.host = l, netaddr.Unmap(r.QueuePair().RemoteAddr()).Addr()
+	peers.heard(h.host, time.Now())
+	h.ask = redirect.Request{Request: r, Service: l.at.Port(), Redirects: h.c != nil, Host: h}
+	if h.c != nil && l.redirects {
+		h.ask.Else = errNoSoftware
 	}
-	host := netaddr.Unmap(r.QueuePair().RemoteAddr()).Addr()
-	peers.heard(host, time.Now())
-	to := &redirect.Request{Request: r, Service: l.tcp.Addr().(*net.TCPAddr).AddrPort().Port()}
-	to.Why = func(err error) redirect.Why {
-		l.refusals.add(host, err, time.Now())
-		return whyRefused(err)
-	}
-	if h.c != nil {
-		local := netaddr.Of(h.c.LocalAddr())
-		to.Port = func() uint16 { return l.redirectPort(local.Addr()) }
-		if l.redirects {
-			to.Else = errNoSoftware
-		}
-	}
-	return rdmanet.Server(ctx, to, buffered(l.config.ReadBuffer, l.config.ReadBudget))
+	return rdmanet.Server(ctx, &h.ask, &l.stream)
+}
+
+// Port implements redirect.Host.
+func (h *halfOpen) Port() uint16 { return h.l.redirectPort(netaddr.Of(h.c.LocalAddr()).Addr()) }
+
+// Why implements redirect.Host.
+func (h *halfOpen) Why(err error) redirect.Why {
+	h.l.refusals.add(h.host, err, time.Now())
+	return whyRefused(err)
 }
 
 // redirectPort returns the port where an iWARP device that has the address now listens, or 0, and

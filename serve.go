@@ -6,9 +6,11 @@ import (
 	"os"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/brief"
 	"github.com/rdmanet/iwarp/internal/guard"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/internal/sniff"
+	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -51,7 +53,9 @@ func (l *Listener) identify(h *halfOpen) {
 	}
 	h.said = first.N
 	if first.Verdict == sniff.IWARPRequest {
-		l.shakeKernel(h)
+		if c := l.shakeKernel(h); c != nil {
+			l.deliver(client{Conn: c}) // or else it is closed
+		}
 		return
 	}
 	cut := l.half.decide(h)
@@ -76,44 +80,59 @@ func (l *Listener) identify(h *halfOpen) {
 	}
 }
 
-func (l *Listener) shakeKernel(h *halfOpen) {
+// shakeKernel sets up the iWARP connection that has been asked for by a connection of the kernel.
+// It returns nil where that fails.
+func (l *Listener) shakeKernel(h *halfOpen) *rdmanet.Conn {
 	l.silence.broken()
-	_ = h.c.SetReadDeadline(time.Time{})
-	request := func(ctx context.Context) (transport.Request, error) { return l.kernel.Server(ctx, h.c, nil) }
-	l.shake(h, request, func(device string) Info {
-		return Info{Transport: l.kernel.Name(), Device: device, Offloaded: l.kernel.Offloads()}
-	})
-}
-
-// shake carries out the set-up of an iWARP connection, and reports whether it succeeded.
-func (l *Listener) shake(h *halfOpen, request func(context.Context) (transport.Request, error), info func(device string) Info) bool {
-	ctx, cancel := context.WithTimeout(l.ctx, l.config.HandshakeTimeout)
-	defer cancel()
-	if !l.half.shaking(h, cancel) {
-		cancel()
+	ctx := l.handshake(h, context.Background()) // which Close ends by way of the set
+	defer ctx.End()
+	r, err := l.kernel.Server(ctx, h.c, nil)
+	var c *rdmanet.Conn
+	if err == nil {
+		c, err = l.serve(ctx, h, r)
 	}
-	c, err := l.serve(ctx, h, request)
-	cut := l.half.decide(h)
-	if err != nil {
-		if !errors.Is(err, redirect.ErrSent) {
-			l.counters.failed.Add(1)
-		}
-		switch {
-		case h.c == nil:
-		case cut:
+	if cut := l.half.decide(h); err != nil {
+		l.countFailed(err)
+		if cut {
 			reset(h.c)
-		default:
+		} else {
 			_ = h.c.Close()
 		}
-		return false
+		return nil
 	}
 	l.counters.iwarp.Add(1)
-	path := info(c.Attributes().Device)
-	if h.c == nil {
-		path.Ignored = l.config.toDevice(c)
+	return remember(c, Info{Transport: l.kernel.Name(), Device: c.Attributes().Device, Offloaded: l.kernel.Offloads()})
+}
+
+// shakeDevice does the same for the request of a device's client.
+func (l *Listener) shakeDevice(h *halfOpen, d *deviceListener, r transport.Request) *rdmanet.Conn {
+	ctx := l.handshake(h, l.ctx)
+	defer ctx.End()
+	c, err := l.serve(ctx, h, r)
+	l.half.decide(h)
+	if err != nil {
+		l.countFailed(err)
+		return nil
 	}
-	l.deliver(client{Conn: remember(c, path)}) // or else it is closed
-	return true
+	l.counters.iwarp.Add(1)
+	info := d.info(c.Attributes().Device)
+	info.Ignored = l.config.toDevice(c)
+	return remember(c, info)
+}
+
+// handshake returns the context of a set-up. It has ended if h had to give way.
+func (l *Listener) handshake(h *halfOpen, parent context.Context) *brief.Context {
+	ctx := brief.New(parent, time.Now().Add(l.config.HandshakeTimeout))
+	if !l.half.shaking(h, ctx) {
+		ctx.End()
+	}
+	return ctx
+}
+
+func (l *Listener) countFailed(err error) {
+	if !errors.Is(err, redirect.ErrSent) {
+		l.counters.failed.Add(1)
+	}
 }
 
 // forget ends what admit began, and a Drain that waits for the last one.

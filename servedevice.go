@@ -90,7 +90,9 @@ func (l *Listener) serveRequest(d *deviceListener, r transport.Request) {
 	r, leave := l.overDevice(d, r)
 	l.workers.Go(func() {
 		defer l.forget(h)
-		if !l.shake(h, func(context.Context) (transport.Request, error) { return r, nil }, d.info) {
+		if c := l.shakeDevice(h, d, r); c != nil {
+			l.deliver(client{Conn: c}) // or else it is closed
+		} else {
 			leave()
 		}
 	})

@@ -22,8 +22,8 @@ func askFor(own *wire.ConnData, k transport.Connector) {
 // turnAway answers a client that must go elsewhere, or that wants a service other than that of r.
 // It returns nil if the client is to be served.
 func turnAway(r *redirect.Request, peer *wire.ConnData) error {
-	if r.Port != nil && peer.Ext != nil && peer.Ext.Redirectable {
-		if to := r.Port(); to != 0 {
+	if r.Redirects && peer.Ext != nil && peer.Ext.Redirectable {
+		if to := r.Host.Port(); to != 0 {
 			e := wire.Extension{Redirect: to, Service: r.Service}
 			_ = r.Reject(e.Append(nil)) // a client that has gone is no failure
 			return redirect.ErrSent
@@ -46,8 +46,8 @@ func turnAway(r *redirect.Request, peer *wire.ConnData) error {
 
 // why returns what a client that is refused for err is told.
 func why(r transport.Request, err error) redirect.Why {
-	if l, ok := r.(*redirect.Request); ok && l.Why != nil {
-		return l.Why(err)
+	if l, ok := r.(*redirect.Request); ok && l.Host != nil {
+		return l.Host.Why(err)
 	}
 	return redirect.WhyUnsaid
 }

@@ -47,9 +47,9 @@ func TestRedirect(t *testing.T) {
 			}()
 			r, err := n.accept()
 			require.NoError(t, err)
-			asked := false
-			b, err := rdmanet.Server(ctx, &redirect.Request{Request: r, Service: 80, Else: c.other, Port: func() uint16 { asked = true; return c.port }}, nil)
-			require.Equal(t, c.asked, asked)
+			h := &host{port: c.port}
+			b, err := rdmanet.Server(ctx, &redirect.Request{Request: r, Service: 80, Else: c.other, Redirects: true, Host: h}, nil)
+			require.Equal(t, c.asked, h.asked)
 			if c.other != nil {
 				require.Equal(t, c.other, err)
 				require.Error(t, <-done)
@@ -169,3 +169,16 @@ func TestService(t *testing.T) {
 		})
 	}
 }
+
+// host is a redirect.Host that notes whether it was asked for its port.
+type host struct {
+	port  uint16
+	asked bool
+}
+
+func (h *host) Port() uint16 {
+	h.asked = true
+	return h.port
+}
+
+func (h *host) Why(error) redirect.Why { return redirect.WhyUnsaid }

@@ -39,16 +39,23 @@ type Request struct {
 	// is refused: the port may have changed hands since the client was told of it.
 	Service uint16
 
-	// Port returns the port for clients that can be redirected, or 0, in which case only those that
-	// take nothing else are refused. It is called for no other clients. nil means that none are
-	// redirected.
-	Port func() uint16
+	// Redirects is true if clients that can be redirected are, to the port that Host says.
+	Redirects bool
+
+	// Host decides about clients. nil means that those that are refused are not told why.
+	Host Host
 
 	// Else, if not nil, is why clients that are not redirected are refused.
 	Else error
+}
 
-	// Why returns what a client that is refused for an error is told. nil means that none is told.
-	Why func(error) Why
+// A Host is the listener that a Request has come to.
+type Host interface {
+	// Port returns the port for clients that can be redirected, or 0, in which case only those that
+	// take nothing else are refused. It is called for no other clients.
+	Port() uint16
+	// Why returns what a client that is refused for an error is told.
+	Why(error) Why
 }
 
 // A To is the answer of a server that wants the client to connect to Port at the same address.

@@ -7,8 +7,8 @@ package sniff
 const CanPeek = false
 
 type peeker struct {
-	buf [len(Key)]byte
-	n   int
+	buf      [headerLen]byte
+	n, there int
 }
 
 func (p *peeker) peek(uintptr) (ended bool, err error) { return true, nil }

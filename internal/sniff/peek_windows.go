@@ -20,8 +20,9 @@ const (
 
 // peeker looks at the first bytes of a connection and leaves them there.
 type peeker struct {
-	buf    [len(Key)]byte
+	buf    [headerLen]byte
 	n      int
+	there  int // not known
 	looked bool
 }
 
@@ -45,7 +46,7 @@ func (p *peeker) peek(fd uintptr) (ended bool, err error) {
 	p.looked = true
 	var n uint32
 	flags := uint32(msgPeek)
-	b := windows.WSABuf{Len: uint32(len(Key)), Buf: &p.buf[0]}
+	b := windows.WSABuf{Len: uint32(len(p.buf)), Buf: &p.buf[0]}
 	if err := windows.WSARecv(h, &b, 1, &n, &flags, nil, nil); err != nil {
 		return true, err
 	}

@@ -2,13 +2,19 @@
 package sniff
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
+	"sync"
 )
 
 // Key begins every MPA request (RFC 5044 §7.1.1).
 const Key = "MPA ID Req Frame"
+
+// headerLen is the length of what tells how long a request is: the key, two bytes of something
+// else, and the number of the bytes that follow.
+const headerLen = len(Key) + 4
 
 // A Verdict is what the first bytes of a connection say.
 type Verdict uint8
@@ -37,7 +43,8 @@ func judge(b []byte, ended bool) Verdict {
 // A Beginning is what is known about the first bytes of a connection.
 type Beginning struct {
 	Verdict Verdict
-	N       int // bytes that are there, up to the length of the key
+	N       int  // bytes that are there, up to the length of the key
+	Whole   bool // all of an MPA request is there, as far as is known
 }
 
 // FirstBytes waits for what c begins with, until its read deadline. What is there by then counts,
@@ -62,25 +69,50 @@ func Look(c *net.TCPConn, wait bool) (b Beginning, err error) {
 	if err != nil {
 		return b, err
 	}
-	var p peeker
-	var failure error
-	look := func(fd uintptr) bool {
-		var ended bool
-		ended, failure = p.peek(fd)
-		if failure == nil {
-			b = Beginning{judge(p.buf[:p.n], ended), p.n}
-		}
-		return b.Verdict != Undecided || failure != nil
-	}
+	l := lookers.Get().(*looker)
+	defer l.release()
 	if wait {
-		err = rc.Read(look)
+		err = rc.Read(l.look)
 	} else {
-		err = rc.Control(func(fd uintptr) { look(fd) })
+		err = rc.Control(l.glance)
 	}
 	if err == nil {
-		err = failure
+		err = l.err
 	}
-	return b, err
+	return l.found, err
+}
+
+// A looker is what a call of Look needs.
+type looker struct {
+	peeker
+	found Beginning
+	err   error // of the connection
+
+	look   func(fd uintptr) (decided bool)
+	glance func(fd uintptr) // look once
+}
+
+var lookers = sync.Pool{New: func() any {
+	l := new(looker)
+	l.look = l.lookAt
+	l.glance = func(fd uintptr) { l.lookAt(fd) }
+	return l
+}}
+
+func (l *looker) lookAt(fd uintptr) (decided bool) {
+	var ended bool
+	ended, l.err = l.peek(fd)
+	if l.err == nil {
+		l.found = Beginning{Verdict: judge(l.buf[:l.n], ended), N: min(l.n, len(Key))}
+		l.found.Whole = l.found.Verdict == IWARPRequest && l.n == headerLen &&
+			l.there >= headerLen+int(binary.BigEndian.Uint16(l.buf[headerLen-2:]))
+	}
+	return l.found.Verdict != Undecided || l.err != nil
+}
+
+func (l *looker) release() {
+	l.peeker, l.found, l.err = peeker{}, Beginning{}, nil
+	lookers.Put(l)
 }
 
 // HungUp reports whether the peer has already closed or reset c, without sending a byte.

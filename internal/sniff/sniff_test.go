@@ -4,6 +4,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,7 +65,7 @@ func TestFirstBytesLate(t *testing.T) {
 		}
 		require.NoError(t, c.SetReadDeadline(time.Unix(1, 0)))
 		first, err := FirstBytes(c.(*net.TCPConn))
-		require.Equal(t, Beginning{want, min(len(text), len(Key))}, first, "%q", text)
+		require.Equal(t, Beginning{Verdict: want, N: min(len(text), len(Key))}, first, "%q", text)
 		if want == Undecided {
 			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 			continue
@@ -116,5 +118,38 @@ func TestHungUp(t *testing.T) {
 				require.NoError(t, err)
 			}
 		})
+	}
+}
+
+// TestWhole tells a request that is there from one that is still coming.
+func TestWhole(t *testing.T) {
+	if !CanPeek || runtime.GOOS != "linux" {
+		t.Skip("how many bytes are there is known on Linux only")
+	}
+	header := Key + "\x40\x02\x01\x04"
+	for text, want := range map[string]bool{
+		Key:                                       false,
+		header:                                    false,
+		header + strings.Repeat("x", 0x103):       false,
+		header + strings.Repeat("x", 0x104):       true,
+		header + strings.Repeat("x", 0x105):       true,
+		Key + "\x40\x02\x00\x00":                  true,
+		"MPA ID Rep Frame\x40\x02\x00\x00":        false,
+		"GET / HTTP/1.1\r\nHost: example.org\r\n": false,
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		client, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		c, err := l.Accept()
+		require.NoError(t, err)
+		_, err = io.WriteString(client, text)
+		require.NoError(t, err)
+		first, err := Look(c.(*net.TCPConn), true)
+		require.NoError(t, err)
+		require.Equal(t, want, first.Whole, "%q", text)
+		for _, c := range []io.Closer{l, client, c} {
+			require.NoError(t, c.Close())
+		}
 	}
 }

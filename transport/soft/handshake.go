@@ -1,6 +1,7 @@
 package soft
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -20,34 +21,39 @@ const rtrSTag = 1
 
 var errNotMPA = errors.New("what the peer sent is not an mpa start-up frame")
 
-// readFrame reads exactly one start-up frame: a byte more would be part of the FPDU stream.
-func readFrame(c *net.TCPConn, reply bool) (mpa.Frame, error) {
-	buf := make([]byte, mpa.FrameHeaderLen, mpa.FrameHeaderLen+64)
+// readFrame reads one start-up frame, and returns what has come behind it as well. Whether that may
+// be is up to the caller.
+func readFrame(c *net.TCPConn, reply bool) (f mpa.Frame, rest []byte, err error) {
+	own := getBuf(mpa.MaxFrameLen)
+	defer putBuf(own)
+	buf := *own
 	isPrefix := mpa.IsRequestPrefix
 	if reply {
 		isPrefix = mpa.IsReplyPrefix
 	}
+	total := mpa.FrameHeaderLen
 	// The key is checked first, so that a peer that speaks something else and then waits is found out
 	// at once.
-	for n := 0; n < len(buf); {
+	for n := 0; n < total; {
 		m, err := c.Read(buf[n:])
 		n += m
 		if !isPrefix(buf[:n]) {
-			return mpa.Frame{}, errNotMPA
+			return f, nil, errNotMPA
 		}
-		if err != nil && n < len(buf) {
-			return mpa.Frame{}, frameError(err, n)
+		if n >= mpa.FrameHeaderLen {
+			var bad error
+			if total, bad = mpa.ParseHeader(buf[:n], reply); bad != nil && !errors.Is(bad, mpa.ErrEnhanced) {
+				return mpa.Frame{Revision: buf[mpa.KeySize+1]}, nil, bad
+			}
 		}
+		if err != nil && n < total {
+			return f, nil, frameError(err, n)
+		}
+		rest = buf[min(n, total):n]
 	}
-	total, err := mpa.ParseHeader(buf, reply)
-	if err != nil && !errors.Is(err, mpa.ErrEnhanced) {
-		return mpa.Frame{Revision: buf[mpa.KeySize+1]}, err
-	}
-	frame := append(buf, make([]byte, total-len(buf))...)
-	if _, err := io.ReadFull(c, frame[len(buf):]); err != nil {
-		return mpa.Frame{}, frameError(err, len(buf))
-	}
-	return mpa.Parse(frame, reply)
+	f, err = mpa.Parse(buf[:total], reply)
+	f.PrivateData = bytes.Clone(f.PrivateData)
+	return f, bytes.Clone(rest), err
 }
 
 // frameError names the end of the stream within a frame for what it is.
@@ -59,8 +65,10 @@ func frameError(err error, n int) error {
 }
 
 func writeFrame(c *net.TCPConn, f *mpa.Frame) error {
+	own := getBuf(mpa.MaxFrameLen)
+	defer putBuf(own)
 	// One write: some RNICs need the frame in one TCP segment.
-	b, err := f.Append(make([]byte, 0, 128))
+	b, err := f.Append((*own)[:0])
 	if err != nil {
 		return err
 	}
@@ -83,13 +91,12 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 			PeerToPeer: true, RTRWrite: true, RTRRead: true}
 	}
 	c := q.sock.c
-	err = setup.Within(ctx, c, q.cfg.ReplyTimeout, func() (err error) {
-		if err = writeFrame(c, &req); err == nil {
-			reply, err = readFrame(c, true)
-		}
-		return err
-	})
-	if err != nil {
+	x := setup.Begin(ctx, c, q.cfg.ReplyTimeout)
+	var rest []byte
+	if err = writeFrame(c, &req); err == nil {
+		reply, rest, err = readFrame(c, true)
+	}
+	if err = x.End(err); err != nil {
 		return reply, err
 	}
 	if reply.Flags&mpa.FlagReject != 0 {
@@ -114,6 +121,10 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 		}
 	}
 	q.configure(crc, ird, ord, true)
+	if len(rest) > 0 { // of a peer that does not wait for our first FPDU
+		q.rx.put(rest)
+		q.early.Store(true)
+	}
 	if rtr.PeerToPeer {
 		q.queueRTR(rtr.RTRRead)
 	}
@@ -179,7 +190,8 @@ func (q *queuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) 
 		return err
 	}
 	c := q.sock.c
-	if err := setup.Within(ctx, c, q.cfg.ReplyTimeout, func() error { return writeFrame(c, &reply) }); err != nil {
+	x := setup.Begin(ctx, c, q.cfg.ReplyTimeout)
+	if err := x.End(writeFrame(c, &reply)); err != nil {
 		return err
 	}
 	q.configure((req.Flags|reply.Flags)&mpa.FlagCRC != 0, ird, ord, false)

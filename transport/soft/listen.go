@@ -24,10 +24,9 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 		return nil, err
 	}
 	r := &request{q: q}
-	err = setup.Within(ctx, c, t.cfg.RequestTimeout, func() (err error) {
-		r.frame, err = readFrame(c, false)
-		return err
-	})
+	x := setup.Begin(ctx, c, t.cfg.RequestTimeout)
+	frame, rest, err := readFrame(c, false)
+	r.frame, err = frame, x.End(err)
 	switch {
 	case err == nil && r.frame.Flags&mpa.FlagMarkers != 0:
 		err = errMarkers
@@ -37,7 +36,7 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 		// The initiator has given up, and could not use the connection.
 		_ = q.Abort()
 		return nil, handshakeError(io.EOF)
-	case err == nil && q.sock.extra():
+	case err == nil && len(rest) > 0:
 		// The initiator must be silent until it has the reply (RFC 5044 §7.1.2).
 		_ = q.Abort()
 		return nil, handshakeError(mpa.ErrTrailing)

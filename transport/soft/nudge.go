@@ -64,13 +64,13 @@ func (q *queuePair) nudge() {
 	if q.State() != transport.StateRTS || t.err != nil || t.phase >= phaseClosing || t.heard && !t.unseen {
 		return
 	}
-	if q.sock.extra() {
+	if q.unread() {
 		if !t.unseen {
 			return
 		}
 		n.suspended.Store(true)
 		// Whoever read it just before could not know that.
-		if q.sock.extra() || !n.suspended.CompareAndSwap(true, false) {
+		if q.unread() || !n.suspended.CompareAndSwap(true, false) {
 			return
 		}
 	}
@@ -85,6 +85,9 @@ func (q *queuePair) nudge() {
 		q.awaitNudge()
 	}
 }
+
+// unread reports whether something has come that nobody has looked at.
+func (q *queuePair) unread() bool { return q.early.Load() || q.sock.extra() }
 
 // resumeNudges sends a nudge that was suspended until something was read.
 func (q *queuePair) resumeNudges() {

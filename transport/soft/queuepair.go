@@ -31,6 +31,7 @@ type queuePair struct {
 	background background
 	farewell   atomic.Bool // LeaveEndToPeer was called
 	deafens    atomic.Bool // LeaveRest was called
+	early      atomic.Bool // something has come with the MPA reply that nobody has looked at
 	awaited    atomic.Bool // WillAwaitClosed was called, and AwaitClosed has not given up
 
 	// Guarded by Mu.

@@ -130,6 +130,9 @@ const enough = 48 << 10
 // takes to make c hold or as one turn allows.
 func (q *queuePair) parse(c *wait.Condition) {
 	rx := &q.rx
+	if q.early.Load() {
+		q.early.Store(false)
+	}
 	before, left := rx.r, false
 	for fpdu := rx.next(); fpdu != nil; fpdu = rx.next() {
 		if rx.turn.over() {

@@ -28,6 +28,12 @@ var largeParked, mostLargeParked atomic.Int32
 
 func init() { mostLargeParked.Store(64) }
 
+// put puts b into empty staging.
+func (s *staging) put(b []byte) {
+	s.buf, s.r = getBuf(len(b)), 0
+	s.w = copy(*s.buf, b)
+}
+
 // release gives staging back if it is empty.
 func (s *staging) release() {
 	if s.buf != nil && s.r == s.w {
