@@ -37,15 +37,15 @@ import (
 //     package.
 //   - What the peer writes after CloseRead and CloseWrite fails there and resets nothing here.
 type Conn struct {
-	qp            transport.QueuePair
-	local, remote *net.TCPAddr
-	order         wire.Order // of words, and of entries written to the peer's table
-	peerTable     wire.SGE
-	peerIomap     int        // entries after it, for memory that is exposed here
-	ownOrder      wire.Order // of entries that the peer writes here
-	extended      bool
-	immediate     bool // words go as immediate data
-	stage         *stage
+	qp        transport.QueuePair
+	addrs     atomic.Pointer[addrs]
+	order     wire.Order // of words, and of entries written to the peer's table
+	peerTable wire.SGE
+	peerIomap int        // entries after it, for memory that is exposed here
+	ownOrder  wire.Order // of entries that the peer writes here
+	extended  bool
+	immediate bool // words go as immediate data
+	stage     stage
 
 	slots slots // belongs to the driver
 
@@ -65,6 +65,8 @@ type Conn struct {
 	ring flow.Ring
 	in   flow.Inbound
 	out  flow.Outbound
+
+	table [wire.TableLen]byte // what the peer writes, unless that is in remoteMem
 
 	remoteMem, localMem memory // ring and table, which the peer writes; slots and stage. For a transport that works on memory
 	released            bool   // and must not be touched
@@ -100,11 +102,28 @@ type side struct {
 	draining atomic.Bool // waits for the queue pair to take what was posted
 }
 
+// addrs are the addresses of both ends in the form of package net.
+type addrs struct{ local, remote net.TCPAddr }
+
+// ends returns the addresses, which are made when they are first asked for.
+func (c *Conn) ends() *addrs {
+	if a := c.addrs.Load(); a != nil {
+		return a
+	}
+	a := new(addrs)
+	a.local = *net.TCPAddrFromAddrPort(c.qp.LocalAddr())
+	a.remote = *net.TCPAddrFromAddrPort(c.qp.RemoteAddr())
+	if !c.addrs.CompareAndSwap(nil, a) {
+		return c.addrs.Load()
+	}
+	return a
+}
+
 // LocalAddr returns the local address, a *net.TCPAddr. It stays valid after Close.
-func (c *Conn) LocalAddr() net.Addr { return c.local }
+func (c *Conn) LocalAddr() net.Addr { return &c.ends().local }
 
 // RemoteAddr returns the peer's address, a *net.TCPAddr. It stays valid after Close.
-func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+func (c *Conn) RemoteAddr() net.Addr { return &c.ends().remote }
 
 // Attributes returns what was negotiated for the queue pair below.
 func (c *Conn) Attributes() transport.Attributes { return c.qp.Attributes() }

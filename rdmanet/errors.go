@@ -56,7 +56,7 @@ func brokenPipe() error { return os.NewSyscallError("write", syscall.EPIPE) }
 
 // opError wraps err, which must not be nil, as package net does.
 func (c *Conn) opError(op string, err error) error {
-	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
+	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }
 
 // wasReset reports whether the peer has closed without reading everything, which resets a socket.
@@ -65,7 +65,7 @@ func (c *Conn) wasReset() bool { return c.peer.disconnected() && c.peerLeftUnrea
 
 // setError wraps err, which must not be nil, as package net does for settings of one end.
 func (c *Conn) setError(err error) error {
-	return &net.OpError{Op: "set", Net: "tcp", Addr: c.local, Err: err}
+	return &net.OpError{Op: "set", Net: "tcp", Addr: c.LocalAddr(), Err: err}
 }
 
 // fatal reports whether err, of Wait or Drain, means that the queue pair has ended.

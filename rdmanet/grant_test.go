@@ -19,7 +19,7 @@ type receiver struct {
 
 // receiving returns one whose peer was granted the whole of a ring of 4096 bytes and 64 messages.
 func receiving(t *testing.T, extended bool) *receiver {
-	c := &Conn{extended: extended, stage: newTestStage(t, 512)}
+	c := &Conn{extended: extended, stage: *newTestStage(t, 512)}
 	c.ring.Size = 4096
 	c.in.Start(wire.SGE{Length: 4096}, 64, 2, extended)
 	c.ring.Grant(c.in.Half())

@@ -29,7 +29,7 @@ func FuzzPeer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = b[:min(len(b), 1000)]
 		const size = 1024
-		c := &Conn{extended: true, stage: newTestStage(t, 512)}
+		c := &Conn{extended: true, stage: *newTestStage(t, 512)}
 		c.ring.Size = size
 		c.ring.Grant(size)
 		c.in.Start(wire.SGE{Length: size}, 16, 2, true)
@@ -70,7 +70,7 @@ func FuzzPeer(f *testing.F) {
 				} else {
 					p := next(int(at%wire.IomapEntryLen) + 1)
 					off := uint64(next(1)[0]) % (wire.IomapTableLen - wire.IomapEntryLen)
-					if _, err = (tablePlacer{weak.Make(c)}).Place(wire.TableLen+off, p); err != nil {
+					if _, err = (placer{weak.Make(c)}).Place(c.ring.Size+wire.TableLen+off, p); err != nil {
 						t.Fatal(err)
 					}
 				}

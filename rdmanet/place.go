@@ -1,26 +1,42 @@
 package rdmanet
 
 import (
+	"errors"
 	"weak"
 
 	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 )
 
-// ringPlacer is the Placer of a Conn's ring. The queue pair, which work in the background may keep
-// alive longer than the Conn's users do, must not keep the Conn alive: one that nobody has closed
-// is closed once it is garbage.
-type ringPlacer struct{ c weak.Pointer[Conn] }
+// A placer is the Placer of a Conn's ring, and of its table right after it. The queue pair, which
+// work in the background may keep alive longer than the Conn's users do, must not keep the Conn
+// alive: one that nobody has closed is closed once it is garbage.
+type placer struct{ c weak.Pointer[Conn] }
 
-// Place takes a piece of the stream, and drops it if the Conn is garbage. If no word follows, the
-// piece itself is news for a Read that waits for the queue pair.
-func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
+var errAcross = errors.New("write reaches from the ring into the table")
+
+// Place takes a piece of the stream, or of the table, and drops it if the Conn is garbage.
+func (p placer) Place(off uint64, b []byte) (news bool, err error) {
 	c := p.c.Value()
 	if c == nil {
 		return false, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	size := c.ring.Size
+	switch {
+	case off >= size:
+		c.placeTable(off-size, b)
+		return false, nil
+	case off+uint64(len(b)) > size:
+		return false, errAcross
+	}
+	return c.placeStream(off, b)
+}
+
+// placeStream takes a piece of the stream. If no word follows, the piece itself is news for a Read
+// that waits for the queue pair. The caller holds mu.
+func (c *Conn) placeStream(off uint64, b []byte) (news bool, err error) {
 	if c.ring.Wordless && c.peer.finished() && len(b) > 0 {
 		c.ring.Fault = wire.ErrDataAfterEnd
 		return false, c.ring.Fault
@@ -32,28 +48,18 @@ func (p ringPlacer) Place(off uint64, b []byte) (news bool, err error) {
 	return c.driver == &c.rd, nil
 }
 
-// tablePlacer is the Placer of a Conn's table, as ringPlacer is of its ring.
-type tablePlacer struct{ c weak.Pointer[Conn] }
-
-// Place takes what the peer writes into the table.
-func (t tablePlacer) Place(off uint64, p []byte) (news bool, err error) {
-	c := t.c.Value()
-	if c == nil {
-		return false, nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// placeTable takes what the peer writes into the table. The caller holds mu.
+func (c *Conn) placeTable(off uint64, b []byte) {
 	if off < wire.TableLen {
-		n := min(wire.TableLen-off, uint64(len(p)))
-		c.out.Place(off, p[:n])
-		off, p = off+n, p[n:]
+		n := min(wire.TableLen-off, uint64(len(b)))
+		c.out.Place(off, b[:n])
+		off, b = off+n, b[n:]
 	}
-	if len(p) == 0 {
-		return false, nil
+	if len(b) == 0 {
+		return
 	}
 	if c.maps == nil {
 		c.maps = &flow.Mappings{Table: make([]byte, wire.IomapTableLen), Placed: true}
 	}
-	c.maps.Place(off-wire.TableLen, p)
-	return false, nil
+	c.maps.Place(off-wire.TableLen, b)
 }

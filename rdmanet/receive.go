@@ -144,7 +144,10 @@ func (c *Conn) received(w *transport.Completion) (wire.Word, error) {
 	case w.Bytes != wire.WordLen:
 		return 0, wire.Violation("message is not one word of 4 bytes")
 	}
-	mem, _ := c.slots.slot(w.ID)
+	mem := w.Word[:]
+	if !c.slots.bare {
+		mem, _ = c.slots.slot(w.ID)
+	}
 	return wire.Word(c.order.Uint32(mem)), nil
 }
 

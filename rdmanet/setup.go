@@ -2,8 +2,8 @@ package rdmanet
 
 import (
 	"context"
-	"net"
 	"runtime"
+	"sync"
 	"time"
 	"weak"
 
@@ -17,6 +17,17 @@ import (
 
 const maxChunk = 64 << 10 // bytes of the largest message; rsockets sends no more in one either
 
+// A hello is what both ends say when they connect.
+type hello struct {
+	own, peer       wire.ConnData
+	ownExt, peerExt wire.Extension
+}
+
+var hellos = sync.Pool{New: func() any { return new(hello) }}
+
+// helloLen is as much as this package says.
+const helloLen = 96
+
 // Client makes a connection of k, on the active side. It prepares the queue pair, connects and
 // checks what the peer says. A nil cfg means the defaults. After an error everything is closed.
 func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, error) {
@@ -25,12 +36,14 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 		_ = k.Close()
 		return nil, err
 	}
-	own := c.connData(wire.LittleEndian, !conf.Plain)
+	h := hellos.Get().(*hello)
+	defer hellos.Put(h)
+	own := c.connData(h, wire.LittleEndian, !conf.Plain)
 	askFor(own, k)
 	if own.Ext != nil {
 		own.Ext.Line = c.ring.Mem == nil
 	}
-	answer, err := k.Connect(ctx, own.Append(nil))
+	answer, err := k.Connect(ctx, own.Append(make([]byte, 0, helloLen)))
 	if err != nil {
 		_ = k.Close()
 		c.release()
@@ -39,14 +52,13 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 		}
 		return nil, err
 	}
-	peer, err := wire.ParseConnData(answer)
-	if err != nil {
+	if err := h.peer.Parse(answer, &h.peerExt); err != nil {
 		_ = c.qp.Abort()
 		c.release()
 		return nil, err
 	}
-	c.start(peer, own)
-	c.connected(conf, peer)
+	c.start(&h.peer, own)
+	c.connected(&conf, &h.peer)
 	c.open()
 	runtime.SetFinalizer(c, (*Conn).finalize)
 	return c, nil
@@ -74,8 +86,10 @@ func (c *Conn) open() {
 // queue pair and accepts; a peer that does not speak the protocol is rejected. A nil cfg means the
 // defaults. After an error everything is closed.
 func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error) {
-	peer, err := wire.ParseConnData(r.PrivateData())
-	if err != nil {
+	h := hellos.Get().(*hello)
+	defer hellos.Put(h)
+	peer := &h.peer
+	if err := peer.Parse(r.PrivateData(), &h.peerExt); err != nil {
 		_ = r.Reject(nil)
 		return nil, err
 	}
@@ -91,42 +105,45 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 	}
 	// An rsocket that sees the other byte order here fails, so we speak the peer's own, whatever it
 	// is.
-	own := c.connData(peer.Order, peer.Ext != nil && !conf.Plain)
+	own := c.connData(h, peer.Order, peer.Ext != nil && !conf.Plain)
 	c.start(peer, own)
-	if err := r.Accept(ctx, own.Append(nil)); err != nil {
+	if err := r.Accept(ctx, own.Append(make([]byte, 0, helloLen))); err != nil {
 		c.release()
 		return nil, err
 	}
-	c.connected(conf, peer)
+	c.connected(&conf, peer)
 	runtime.SetFinalizer(c, (*Conn).finalize)
 	return c, nil
 }
 
 // newConn registers the memory of a connection and posts its receives. After an error the memory is
 // given back.
-func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
+func newConn(qp transport.QueuePair, cfg *Config) (*Conn, Config, error) {
 	placers, virtual := transport.As[transport.PlacerRegistrar](qp)
 	conf, err := cfg.withDefaults(virtual)
 	if err != nil {
-		return nil, nil, err
+		return nil, conf, err
 	}
 	a := qp.Attributes()
 	c := &Conn{qp: qp, linger: -1, immediate: a.Immediate}
-	c.slots.bare = a.Immediate
+	if !a.Immediate {
+		_, c.slots.words = transport.As[transport.WordReceiver](qp)
+	}
+	c.slots.bare = a.Immediate || c.slots.words
 	start := startWindow
 	if cfg != nil && cfg.Credits != 0 {
 		start = conf.Credits
 	}
 	if err := c.slots.plan(start, conf.Credits, a.RecvDepth); err != nil {
-		return nil, nil, err
+		return nil, conf, err
 	}
 	if c.stage, err = newStage(a); err != nil {
-		return nil, nil, err
+		return nil, conf, err
 	}
 	c.ring.Size = uint64(conf.RingSize)
 	if virtual {
 		c.in.Space.Open(&conf.Budget.account, c.ring.Size, time.Now())
-		err = c.registerPlacers(placers)
+		err = c.registerPlacer(placers)
 	} else {
 		c.in.Space.Fix(c.ring.Size)
 		err = c.allocateBuffers()
@@ -137,25 +154,27 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, *Config, error) {
 	}
 	if err != nil {
 		c.release()
-		return nil, nil, err
+		return nil, conf, err
 	}
-	return c, &conf, nil
+	return c, conf, nil
 }
 
-// registerPlacers makes the ring and the table reachable where a transport places by software.
-func (c *Conn) registerPlacers(qp transport.PlacerRegistrar) error {
-	c.out.Table, c.out.Placed = make([]byte, wire.TableLen), true
-	ring, err := qp.RegisterPlacer(c.ring.Size, ringPlacer{weak.Make(c)})
+// registerPlacer makes the ring, and the table after it, reachable where a transport places by
+// software.
+func (c *Conn) registerPlacer(qp transport.PlacerRegistrar) error {
+	c.out.Table, c.out.Placed = c.table[:], true
+	r, err := qp.RegisterPlacer(c.ring.Size+wire.TableLen+wire.IomapTableLen, placer{weak.Make(c)})
 	if err != nil {
-		return pkgerrors.Wrap(err, "register the ring")
+		return pkgerrors.Wrap(err, "register ring and table")
 	}
-	table, err := qp.RegisterPlacer(wire.TableLen+wire.IomapTableLen, tablePlacer{weak.Make(c)})
-	if err != nil {
-		return pkgerrors.Wrap(err, "register the table")
-	}
-	c.in.Ring = wire.SGE{Addr: ring.Base(), Key: uint32(ring.STag()), Length: uint32(c.ring.Size)}
-	c.out.Own = wire.SGE{Addr: table.Base(), Key: uint32(table.STag()), Length: wire.TableEntries}
+	c.reach(r, c.ring.Size)
 	return nil
+}
+
+// reach records where the peer finds the ring of that size and the table.
+func (c *Conn) reach(r transport.MemoryRegion, size uint64) {
+	c.in.Ring = wire.SGE{Addr: r.Base(), Key: uint32(r.STag()), Length: uint32(size)}
+	c.out.Own = wire.SGE{Addr: r.Base() + size, Key: uint32(r.STag()), Length: wire.TableEntries}
 }
 
 // allocateBuffers makes two regions: the peer can write to the ring and the table, and to nothing
@@ -168,8 +187,7 @@ func (c *Conn) allocateBuffers() (err error) {
 	}
 	c.ring.Mem, c.out.Table = c.remoteMem.b[:size], c.remoteMem.b[size:size+wire.TableLen]
 	c.maps = &flow.Mappings{Table: c.remoteMem.b[size+wire.TableLen:]}
-	c.in.Ring = wire.SGE{Addr: c.remoteMem.region.Base(), Key: uint32(c.remoteMem.region.STag()), Length: uint32(size)}
-	c.out.Own = wire.SGE{Addr: c.in.Ring.Addr + uint64(size), Key: c.in.Ring.Key, Length: wire.TableEntries}
+	c.reach(c.remoteMem.region, c.ring.Size)
 	n := c.slots.size()
 	total := n
 	if !c.stage.bare {
@@ -190,17 +208,18 @@ func (c *Conn) allocateBuffers() (err error) {
 }
 
 // connData returns what the peer is told of this end.
-func (c *Conn) connData(order wire.Order, extend bool) *wire.ConnData {
-	d := &wire.ConnData{Order: order, Credits: uint16(c.slots.window), Table: c.out.Own, Ring: c.in.Ring, Iomap: wire.IomapEntries}
-	d.Ring.Length = uint32(c.in.Half())
+func (c *Conn) connData(h *hello, order wire.Order, extend bool) *wire.ConnData {
+	h.own = wire.ConnData{Order: order, Credits: uint16(c.slots.window), Table: c.out.Own, Ring: c.in.Ring, Iomap: wire.IomapEntries}
+	h.own.Ring.Length = uint32(c.in.Half())
 	if extend {
-		d.Ext = &wire.Extension{
+		h.own.Ext = &h.ownExt
+		h.ownExt = wire.Extension{
 			WholeRing:  true,
 			Wordless:   c.ring.Virtual(),
 			MaxSegment: uint32(max(c.qp.Attributes().MaxRecvSeg, 0)),
 		}
 	}
-	return d
+	return &h.own
 }
 
 // start sets the state that follows from what both ends have said.
@@ -223,8 +242,6 @@ func (c *Conn) connected(conf *Config, peer *wire.ConnData) {
 		// A transport that cannot do so keeps what it has.
 		_ = c.qp.SetMaxSegment(segment)
 	}
-	c.local = net.TCPAddrFromAddrPort(c.qp.LocalAddr())
-	c.remote = net.TCPAddrFromAddrPort(c.qp.RemoteAddr())
 }
 
 // setPieces settles how large the pieces are in which data is sent, and returns the size of the

@@ -22,7 +22,8 @@ const (
 // Unless their number was asked for, a connection starts with few of them, and gets the rest when
 // it turns out to carry many small messages.
 type slots struct {
-	bare   bool      // words come as immediate data, so receives need no memory
+	bare   bool      // words come as immediate data, or in completions, so receives need no memory
+	words  bool      // they come in completions
 	slabs  [2]memory // of the receives posted at the start, and of those posted since
 	start  uint64    // number of the former
 	window uint64    // messages that may be under way with what is posted
@@ -122,6 +123,11 @@ var recvBatches = sync.Pool{New: func() any { return new(recvBatch) }}
 
 // post posts n receives with IDs from id on.
 func (s *slots) post(qp transport.QueuePair, id, n uint64) error {
+	if s.words {
+		w, _ := transport.As[transport.WordReceiver](qp)
+		_, err := w.PostWords(id, int(n))
+		return pkgerrors.Wrap(err, "post receives")
+	}
 	b := recvBatches.Get().(*recvBatch)
 	defer recvBatches.Put(b)
 	for n > 0 {

@@ -37,17 +37,17 @@ const (
 )
 
 // newStage leaves the memory to be set, unless the stage is bare.
-func newStage(a transport.Attributes) (*stage, error) {
+func newStage(a transport.Attributes) (stage, error) {
 	if a.SendDepth < minSendDepth {
-		return nil, pkgerrors.Errorf("send queue of %d is too short for a stream; use %d or more", a.SendDepth, minSendDepth)
+		return stage{}, pkgerrors.Errorf("send queue of %d is too short for a stream; use %d or more", a.SendDepth, minSendDepth)
 	}
 	if a.MaxInline >= maxChunk {
-		return &stage{bare: true, inline: math.MaxInt, depth: uint64(a.SendDepth)}, nil
+		return stage{bare: true, inline: math.MaxInt, depth: uint64(a.SendDepth)}, nil
 	}
 	if a.MaxInline < minInline {
-		return nil, pkgerrors.Errorf("transport takes %d bytes inline; a stream needs %d", a.MaxInline, minInline)
+		return stage{}, pkgerrors.Errorf("transport takes %d bytes inline; a stream needs %d", a.MaxInline, minInline)
 	}
-	return &stage{inline: a.MaxInline, depth: uint64(a.SendDepth)}, nil
+	return stage{inline: a.MaxInline, depth: uint64(a.SendDepth)}, nil
 }
 
 // entries returns how many entries of the send queue are free.

@@ -14,7 +14,7 @@ func newTestStage(t *testing.T, depth int) *stage {
 	s, err := newStage(transport.Attributes{SendDepth: depth, MaxInline: 64})
 	require.NoError(t, err)
 	s.b = make([]byte, stageSize)
-	return s
+	return &s
 }
 
 // The stage and the send queue must come free again whatever the sizes, although most requests are
@@ -57,7 +57,7 @@ func TestStageComesFree(t *testing.T) {
 
 // The end of the stage cuts one message short, and no more than that one.
 func TestStageEnd(t *testing.T) {
-	c := &Conn{stage: newTestStage(t, 512)}
+	c := &Conn{stage: *newTestStage(t, 512)}
 	c.out.Start(&wire.ConnData{Credits: 384, Ring: wire.SGE{Addr: 0x1000, Key: 7, Length: 1 << 20}}, wire.LittleEndian, false, false)
 	c.stage.take(stageSize - 16)
 	c.stage.sent(stageSize - 16)
@@ -110,7 +110,7 @@ func TestMessageForms(t *testing.T) {
 			{Opcode: transport.OpWriteImmediate, Flags: inline, Data: entry, RemoteSTag: 8, RemoteOffset: 0x2010, Immediate: 0x80000180}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &Conn{immediate: s.immediate, stage: newTestStage(t, 512), peerTable: wire.SGE{Addr: 0x2000, Key: 8, Length: 2}}
+			c := &Conn{immediate: s.immediate, stage: *newTestStage(t, 512), peerTable: wire.SGE{Addr: 0x2000, Key: 8, Length: 2}}
 			c.in.Start(wire.SGE{Addr: 0x2000, Key: 9, Length: 0x2000}, 384, 2, false)
 			c.in.Ring.Addr = 0x2000
 			c.out.Start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 0x1000, Key: 7, Length: 100}}, wire.LittleEndian, false, s.immediate)

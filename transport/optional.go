@@ -39,6 +39,13 @@ type PlacerRegistrar interface {
 	RegisterPlacer(length uint64, p Placer) (MemoryRegion, error)
 }
 
+// A WordReceiver is a QueuePair that can hand over short Sends in their completions.
+type WordReceiver interface {
+	// PostWords posts n receives for Sends of up to 4 bytes, as PostRecv does. They have the IDs from
+	// id on, and no memory: the bytes come in Completion.Word.
+	PostWords(id uint64, n int) (int, error)
+}
+
 // A MemoryAllocator is a QueuePair that brings the memory of its regions itself, because a device
 // needs memory that stays in place and is not shared with a child process. Such a queue pair
 // refuses memory that is not its own in RegisterMemory.

@@ -81,7 +81,8 @@ type Completion struct {
 	Status Status
 	Bytes  int // received, read, or written by the peer
 
-	Immediate uint32 // OpRecvImmediate
+	Immediate uint32  // OpRecvImmediate
+	Word      [4]byte // OpRecv: what the Send was, for a receive of WordReceiver.PostWords
 
 	Solicited   bool // OpRecv: the Send asked for a solicited event
 	Invalidated STag // OpRecv: the region that the peer's Send revoked; 0 if none

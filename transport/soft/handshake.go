@@ -24,8 +24,8 @@ var errNotMPA = errors.New("what the peer sent is not an mpa start-up frame")
 // readFrame reads one start-up frame, and returns what has come behind it as well. Whether that may
 // be is up to the caller.
 func readFrame(c *net.TCPConn, reply bool) (f mpa.Frame, rest []byte, err error) {
-	own := getBuf(mpa.MaxFrameLen)
-	defer putBuf(own)
+	own := pool.Get(mpa.MaxFrameLen)
+	defer pool.Put(own)
 	buf := *own
 	isPrefix := mpa.IsRequestPrefix
 	if reply {
@@ -65,8 +65,8 @@ func frameError(err error, n int) error {
 }
 
 func writeFrame(c *net.TCPConn, f *mpa.Frame) error {
-	own := getBuf(mpa.MaxFrameLen)
-	defer putBuf(own)
+	own := pool.Get(mpa.MaxFrameLen)
+	defer pool.Put(own)
 	// One write: some RNICs need the frame in one TCP segment.
 	b, err := f.Append((*own)[:0])
 	if err != nil {

@@ -43,6 +43,7 @@ type queuePair struct {
 var (
 	_ transport.QueuePair       = (*queuePair)(nil)
 	_ transport.PlacerRegistrar = (*queuePair)(nil)
+	_ transport.WordReceiver    = (*queuePair)(nil)
 	_ transport.Looker          = (*queuePair)(nil)
 	_ transport.EarlySender     = (*queuePair)(nil)
 	_ transport.Terminator      = (*queuePair)(nil)

@@ -30,7 +30,7 @@ func init() { mostLargeParked.Store(64) }
 
 // put puts b into empty staging.
 func (s *staging) put(b []byte) {
-	s.buf, s.r = getBuf(len(b)), 0
+	s.buf, s.r = pool.Get(len(b)), 0
 	s.w = copy(*s.buf, b)
 }
 

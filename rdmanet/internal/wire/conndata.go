@@ -54,13 +54,22 @@ func (d *ConnData) Append(b []byte) []byte {
 // ParseConnData decodes and checks a peer's private data. What follows the first 40 bytes is
 // ignored unless it is an Extension.
 func ParseConnData(b []byte) (*ConnData, error) {
+	d := new(ConnData)
+	if err := d.Parse(b, new(Extension)); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Parse is ParseConnData with memory for the results. It sets Ext to ext or nil.
+func (d *ConnData) Parse(b []byte, ext *Extension) error {
 	if len(b) < connDataLen {
-		return nil, fmt.Errorf("private data of %d bytes is too short for rsocket connection data", len(b))
+		return fmt.Errorf("private data of %d bytes is too short for rsocket connection data", len(b))
 	}
 	if b[0] != version {
-		return nil, fmt.Errorf("peer speaks rsocket version %d; only version 1 is supported", b[0])
+		return fmt.Errorf("peer speaks rsocket version %d; only version 1 is supported", b[0])
 	}
-	d := &ConnData{
+	*d = ConnData{
 		Order:   b[1]&flagBigEndian != 0,
 		Credits: binary.BigEndian.Uint16(b[2:]),
 		Table:   bigEndian.SGE(b[8:]),
@@ -70,18 +79,19 @@ func ParseConnData(b []byte) (*ConnData, error) {
 		d.Iomap = unscale(b[7])
 	}
 	if d.Table.Length < TableEntries {
-		return nil, fmt.Errorf("peer has a table of %d entries; at least 2 are needed", d.Table.Length)
+		return fmt.Errorf("peer has a table of %d entries; at least 2 are needed", d.Table.Length)
 	}
 	if Wraps(d.Table.Addr, SGELen*uint64(d.Table.Length)+IomapEntryLen*uint64(d.Iomap)) || Wraps(d.Ring.Addr, uint64(d.Ring.Length)) {
-		return nil, errors.New("peer's memory reaches beyond 64 bits of address")
+		return errWraps
 	}
-	var err error
-	d.Ext, err = ParseExtension(b[connDataLen:])
-	if err != nil {
-		return nil, err
+	if ok, err := ext.Parse(b[connDataLen:]); err != nil || !ok {
+		return err
 	}
-	if d.Ext != nil && d.Ext.WholeRing && Wraps(d.Ring.Addr, 2*uint64(d.Ring.Length)) {
-		return nil, errors.New("peer's memory reaches beyond 64 bits of address")
+	d.Ext = ext
+	if ext.WholeRing && Wraps(d.Ring.Addr, 2*uint64(d.Ring.Length)) {
+		return errWraps
 	}
-	return d, nil
+	return nil
 }
+
+var errWraps = errors.New("peer's memory reaches beyond 64 bits of address")

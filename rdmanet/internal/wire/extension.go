@@ -105,11 +105,20 @@ func (e *Extension) Append(b []byte) []byte {
 
 // ParseExtension returns nil if b is no extension, or one of a version that is not known.
 func ParseExtension(b []byte) (*Extension, error) {
+	e := new(Extension)
+	if ok, err := e.Parse(b); err != nil || !ok {
+		return nil, err
+	}
+	return e, nil
+}
+
+// Parse is ParseExtension with memory for the result. It reports whether b is such an extension.
+func (e *Extension) Parse(b []byte) (ok bool, err error) {
 	if len(b) < extHeaderLen || string(b[:len(extMagic)]) != extMagic || b[len(extMagic)] != extVersion {
-		return nil, nil
+		return false, nil
 	}
 	flags := b[len(extMagic)+1]
-	e := &Extension{
+	*e = Extension{
 		WholeRing:    flags&extWholeRing != 0,
 		Redirectable: flags&extRedirectable != 0,
 		OnlyAsks:     flags&extOnlyAsks != 0,
@@ -117,19 +126,19 @@ func ParseExtension(b []byte) (*Extension, error) {
 	}
 	for b = b[extHeaderLen:]; len(b) > 0 && b[0] != extEnd; {
 		if len(b) < 2 || len(b)-2 < int(b[1]) {
-			return nil, errors.New("a field of the connection data's extension is cut short")
+			return false, errors.New("a field of the connection data's extension is cut short")
 		}
 		field, value := b[0], b[2:2+int(b[1])]
 		b = b[2+len(value):]
 		switch field {
 		case extMaxSegment:
 			if len(value) != 4 {
-				return nil, fmt.Errorf("the largest segment is told in %d bytes; 4 are needed", len(value))
+				return false, fmt.Errorf("the largest segment is told in %d bytes; 4 are needed", len(value))
 			}
 			e.MaxSegment = binary.BigEndian.Uint32(value)
 		case extRedirect, extService:
 			if len(value) != 2 {
-				return nil, fmt.Errorf("a port is told in %d bytes; 2 are needed", len(value))
+				return false, fmt.Errorf("a port is told in %d bytes; 2 are needed", len(value))
 			}
 			port := binary.BigEndian.Uint16(value)
 			if field == extRedirect {
@@ -139,10 +148,10 @@ func ParseExtension(b []byte) (*Extension, error) {
 			}
 		case extWhy:
 			if len(value) != 1 {
-				return nil, fmt.Errorf("the reason of a refusal is told in %d bytes; 1 is needed", len(value))
+				return false, fmt.Errorf("the reason of a refusal is told in %d bytes; 1 is needed", len(value))
 			}
 			e.Why = value[0]
 		}
 	}
-	return e, nil
+	return true, nil
 }

@@ -31,6 +31,19 @@ func (q *Receives[R]) Push(wr *transport.RecvWR, r R) {
 	q.runs = append(q.runs, Run[R]{ID: wr.ID, Mem: wr.Data, Region: r, count: 1})
 }
 
+// PushBare appends n receives that have no memory, with IDs from id on.
+func (q *Receives[R]) PushBare(id uint64, n int) {
+	q.len += n
+	var none R
+	if last := len(q.runs) - 1; last >= 0 {
+		if r := &q.runs[last]; r.Region == none && r.Mem == nil && id == r.ID+uint64(r.count) {
+			r.count += n
+			return
+		}
+	}
+	q.runs = append(q.runs, Run[R]{ID: id, count: n})
+}
+
 func (r *Run[R]) extends(wr *transport.RecvWR, in R) bool {
 	size := len(r.Mem)
 	end := size * r.count

@@ -45,9 +45,10 @@ type Pair struct {
 	err       error // why the queue pair is no longer in StateRTS
 	cq        queue.Completions
 	rq        queue.Receives[*regions.Region]
-	connected bool // RTS was reached
-	closed    bool // Close or Abort was called
-	leaving   bool // something is still to be sent after the end; the send queue is not flushed meanwhile
+	word      [4]byte // what has come for the oldest receive, if that has no memory
+	connected bool    // RTS was reached
+	closed    bool    // Close or Abort was called
+	leaving   bool    // something is still to be sent after the end; the send queue is not flushed meanwhile
 }
 
 // Init prepares the pair of d with options, of which nil means the defaults. What the token is,

@@ -27,16 +27,20 @@ func (p *Pair) PlaceSend(off uint64, a, b []byte, done *transport.Completion) Ve
 		return NoBuffer
 	}
 	n := uint64(len(a) + len(b))
-	if room := uint64(len(r.Mem)); off > room || n > room-off {
+	mem := r.Mem
+	if r.Region == nil {
+		mem = p.word[:]
+	}
+	if room := uint64(len(mem)); off > room || n > room-off {
 		p.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalLength})
 		return TooLong
 	}
-	if n > 0 && !p.Regions.Live(r.Region) {
+	if n > 0 && r.Region != nil && !p.Regions.Live(r.Region) {
 		p.takeRecv(transport.Completion{Opcode: transport.OpRecv, Status: transport.StatusLocalProtection})
 		return NoMemory
 	}
-	copy(r.Mem[off:], a)
-	copy(r.Mem[off+uint64(len(a)):], b)
+	copy(mem[off:], a)
+	copy(mem[off+uint64(len(a)):], b)
 	if done != nil {
 		p.takeRecv(*done)
 	}
@@ -56,6 +60,9 @@ func (p *Pair) takeRecv(c transport.Completion) {
 		return // flushed meanwhile
 	}
 	c.ID = r.ID
+	if r.Region == nil {
+		c.Word, p.word = p.word, [4]byte{}
+	}
 	p.rq.Pop()
 	p.complete(c)
 }

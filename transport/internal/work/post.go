@@ -48,6 +48,22 @@ func (p *Pair) PostRecv(wrs []transport.RecvWR) (int, error) {
 	return len(wrs), nil
 }
 
+// PostWords implements transport.WordReceiver.
+func (p *Pair) PostWords(id uint64, n int) (int, error) {
+	p.Mu.Lock()
+	defer p.Mu.Unlock()
+	if p.err != nil {
+		return 0, p.err
+	}
+	room := p.Opts.RecvDepth - p.rq.Len()
+	if n > room {
+		p.rq.PushBare(id, room)
+		return room, transport.ErrQueueFull
+	}
+	p.rq.PushBare(id, n)
+	return n, nil
+}
+
 // Enqueue checks work requests and puts them on a send queue, up to the first that cannot be taken.
 // ord bounds the reads under way. drained is true if all were taken and each has WillDrain: their
 // caller will stay with them. The caller holds the lock of the queue.
