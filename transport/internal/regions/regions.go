@@ -30,8 +30,9 @@ type Table struct {
 	Revoked func() // called without the lock before Deregister returns; may be nil
 
 	mu      sync.RWMutex
-	m       map[transport.STag]*Region
-	exposed int // regions that must be served at all times
+	few     [2]*Region                 // as many as most queue pairs have
+	m       map[transport.STag]*Region // the others
+	exposed int                        // regions that must be served at all times
 }
 
 var (
@@ -56,7 +57,39 @@ func (t *Table) RLock() { t.mu.RLock() }
 func (t *Table) RUnlock() { t.mu.RUnlock() }
 
 // Lookup returns the region of stag, or nil if there is none. The caller holds the lock.
-func (t *Table) Lookup(stag transport.STag) *Region { return t.m[stag] }
+func (t *Table) Lookup(stag transport.STag) *Region {
+	for _, r := range t.few {
+		if r != nil && r.stag == stag {
+			return r
+		}
+	}
+	return t.m[stag]
+}
+
+// put takes r in.
+func (t *Table) put(r *Region) {
+	for i := range t.few {
+		if t.few[i] == nil {
+			t.few[i] = r
+			return
+		}
+	}
+	if t.m == nil {
+		t.m = make(map[transport.STag]*Region)
+	}
+	t.m[r.stag] = r
+}
+
+// drop takes r out.
+func (t *Table) drop(r *Region) {
+	for i := range t.few {
+		if t.few[i] == r {
+			t.few[i] = nil
+			return
+		}
+	}
+	delete(t.m, r.stag)
+}
 
 // Add registers r under an STag that it chooses.
 func (t *Table) Add(r *Region) error {
@@ -64,18 +97,13 @@ func (t *Table) Add(r *Region) error {
 		return errEmptyRegion
 	}
 	t.mu.Lock()
-	if t.m == nil {
-		t.m = make(map[transport.STag]*Region, 2)
-	}
 	r.table = t
 	// The whole STag is random: a peer cannot guess one that it does not know from one that it does
 	// (RFC 5042 §6.3).
 	for range 16 {
-		var b [4]byte
-		rand.Read(b[:])
-		stag := transport.STag(binary.BigEndian.Uint32(b[:]))
+		stag := transport.STag(random())
 		// Zero and one appear in start-up frames and are avoided by some peers.
-		if _, used := t.m[stag]; !used && stag > 1 {
+		if t.Lookup(stag) == nil && stag > 1 {
 			r.stag = stag
 			break
 		}
@@ -84,7 +112,7 @@ func (t *Table) Add(r *Region) error {
 		t.mu.Unlock()
 		return errDuplicateReg
 	}
-	t.m[r.stag] = r
+	t.put(r)
 	if r.alwaysServed() {
 		t.exposed++
 	}
@@ -96,18 +124,18 @@ func (t *Table) Add(r *Region) error {
 // Remove revokes stag. It reports whether there was such a region.
 func (t *Table) Remove(stag transport.STag) bool {
 	t.mu.Lock()
-	r, ok := t.m[stag]
-	if ok {
-		delete(t.m, stag)
+	r := t.Lookup(stag)
+	if r != nil {
+		t.drop(r)
 		if r.alwaysServed() {
 			t.exposed--
 		}
 	}
 	t.mu.Unlock()
-	if ok {
+	if r != nil {
 		t.Changed()
 	}
-	return ok
+	return r != nil
 }
 
 // A Verdict says whether the peer may do something with a region.
@@ -124,7 +152,7 @@ const (
 // rights to.
 func (t *Table) Invalidate(stag transport.STag) Verdict {
 	t.mu.RLock()
-	r := t.m[stag]
+	r := t.Lookup(stag)
 	t.mu.RUnlock()
 	switch {
 	case r == nil:
@@ -140,7 +168,7 @@ func (t *Table) Invalidate(stag transport.STag) Verdict {
 func (t *Table) Source(stag transport.STag, to, n uint64) (*Region, Verdict) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	r := t.m[stag]
+	r := t.Lookup(stag)
 	switch {
 	case r == nil:
 		return nil, Unknown
@@ -155,7 +183,7 @@ func (t *Table) Source(stag transport.STag, to, n uint64) (*Region, Verdict) {
 // Clear revokes all regions, and calls nobody.
 func (t *Table) Clear() {
 	t.mu.Lock()
-	t.m, t.exposed = nil, 0
+	t.few, t.m, t.exposed = [2]*Region{}, nil, 0
 	t.mu.Unlock()
 }
 
@@ -174,7 +202,7 @@ func (t *Table) Holds(r *Region) bool {
 }
 
 // Live is Holds for a caller that has the lock.
-func (t *Table) Live(r *Region) bool { return r.table == t && t.m[r.stag] == r }
+func (t *Table) Live(r *Region) bool { return r.table == t && t.Lookup(r.stag) == r }
 
 // STag implements transport.MemoryRegion.
 func (r *Region) STag() transport.STag { return r.stag }
@@ -209,4 +237,24 @@ func (r *Region) Offset(b []byte) (uint64, bool) {
 		return 0, false
 	}
 	return uint64(off), true
+}
+
+// bits are random bytes for STags to come: the system gives many at the price of few.
+var bits struct {
+	sync.Mutex
+	b    [256]byte
+	left []byte
+}
+
+func random() uint32 {
+	bits.Lock()
+	defer bits.Unlock()
+	if len(bits.left) == 0 {
+		rand.Read(bits.b[:])
+		bits.left = bits.b[:]
+	}
+	v := binary.BigEndian.Uint32(bits.left)
+	clear(bits.left[:4])
+	bits.left = bits.left[4:]
+	return v
 }

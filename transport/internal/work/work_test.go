@@ -81,6 +81,45 @@ func TestPlaceSend(t *testing.T) {
 	require.Equal(t, make([]byte, 8), mem[4:])
 }
 
+// TestPostWords hands over short messages in their completions, beside receives that have memory.
+func TestPostWords(t *testing.T) {
+	f := newFake(t, transport.Options{RecvDepth: 6})
+	n, err := f.PostWords(10, 2)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	f.receive(t, 1)
+	n, err = f.PostWords(12, 4)
+	require.ErrorIs(t, err, transport.ErrQueueFull)
+	require.Equal(t, 3, n)
+	send := func(bytes int) transport.Completion {
+		done := transport.Completion{Opcode: transport.OpRecv, Bytes: bytes}
+		p := []byte("abcde")[:bytes]
+		if bytes > 1 {
+			require.Equal(t, work.Fine, f.PlaceSend(0, p[:1], nil, nil))
+			p = p[1:]
+		}
+		verdict := f.PlaceSend(uint64(bytes-len(p)), p, nil, &done)
+		require.Equal(t, bytes > 4, verdict == work.TooLong)
+		wc := f.poll()
+		require.Len(t, wc, 1)
+		return wc[0]
+	}
+	for i, want := range []transport.Completion{
+		{ID: 10, Bytes: 4, Word: [4]byte{'a', 'b', 'c', 'd'}},
+		{ID: 11, Bytes: 1, Word: [4]byte{'a'}},
+		{ID: 0, Bytes: 4}, // has memory
+		{ID: 12, Bytes: 0},
+		{ID: 13, Status: transport.StatusLocalLength, Word: [4]byte{'a'}},
+	} {
+		want.Opcode = transport.OpRecv
+		require.Equal(t, want, send([]int{4, 1, 4, 0, 5}[i]), "%d", i)
+	}
+	f.End(transport.StateError, errors.New("cause"))
+	_, err = f.PostWords(20, 1)
+	require.Error(t, err)
+	require.Equal(t, []transport.Completion{{ID: 14, Opcode: transport.OpRecv, Status: transport.StatusFlushed}}, f.poll())
+}
+
 // TestEnqueue takes requests up to the first that is wrong, or that there is no room for.
 func TestEnqueue(t *testing.T) {
 	f := newFake(t, transport.Options{SendDepth: 2})
