@@ -70,3 +70,23 @@ func TestReceivesMemory(t *testing.T) {
 		}
 	}))
 }
+
+// TestBareReceives come out beside those that have memory, as they went in.
+func TestBareReceives(t *testing.T) {
+	var q queue.Receives[*int]
+	one := new(int)
+	q.PushBare(5, 2)
+	q.PushBare(7, 1)
+	q.Push(&transport.RecvWR{ID: 8, Data: make([]byte, 4)}, one)
+	q.PushBare(9, 1)
+	q.PushBare(11, 2)
+	require.Equal(t, 7, q.Len())
+	for _, id := range []uint64{5, 6, 7, 8, 9, 11, 12} {
+		r := q.Head()
+		require.Equal(t, id, r.ID)
+		require.Equal(t, id == 8, r.Region != nil)
+		require.Equal(t, id == 8, r.Mem != nil)
+		q.Pop()
+	}
+	require.Nil(t, q.Head())
+}
