@@ -20,7 +20,7 @@ var errDeadline = os.ErrDeadlineExceeded
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // lateness is how long after its deadline a call may return on a busy machine.
-const lateness = 2 * time.Second
+const lateness = limit / 2
 
 func requireTimeout(t testing.TB, err error, op string) {
 	t.Helper()
@@ -33,17 +33,21 @@ func requireTimeout(t testing.TB, err error, op string) {
 	require.True(t, oe.Temporary())
 }
 
-// fill writes until the peer has no more room.
+// fill writes until the peer has no more room. One Write that times out does not show that, as the
+// machine may have been busy meanwhile.
 func fill(t testing.TB, c *rdmanet.Conn) (n int) {
 	t.Helper()
 	// A device may have room for what it takes inline when it has none for more.
 	for _, p := range [][]byte{make([]byte, 10000), make([]byte, 10)} {
-		for blocked := false; !blocked; {
-			require.NoError(t, c.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+		for blocked := 0; blocked < 3; {
+			require.NoError(t, c.SetWriteDeadline(time.Now().Add(20*time.Millisecond)))
 			k, err := c.Write(p)
 			n += k
-			if blocked = err != nil; blocked {
+			if err != nil {
 				requireTimeout(t, err, "write")
+			}
+			if blocked++; k > 0 {
+				blocked = 0
 			}
 		}
 	}

@@ -34,6 +34,7 @@ func TestFarewells(t *testing.T) {
 		{"DISCONNECT, CloseWrite, Close", []uint32{wordDisconnect}, []call{closeWrite, closeAll}, nil},
 	} {
 		t.Run(f.name, func(t *testing.T) {
+			t.Parallel() // as some of the peers do nothing for a second
 			p, c, _ := dialRaw(t, nil, nil)
 			p.data([]byte("x"))
 			p.send(f.heard...)

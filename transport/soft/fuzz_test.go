@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds one run. It is only met by a hang.
-const patience = 5 * time.Second
+const patience = limit
 
 // script turns fuzzed bytes into a stream. With an odd first byte the rest is the stream. Otherwise
 // it is a row of ULPDUs, each after one byte of its length, that get a good CRC, so that what
