@@ -27,9 +27,9 @@ func TestDependencies(t *testing.T) {
 // for the root. A pattern that ends in "/..." stands for all below it.
 var imports = map[string]string{
 	".": "internal/bound internal/brief internal/guard internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
-		"internal/tcpinfo rdmanet transport transport/soft",
+		"internal/statpage internal/tcpinfo rdmanet transport transport/soft",
 
-	"internal/ports":      "internal/bound internal/netaddr internal/neterr internal/portmap internal/sockdiag",
+	"internal/ports":      "internal/bound internal/netaddr internal/neterr internal/portmap internal/sockdiag internal/statpage",
 	"internal/bound":      "internal/keepalive internal/netaddr internal/neterr internal/probe internal/sockdiag golang.org/x/sys/unix",
 	"internal/sockdiag":   "internal/netlink internal/probe golang.org/x/sys/unix",
 	"internal/netlink":    "golang.org/x/sys/unix",
@@ -39,6 +39,7 @@ var imports = map[string]string{
 	"internal/keepalive":  "golang.org/x/sys/unix",
 	"internal/limits":     "golang.org/x/sys/unix",
 	"internal/tcpinfo":    "golang.org/x/sys/unix",
+	"internal/statpage":   "golang.org/x/sys/unix",
 	"internal/redirect":   "transport",
 	"internal/brief":      "",
 	"internal/netaddr":    "",
@@ -52,7 +53,7 @@ var imports = map[string]string{
 	"transport/soft/internal/badpeer":  "transport/soft/internal/ddp transport/soft/internal/mpa transport/soft/internal/rdmap",
 	"transport/soft/internal/wiretest": "transport/soft/internal/mpa transport/soft/internal/rdmap",
 
-	"rdmanet":               "internal/limits internal/redirect rdmanet/internal/... transport github.com/pkg/errors",
+	"rdmanet":               "internal/limits internal/redirect internal/statpage rdmanet/internal/... transport github.com/pkg/errors",
 	"rdmanet/internal/flow": "rdmanet/internal/wire",
 	"rdmanet/internal/wire": "",
 

@@ -9,6 +9,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/rdmanet/iwarp/internal/statpage"
 	"github.com/rdmanet/iwarp/rdmanet"
 )
 
@@ -63,17 +64,24 @@ func (i Info) LogValue() slog.Value {
 // cmux have; as a last resort, which takes longer the more connections there are, by their two
 // addresses. It may be called at any time, even after Close.
 func Describe(c net.Conn) (Info, bool) {
+	_, info, ok := find(c)
+	return info, ok
+}
+
+// find returns the connection of this package that c is, or that is inside.
+func find(c net.Conn) (net.Conn, Info, bool) {
 	outer := c
 	for range maxWrappers {
 		switch t := c.(type) {
 		case *net.TCPConn:
-			return recall(t)
+			info, ok := recall(t)
+			return t, info, ok
 		case *rdmanet.Conn:
 			if t == nil {
-				return Info{}, false
+				return nil, Info{}, false
 			}
 			info, _ := recall(t)
-			return withDevice(t, info), true
+			return t, withDevice(t, info), true
 		}
 		if c = inner(c); c == nil {
 			break
@@ -134,36 +142,43 @@ func withDevice(c *rdmanet.Conn, info Info) Info {
 }
 
 // byAddresses looks for the one connection with the addresses of c.
-func byAddresses(c net.Conn) (found Info, ok bool) {
+func byAddresses(c net.Conn) (found net.Conn, info Info, ok bool) {
 	local, remote := addrPair(c)
 	if local == "" || remote == "" {
-		return Info{}, false
+		return nil, Info{}, false
 	}
 	n := 0
-	notes.sort()
-	paths.Range(func(key, v any) bool {
-		info := v.(Info)
-		switch k := key.(type) {
-		case weak.Pointer[net.TCPConn]:
-			t := k.Value()
-			if t == nil || !hasAddrs(t, local, remote) {
-				return true
-			}
-		case weak.Pointer[rdmanet.Conn]:
-			t := k.Value()
-			if t == nil || !hasAddrs(t, local, remote) {
-				return true
-			}
-			info = withDevice(t, info)
+	known(func(c net.Conn, i Info) bool {
+		if hasAddrs(c, local, remote) {
+			found, info = c, i
+			n++
 		}
-		found = info
-		n++
 		return n < 2
 	})
 	if n != 1 { // another one had the ports before
-		return Info{}, false
+		return nil, Info{}, false
 	}
-	return found, true
+	return found, info, true
+}
+
+// known calls each with the connections of this package that are not garbage, until it returns
+// false.
+func known(each func(net.Conn, Info) bool) {
+	notes.sort()
+	paths.Range(func(key, v any) bool {
+		info := v.(*path).info
+		switch k := key.(type) {
+		case weak.Pointer[net.TCPConn]:
+			if t := k.Value(); t != nil {
+				return each(t, info)
+			}
+		case weak.Pointer[rdmanet.Conn]:
+			if t := k.Value(); t != nil {
+				return each(t, withDevice(t, info))
+			}
+		}
+		return true
+	})
 }
 
 func hasAddrs(c net.Conn, local, remote string) bool {
@@ -187,36 +202,65 @@ func addrPair(c net.Conn) (local, remote string) {
 	return text(c.LocalAddr()), text(c.RemoteAddr())
 }
 
-// paths remembers the Info of connections without keeping them: by weak pointer, until the
+// paths remembers the path of connections without keeping them: by weak pointer, until the
 // connection is garbage.
 var paths sync.Map
 
+// A path is what is known of a connection.
+type path struct {
+	info  Info
+	stats *statpage.Conn // of plain TCP; what others see of it
+}
+
+// origin says how a connection came about.
+type origin struct {
+	began    time.Time // zero if that is not known
+	accepted bool
+}
+
 // remember records the path that c took. It must be called once, before c is handed out.
-func remember[T net.TCPConn | rdmanet.Conn](c *T, info Info) *T {
-	notes.add(note{c, info})
+func remember[T net.TCPConn | rdmanet.Conn](c *T, info Info, from origin) *T {
+	n := note{conn: c, info: info, accepted: from.accepted}
+	if !from.began.IsZero() {
+		n.took = time.Since(from.began)
+	}
+	notes.add(n)
 	return c
 }
 
 // A note is what must still be put into paths, which takes a tenth of the time of a dial, so it is
 // done a moment later, or when needed.
 type note struct {
-	conn any // *net.TCPConn or *rdmanet.Conn
-	info Info
+	conn     any // *net.TCPConn or *rdmanet.Conn
+	info     Info
+	accepted bool
+	took     time.Duration // 0 if that is not known
 }
 
 func (n *note) sort() {
 	switch c := n.conn.(type) {
 	case *net.TCPConn:
-		sortOf(c, n.info)
+		sortOf(c, &path{n.info, n.publishTCP(c)})
 	case *rdmanet.Conn:
-		sortOf(c, n.info)
+		n.publishStream(c)
+		sortOf(c, &path{info: n.info})
 	}
+	d := statpage.Dialed
+	if n.accepted {
+		d = statpage.Accepted
+	}
+	statpage.SetUp(d, n.info.Transport, uint8(n.info.Reason), n.took)
 }
 
-func sortOf[T any](c *T, info Info) {
+func sortOf[T any](c *T, p *path) {
 	key := weak.Make(c)
-	paths.Store(key, info)
-	runtime.AddCleanup(c, func(key weak.Pointer[T]) { paths.Delete(key) }, key)
+	paths.Store(key, p)
+	runtime.AddCleanup(c, func(key weak.Pointer[T]) {
+		paths.Delete(key)
+		if p.stats != nil {
+			p.stats.Free()
+		}
+	}, key)
 }
 
 type notebook struct {
@@ -267,7 +311,7 @@ func recall[T any](c *T) (Info, bool) {
 	if !ok {
 		return Info{}, false
 	}
-	return v.(Info), true
+	return v.(*path).info, true
 }
 
 func plainInfo(reason Reason, err error) Info {

@@ -82,7 +82,7 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 	if info.Transport == t.Name() { // and not software, which has asked
 		info.Ignored = a.toDevice(c)
 	}
-	return remember(c, info), nil
+	return remember(c, info, a.origin), nil
 }
 
 func (a *dialing) route(ctx context.Context, t transport.Transport, local, remote netip.AddrPort) (transport.Device, error) {

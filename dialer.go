@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/statpage"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -126,6 +127,14 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if ctx == nil {
 		panic("nil context")
 	}
+	c, err := d.dial(ctx, network, address)
+	if err != nil {
+		countFailed(statpage.Dialed, err)
+	}
+	return c, err
+}
+
+func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if !netaddr.IsTCP(network) {
 		return d.netDialer().DialContext(ctx, network, address)
 	}
@@ -133,7 +142,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
-	a := dialing{Dialer: d, network: network, address: address, policy: policy}
+	a := dialing{Dialer: d, origin: origin{began: time.Now()}, network: network, address: address, policy: policy}
 	if policy == OffloadNever || !isTCPAddr(d.LocalAddr) { // which is an error of package net
 		return a.plain(ctx, address, ReasonPolicy, nil)
 	}
@@ -171,6 +180,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 // dialing is one call of DialContext.
 type dialing struct {
 	*Dialer
+	origin
 	network, address string
 	policy           Offload
 	tried            net.Addr        // the last one that a device tried
@@ -185,7 +195,7 @@ func (a *dialing) plain(ctx context.Context, address string, reason Reason, caus
 	if err != nil {
 		return nil, err
 	}
-	return remember(c, plainInfo(reason, cause)), nil
+	return remember(c, plainInfo(reason, cause), a.origin), nil
 }
 
 // kernel dials a TCP connection of the kernel.

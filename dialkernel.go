@@ -101,7 +101,7 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 		c, err := k.upgrade(ctx)
 		if err == nil {
 			peers.spoke(k.peer, time.Now())
-			return remember(c, Info{Transport: k.transport.Name(), Device: c.Attributes().Device, Offloaded: k.transport.Offloads()}), nil
+			return remember(c, Info{Transport: k.transport.Name(), Device: c.Attributes().Device, Offloaded: k.transport.Offloads()}, k.origin), nil
 		}
 		if neterr.Over(ctx) != nil {
 			return nil, err
@@ -142,7 +142,7 @@ func (k *kernelDial) fallBack(ctx context.Context, cause error) (net.Conn, error
 		_ = tcp.Close()
 		return nil, k.fail(k.remote, why.Err)
 	}
-	return remember(tcp, plainInfo(why.Reason, why.Err)), nil
+	return remember(tcp, plainInfo(why.Reason, why.Err), k.origin), nil
 }
 
 // upgrade makes an iWARP connection of the TCP connection, which is closed after an error.

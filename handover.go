@@ -101,6 +101,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 	}
 	l.kick()
 	l.state = draining
+	l.counters.show(draining)
 	l.calls++ // so that Close waits
 	out := make(chan struct{})
 	if l.accepting {

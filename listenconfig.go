@@ -14,6 +14,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/internal/sniff"
+	"github.com/rdmanet/iwarp/internal/statpage"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -132,7 +133,7 @@ func (lc *ListenConfig) listen(
 	l := &Listener{
 		listening: &listening{tcp: tcp, port: port}, network: network, policy: policy, config: *lc,
 		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), closing: make(chan struct{}),
-		serving: make(map[*deviceListener]bool),
+		serving: make(map[*deviceListener]bool), counters: newCounters(tcp.Addr(), policy),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if l.config.HandshakeTimeout <= 0 {
@@ -173,6 +174,7 @@ func (l *Listener) started() *Listener {
 	if !l.direct {
 		l.announceSelf()
 	}
+	runtime.AddCleanup(l, (*statpage.Listener).Free, l.counters.page)
 	l.cleanup = runtime.AddCleanup(l, func(h *listening) { go h.drop() }, l.listening)
 	return l
 }

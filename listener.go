@@ -164,6 +164,7 @@ func (l *Listener) Close() error {
 		return l.fail("close", net.ErrClosed)
 	}
 	l.state = closed
+	l.counters.show(closed)
 	close(l.closing)
 	l.kick()
 	var left chan struct{}

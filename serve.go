@@ -10,6 +10,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/guard"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/internal/sniff"
+	"github.com/rdmanet/iwarp/internal/statpage"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -101,7 +102,7 @@ func (l *Listener) shakeKernel(h *halfOpen) *rdmanet.Conn {
 		return nil
 	}
 	l.counters.iwarp.Add(1)
-	return remember(c, Info{Transport: l.kernel.Name(), Device: c.Attributes().Device, Offloaded: l.kernel.Offloads()})
+	return remember(c, Info{Transport: l.kernel.Name(), Device: c.Attributes().Device, Offloaded: l.kernel.Offloads()}, origin{h.since, true})
 }
 
 // shakeDevice does the same for the request of a device's client.
@@ -117,7 +118,7 @@ func (l *Listener) shakeDevice(h *halfOpen, d *deviceListener, r transport.Reque
 	l.counters.iwarp.Add(1)
 	info := d.info(c.Attributes().Device)
 	info.Ignored = l.config.toDevice(c)
-	return remember(c, info)
+	return remember(c, info, origin{h.since, true})
 }
 
 // handshake returns the context of a set-up. It has ended if h had to give way.
@@ -132,6 +133,7 @@ func (l *Listener) handshake(h *halfOpen, parent context.Context) *brief.Context
 func (l *Listener) countFailed(err error) {
 	if !errors.Is(err, redirect.ErrSent) {
 		l.counters.failed.Add(1)
+		countFailed(statpage.Accepted, err)
 	}
 }
 

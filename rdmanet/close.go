@@ -204,6 +204,7 @@ func (c *Conn) sendEnd(both bool) {
 	var b *batch
 	to, tell := c.own.finish(c.peer, !c.readClosed, both)
 	c.own = to
+	c.showState()
 	if tell && c.err == nil && c.sendErr == nil {
 		b = batches.Get().(*batch)
 		if c.closed && c.extended && c.ring.Available() > 0 {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/statpage"
 	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
 	"github.com/rdmanet/iwarp/transport"
@@ -85,6 +86,9 @@ type Conn struct {
 	confirm  uint32         // bits of the entries of maps whose revocation is to be confirmed
 	regions  []*exposure    // by index
 	revoking *exposure      // that the peer must confirm
+
+	stats *statpage.Conn  // what others see; nil before the connection is up, and once it is closed
+	final *statpage.Words // what stats said when it was closed
 }
 
 var _ net.Conn = (*Conn)(nil)

@@ -39,6 +39,7 @@ func (c *Conn) release() {
 	remote, local := c.remoteMem, c.localMem
 	c.remoteMem, c.localMem = memory{}, memory{}
 	c.released = true
+	c.withdraw()
 	c.mu.Unlock()
 	c.sendMu.Unlock()
 	remote.free()

@@ -44,6 +44,7 @@ func (c *Conn) placeStream(off uint64, b []byte) (news bool, err error) {
 	if err := c.ring.Place(off, b); err != nil || !c.ring.Wordless {
 		return false, err
 	}
+	c.stats.Arrived(len(b))
 	c.rd.rouse()
 	return c.driver == &c.rd, nil
 }

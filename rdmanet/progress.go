@@ -130,6 +130,7 @@ func (c *Conn) ended(err error) {
 func (c *Conn) fail(err error) {
 	if c.err == nil {
 		c.err = err
+		c.showState()
 	}
 	c.rd.rouse()
 	c.wr.rouse()

@@ -106,6 +106,7 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 func (c *Conn) consumed(n int) {
 	c.stopDriving(&c.rd)
 	c.in.Consumed(n)
+	c.stats.Read(n)
 	due := n > 0 && c.grantDue(2)
 	c.mu.Unlock()
 	if due {

@@ -28,6 +28,7 @@ func (c *Conn) poll() {
 	completionPool.Put(wc)
 	if o.segment > 0 {
 		_ = c.qp.SetMaxSegment(o.segment)
+		c.showSegment()
 	}
 	switch {
 	case o.err != nil:
@@ -171,6 +172,7 @@ func (c *Conn) message(w wire.Word) error {
 		if err := c.ring.Announce(uint64(w.Value())); err != nil {
 			return err
 		}
+		c.stats.Arrived(int(w.Value()))
 		c.rd.rouse()
 	case wire.OpIomap:
 		return c.iomap(w.Value())
@@ -178,9 +180,11 @@ func (c *Conn) message(w wire.Word) error {
 		if err := c.out.Update(uint16(w.Value())); err != nil {
 			return err
 		}
+		c.stats.Given(c.out.Space(), c.out.Credits())
 		c.wr.rouse()
 	case wire.OpCtrl:
 		c.peer.hear(w.Value())
+		c.showState()
 		switch w.Value() {
 		case wire.CtrlDisconnect:
 			c.peerGone.Store(true)

@@ -155,6 +155,10 @@ func (c *Conn) addData(b *batch, p []byte, flags transport.Flags) (n int) {
 			c.addMessage(b, wr, wire.MakeWord(wire.OpData, to.Length), taken)
 		}
 		n += int(to.Length)
+		c.stats.Sent(int(to.Length), 1)
+	}
+	if !c.out.Wordless {
+		c.stats.SetCredits(c.out.Credits())
 	}
 	return n
 }
@@ -187,6 +191,7 @@ func (c *Conn) sendFailed(err error) {
 	c.mu.Lock()
 	if c.sendErr == nil {
 		c.sendErr = err
+		c.showState()
 	}
 	c.wr.rouse()
 	c.mu.Unlock()

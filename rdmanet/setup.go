@@ -59,6 +59,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	}
 	c.start(&h.peer, own)
 	c.connected(&conf, &h.peer)
+	c.publish(false)
 	c.open()
 	runtime.SetFinalizer(c, (*Conn).finalize)
 	return c, nil
@@ -112,6 +113,7 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 		return nil, err
 	}
 	c.connected(&conf, peer)
+	c.publish(true)
 	runtime.SetFinalizer(c, (*Conn).finalize)
 	return c, nil
 }

@@ -167,7 +167,9 @@ func (c *Conn) awaitSending() {
 	c.sendMu.Unlock()
 	due := c.grantDue(2)
 	if !due {
+		c.stats.Block(time.Now())
 		c.await(&c.wr, c.wr.deadline)
+		c.stats.Unblock(time.Now())
 	}
 	c.mu.Unlock()
 	if due || c.giveWanted.Load() {

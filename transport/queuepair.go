@@ -70,14 +70,15 @@ type QueuePair interface {
 
 // Attributes says what the two ends have negotiated and what the queue pair can do.
 type Attributes struct {
-	Device     string // name of the Device in use
-	IRD, ORD   int    // negotiated limits of inbound and outbound RDMA Reads
-	CRC        bool   // both directions carry and check CRC32C
-	MaxSegment int    // bytes of the largest FPDU sent at present
-	MaxRecvSeg int    // bytes of the largest FPDU that this end takes
-	MaxInline  int    // bytes of the largest inline request; a software transport has no limit but the message's
-	SendDepth  int
-	RecvDepth  int
+	Device      string // name of the Device in use
+	IRD, ORD    int    // negotiated limits of inbound and outbound RDMA Reads
+	CRC         bool   // both directions carry and check CRC32C
+	MaxSegment  int    // bytes of the largest FPDU sent at present
+	MaxRecvSeg  int    // bytes of the largest FPDU that this end takes
+	MPARevision int    // 1 or 2; 0 where the connection has none, or the transport does not know
+	MaxInline   int    // bytes of the largest inline request; a software transport has no limit but the message's
+	SendDepth   int
+	RecvDepth   int
 
 	// Immediate says that OpWriteImmediate can be used and that peers expect it in place of an RDMA
 	// Write followed by a Send, as the users of InfiniBand and RoCE do. It is never set with iWARP.

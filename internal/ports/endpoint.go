@@ -40,6 +40,7 @@ func (r *Reservation) join(remote netip.AddrPort) (*Endpoint, error) {
 		r.remotes[remote] = struct{}{}
 	}
 	r.endpoints++
+	r.publish()
 	return &Endpoint{port: r, remote: remote, part: func() { r.part(remote) }}, nil
 }
 
@@ -72,6 +73,7 @@ func (e *Endpoint) Listened(on bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.device = on
+	r.publish()
 }
 
 // holds reports whether the reservation has a socket that is only bound.
@@ -87,6 +89,7 @@ func (r *Reservation) part(remote netip.AddrPort) {
 	defer r.mu.Unlock()
 	delete(r.remotes, remote)
 	r.endpoints--
+	r.publish()
 	_ = r.settle()
 }
 
@@ -139,6 +142,7 @@ func (r *Reservation) retire(l *net.TCPListener) (shared bool, err error) {
 		return r.shared, err
 	}
 	r.socket, r.listens = s, r.shared
+	r.publish()
 	return r.shared, nil
 }
 

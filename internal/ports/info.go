@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/rdmanet/iwarp/internal/bound"
+	"github.com/rdmanet/iwarp/internal/statpage"
 )
 
 // State says what a port is used for.
@@ -63,6 +65,15 @@ func (sp *Space) Reservations() []Info {
 func (r *Reservation) info() (Info, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	info, ok := r.use()
+	if !ok {
+		r.withdraw()
+	}
+	return info, ok
+}
+
+// use is info for a caller that holds r.mu.
+func (r *Reservation) use() (Info, bool) {
 	info := Info{Addr: r.AddrPort(), Owner: r.owner, References: r.endpoints}
 	switch {
 	case r.socket == nil && r.cancel == nil:
@@ -90,5 +101,35 @@ func (r *Reservation) gone() bool {
 		return false
 	}
 	defer r.mu.Unlock()
-	return r.socket == nil && r.cancel == nil && r.endpoints == 0 && (r.lives == nil || !r.lives())
+	if r.socket != nil || r.cancel != nil || r.endpoints > 0 || r.lives != nil && r.lives() {
+		return false
+	}
+	r.withdraw()
+	return true
+}
+
+// open gives a reservation that has a port a record for others to see.
+func (r *Reservation) open() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.page = statpage.OpenPort(0, &statpage.Traits{Since: time.Now(), Local: r.AddrPort(), Device: r.owner})
+	r.publish()
+}
+
+// publish records what the port is used for. Its caller holds r.mu.
+func (r *Reservation) publish() {
+	if r.page == nil {
+		return
+	}
+	if info, ok := r.use(); ok {
+		r.page.Show(statpage.State(info.State), info.References)
+	}
+}
+
+// withdraw takes the record away. Its caller holds r.mu.
+func (r *Reservation) withdraw() {
+	if r.page != nil {
+		r.page.Free()
+		r.page = nil
+	}
 }

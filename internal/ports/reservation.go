@@ -14,6 +14,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/neterr"
+	"github.com/rdmanet/iwarp/internal/statpage"
 )
 
 // A Reservation holds a port until it is released, or until its socket becomes a listener or a
@@ -40,6 +41,8 @@ type Reservation struct {
 	admitted  int                         // calls of admit whose shut is still to come
 	lost      bool                        // somebody listens on the port
 	device    bool                        // a device listens on the port
+
+	page *statpage.Port // what others see of it; nil before it has a port
 }
 
 // Addr returns the address reserved.
@@ -148,6 +151,7 @@ func (r *Reservation) settle() error {
 	for _, tell := range r.onGone {
 		tell()
 	}
+	r.withdraw()
 	s := r.socket
 	r.socket = nil
 	if s == nil {
@@ -183,9 +187,11 @@ func (r *Reservation) giveBack(s *bound.Socket, used bool, became State, lives f
 	r.cancel = nil
 	if used {
 		r.became, r.lives = became, lives()
+		r.publish()
 		return
 	}
 	r.socket, r.listens = s, s.Listens()
+	r.publish()
 	_ = r.settle()
 }
 

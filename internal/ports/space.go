@@ -130,6 +130,7 @@ func (sp *Space) sharedPorts(local netip.Addr, remote netip.AddrPort) *sharedPor
 
 func (sp *Space) add(r *Reservation) *Reservation {
 	r.whenGone(func() { sp.remove(r) })
+	r.open()
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	if sp.held == nil {

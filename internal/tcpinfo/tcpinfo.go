@@ -9,4 +9,10 @@ type Info struct {
 	Sent      bool          // data was sent
 	Unacked   bool          // the peer has not acknowledged everything that was written
 	SinceAck  time.Duration // since the latest confirmation, in steps of some milliseconds
+
+	State                   uint8  // as the kernel numbers it, 1 for an established connection
+	Received, Written       uint64 // bytes of stream that came, and that went out, without what was repeated
+	SegmentsIn, SegmentsOut uint64 // with data
+	Retransmitted           uint64 // segments
+	MSS                     int    // of what is sent
 }

@@ -27,5 +27,8 @@ func Of(c *net.TCPConn) (Info, bool) {
 		Sent:      t.Data_segs_out > 0,
 		Unacked:   t.Unacked > 0 || t.Notsent_bytes > 0,
 		SinceAck:  time.Duration(t.Last_ack_recv) * time.Millisecond,
+
+		State: t.State, Received: t.Bytes_received, Written: t.Bytes_sent - min(t.Bytes_retrans, t.Bytes_sent),
+		SegmentsIn: uint64(t.Data_segs_in), SegmentsOut: uint64(t.Data_segs_out), Retransmitted: uint64(t.Total_retrans), MSS: int(t.Snd_mss),
 	}, true
 }

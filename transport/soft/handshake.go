@@ -120,6 +120,7 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 			return reply, errNoRTR
 		}
 	}
+	q.revision = reply.Revision
 	q.configure(crc, ird, ord, true)
 	if len(rest) > 0 { // of a peer that does not wait for our first FPDU
 		q.rx.put(rest)
@@ -194,6 +195,7 @@ func (q *queuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) 
 	if err := x.End(writeFrame(c, &reply)); err != nil {
 		return err
 	}
+	q.revision = reply.Revision
 	q.configure((req.Flags|reply.Flags)&mpa.FlagCRC != 0, ird, ord, false)
 	return q.start()
 }

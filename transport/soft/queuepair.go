@@ -37,6 +37,7 @@ type queuePair struct {
 	// Guarded by Mu.
 	ird, ord int
 	crc      bool
+	revision uint8 // of MPA
 	closeErr error
 }
 
@@ -141,7 +142,7 @@ func (q *queuePair) Attributes() transport.Attributes {
 	q.Mu.Lock()
 	defer q.Mu.Unlock()
 	return transport.Attributes{
-		Device: deviceName, IRD: q.ird, ORD: q.ord, CRC: q.crc,
+		Device: deviceName, IRD: q.ird, ORD: q.ord, CRC: q.crc, MPARevision: int(q.revision),
 		MaxSegment: mpa.FPDULen(maxULPDU), MaxRecvSeg: mpa.MaxFPDULen,
 		MaxInline: min(work.MaxMessage, math.MaxInt), SendDepth: q.Opts.SendDepth, RecvDepth: q.Opts.RecvDepth,
 	}

@@ -75,6 +75,22 @@ func (o *Outbound) Ready() bool {
 	return (o.Wordless || o.limit-o.sent > o.reserve) && o.target[o.cur].Length != 0
 }
 
+// Space returns how many bytes may be sent as far as the peer's ring goes.
+func (o *Outbound) Space() (n uint64) {
+	for i := range o.target {
+		n += uint64(o.target[i].Length)
+	}
+	return n
+}
+
+// Credits returns how many messages with data may be sent, or 0 where they take none.
+func (o *Outbound) Credits() int {
+	if o.Wordless {
+		return 0
+	}
+	return max(int(o.limit-o.sent)-int(o.reserve), 0)
+}
+
 // Take takes space for up to n bytes, to be sent in one piece. The result has Length 0 if none may
 // be sent.
 func (o *Outbound) Take(n int) wire.SGE {
