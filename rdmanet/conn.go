@@ -38,15 +38,17 @@ import (
 //     package.
 //   - What the peer writes after CloseRead and CloseWrite fails there and resets nothing here.
 type Conn struct {
-	qp        transport.QueuePair
-	addrs     atomic.Pointer[addrs]
-	order     wire.Order // of words, and of entries written to the peer's table
-	peerTable wire.SGE
-	peerIomap int        // entries after it, for memory that is exposed here
-	ownOrder  wire.Order // of entries that the peer writes here
-	extended  bool
-	immediate bool // words go as immediate data
-	stage     stage
+	qp          transport.QueuePair
+	addrs       atomic.Pointer[addrs]
+	order       wire.Order // of words, and of entries written to the peer's table
+	peerTable   wire.SGE
+	peerIomap   int        // entries after it, for memory that is exposed here
+	ownOrder    wire.Order // of entries that the peer writes here
+	extended    bool
+	immediate   bool // words go as immediate data
+	stage       stage
+	now         transport.NowWriter        // nil if data cannot go that way
+	completions transport.CompletionTeller // nil if Poll must be called to know
 
 	slots slots // belongs to the driver
 

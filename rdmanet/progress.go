@@ -110,7 +110,9 @@ func (c *Conn) drive(deadline time.Time) {
 	err := c.qp.Wait(deadline)
 	switch {
 	case err == nil:
-		c.poll()
+		if c.completions == nil || c.completions.HasCompletions() {
+			c.poll()
+		}
 	case fatal(err):
 		c.ended(err)
 	}

@@ -132,6 +132,7 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, Config, error) {
 		_, c.slots.words = transport.As[transport.WordReceiver](qp)
 	}
 	c.slots.bare = a.Immediate || c.slots.words
+	c.completions, _ = transport.As[transport.CompletionTeller](qp)
 	start := startWindow
 	if cfg != nil && cfg.Credits != 0 {
 		start = conf.Credits
@@ -243,6 +244,9 @@ func (c *Conn) connected(conf *Config, peer *wire.ConnData) {
 	if segment := c.setPieces(conf, peer); segment > 0 {
 		// A transport that cannot do so keeps what it has.
 		_ = c.qp.SetMaxSegment(segment)
+	}
+	if c.out.Wordless && c.stage.bare {
+		c.now, _ = transport.As[transport.NowWriter](c.qp)
 	}
 }
 

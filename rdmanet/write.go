@@ -58,6 +58,11 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 			return 0, err
 		}
 	}
+	if c.now != nil && len(b) <= nowBytes && !to.direct {
+		if n, done, err := c.writeNow(b); done {
+			return n, err
+		}
+	}
 	most := firstBatch
 	if !c.stage.bare {
 		most = stagedBytes

@@ -57,6 +57,21 @@ type MemoryAllocator interface {
 	AllocateMemory(n int, access Access) ([]byte, MemoryRegion, error)
 }
 
+// A NowWriter is a QueuePair with a short way for data that can be sent at once.
+type NowWriter interface {
+	// WriteNow posts an RDMA Write of data, as with Inline and WillDrain, to offset in the peer's
+	// region stag. posted is false, and nothing has been done, if PostSend must be used: where
+	// something is to be sent before, or data is too long. Drain need be called only if left is true.
+	WriteNow(stag STag, offset uint64, data []byte) (posted, left bool)
+}
+
+// A CompletionTeller is a QueuePair that can tell, for less than a call of Poll costs, that a call
+// of Wait has returned for what was placed alone.
+type CompletionTeller interface {
+	// HasCompletions reports whether Poll may return some.
+	HasCompletions() bool
+}
+
 // A Looker is a QueuePair that finds out what has arrived only when somebody waits or makes it
 // look.
 type Looker interface {

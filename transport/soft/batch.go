@@ -153,7 +153,14 @@ func (b *batch) keep(but transport.Flags) {
 		n += copy((*own)[n:], p)
 	}
 	b.giveBack()
-	*b = batch{buf: own, used: n, open: n, size: b.size, sends: b.sends}
-	b.one[0] = (*own)[:n]
+	sends := b.sends
+	b.hold(own, (*own)[:n])
+	b.sends = sends
+}
+
+// hold makes rest, which is in buf, all that is to be sent.
+func (b *batch) hold(buf *[]byte, rest []byte) {
+	*b = batch{buf: buf, used: len(*buf), open: len(*buf), size: len(rest)}
+	b.one[0] = rest
 	b.pieces = b.one[:]
 }

@@ -18,7 +18,7 @@ type sock struct {
 
 	// onReadable reads from the descriptor and reports whether it got an answer (bytes, end of
 	// stream or error). onWritable writes to it and reports whether to wait until it takes more.
-	onReadable func(fd int) bool
+	onReadable func(fd uintptr) bool
 	onWritable func(fd int) (blocked bool)
 	platform   platformSock
 

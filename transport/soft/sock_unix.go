@@ -12,16 +12,20 @@ import (
 
 // platformSock holds the callbacks for the runtime's poller, made once so that no call allocates.
 type platformSock struct {
-	read, write func(fd uintptr) bool
-	try, tryW   func(fd uintptr)
-	mu          *sync.Mutex // taken by write
-	got         bool
+	read, write    func(fd uintptr) bool
+	try, tryW, now func(fd uintptr)
+	mu             *sync.Mutex // taken by write
+	got            bool
+	data           []byte // for now
+	n              int    // result of now
+	err            error
 }
 
 func (p *platformSock) init(s *sock) {
-	p.read = func(fd uintptr) bool { return s.onReadable(int(fd)) }
-	p.try = func(fd uintptr) { p.got = s.onReadable(int(fd)) }
+	p.read = s.onReadable
+	p.try = func(fd uintptr) { p.got = s.onReadable(fd) }
 	p.tryW = func(fd uintptr) { s.onWritable(int(fd)) }
+	p.now = func(fd uintptr) { p.n, p.err = writeOnce(int(fd), p.data) }
 	p.write = func(fd uintptr) bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -38,6 +42,37 @@ func (s *sock) tryRead() bool { return s.rc.Control(s.platform.try) != nil || s.
 // tryWrite calls onWritable once. The caller holds its lock.
 func (s *sock) tryWrite() { _ = s.rc.Control(s.platform.tryW) }
 
+// writeNow writes as much of b as the kernel takes now. The caller holds the lock of onWritable.
+func (s *sock) writeNow(b []byte) (n int, err error) {
+	p := &s.platform
+	p.data = b
+	if err := s.rc.Control(p.now); err != nil {
+		return 0, err
+	}
+	p.data = nil
+	return p.n, p.err
+}
+
+// writeOnce writes as much of b as the kernel takes now.
+func writeOnce(fd int, b []byte) (int, error) {
+	for {
+		if n, err := unix.Write(fd, b); err != unix.EINTR {
+			return taken(n, err)
+		}
+	}
+}
+
+// taken returns how much a write has written, which is nothing if the kernel takes nothing now.
+func taken(n int, err error) (int, error) {
+	switch err {
+	case nil:
+		return n, nil
+	case unix.EAGAIN:
+		return 0, nil
+	}
+	return 0, os.NewSyscallError("write", err)
+}
+
 // writeSome is tryWrite for a caller that can wait a moment where a socket cannot be tried.
 func (s *sock) writeSome() { s.tryWrite() }
 
@@ -48,11 +83,11 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 }
 
 // fillStaging reads what the descriptor has.
-func (q *queuePair) fillStaging(fd int) bool {
+func (q *queuePair) fillStaging(fd uintptr) bool {
 	rx := &q.rx
 	space := rx.space()
 	for {
-		n, err := unix.Read(fd, space)
+		n, err := unix.Read(int(fd), space)
 		switch err {
 		case nil:
 			rx.n = n
@@ -82,16 +117,10 @@ func (s *sock) write(fd int, b *batch, record bool) (n int, err error) {
 		case record && eor != 0:
 			n, err = unix.SendmsgN(fd, pieces[0], nil, nil, eor)
 		default:
-			n, err = unix.Write(fd, pieces[0])
+			return writeOnce(fd, pieces[0])
 		}
-		switch err {
-		case nil:
-			return n, nil
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return 0, nil
-		default:
-			return 0, os.NewSyscallError("write", err)
+		if err != unix.EINTR {
+			return taken(n, err)
 		}
 	}
 }

@@ -57,23 +57,21 @@ func (q *queuePair) Drain(deadline time.Time) error {
 
 // Drive implements wait.Driver: once it reads, and handles what has come.
 func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (wait.Pause, error) {
-	err := q.drive(c, seen, deadline)
-	return q.rx.turn.end(), err
-}
-
-func (q *queuePair) drive(c *wait.Condition, seen uint32, deadline time.Time) error {
 	q.sock.setReadDeadline(q.rx.stallDeadline(q, deadline))
 	c.Blocked.Store(true)
-	defer c.Blocked.Store(false)
 	// Whoever interrupts, closes or completes something does that first and then kicks the socket, so
 	// one of the two is seen.
-	if ok, err := c.Holds(); ok || err != nil {
-		return err
-	}
-	if !c.Interrupted(seen) {
+	ok, err := c.Holds()
+	switch {
+	case ok || err != nil:
+		c.Blocked.Store(false)
+		return q.rx.turn.end(), err
+	case c.Interrupted(seen):
+		c.Blocked.Store(false)
+	default:
 		_ = q.receive(c, true)
 	}
-	return wait.ErrAgain
+	return q.rx.turn.end(), wait.ErrAgain
 }
 
 // Look reads and handles once what has arrived, for the next call of Poll, unless another call

@@ -115,6 +115,19 @@ func (o *Outbound) Take(n int) wire.SGE {
 	return space
 }
 
+// Fits reports whether n bytes can be taken in one piece, and some space remains after them.
+func (o *Outbound) Fits(n int) bool {
+	return o.Ready() && n > 0 && uint64(n) < uint64(o.target[o.cur].Length) && n <= wire.MaxValue
+}
+
+// GiveBack undoes the last Take, of n bytes that fitted and no word follows.
+func (o *Outbound) GiveBack(n int) {
+	t := &o.target[o.cur]
+	t.Addr -= uint64(n)
+	t.Length += uint32(n)
+	o.pace.sent -= uint64(n)
+}
+
 // MayMap reports whether a word about exposed memory may be sent. It costs a credit; but a plain
 // rsocket does not give that back, so there it takes its receive from the reserve.
 func (o *Outbound) MayMap(extended bool) bool {

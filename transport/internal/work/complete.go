@@ -5,9 +5,12 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/queue"
 )
 
+// HasCompletions implements transport.CompletionTeller.
+func (p *Pair) HasCompletions() bool { return p.news.Load() || !p.healthy.Load() }
+
 // Poll implements transport.QueuePair.
 func (p *Pair) Poll(wc []transport.Completion) int {
-	if !p.news.Load() && p.healthy.Load() {
+	if !p.HasCompletions() {
 		return 0
 	}
 	p.Mu.Lock()
