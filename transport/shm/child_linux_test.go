@@ -395,24 +395,27 @@ func TestFewDescriptors(t *testing.T) {
 		info, _ := iwarp.Describe(c)
 		return info.Transport, err
 	}
-	name, err := talk()
-	require.NoError(t, err)
-	require.Equal(t, "shm", name)
+	talks := func() { // sooner or later: it has little time
+		t.Helper()
+		for end := soon(); ; {
+			name, err := talk()
+			if name == "shm" && err == nil {
+				return
+			}
+			require.True(t, time.Now().Before(end), "%s, %v", name, err)
+		}
+	}
+	talks()
 	var was unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
 	for spare := range 12 {
 		few := unix.Rlimit{Cur: limitFor(t, spare), Max: was.Max}
 		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
-		name, err = talk()
+		name, err := talk()
 		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &was))
 		t.Log(spare, name, err)
 	}
-	for end := soon(); ; {
-		if name, err = talk(); name == "shm" && err == nil {
-			break
-		}
-		require.True(t, time.Now().Before(end), "%s, %v", name, err)
-	}
+	talks()
 }
 
 // limitFor is the limit of descriptors that leaves so many free.

@@ -269,7 +269,7 @@ func TestForeignSegments(t *testing.T) {
 // TestBadClients shows what comes to a listener from those that do not keep to the rules, and that
 // it serves others meanwhile.
 func TestBadClients(t *testing.T) {
-	tr := New(&Config{RequestTimeout: 200 * time.Millisecond})
+	tr := New(&Config{RequestTimeout: 500 * time.Millisecond})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	l, err := tr.Listen(ctx, netip.MustParseAddrPort("127.0.0.1:0"), nil)
