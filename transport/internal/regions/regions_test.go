@@ -65,6 +65,63 @@ func TestTable(t *testing.T) {
 	require.Error(t, local.Deregister())
 }
 
+// TestManyRegions finds and revokes regions however many there are.
+func TestManyRegions(t *testing.T) {
+	table, _, _ := newTable()
+	var all []*regions.Region
+	for range 5 {
+		all = append(all, add(t, table, make([]byte, 8), transport.LocalWrite))
+	}
+	for i, r := range all {
+		require.NoError(t, r.Deregister())
+		require.Nil(t, table.Lookup(r.STag()))
+		for _, left := range all[i+1:] {
+			require.Same(t, left, table.Lookup(left.STag()))
+		}
+	}
+}
+
+type placer struct{}
+
+func (placer) Place(uint64, []byte) (bool, error) { return false, nil }
+
+// TestVerdicts has a peer read, or revoke, what it was given the right to, and nothing else.
+func TestVerdicts(t *testing.T) {
+	table, _, _ := newTable()
+	mine := add(t, table, make([]byte, 8), transport.LocalWrite)
+	written := add(t, table, make([]byte, 8), transport.RemoteWrite)
+	read := add(t, table, make([]byte, 8), transport.RemoteRead)
+	placed := &regions.Region{Access: transport.RemoteRead, Length: 8, Placer: placer{}}
+	require.NoError(t, table.Add(placed))
+	gone := add(t, table, make([]byte, 8), transport.RemoteRead)
+	require.NoError(t, gone.Deregister())
+
+	for name, tt := range map[string]struct {
+		r      *regions.Region
+		to, n  uint64
+		reads  regions.Verdict
+		revoke regions.Verdict
+	}{
+		"gone":           {gone, 0, 8, regions.Unknown, regions.Unknown},
+		"not the peer's": {mine, 0, 8, regions.Forbidden, regions.Forbidden},
+		"a placer's":     {placed, 0, 8, regions.Forbidden, regions.Forbidden},
+		"to be written":  {written, 0, 8, regions.Forbidden, regions.Granted},
+		"to be read":     {read, 4, 4, regions.Granted, regions.Granted},
+	} {
+		r, verdict := table.Source(tt.r.STag(), tt.to, tt.n)
+		require.Equal(t, tt.reads, verdict, name)
+		require.Equal(t, tt.reads == regions.Granted, r == tt.r, name)
+		if tt.reads == regions.Granted {
+			r, verdict = table.Source(tt.r.STag(), tt.to+1, tt.n)
+			require.Nil(t, r, name)
+			require.Equal(t, regions.Outside, verdict, name)
+		}
+		holds := table.Holds(tt.r)
+		require.Equal(t, tt.revoke, table.Invalidate(tt.r.STag()), name)
+		require.Equal(t, holds && tt.revoke != regions.Granted, table.Holds(tt.r), name)
+	}
+}
+
 // TestForeign shows that a table does not take another's regions for its own.
 func TestForeign(t *testing.T) {
 	table, _, _ := newTable()
