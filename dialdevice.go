@@ -28,7 +28,7 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 		case slices.ContainsFunc(list, func(dev transport.Device) bool { return a.allows(t, dev) }):
 			usable = append(usable, t)
 		case len(list) > 0:
-			why = OffloadError{ReasonNoDevice, errKernelTCP}
+			why = OffloadError{ReasonNoDevice, errInSoftware}
 		}
 	}
 	if len(usable) == 0 {
@@ -71,7 +71,7 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 		return nil, err
 	}
 	if !a.allows(t, dev) {
-		return nil, &OffloadError{ReasonNoDevice, errKernelTCP}
+		return nil, &OffloadError{ReasonNoDevice, errInSoftware}
 	}
 	d := &deviceDial{dialing: a, transport: t, device: dev, local: local, remote: remote}
 	c, info, err := d.findPort(ctx, p)
@@ -91,14 +91,14 @@ func (a *dialing) route(ctx context.Context, t transport.Transport, local, remot
 	return t.Route(ctx, local, remote)
 }
 
-// bypassesKernel reports whether the device's connections do not run over the kernel's TCP, as
-// those of siw do.
+// bypassesKernel reports whether the kernel does not carry the device's connections, as it does
+// those of siw and rxe.
 func bypassesKernel(t transport.Transport, dev transport.Device) bool {
-	return t.Offloads() && !dev.KernelTCP
+	return t.Offloads() && !dev.InSoftware
 }
 
-// errKernelTCP says why OffloadAuto does not take a device: it would be no faster than plain TCP.
-var errKernelTCP = errors.New("device is made of the kernel's TCP")
+// errInSoftware says why OffloadAuto does not take a device: it would be slower than plain TCP.
+var errInSoftware = errors.New("device is in software")
 
 // allows reports whether the policy takes the device.
 func (a *dialing) allows(t transport.Transport, dev transport.Device) bool {

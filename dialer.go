@@ -78,8 +78,8 @@ type Dialer struct {
 	HandshakeTimeout time.Duration
 
 	// ReadBuffer is how many bytes at most the peer of an iWARP connection may send ahead of the calls
-	// of Read; a connection begins with 512 KiB. 0 or less means 4 MiB, or 256 KiB through a device;
-	// other values are brought into the range from 4 KiB to 512 MiB.
+	// of Read; a connection begins with 512 KiB, or 31 KiB through a device. 0 or less means 4 MiB, or
+	// 256 KiB through a device; other values are brought into the range from 4 KiB to 512 MiB.
 	ReadBuffer int
 	// ReadBudget bounds their sum for all connections that share it, except those through devices. nil
 	// means the budget of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its

@@ -18,8 +18,8 @@
 //	OffloadRequire  a device or iWARP in software, else an error
 //	OffloadNever    plain TCP
 //
-// Without an RDMA device OffloadAuto dials plain TCP, even where there is siw, the kernel's iWARP
-// in software: software is used where it is asked for. A fallback is the very *net.TCPConn, with
+// Without an RDMA device OffloadAuto dials plain TCP, even where there is siw or rxe, the kernel's
+// devices in software: software is used where it is asked for. A fallback is the very *net.TCPConn, with
 // nothing read from it or written to it.
 //
 // RDMA devices are enabled by importing package transport/rnic, which registers itself, and shared

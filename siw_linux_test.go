@@ -17,7 +17,7 @@ import (
 // The two drivers of Linux that take kernel ports are alike in that, and differ in what carries the
 // connections.
 var (
-	siwDevice   = transport.Device{Name: "siw0", Transport: "rnic", Addrs: loopback(), IWARP: true, KernelPorts: true, KernelTCP: true}
+	siwDevice   = transport.Device{Name: "siw0", Transport: "rnic", Addrs: loopback(), IWARP: true, KernelPorts: true, InSoftware: true}
 	erdmaDevice = transport.Device{Name: "erdma_0", Transport: "rnic", Addrs: loopback(), IWARP: true, KernelPorts: true}
 )
 

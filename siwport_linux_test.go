@@ -253,9 +253,9 @@ func TestKernelLetsSIWIn(t *testing.T) {
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "closed again")
 }
 
-// TestAutoLeavesKernelTCP takes a device that is the kernel's TCP underneath only where the policy
+// TestAutoLeavesSoftware takes a device that is the kernel's TCP underneath only where the policy
 // asks for iWARP, and one that takes kernel ports alone in any case.
-func TestAutoLeavesKernelTCP(t *testing.T) {
+func TestAutoLeavesSoftware(t *testing.T) {
 	for _, device := range []transport.Device{siwDevice, erdmaDevice} {
 		for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadPrefer, iwarp.OffloadRequire} {
 			t.Run(device.Name+"/"+policy.String(), func(t *testing.T) {
@@ -264,11 +264,11 @@ func TestAutoLeavesKernelTCP(t *testing.T) {
 				beside := n.lastListen().local.Port()
 				c, s := meetSpeaking(t, l, func() net.Conn { return dialDevice(t, l, nic, policy) })
 				exchange(t, c, s, "hello")
-				if device.KernelTCP && policy == iwarp.OffloadAuto {
+				if device.InSoftware && policy == iwarp.OffloadAuto {
 					require.IsType(t, (*net.TCPConn)(nil), c)
 					info := describe(t, c)
 					require.Equal(t, iwarp.ReasonNoDevice, info.Reason)
-					require.EqualError(t, info.Err, "device is made of the kernel's TCP")
+					require.EqualError(t, info.Err, "device is in software")
 					require.Empty(t, n.takeDials())
 					require.Zero(t, l.Stats().Redirected+l.Stats().IWARP, "nobody was asked")
 					return
@@ -277,7 +277,7 @@ func TestAutoLeavesKernelTCP(t *testing.T) {
 				for _, c := range []net.Conn{c, s} {
 					info := describe(t, c)
 					require.Equal(t, device.Name, info.Device)
-					require.Equal(t, !device.KernelTCP, info.Offloaded)
+					require.Equal(t, !device.InSoftware, info.Offloaded)
 				}
 				requireHeld(t, c.LocalAddr(), "the port of the connection")
 			})
@@ -285,9 +285,9 @@ func TestAutoLeavesKernelTCP(t *testing.T) {
 	}
 }
 
-// TestAutoRoutesToKernelTCP has plain TCP where one device offloads, and another one, which does
+// TestAutoRoutesToSoftware has plain TCP where one device offloads, and another one, which does
 // not, is the way to the peer.
-func TestAutoRoutesToKernelTCP(t *testing.T) {
+func TestAutoRoutesToSoftware(t *testing.T) {
 	n, nic := newSIW()
 	l := listen(t, serving())
 	n.devices = append(n.devices, roce)

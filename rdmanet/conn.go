@@ -71,8 +71,12 @@ type Conn struct {
 
 	table [wire.TableLen]byte // what the peer writes, unless that is in remoteMem
 
-	remoteMem, localMem memory // ring and table, which the peer writes; slots and stage. For a transport that works on memory
-	released            bool   // and must not be touched
+	// For a transport that works on memory: ring and table, which the peer writes; slots and stage.
+	// Where the ring or the stage has moved on to more, that is where.
+	remoteMem, remoteMore memory
+	localMem, localMore   memory
+	ringMost              uint64 // bytes that the ring may get
+	released              bool   // all that, so that it must not be touched
 
 	driver             *side // whose call may wait for the queue pair, and poll it
 	closed, readClosed bool

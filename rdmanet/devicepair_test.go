@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -19,6 +20,9 @@ type device struct {
 
 	regions atomic.Int32       // that are not given back
 	access  []transport.Access // that they were asked for with
+	bytes   atomic.Int64       // of all that were ever made
+	spares  atomic.Int32       // of regions, those that were spare
+	stingy  bool               // has no spare memory
 }
 
 func newDevice(qp transport.QueuePair) *device { return &device{restricted: restricted{QueuePair: qp}} }
@@ -28,10 +32,17 @@ func (d *device) RegisterMemory(b []byte, _ transport.Access) (transport.MemoryR
 }
 
 func (d *device) AllocateMemory(n int, access transport.Access) ([]byte, transport.MemoryRegion, error) {
+	if access&transport.Spare != 0 {
+		if d.stingy {
+			return nil, nil, syscall.ENOMEM
+		}
+		d.spares.Add(1)
+	}
 	b, err := mapPages(n)
 	if err != nil {
 		return nil, nil, err
 	}
+	d.bytes.Add(int64(n))
 	r, err := d.QueuePair.RegisterMemory(b, access)
 	if err != nil {
 		unmapPages(b)

@@ -16,7 +16,7 @@ func (c *Conn) grantDue(part uint64) bool {
 	if !c.stage.controlReady() {
 		return false
 	}
-	return (c.in.SpaceDue() || c.in.CreditsDue(part)) && !c.peerMayBeGone()
+	return (c.in.SpaceDue() || c.in.CreditsDue(part) || c.ringTooSmall()) && !c.peerMayBeGone()
 }
 
 // peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP
@@ -71,6 +71,9 @@ func (c *Conn) give() {
 		c.giveWanted.Store(false)
 		var b *batch
 		c.mu.Lock()
+		if c.ringTooSmall() && c.grantDue(2) {
+			c.enlargeRing()
+		}
 		due := c.grantDue(2)
 		if due || c.confirmDue() {
 			b = batches.Get().(*batch)

@@ -36,12 +36,13 @@ func (c *Conn) release() {
 	c.mu.Lock()
 	c.ring.Release()
 	c.in.Space.Close()
-	remote, local := c.remoteMem, c.localMem
-	c.remoteMem, c.localMem = memory{}, memory{}
+	all := [...]memory{c.remoteMem, c.localMem, c.remoteMore, c.localMore}
+	c.remoteMem, c.localMem, c.remoteMore, c.localMore = memory{}, memory{}, memory{}, memory{}
 	c.released = true
 	c.withdraw()
 	c.mu.Unlock()
 	c.sendMu.Unlock()
-	remote.free()
-	local.free()
+	for _, m := range all {
+		m.free()
+	}
 }

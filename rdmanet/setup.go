@@ -148,6 +148,7 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, Config, error) {
 		c.in.Space.Open(&conf.Budget.account, c.ring.Size, time.Now())
 		err = c.registerPlacer(placers)
 	} else {
+		c.ringMost, c.ring.Size = c.ring.Size, uint64(firstRing(conf.RingSize))
 		c.in.Space.Fix(c.ring.Size)
 		err = c.allocateBuffers()
 	}
@@ -194,7 +195,7 @@ func (c *Conn) allocateBuffers() (err error) {
 	n := c.slots.size()
 	total := n
 	if !c.stage.bare {
-		total += stageSize
+		total += firstStage(n)
 	}
 	if total == 0 {
 		return nil
@@ -205,7 +206,7 @@ func (c *Conn) allocateBuffers() (err error) {
 	}
 	c.slots.use(c.localMem.part(0, n))
 	if !c.stage.bare {
-		c.stage.memory = c.localMem.part(n, total)
+		c.stage.use(c.localMem.part(n, total))
 	}
 	return nil
 }

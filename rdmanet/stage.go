@@ -13,6 +13,8 @@ import (
 // transport takes only little of it inline. Writes return once their data is in it, as with a
 // socket's buffer. It is guarded by Conn.mu.
 //
+// It begins with little memory, and moves on to more once Writes have often had to wait for room.
+//
 // The account makes sure that a request never finds the queue full, which could last as long as the
 // peer likes. Completions cost time, so only one is requested for each quarter of the bytes or of
 // the entries. Its ID says what it sets free: its own request and all before it.
@@ -26,10 +28,15 @@ type stage struct {
 	used, freed uint64 // entries of the send queue taken and set free since the start
 	asked       uint64 // used when a completion was last asked for
 	owedBytes   uint64 // taken since
+
+	size  uint64 // of the memory, or what stands for it
+	moved uint64 // bytes added before it was that
+	waits int    // for room in it
 }
 
 const (
-	stageSize = 256 << 10
+	stageSize  = 256 << 10 // bytes in the end
+	stageWaits = 4         // until then
 
 	controlEntries = 16 // of the send queue, which data leaves free
 	minSendDepth   = 2 * controlEntries
@@ -42,7 +49,7 @@ func newStage(a transport.Attributes) (stage, error) {
 		return stage{}, pkgerrors.Errorf("send queue of %d is too short for a stream; use %d or more", a.SendDepth, minSendDepth)
 	}
 	if a.MaxInline >= maxChunk {
-		return stage{bare: true, inline: math.MaxInt, depth: uint64(a.SendDepth)}, nil
+		return stage{bare: true, inline: math.MaxInt, depth: uint64(a.SendDepth), size: stageSize}, nil
 	}
 	if a.MaxInline < minInline {
 		return stage{}, pkgerrors.Errorf("transport takes %d bytes inline; a stream needs %d", a.MaxInline, minInline)
@@ -55,8 +62,16 @@ func (s *stage) entries() uint64 { return s.depth - min(s.used-s.freed, s.depth)
 
 // room returns how many bytes the next message can have, if it is not sent inline.
 func (s *stage) room() int {
-	free := stageSize - (s.head - s.tail)
-	return int(min(free, stageSize-s.head%stageSize))
+	free := s.size - (s.head - max(s.tail, s.moved))
+	return int(min(free, s.size-(s.head-s.moved)%s.size))
+}
+
+// use has what is added from now on lie in m. What was added before is still sent.
+func (s *stage) use(m memory) { s.memory, s.size, s.moved = m, uint64(len(m.b)), s.head }
+
+// full reports whether a message of n bytes can be added once there is room for it.
+func (s *stage) full(n int) bool {
+	return !s.bare && n > s.inline && s.room() == 0 && s.entries() >= controlEntries+2
 }
 
 // ready reports whether a message with some of n bytes can be added.
@@ -70,7 +85,7 @@ func (s *stage) controlReady() bool { return s.entries() >= 6 }
 
 // take takes n bytes, which must not be more than room.
 func (s *stage) take(n int) []byte {
-	p := s.b[s.head%stageSize:][:n]
+	p := s.b[(s.head-s.moved)%s.size:][:n]
 	s.head += uint64(n)
 	return p
 }
@@ -80,7 +95,7 @@ func (s *stage) take(n int) []byte {
 func (s *stage) posted(entries, bytes int) (id uint64, flags transport.Flags) {
 	s.used += uint64(entries)
 	s.owedBytes += uint64(bytes)
-	if 4*(s.used-max(s.asked, s.freed)) < s.depth && 4*s.owedBytes < stageSize {
+	if 4*(s.used-max(s.asked, s.freed)) < s.depth && 4*s.owedBytes < s.size {
 		return 0, 0
 	}
 	s.asked, s.owedBytes = s.used, 0

@@ -13,7 +13,7 @@ import (
 func newTestStage(t *testing.T, depth int) *stage {
 	s, err := newStage(transport.Attributes{SendDepth: depth, MaxInline: 64})
 	require.NoError(t, err)
-	s.b = make([]byte, stageSize)
+	s.use(memory{b: make([]byte, stageSize)})
 	return &s
 }
 

@@ -136,6 +136,9 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 		if (to.direct || c.out.Ready()) && c.stage.ready(len(p)) {
 			break
 		}
+		if (to.direct || c.out.Ready()) && c.stage.full(len(p)) && c.enlargeStage() {
+			continue
+		}
 		c.awaitSending()
 	}
 	c.stopDriving(&c.wr)
@@ -150,7 +153,10 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 		part = 4
 	}
 	b := batches.Get().(*batch)
-	if c.grantDue(part) {
+	switch due := c.grantDue(part); {
+	case due && c.ringTooSmall():
+		c.giveWanted.Store(true) // which enlarges it
+	case due:
 		c.addGrant(b, flags)
 	}
 	if to.direct {

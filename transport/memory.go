@@ -26,6 +26,10 @@ const (
 	// Post, Wait or Drain is under way on the queue pair. Without it a region with a remote right
 	// is served at all times.
 	CallerDriven
+
+	// Spare is for memory that the caller can do without. A device refuses it where not much more can
+	// be registered, so that what others cannot do without is left to them.
+	Spare
 )
 
 // A MemoryRegion is memory registered with a queue pair. It is bound to that one connection. Its

@@ -12,7 +12,7 @@ type Transport interface {
 	Name() string
 
 	// Offloads reports whether the connections bypass the kernel's TCP, except those of devices with
-	// KernelTCP. A transport that does is preferred.
+	// InSoftware. A transport that does is preferred.
 	Offloads() bool
 
 	// Devices lists the devices that can be used now. Without any the list is empty; an error says why
@@ -49,9 +49,9 @@ type Device struct {
 	// before.
 	KernelPorts bool
 
-	// KernelTCP is true if its connections run over the kernel's TCP, as siw's do: they are not
-	// offloaded, whatever Transport.Offloads says.
-	KernelTCP bool
+	// InSoftware is true if the kernel carries its connections, as it does those of siw over TCP and
+	// those of rxe over UDP: they are not offloaded, whatever Transport.Offloads says.
+	InSoftware bool
 
 	// IWARP is true if its connections are TCP on the wire, so that a port that it listens on swallows
 	// the clients of the kernel's TCP. A listener of package iwarp leaves the port to the kernel,

@@ -19,12 +19,9 @@ type hca struct {
 	name                 string // of the driver
 	addr, device, netdev string
 	unload, load         string // take the driver's module away, and bring it and its devices back
-	both                 string // what a client of OffloadAuto says where both ends have it
-	plain                string // and one whose peer turns out to be plain TCP
-	software             string // and one whose peer has iWARP in software only
 }
 
-// leftAlone is what a client of OffloadAuto says of siw, which is the kernel's TCP.
+// leftAlone is what a client of OffloadAuto says of siw and rxe, which are in software.
 const leftAlone = "plain TCP .reason: no rdma device"
 
 // hcas returns the devices: siw, which is iWARP on sockets of the kernel, and rxe, which is RoCE
@@ -36,13 +33,10 @@ func hcas(t *testing.T, g *guest) []hca {
 		load: `modprobe siw; rdma link add siw0 type siw netdev lo; rdma link add siw1 type siw netdev eth0
 			` + vethDevice + `
 			[ ! -e /sys/class/net/eth1 ] || ` + linkDevice,
-		both: leftAlone, plain: leftAlone, software: leftAlone,
 	}
 	rxe := hca{
 		name: "rxe", addr: rxeAddr, device: "rxe0", netdev: "dummy0",
 		unload: "rdma link delete rxe0; rmmod rdma_rxe", load: "modprobe rdma_rxe; rdma link add rxe0 type rxe netdev dummy0",
-		// Nobody listens there for the device.
-		both: "transport rnic", plain: "plain TCP .reason: set-up failed", software: "plain TCP .reason: set-up failed",
 	}
 	g.run(t, "sh", "-ec", `
 		rdma link show rxe0/1 >/dev/null 2>&1 && exit

@@ -8,11 +8,11 @@ import (
 )
 
 // traits are what a driver's devices differ in from most, which have ports of their own, bypass the
-// kernel's TCP and serve both families of IP. Those are also what is taken for granted of a driver
-// that is not known.
+// kernel and serve both families of IP. Those are also what is taken for granted of a driver that
+// is not known.
 type traits struct {
 	kernelPorts bool // transport.Device.KernelPorts, in place of OwnPorts
-	kernelTCP   bool // transport.Device.KernelTCP
+	inSoftware  bool // transport.Device.InSoftware
 	onlyIPv4    bool
 }
 
@@ -21,7 +21,7 @@ type traits struct {
 var iwarpDrivers = map[nldev.Driver]traits{
 	// drivers/infiniband/sw/siw/siw_cm.c: siw_create_listen and siw_connect make a socket with
 	// SO_REUSEADDR, bind it and carry the stream on it.
-	nldev.DriverSIW: {kernelPorts: true, kernelTCP: true},
+	nldev.DriverSIW: {kernelPorts: true, inSoftware: true},
 
 	// drivers/infiniband/hw/erdma/erdma_cm.c: erdma_create_listen and erdma_connect make a socket
 	// with SO_REUSEADDR, bind it, and exchange an MPA request and reply of a revision of their own
@@ -42,11 +42,19 @@ var iwarpDrivers = map[nldev.Driver]traits{
 	nldev.DriverQEDR: {},
 }
 
-// traitsOf returns the traits of a device. What is not iWARP has none of these: its port space is
-// rdma_cm's alone, even where the driver, such as erdma, has iWARP devices as well.
+// otherDrivers has those of the drivers of RoCE and InfiniBand that have a trait.
+var otherDrivers = map[nldev.Driver]traits{
+	// drivers/infiniband/sw/rxe/rxe_net.c: rxe_init_packet and rxe_send make each packet an sk_buff
+	// and hand it to ip_local_out, and rxe_udp_encap_recv takes them from a UDP socket; rxe_icrc.c
+	// computes a CRC32 over each.
+	nldev.DriverRXE: {inSoftware: true},
+}
+
+// traitsOf returns the traits of a device. The port space of what is not iWARP is rdma_cm's alone,
+// even where the driver, such as erdma, has iWARP devices as well.
 func traitsOf(l *nldev.Link) traits {
 	if l.Node != nldev.NodeRNIC {
-		return traits{}
+		return otherDrivers[l.Driver]
 	}
 	return iwarpDrivers[l.Driver]
 }
@@ -57,7 +65,7 @@ func describe(l *nldev.Link) *device {
 	return &device{
 		Device: transport.Device{
 			Name: l.Device, Transport: transportName, NetDev: l.NetDev,
-			OwnPorts: !t.kernelPorts, KernelPorts: t.kernelPorts, KernelTCP: t.kernelTCP,
+			OwnPorts: !t.kernelPorts, KernelPorts: t.kernelPorts, InSoftware: t.inSoftware,
 			IWARP: l.Node == nldev.NodeRNIC,
 		},
 		siw: l.Driver == nldev.DriverSIW, onlyIPv4: t.onlyIPv4,

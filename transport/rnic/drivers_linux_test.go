@@ -24,7 +24,7 @@ func TestDriverTraits(t *testing.T) {
 		want     transport.Device
 		onlyIPv4 bool
 	}{
-		{name: "siw", link: nldev.Link{Driver: nldev.DriverSIW, Node: nldev.NodeRNIC}, want: transport.Device{KernelPorts: true, KernelTCP: true, IWARP: true}},
+		{name: "siw", link: nldev.Link{Driver: nldev.DriverSIW, Node: nldev.NodeRNIC}, want: transport.Device{KernelPorts: true, InSoftware: true, IWARP: true}},
 		{
 			name: "erdma", link: nldev.Link{Driver: nldev.DriverERDMA, Node: nldev.NodeRNIC},
 			want: transport.Device{KernelPorts: true, IWARP: true}, onlyIPv4: true,
@@ -34,7 +34,7 @@ func TestDriverTraits(t *testing.T) {
 		{name: "irdma", link: nldev.Link{Driver: nldev.DriverIRDMA, Node: nldev.NodeRNIC}, want: ownIWARP},
 		{name: "irdma with RoCE", link: nldev.Link{Driver: nldev.DriverIRDMA, Node: nldev.NodeCA}, want: own},
 		{name: "qedr", link: nldev.Link{Driver: nldev.DriverQEDR, Node: nldev.NodeRNIC}, want: ownIWARP},
-		{name: "rxe", link: nldev.Link{Driver: nldev.DriverRXE, Node: nldev.NodeCA}, want: own},
+		{name: "rxe", link: nldev.Link{Driver: nldev.DriverRXE, Node: nldev.NodeCA}, want: transport.Device{OwnPorts: true, InSoftware: true}},
 		{name: "unknown", link: nldev.Link{Node: nldev.NodeRNIC}, want: ownIWARP},
 		{name: "unknown, not iWARP", link: nldev.Link{Node: nldev.NodeCA}, want: own},
 		{name: "newer", link: nldev.Link{Driver: newest, Node: nldev.NodeRNIC}, want: ownIWARP},

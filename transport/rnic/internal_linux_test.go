@@ -321,3 +321,25 @@ func TestNoDevice(t *testing.T) {
 	require.Equal(t, "rnic", r.Name())
 	require.True(t, r.Offloads())
 }
+
+// TestSpare leaves three quarters of what may be locked to what nobody can do without, and has later
+// connections get something, too.
+func TestSpare(t *testing.T) {
+	const limit = 8 << 20
+	var sizes []int
+	for _, ask := range []int{256 << 10, 128 << 10, 64 << 10} {
+		for takeSpare(ask, limit) {
+			sizes = append(sizes, ask)
+		}
+	}
+	held := int(spare.Load())
+	t.Cleanup(func() { spare.Add(int64(-held)) })
+	require.LessOrEqual(t, held, limit/4)
+	require.Greater(t, held, limit/4*3/4)
+	require.Equal(t, []int{256 << 10, 256 << 10, 256 << 10, 256 << 10, 256 << 10}, sizes[:5])
+	require.Equal(t, 64<<10, sizes[len(sizes)-1])
+	require.True(t, takeSpare(1<<30, math.MaxUint64), "there is no limit")
+	spare.Add(-1 << 30)
+	require.EqualValues(t, held, spare.Load(), "what was refused is not counted")
+	require.False(t, takeSpare(1, 0))
+}

@@ -5,6 +5,7 @@ package rnic
 import (
 	"runtime"
 	"sync"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -15,12 +16,13 @@ import (
 
 // A region is a memory region with the memory that it was made for.
 type region struct {
-	q    *queuePair
-	mem  *mapping
-	n    int
-	key  uint32 // local
-	stag transport.STag
-	base uint64
+	q     *queuePair
+	mem   *mapping
+	n     int
+	spare int
+	key   uint32 // local
+	stag  transport.STag
+	base  uint64
 
 	mu   sync.Mutex
 	mr   uintptr // struct ibv_mr; 0 once it is deregistered
@@ -46,12 +48,27 @@ func (m *mapping) empty() { _ = unix.Madvise(m.b, unix.MADV_DONTNEED) }
 
 // AllocateMemory implements transport.MemoryAllocator.
 func (q *queuePair) AllocateMemory(n int, access transport.Access) ([]byte, transport.MemoryRegion, error) {
+	if access&transport.Spare == 0 {
+		return q.allocate(n, access, 0)
+	}
+	if !takeSpare(n, lockable(q.dev)) {
+		return nil, nil, registration(syscall.ENOMEM)
+	}
+	b, r, err := q.allocate(n, access, n)
+	if err != nil {
+		spare.Add(int64(-n))
+	}
+	return b, r, err
+}
+
+// allocate registers n bytes, of which so many count as spare.
+func (q *queuePair) allocate(n int, access transport.Access, spare int) ([]byte, transport.MemoryRegion, error) {
 	b, err := mapMemory(max(n, 1))
 	if err != nil {
 		return nil, nil, err
 	}
 	m := &mapping{b: b}
-	r, err := q.register(m, n, access)
+	r, err := q.register(m, n, access, spare)
 	if err != nil {
 		m.unmap()
 		return nil, nil, err
@@ -65,7 +82,7 @@ func (q *queuePair) RegisterMemory([]byte, transport.Access) (transport.MemoryRe
 	return nil, errNoMemory
 }
 
-func (q *queuePair) register(m *mapping, n int, access transport.Access) (*region, error) {
+func (q *queuePair) register(m *mapping, n int, access transport.Access, spare int) (*region, error) {
 	q.regionMu.Lock()
 	defer q.regionMu.Unlock()
 	if q.regionsGone {
@@ -77,7 +94,7 @@ func (q *queuePair) register(m *mapping, n int, access transport.Access) (*regio
 		return nil, registration(err)
 	}
 	r := &region{
-		q: q, mem: m, n: n, base: uint64(base), mr: mr,
+		q: q, mem: m, n: n, spare: spare, base: uint64(base), mr: mr,
 		key: at[abi.MR](mr).Lkey, stag: transport.STag(at[abi.MR](mr).Rkey),
 	}
 	q.regions[r] = struct{}{}
@@ -130,6 +147,7 @@ func (r *region) revoke() {
 	if r.mr != 0 {
 		_ = verb("ibv_dereg_mr", r.q.lib.ibvDeregMR, r.mr)
 		r.mr = 0
+		spare.Add(int64(-r.spare))
 	}
 	if r.over {
 		r.mem.empty()

@@ -15,6 +15,8 @@ type Inbound struct {
 	habit   habit  // whether it does
 
 	Ring    wire.SGE // Length is the whole ring's
+	moved   uint64   // bytes of stream that were granted before Ring
+	used    uint64   // how far the peer had used them by then
 	Space   Space    // how much of it may be unread
 	granted uint64   // bytes of stream that the peer was given space for
 	older   uint64   // how far that went with the piece before the last
@@ -41,20 +43,30 @@ func (i *Inbound) Start(ring wire.SGE, window uint64, entries uint32, wholeSpace
 // Widen lets the peer have window messages under way from the next grant on.
 func (i *Inbound) Widen(window uint64) { i.window = window }
 
+// Move has the space that is given from now on lie in ring, which is as large as the space. used
+// is how many bytes of stream the peer has announced.
+func (i *Inbound) Move(ring wire.SGE, used uint64) {
+	i.Ring, i.moved, i.used = ring, i.granted, used
+	i.Space.Fix(uint64(ring.Length))
+}
+
 // Half returns the size of half the space.
 func (i *Inbound) Half() uint64 { return i.Space.bytes / 2 }
 
 // SpaceDue reports whether half the space can be given to the peer. The peer has at most two pieces
 // at a time, as its table has room for no more.
 func (i *Inbound) SpaceDue() bool {
-	return i.read >= i.older && i.granted-i.read+i.piece() <= i.Space.bytes
+	return max(i.read, i.used) >= i.older && i.granted-max(i.read, i.moved)+i.piece() <= i.Space.bytes
 }
 
 // piece returns the length of the next piece of space, which does not reach beyond the end of the
 // ring.
 func (i *Inbound) piece() uint64 {
-	return min(i.Half(), uint64(i.Ring.Length)-i.granted%uint64(i.Ring.Length))
+	return min(i.Half(), uint64(i.Ring.Length)-i.at())
 }
+
+// at returns where in the ring the next piece begins.
+func (i *Inbound) at() uint64 { return (i.granted - i.moved) % uint64(i.Ring.Length) }
 
 // CreditsDue reports whether 1/part of the window can be given to the peer.
 func (i *Inbound) CreditsDue(part uint64) bool {
@@ -142,7 +154,7 @@ func (i *Inbound) Grant(now time.Time) Grant {
 		return g // there is less of it
 	}
 	n := i.piece()
-	g.Space = wire.SGE{Addr: i.Ring.Addr + i.granted%uint64(i.Ring.Length), Key: i.Ring.Key, Length: uint32(n)}
+	g.Space = wire.SGE{Addr: i.Ring.Addr + i.at(), Key: i.Ring.Key, Length: uint32(n)}
 	g.Entry = wire.SGELen * uint64(i.index)
 	i.older = i.granted
 	i.granted += n

@@ -7,12 +7,15 @@ import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
 //
 // With a transport that places by software the ring is virtual: it has a length, but what is placed
 // goes straight to the buffer of a waiting Read, or else to blocks from a pool. Otherwise it is
-// memory, which the transport fills on its own.
+// memory, which the transport fills on its own. The stream can move on to other memory, once.
 //
 // It is not safe for concurrent use.
 type Ring struct {
 	Size uint64 // bytes
 	Mem  []byte // nil if virtual
+
+	first []byte // the memory of the bytes before moved, if there was a move
+	moved uint64 // bytes of stream that were granted before Mem
 
 	Wordless bool // what is placed counts as announced
 
@@ -55,6 +58,12 @@ func (r *Ring) Virtual() bool { return r.Mem == nil }
 // Grant lets the peer place n bytes more.
 func (r *Ring) Grant(n uint64) { r.granted += n }
 
+// Move has what is granted from now on placed in mem.
+func (r *Ring) Move(mem []byte) {
+	r.first, r.moved = r.Mem, r.granted
+	r.Mem, r.Size = mem, uint64(len(mem))
+}
+
 // Full reports whether the peer has used all the space that it was granted.
 func (r *Ring) Full() bool { return r.announced == r.granted }
 
@@ -71,6 +80,9 @@ func (r *Ring) Announce(n uint64) error {
 	return nil
 }
 
+// Announced returns the number of bytes that have become readable since the start.
+func (r *Ring) Announced() uint64 { return r.announced }
+
 // Available returns the number of readable bytes.
 func (r *Ring) Available() uint64 { return r.announced - r.read }
 
@@ -83,10 +95,13 @@ func (r *Ring) Front() []byte {
 		return nil
 	}
 	var p []byte
-	if r.Mem != nil {
-		p = r.Mem[r.read%r.Size:]
-	} else {
+	switch {
+	case r.Mem == nil:
 		p = r.stored.front()
+	case r.read < r.moved:
+		p, n = r.first[r.read%uint64(len(r.first)):], min(n, r.moved-r.read)
+	default:
+		p = r.Mem[(r.read-r.moved)%r.Size:]
 	}
 	return p[:min(n, uint64(len(p)))]
 }

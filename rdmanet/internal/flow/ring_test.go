@@ -3,6 +3,7 @@ package flow
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -163,4 +164,99 @@ func TestRingRelease(t *testing.T) {
 	require.Nil(t, r.Front())
 	require.Nil(t, r.stored.head)
 	require.ErrorIs(t, r.Place(100000%r.Size, []byte("x")), wire.ErrProtocol)
+}
+
+// A ring that moves on to more memory keeps the bytes that are in the first, in their order.
+func TestRingMoves(t *testing.T) {
+	const small, large = 32, 128
+	first, more := make([]byte, small), make([]byte, large)
+	r := Ring{Size: small, Mem: first}
+	in := Inbound{}
+	in.Space.Fix(small)
+	in.Start(wire.SGE{Addr: 1000, Key: 1, Length: small}, 64, 2, true)
+	r.Grant(small)
+	now := time.Now()
+	read := byte(0) // the stream counts
+	take := func(n int) {
+		for range n {
+			p := r.Front()
+			require.NotEmpty(t, p)
+			require.Equal(t, read, p[0])
+			read++
+			r.Drop(1)
+			in.Consumed(1)
+		}
+	}
+	sent := 0
+	fill := func(mem []byte, at, n int) {
+		for i := range n {
+			mem[at+i] = byte(sent)
+			sent++
+		}
+		require.NoError(t, r.Announce(uint64(n)))
+	}
+	grant := func(addr uint64, key, n uint32) {
+		t.Helper()
+		require.True(t, in.SpaceDue())
+		g := in.Grant(now)
+		require.Equal(t, wire.SGE{Addr: addr, Key: key, Length: n}, g.Space)
+		r.Grant(uint64(n))
+	}
+	fill(first, 0, 16)
+	take(16)
+	grant(1000, 1, 16)
+	fill(first, 16, 16)
+	fill(first, 0, 16)
+	require.True(t, r.Full())
+	require.False(t, in.SpaceDue())
+
+	r.Move(more)
+	in.Move(wire.SGE{Addr: 5000, Key: 2, Length: large}, r.Announced())
+	grant(5000, 2, 64) // although nothing was read
+	grant(5064, 2, 64)
+	require.False(t, in.SpaceDue(), "the peer's table has two entries")
+	fill(more, 0, 64)
+	take(16 + 16 + 60)
+	require.False(t, in.SpaceDue(), "half of it is not read")
+	fill(more, 64, 64)
+	take(4)
+	grant(5000, 2, 64)
+	take(64)
+	fill(more, 0, 64)
+	grant(5064, 2, 64)
+	take(64)
+	require.Error(t, r.Announce(65), "more than was granted")
+	require.EqualValues(t, 64, in.granted-uint64(read))
+}
+
+// TestBusySpace has a fixed space be too small once half of it was read quickly several times in a
+// row, and not before the reader was busy for as long as it was told to bear.
+func TestBusySpace(t *testing.T) {
+	var s Space
+	s.Fix(1000)
+	now := time.Now()
+	adapt := func(n int, took time.Duration) {
+		for range n {
+			now = now.Add(took)
+			s.adapt(now)
+		}
+	}
+	adapt(1, time.Hour)
+	adapt(busyHalves-1, busyReader/2)
+	adapt(1, busyReader)
+	adapt(busyHalves-1, busyReader/2)
+	require.False(t, s.Busy())
+	adapt(1, busyReader/2)
+	require.True(t, s.Busy())
+	s.Bear(10)
+	require.True(t, s.Patient())
+	adapt(9, busyReader/2)
+	adapt(1, busyReader)
+	require.True(t, s.Patient())
+	adapt(1, busyReader/2)
+	require.False(t, s.Patient())
+	adapt(busyHalves, busyReader/2)
+	require.True(t, s.Busy())
+	s.Fix(2000)
+	require.False(t, s.Busy())
 }

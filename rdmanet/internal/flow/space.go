@@ -8,6 +8,9 @@ const (
 
 	quickReader = 500 * time.Millisecond // for half the space: it grows
 	slowReader  = 5 * time.Second        // it shrinks
+
+	busyReader = 250 * time.Millisecond // for half the space, busyHalves times in a row: more memory is worth having
+	busyHalves = 4
 )
 
 // A Space is how much of a ring may be given to the peer and not yet read. It follows the pace of
@@ -16,6 +19,7 @@ type Space struct {
 	budget      *Budget // nil if all of the ring is memory anyway
 	bytes, most uint64
 	since       time.Time // when half of it was last given
+	busy        int       // halves that a busy reader has read in a row
 }
 
 // Open sets what a connection begins with: up to most bytes.
@@ -31,16 +35,26 @@ func (s *Space) Open(b *Budget, most uint64, now time.Time) {
 }
 
 // Fix sets a size that does not change.
-func (s *Space) Fix(bytes uint64) { s.bytes = bytes }
+func (s *Space) Fix(bytes uint64) { s.bytes, s.busy = bytes, 0 }
+
+// Busy reports whether a fixed space is read so fast that it may be too small.
+func (s *Space) Busy() bool { return s.busy >= busyHalves }
+
+// Patient reports whether the reader has yet to be busy for what Bear was told.
+func (s *Space) Patient() bool { return s.busy < 0 }
+
+// Bear has Busy be false until the reader has been busy for so many halves more.
+func (s *Space) Bear(halves int) { s.busy = -halves }
 
 // adapt follows the reader, which has read half of the space by now.
 func (s *Space) adapt(now time.Time) {
-	if s.budget == nil {
-		return
-	}
 	took := now.Sub(s.since)
 	s.since = now
 	switch {
+	case s.budget == nil && took < busyReader:
+		s.busy++
+	case s.budget == nil:
+		s.busy = min(s.busy, 0)
 	case s.budget.over():
 		s.shrink(leastSpace)
 	case took < quickReader && s.bytes < s.most:
