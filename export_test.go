@@ -75,3 +75,10 @@ func SetLongSilence(l *Listener, d time.Duration) { l.silence.long = d }
 
 // PatienceOf returns how long c might be silent as a client of l.
 func PatienceOf(l *Listener, c *net.TCPConn) time.Duration { return l.silence.patience(c) }
+
+// Accepts reports whether a call of Accept is under way.
+func Accepts(l *Listener) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls > 0
+}

@@ -147,7 +147,7 @@ func (l *Listener) isShared() bool { return l.port.IsShared() }
 func (l *Listener) takeQueue(ctx context.Context) error {
 	// The socket of a port that devices' connections hold may serve another listener later.
 	// The filter would stay with a copy of the descriptor that somebody has made.
-	refuses := len(l.devices) == 0 && !l.touched.Load() && guard.RefuseNew(l.tcp)
+	refuses := len(l.deviceList()) == 0 && !l.touched.Load() && guard.RefuseNew(l.tcp)
 	for limit := time.Now().Add(drainGrace); ctx.Err() == nil && (refuses || time.Now().Before(limit)); {
 		time.Sleep(l.half.room())
 		_ = l.tcp.SetDeadline(time.Now().Add(drainPause))

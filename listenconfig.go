@@ -148,11 +148,12 @@ func (lc *ListenConfig) listen(
 	if len(kernel) > 0 {
 		l.kernel = kernel[0]
 	}
-	if err := l.listenDevices(ctx, devices); err != nil {
+	l.transports = devices
+	if err := l.listenDevices(ctx); err != nil {
 		_ = port.Unlisten(tcp)
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: err}
 	}
-	if l.kernel == nil && len(l.devices) == 0 {
+	if l.kernel == nil && len(l.deviceList()) == 0 {
 		if policy == OffloadRequire {
 			_ = port.Unlisten(tcp)
 			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{ReasonNoDevice, l.whyNone}}
@@ -160,7 +161,7 @@ func (lc *ListenConfig) listen(
 		l.direct = true
 		return l.started(), nil
 	}
-	if l.kernel == nil && slices.ContainsFunc(l.devices, func(d *deviceListener) bool { return d.port != nil }) {
+	if l.kernel == nil && slices.ContainsFunc(l.deviceList(), func(d *deviceListener) bool { return d.port != nil }) {
 		l.kernel, l.redirects = soft.New(nil), true
 	}
 	return l.started(), nil
@@ -173,6 +174,7 @@ func (l *Listener) started() *Listener {
 	l.guards = !l.direct && guard.KeepStarts(l.tcp, l.isShared())
 	if !l.direct {
 		l.announceSelf()
+		l.watchDevices()
 	}
 	runtime.AddCleanup(l, (*statpage.Listener).Free, l.counters.page)
 	l.cleanup = runtime.AddCleanup(l, func(h *listening) { go h.drop() }, l.listening)

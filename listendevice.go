@@ -1,6 +1,7 @@
 package iwarp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,43 +26,76 @@ type deviceListener struct {
 	devices   []transport.Device
 	port      *ports.Endpoint // in the port that they have besides the service's, or nil if they listen on the service's
 	down      atomic.Bool
+	gone      map[string]bool // those of devices that have gone; guarded by Listener.finding
 }
 
 // listenDevices makes the devices listen. Those whose connections are not TCP use the port that the
 // kernel's listener holds, too; iWARP devices have another. A device that can do neither is left
 // out: the kernel's listener serves its clients.
-func (l *Listener) listenDevices(ctx context.Context, list []transport.Transport) error {
-	local := netaddr.Of(l.tcp.Addr())
-	for _, t := range list {
+func (l *Listener) listenDevices(ctx context.Context) error {
+	for _, t := range l.transports {
 		devices, err := t.Devices()
-		if err != nil {
+		if err == nil {
+			err = l.listenOn(ctx, t, devices)
+		}
+		switch {
+		case errors.Is(err, errDevicePort):
+			l.stopDevices()
+			l.leaveDevices()
+			return err
+		case err != nil:
 			l.whyNone = err
-			continue
-		}
-		var same, beside []transport.Device
-		for _, d := range devices {
-			switch {
-			case !hasAddr(d, local.Addr()):
-			case d.IWARP:
-				beside = append(beside, d)
-			case d.OwnPorts:
-				same = append(same, d)
-			}
-		}
-		if len(same) > 0 {
-			if err := l.listenSame(ctx, t, same, local); err != nil {
-				l.stopDevices()
-				for _, d := range l.devices {
-					d.ended()
-				}
-				return err
-			}
-		}
-		if len(beside) > 0 {
-			l.listenBeside(ctx, t, beside, local.Addr())
 		}
 	}
 	return nil
+}
+
+// listenOn makes devices of a transport listen. The error, which is of one of them, matches
+// errDevicePort if the port is taken.
+func (l *Listener) listenOn(ctx context.Context, t transport.Transport, devices []transport.Device) error {
+	local := netaddr.Of(l.tcp.Addr())
+	var same, beside []transport.Device
+	for _, d := range devices {
+		switch {
+		case !hasAddr(d, local.Addr()):
+		case d.IWARP:
+			beside = append(beside, d)
+		case d.OwnPorts:
+			same = append(same, d)
+		}
+	}
+	var err, failed error
+	if len(same) > 0 {
+		if err = l.listenSame(ctx, t, same, local); errors.Is(err, errDevicePort) {
+			return err
+		}
+	}
+	if len(beside) > 0 {
+		failed = l.listenBeside(ctx, t, beside, local.Addr())
+	}
+	return cmp.Or(failed, err)
+}
+
+// add adds a listener, unless all have been stopped.
+func (h *listening) add(d *deviceListener) {
+	h.devMu.Lock()
+	stopped := h.stopped
+	if !stopped {
+		live := slices.DeleteFunc(slices.Clone(h.devices), func(d *deviceListener) bool { return d.down.Load() })
+		h.devices = append(live, d)
+	}
+	h.devMu.Unlock()
+	if stopped {
+		_ = d.Close()
+		d.ended()
+	}
+}
+
+// deviceList returns the listeners, none of which is changed.
+func (h *listening) deviceList() []*deviceListener {
+	h.devMu.Lock()
+	defer h.devMu.Unlock()
+	return h.devices
 }
 
 // hasAddr reports whether d has the address, or any if that is a wildcard.
@@ -75,39 +109,38 @@ func (l *Listener) listenSame(ctx context.Context, t transport.Transport, device
 	d, err := t.Listen(ctx, local, l.deviceOptions(devices))
 	switch {
 	case err == nil:
-		l.devices = append(l.devices, &deviceListener{Listener: d, transport: t, devices: devices})
+		l.add(&deviceListener{Listener: d, transport: t, devices: devices})
+		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%w: %w", errDevicePort, err)
-	default:
-		l.whyNone = err
 	}
-	return nil
+	return err
 }
 
 // listenBeside makes iWARP devices listen on a port of their own, which the listener, and each
 // connection, holds for as long as it lives.
-func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devices []transport.Device, local netip.Addr) {
+func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devices []transport.Device, local netip.Addr) (err error) {
 	o := l.deviceOptions(devices)
 	admits := slices.ContainsFunc(devices, func(d transport.Device) bool { return d.KernelPorts })
 	ps := l.config.PortSpace.or()
 	for range listenTries {
-		held, err := ps.engine.HoldNew(ctx, l.network, local, strings.Join(o.Devices, ","), ps.Control)
+		var held *ports.Endpoint
+		held, err = ps.engine.HoldNew(ctx, l.network, local, strings.Join(o.Devices, ","), ps.Control)
 		if err != nil {
-			l.whyNone = public(err)
-			return
+			return public(err)
 		}
 		d := &deviceListener{transport: t, devices: devices, port: held}
 		if d.Listener, err = listenAdmitted(ctx, t, held, admits, o); err == nil {
 			held.Listened(true)
-			l.devices = append(l.devices, d)
-			return
+			l.add(d)
+			return nil
 		}
-		l.whyNone = err
 		defer d.port.Leave() // no sooner, or the next try would get the same port
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			return
+			return err
 		}
 	}
+	return err
 }
 
 // listenAdmitted makes a transport listen on the held port, which meanwhile is open to the device's
@@ -143,7 +176,11 @@ func (d *deviceListener) ended() {
 // stopDevices ends the listeners. Whatever serves them gives their ports back, once all requests
 // have a share.
 func (h *listening) stopDevices() {
-	for _, d := range h.devices {
+	h.devMu.Lock()
+	h.stopped = true
+	list := h.devices
+	h.devMu.Unlock()
+	for _, d := range list {
 		d.down.Store(true)
 		_ = d.Close()
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rdmanet/iwarp/internal/ports"
 	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
 )
 
 // A Listener accepts iWARP and plain TCP connections on one port. Where the host has an iWARP
@@ -49,6 +50,7 @@ type Listener struct {
 	ctx      context.Context // of the handshakes; ends with Close
 	cancel   context.CancelFunc
 	cleanup  runtime.Cleanup // for a Listener that is dropped
+	finding  sync.Mutex      // held by the search for devices that have come
 	half     halfOpenSet
 	refusals refusals
 	silence  *silence
@@ -93,7 +95,13 @@ type listening struct {
 	tcp     *net.TCPListener   // holds the port
 	port    *ports.Reservation // that tcp was made of, or that stands for it
 	touched atomic.Bool        // somebody had the descriptor, and may have a copy that nobody knows of
+
+	devMu   sync.Mutex // guards the next two
 	devices []*deviceListener
+	stopped bool // nothing may be added to devices
+
+	transports []transport.Transport // of devices
+	unwatch    []func()              // end the watch for devices that come later
 
 	at   netip.AddrPort         // where dials of this process find it
 	self weak.Pointer[Listener] // what they find
@@ -274,6 +282,9 @@ func (l *Listener) fail(op string, err error) error {
 func (h *listening) end() error {
 	h.once.Do(func() {
 		h.forgetSelf()
+		for _, stop := range h.unwatch {
+			stop()
+		}
 		h.err = h.port.Unlisten(h.tcp)
 		h.stopDevices()
 	})
@@ -283,9 +294,7 @@ func (h *listening) end() error {
 // drop is end for a Listener that is garbage.
 func (h *listening) drop() {
 	_ = h.end()
-	for _, d := range h.devices {
-		d.ended()
-	}
+	h.leaveDevices()
 }
 
 // reset closes a connection that nobody has seen, as the kernel does with those in the backlog of a

@@ -38,7 +38,7 @@ func (h *halfOpen) Why(err error) redirect.Why {
 // redirectPort returns the port where an iWARP device that has the address now listens, or 0, and
 // counts the client that is sent there.
 func (l *Listener) redirectPort(local netip.Addr) uint16 {
-	for _, d := range l.devices {
+	for _, d := range l.deviceList() {
 		if d.port != nil && !d.down.Load() && d.reaches(local) {
 			l.counters.redirected.Add(1)
 			return d.port.AddrPort().Port()

@@ -2,6 +2,7 @@ package iwarp_test
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -32,6 +33,7 @@ type rnic struct {
 	locals    []netip.AddrPort                  // where from
 	listens   []listening
 	live      map[*rnicListener]bool
+	watchers  map[*func()]bool
 }
 
 // listening is a call of Listen.
@@ -92,6 +94,32 @@ func (n *rnic) Devices() ([]transport.Device, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.devices), n.noDevices
+}
+
+// WatchDevices implements transport.DeviceWatcher.
+func (n *rnic) WatchDevices(f func()) (stop func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.watchers == nil {
+		n.watchers = make(map[*func()]bool)
+	}
+	n.watchers[&f] = true
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.watchers, &f)
+	}
+}
+
+// plug has these be the devices from now on.
+func (n *rnic) plug(devices ...transport.Device) {
+	n.mu.Lock()
+	n.devices = devices
+	watchers := slices.Collect(maps.Keys(n.watchers))
+	n.mu.Unlock()
+	for _, f := range watchers {
+		(*f)()
+	}
 }
 
 func (n *rnic) Route(context.Context, netip.AddrPort, netip.AddrPort) (transport.Device, error) {

@@ -16,11 +16,14 @@ const deviceRetry = 5 * time.Millisecond
 // serveDevices starts serving the devices' requests, for as long as there are calls of Accept. Its
 // caller holds l.mu.
 func (l *Listener) serveDevices() {
-	if len(l.devices) == 0 {
+	list := l.deviceList()
+	if len(list) == 0 {
 		return
 	}
-	l.deviceCtx, l.idle = context.WithCancel(l.ctx)
-	for _, d := range l.devices {
+	if l.idle == nil {
+		l.deviceCtx, l.idle = context.WithCancel(l.ctx)
+	}
+	for _, d := range list {
 		if !l.serving[d] && !d.down.Load() {
 			l.serving[d] = true
 			l.workers.Go(func() { l.serveDevice(d) })
@@ -99,8 +102,8 @@ func (l *Listener) serveRequest(d *deviceListener, r transport.Request) {
 }
 
 // leaveDevices gives the devices' ports back, once nobody serves them.
-func (l *Listener) leaveDevices() {
-	for _, d := range l.devices {
+func (h *listening) leaveDevices() {
+	for _, d := range h.deviceList() {
 		d.ended()
 	}
 }

@@ -161,6 +161,14 @@ type Bufferer interface {
 	SetWriteBuffer(bytes int) error
 }
 
+// A DeviceWatcher is a Transport that notices when devices come and go.
+type DeviceWatcher interface {
+	// WatchDevices has f called whenever Devices may return something else than before, until stop is
+	// called; it may still be under way then. f is called by one goroutine at a time, and now and then
+	// for nothing.
+	WatchDevices(f func()) (stop func())
+}
+
 // A Redialer is a Connector on a connection that existed before it. Connect may want another one to
 // the peer, to offer it an older MPA revision (RFC 6581 §8).
 type Redialer interface {

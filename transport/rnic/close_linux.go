@@ -190,6 +190,9 @@ func (q *queuePair) teardown() {
 
 // destroyObjects gives back what create has made, all or the part that came about.
 func (q *queuePair) destroyObjects() {
+	w := q.id.watch()
+	w.remove(q.qp)
+	w.remove(q.cq)
 	if q.qp != 0 {
 		_ = q.lib.call("rdma_destroy_qp", q.lib.rdmaDestroyQP, q.id.ptr)
 	}

@@ -117,7 +117,12 @@ func (id *cmID) device() string {
 	if id.c().Verbs == 0 {
 		return ""
 	}
-	d := at[abi.Device](at[abi.Context](id.c().Verbs).Device)
+	return deviceName(id.c().Verbs)
+}
+
+// deviceName returns the name of the device of a struct ibv_context.
+func deviceName(context uintptr) string {
+	d := at[abi.Device](at[abi.Context](context).Device)
 	return cString(d.Name[:])
 }
 

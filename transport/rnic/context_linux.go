@@ -22,6 +22,7 @@ var contexts = struct {
 type deviceContext struct {
 	ids     int
 	removed bool
+	watch   *watch // nil if its events cannot be had
 }
 
 // attach has the ID count as a user of its device, if it belongs to one by now.
@@ -34,7 +35,7 @@ func (id *cmID) attach() {
 	id.context = id.c().Verbs
 	c := contexts.m[id.context]
 	if c == nil {
-		c = &deviceContext{}
+		c = &deviceContext{watch: startWatch(id.ch.lib, id.context)}
 		contexts.m[id.context] = c
 	}
 	c.ids++
@@ -47,6 +48,16 @@ func (id *cmID) lost() {
 	if c := contexts.m[id.context]; c != nil {
 		c.removed = true
 	}
+}
+
+// watch returns what reads the events of the ID's device, which may be nil.
+func (id *cmID) watch() *watch {
+	contexts.Lock()
+	defer contexts.Unlock()
+	if c := contexts.m[id.context]; c != nil {
+		return c.watch
+	}
+	return nil
 }
 
 // detach is called before the ID is destroyed, while librdmacm keeps the context for its sake. With
@@ -63,6 +74,7 @@ func (id *cmID) detach() {
 		return
 	}
 	delete(contexts.m, id.context)
+	c.watch.stop()
 	if c.removed {
 		release(at[abi.Context](id.context))
 	}

@@ -37,14 +37,15 @@ type deviceCache struct {
 	devices []*device
 	err     error
 	until   time.Time
+	changes uint64 // when they were listed
 }
 
 func (c *deviceCache) list() ([]*device, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := time.Now(); now.After(c.until) {
+	if now, changes := time.Now(), changes.Load(); now.After(c.until) || changes != c.changes {
 		c.devices, c.err = findDevices()
-		c.until = now.Add(deviceTTL)
+		c.until, c.changes = now.Add(deviceTTL), changes
 	}
 	return c.devices, c.err
 }
@@ -106,6 +107,9 @@ const cmFile = "/dev/infiniband/rdma_cm"
 func newDevice(l *nldev.Link) *device {
 	if l.Chardev == "" {
 		return nil // it is about to come, or to go; its driver is not known then
+	}
+	if hasFailed(l.Index) {
+		return nil
 	}
 	if l.State != nldev.PortActive && l.State != nldev.PortActiveDefer || l.Node != nldev.NodeCA && l.Node != nldev.NodeRNIC {
 		return nil

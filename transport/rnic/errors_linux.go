@@ -65,13 +65,16 @@ func registration(err error) error {
 // endOfStream is the error of a queue pair that the peer has closed.
 var endOfStream error = io.EOF
 
-var errRemoved error = removedError{}
+var (
+	errRemoved error = &lostError{"rdma device was removed"}
+	errFailed  error = &lostError{"rdma device has failed"}
+)
 
-// removedError says that the device went away below a connection.
-type removedError struct{}
+// A lostError says what has happened to the device below a connection.
+type lostError struct{ text string }
 
-func (removedError) Error() string   { return "rdma device was removed" }
-func (removedError) Unwrap() []error { return []error{transport.ErrNoDevice, syscall.ECONNRESET} }
+func (e *lostError) Error() string   { return e.text }
+func (e *lostError) Unwrap() []error { return []error{transport.ErrNoDevice, syscall.ECONNRESET} }
 
 // A completionError is a work request that failed, with which the connection is at its end.
 type completionError struct {

@@ -26,6 +26,7 @@ type library struct {
 	ibvCreateCQ, ibvDestroyCQ                      uintptr
 	ibvGetCQEvent, ibvAckCQEvents                  uintptr
 	ibvModifyQP, ibvQueryDevice                    uintptr
+	ibvGetAsyncEvent, ibvAckAsyncEvent             uintptr
 
 	errnoLocation uintptr // of the C library
 }
@@ -56,6 +57,7 @@ func (l *library) verbs() []symbol {
 		{"ibv_create_cq", &l.ibvCreateCQ}, {"ibv_destroy_cq", &l.ibvDestroyCQ},
 		{"ibv_get_cq_event", &l.ibvGetCQEvent}, {"ibv_ack_cq_events", &l.ibvAckCQEvents},
 		{"ibv_modify_qp", &l.ibvModifyQP}, {"ibv_query_device", &l.ibvQueryDevice},
+		{"ibv_get_async_event", &l.ibvGetAsyncEvent}, {"ibv_ack_async_event", &l.ibvAckAsyncEvent},
 	}
 }
 

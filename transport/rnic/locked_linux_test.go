@@ -96,7 +96,7 @@ func TestLockedDialer(t *testing.T) {
 	}
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: lockedBytes, Max: lockedBytes}))
 	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, Transports: []transport.Transport{rnic.New(nil)}, HandshakeTimeout: 10 * time.Second}
-	beyond := " limit reached"
+	beyond := "tcp limit reached"
 	if os.Getenv(lockedAsks) != "" {
 		beyond = "soft none"
 		d.Transports = append(d.Transports, soft.New(nil))

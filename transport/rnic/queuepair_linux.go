@@ -178,6 +178,9 @@ func (q *queuePair) create() (err error) {
 	}
 	q.inline = min(int(s.init.Cap.MaxInlineData), inlineMax)
 	q.qp = q.id.c().QP
+	w := q.id.watch()
+	w.add(q.qp, q)
+	w.add(q.cq, q)
 	ops := &at[abi.Context](verbs).Ops
 	q.postSend, q.postRecv, q.pollCQ, q.reqNotify = ops.PostSend, ops.PostRecv, ops.PollCQ, ops.ReqNotifyCQ
 	return nil
