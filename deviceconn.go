@@ -94,7 +94,6 @@ func (i *ignored) keepAlive(c *rdmanet.Conn, idle time.Duration, config net.Keep
 // toDevice sets the fields that are for a connection through a device, and returns the others.
 func (d *Dialer) toDevice(c *rdmanet.Conn) []string {
 	var i ignored
-	i.add("FallbackDelay", d.FallbackDelay > 0)
 	i.keepAlive(c, d.KeepAlive, d.KeepAliveConfig)
 	i.add("Control", d.Control != nil && d.ControlContext == nil)
 	i.add("ControlContext", d.ControlContext != nil)

@@ -39,6 +39,12 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 		// The kernel path will fail in the same way, with the error that package net gives.
 		return nil, OffloadError{ReasonFailed, err}, nil
 	}
+	return a.race(ctx, usable, remotes)
+}
+
+// tryEach dials to one address after the other, through each transport.
+func (a *dialing) tryEach(ctx context.Context, usable []transport.Transport, remotes []netip.AddrPort) (net.Conn, OffloadError, error) {
+	why := OffloadError{Reason: ReasonNoDevice}
 	for i, remote := range remotes {
 		for _, t := range usable {
 			a.tried, a.ahead = netaddr.TCP(remote), len(remotes)-i-1
@@ -76,7 +82,9 @@ func (a *dialing) device(ctx context.Context, t transport.Transport, remote neti
 	d := &deviceDial{dialing: a, transport: t, device: dev, local: local, remote: remote}
 	c, info, err := d.findPort(ctx, p)
 	if err != nil {
-		a.learn(p, err, errors.Is(err, errNoPeerDevice), d.began)
+		if neterr.Over(ctx) == nil { // another address may have been faster
+			a.learn(p, err, errors.Is(err, errNoPeerDevice), d.began)
+		}
 		return nil, err
 	}
 	if info.Transport == t.Name() { // and not software, which has asked

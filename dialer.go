@@ -51,7 +51,7 @@ type Dialer struct {
 	Deadline        time.Time           // the same as a point in time
 	LocalAddr       net.Addr            // address to dial from. With a port that PortSpace holds, the reservation's socket connects
 	DualStack       bool                // Deprecated: has no effect, as in net.Dialer
-	FallbackDelay   time.Duration       // head start of IPv6 over IPv4 (RFC 6555); 0 means 300 ms, negative means no race, as with devices
+	FallbackDelay   time.Duration       // head start of IPv6 over IPv4 (RFC 6555); 0 means 300 ms, negative means no race
 	KeepAlive       time.Duration       // interval of TCP keep-alive; 0 means 15 s, negative means none
 	KeepAliveConfig net.KeepAliveConfig // takes precedence over KeepAlive if its Enable is true; devices use only Idle
 	Resolver        *net.Resolver       // nil means net.DefaultResolver

@@ -187,6 +187,8 @@ func (l *Listener) Close() error {
 		l.awaitCalls(left)
 	}
 	l.cancel()
+	l.finding.Lock() // what it has found is given back
+	l.finding.Unlock()
 	l.half.wake()
 	l.workers.Wait()
 	l.leaveDevices()

@@ -46,7 +46,7 @@ var dialerOptions = map[string]optionCase[iwarp.Dialer]{
 	"DualStack": {set: func(d *iwarp.Dialer, _ *effects) {
 		reflect.ValueOf(d).Elem().FieldByName("DualStack").SetBool(true)
 	}},
-	"FallbackDelay": {set: func(d *iwarp.Dialer, _ *effects) { d.FallbackDelay = time.Second }, ignored: []string{"FallbackDelay"}},
+	"FallbackDelay": {set: func(d *iwarp.Dialer, _ *effects) { d.FallbackDelay = time.Second }},
 	"KeepAlive":     {set: func(d *iwarp.Dialer, _ *effects) { d.KeepAlive = time.Minute }},
 	"KeepAliveConfig": {
 		set: func(d *iwarp.Dialer, _ *effects) {

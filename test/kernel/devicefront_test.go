@@ -162,3 +162,40 @@ func TestDeviceFallback(t *testing.T) {
 		}
 	}
 }
+
+// A server that was there before the device serves its clients, too, and again after the device was
+// made anew.
+func TestDevicePlugged(t *testing.T) {
+	g := theGuest(t)
+	for _, h := range hcas(t, g) {
+		t.Run(h.name, func(t *testing.T) {
+			record(t, cell{"package iwarp", "both ends", h.name, "the device is plugged in after Listen"})
+			unplug := func() {
+				eventually(t, nil, func() bool {
+					exit, err := g.start(t, "rdma", "link", "delete", h.device).Wait()
+					return err == nil && exit == 0
+				})
+			}
+			unplug()
+			plugged := false
+			t.Cleanup(func() {
+				if !plugged {
+					g.run(t, "sh", "-ec", h.add())
+				}
+			})
+			p := h.pair(g)
+			sum := g.serveFiles(t, h, p, 1<<20, p.fileserver("fileserver")...)
+			g.fetchFile(t, p, "prefer", sum, "transport soft")
+			listens := regexp.MustCompile("state LISTEN .*src-addr " + regexp.QuoteMeta(h.addr) + ":")
+			for range 2 {
+				g.run(t, "sh", "-ec", h.add())
+				plugged = true
+				eventually(t, nil, func() bool { return listens.MatchString(g.run(t, "rdma", "resource", "show", "cm_id")) })
+				// What a client knew of the server is remembered by its process alone.
+				g.fetchFile(t, p, "prefer", sum, "transport rnic")
+				unplug()
+				plugged = false
+			}
+		})
+	}
+}

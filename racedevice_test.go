@@ -1,0 +1,127 @@
+package iwarp_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// sixNIC is a nic that does with IPv6 what a test says.
+type sixNIC struct {
+	*nic
+	six func(context.Context) error
+
+	mu    sync.Mutex
+	steps []string
+}
+
+func (n *sixNIC) note(step string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.steps = append(n.steps, step)
+}
+
+func (n *sixNIC) Dial(ctx context.Context, local, remote netip.AddrPort, o *transport.Options) (transport.Connector, error) {
+	if remote.Addr().Is4() {
+		n.note("4 begins")
+		return n.nic.Dial(ctx, local, remote, o)
+	}
+	n.note("6 begins")
+	err := n.six(ctx)
+	n.note("6 ends")
+	return nil, err
+}
+
+// TestDeviceRace has the families of a name's addresses race as package net has it: "::" is all
+// addresses of this host, those of IPv6 first.
+func TestDeviceRace(t *testing.T) {
+	needsIPv6(t)
+	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	refuse := func(context.Context) error { return os.NewSyscallError("connect", syscall.ECONNREFUSED) }
+	for _, tt := range []struct {
+		name    string
+		six     func(context.Context) error
+		delay   time.Duration
+		limit   time.Duration // of the handshake
+		network string
+		steps   []string // nil if the last two may come in any order
+		fails   bool
+	}{
+		{name: "head start", six: hang, delay: time.Millisecond, limit: time.Hour},
+		{name: "default", six: hang, limit: time.Hour},
+		{name: "failure", six: refuse, delay: time.Hour, limit: time.Hour, steps: []string{"6 begins", "6 ends", "4 begins"}},
+		{name: "no race", six: hang, delay: -1, limit: 50 * time.Millisecond, steps: []string{"6 begins", "6 ends", "4 begins"}},
+		{name: "one family", six: refuse, delay: time.Hour, limit: time.Hour, network: "tcp4", steps: []string{"4 begins"}},
+		{name: "other family", six: refuse, delay: time.Hour, limit: time.Hour, network: "tcp6", steps: []string{"6 begins", "6 ends"}, fails: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			iwarp.ForgetPeers()
+			n := &sixNIC{nic: newNIC(), six: tt.six}
+			l := listen(t, iwarp.ListenConfig{Transports: n.transports()})
+			d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{n}, FallbackDelay: tt.delay, HandshakeTimeout: tt.limit}
+			network, host := "tcp", "::"
+			if tt.network != "" {
+				network = tt.network
+			}
+			if network == "tcp4" {
+				host = "127.0.0.1"
+			}
+			_, port, err := net.SplitHostPort(l.Addr().String())
+			require.NoError(t, err)
+			address := net.JoinHostPort(host, port)
+			if tt.fails {
+				_, err := d.Dial(network, address)
+				require.ErrorIs(t, err, syscall.ECONNREFUSED)
+			} else {
+				c, s := meet(t, l, func() net.Conn { return dialBy(t, &d, network, address) })
+				exchange(t, c, s, "hello")
+			}
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if tt.steps == nil {
+				require.Equal(t, []string{"6 begins", "4 begins"}, n.steps[:2])
+			} else {
+				require.Equal(t, tt.steps, n.steps)
+			}
+		})
+	}
+}
+
+// needsIPv6 skips the test where the port of a connection over IPv6 cannot be held.
+func needsIPv6(t *testing.T) {
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("this host has no IPv6: ", err)
+	}
+	_ = l.Close()
+}
+
+// TestDeviceRaceLost says why the first family has failed where both have, and what came after a
+// dial that was given up.
+func TestDeviceRaceLost(t *testing.T) {
+	needsIPv6(t)
+	iwarp.ForgetPeers()
+	n := &sixNIC{nic: newNIC(), six: func(context.Context) error { return errors.New("six") }}
+	d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{n}, HandshakeTimeout: time.Hour}
+	_, err := d.Dial("tcp", "[::]:7")
+	require.ErrorContains(t, err, "six")
+	require.Equal(t, "[::]:7", opError(t, err).Addr.String())
+	require.Equal(t, []string{"6 begins", "6 ends", "4 begins"}, n.steps)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	n.six = func(ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }
+	d.FallbackDelay = time.Hour
+	_, err = d.DialContext(ctx, "tcp", "[::]:7")
+	require.ErrorContains(t, err, "operation was canceled")
+}
