@@ -12,7 +12,7 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 )
 
-var errNoSoftware = errors.New("client wants iwarp in software, which is not among the transports")
+var errNoSoftware = &OffloadError{ReasonPolicy, errors.New("client wants iwarp in software, which is not among the transports")}
 
 // serve sets up the stream that a client asks for, unless it came by the kernel and is better off
 // with a device.

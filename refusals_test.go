@@ -138,3 +138,22 @@ func TestRefusalOfStrangers(t *testing.T) {
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	}
 }
+
+// TestRefusalOfSoftware has both ends say that the listener's settings are why a client of software
+// is refused.
+func TestRefusalOfSoftware(t *testing.T) {
+	rnics(t, func(t *testing.T, _ *rnic, nic transport.Transport) {
+		l := listen(t, iwarp.ListenConfig{Transports: []transport.Transport{nic}})
+		c, s := meet(t, l, func() net.Conn {
+			c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer}).Dial("tcp", l.Addr().String())
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = c.Close() })
+			go func() { _, _ = c.Write([]byte("hello")) }()
+			return c
+		})
+		require.Equal(t, iwarp.ReasonDeclined, describe(t, c).Reason)
+		require.EqualError(t, describe(t, c).Err, "peer: policy never")
+		require.Equal(t, iwarp.ReasonPolicy, describe(t, s).Reason)
+		require.ErrorContains(t, describe(t, s).Err, "client wants iwarp in software")
+	})
+}

@@ -19,7 +19,7 @@ var _ transport.DeviceWatcher = (*Transport)(nil)
 
 // WatchDevices implements transport.DeviceWatcher. Devices that are made or removed are noticed at
 // once, as the kernel tells of them (kobject_uevent); where it does not, as in some containers, and
-// where an address of a device comes or goes, within ten seconds.
+// where a device has got its first address, within ten seconds.
 func (t *Transport) WatchDevices(f func()) (stop func()) { return hotplug.add(f) }
 
 // hotplug serves all who watch for devices in this process.

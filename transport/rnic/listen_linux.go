@@ -197,12 +197,17 @@ func (l *listener) next(ctx context.Context) (*pending, error) {
 	}
 }
 
-// request prepares the queue pair of a connection request, which is refused if that fails.
+// request prepares the queue pair of a connection request, which is refused if that fails. Where
+// the device is short of something, that is left to the user, who may have something to say.
 func (l *listener) request(p *pending) (transport.Request, error) {
 	dev, err := l.t.devices.of(p.id.device())
 	var q *queuePair
 	if err == nil {
 		q, err = newQueuePair(l.t, p.id, dev, l.o)
+	}
+	var short *shortageError
+	if errors.As(err, &short) {
+		q, err = newPoorQueuePair(l.t, p.id, dev, l.o, short)
 	}
 	if err != nil {
 		p.id.refuse()
@@ -300,10 +305,12 @@ func (r *request) reject(private []byte) error {
 	if err := checkPrivate(private); err != nil {
 		return err
 	}
-	if err := r.q.hold(); err != nil {
-		return err
+	if !r.q.poor {
+		if err := r.q.hold(); err != nil {
+			return err
+		}
+		defer r.q.busy.Done()
 	}
-	defer r.q.busy.Done()
 	s := getScratch()
 	defer s.release()
 	p := uintptr(0)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic"
@@ -249,4 +250,61 @@ func TestLinkLocal(t *testing.T) {
 		require.Equal(t, a, l.Addr().Addr())
 		require.NoError(t, dial(t, r, l, a))
 	})
+}
+
+// TestPoorRequest has a request for which something is short be refused with a word, and the
+// listener go on.
+func TestPoorRequest(t *testing.T) {
+	eachDevice(t, func(t *testing.T, r *rnic.Transport, _ transport.Device, addr netip.Addr) {
+		ctx := limited(t)
+		l := listen(t, r, addr)
+		r.KeepDevices() // a new list takes a descriptor
+		for _, poor := range []bool{true, false} {
+			c, err := r.Dial(ctx, netip.AddrPort{}, l.Addr(), nil)
+			require.NoError(t, err)
+			receives(t, c.QueuePair(), 1, 4)
+			dialled := connecting(ctx, c, []byte("hello"))
+			restore := func() {}
+			if poor {
+				restore = leaveNoDescriptor(t)
+			}
+			s, err := l.Accept(ctx)
+			restore()
+			require.NoError(t, err)
+			require.Equal(t, "hello", string(s.PrivateData()[:5]))
+			if !poor {
+				require.NoError(t, s.Accept(ctx, nil))
+				require.NoError(t, (<-dialled).err)
+				require.NoError(t, c.QueuePair().Close())
+				require.NoError(t, s.QueuePair().Close())
+				return
+			}
+			q := s.QueuePair()
+			a, ok := transport.As[transport.MemoryAllocator](q)
+			require.True(t, ok)
+			_, _, err = a.AllocateMemory(4096, transport.LocalWrite)
+			require.ErrorIs(t, err, syscall.EMFILE)
+			_, err = q.PostRecv([]transport.RecvWR{{}})
+			require.ErrorIs(t, err, syscall.EMFILE)
+			require.ErrorIs(t, q.Wait(soon()), syscall.EMFILE)
+			require.Zero(t, q.Poll(make([]transport.Completion, 1)))
+			require.GreaterOrEqual(t, q.Attributes().RecvDepth, 64)
+			require.NoError(t, s.Reject([]byte("limit")))
+			var rejected *transport.RejectedError
+			require.ErrorAs(t, (<-dialled).err, &rejected)
+			require.Equal(t, "limit", string(rejected.PrivateData[:5]))
+		}
+	})
+}
+
+// leaveNoDescriptor lets the process have no more descriptors than it has, until restore is called.
+func leaveNoDescriptor(t *testing.T) (restore func()) {
+	t.Helper()
+	free, err := unix.Dup(0)
+	require.NoError(t, err)
+	require.NoError(t, unix.Close(free))
+	var old unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free), Max: old.Max}))
+	return func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old)) }
 }

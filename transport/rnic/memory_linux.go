@@ -48,6 +48,9 @@ func (m *mapping) empty() { _ = unix.Madvise(m.b, unix.MADV_DONTNEED) }
 
 // AllocateMemory implements transport.MemoryAllocator.
 func (q *queuePair) AllocateMemory(n int, access transport.Access) ([]byte, transport.MemoryRegion, error) {
+	if q.poor {
+		return nil, nil, q.Err()
+	}
 	if access&transport.Spare == 0 {
 		return q.allocate(n, access, 0)
 	}

@@ -62,6 +62,7 @@ type queuePair struct {
 	closed            bool    // Close or Abort was called
 	peerGone          bool    // the peer has ended the connection
 	overdue           bool    // the device has had its time to give back what was posted
+	poor              bool    // it is of newPoorQueuePair; does not change
 	remains           remains // of it in the device
 	onGone            []func()
 	local, remote     netip.AddrPort
@@ -102,10 +103,7 @@ const (
 // newQueuePair makes the queue pair of an ID that belongs to a device. After an error the ID is
 // left to the caller.
 func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*queuePair, error) {
-	q := &queuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), stop: make(chan struct{}), regions: make(map[*region]struct{})}
-	q.crew.Init(q, q.token, &q.mu)
-	q.waiting.Holds, q.draining.Holds, q.leaving.Holds = q.pollable, q.drained, q.sentAll
-	q.sleeper.init(q, t.cfg.Poll)
+	q := bareQueuePair(t, id, dev)
 	if err := q.configure(o); err != nil {
 		return nil, err
 	}
@@ -115,6 +113,28 @@ func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*q
 	}
 	q.token <- struct{}{}
 	id.owner.Store(&owner{q.event})
+	return q, nil
+}
+
+// bareQueuePair returns a queue pair of which the device has nothing.
+func bareQueuePair(t *Transport, id *cmID, dev *device) *queuePair {
+	q := &queuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), stop: make(chan struct{}), regions: make(map[*region]struct{})}
+	q.crew.Init(q, q.token, &q.mu)
+	q.waiting.Holds, q.draining.Holds, q.leaving.Holds = q.pollable, q.drained, q.sentAll
+	q.sleeper.init(q, t.cfg.Poll)
+	return q
+}
+
+// newPoorQueuePair makes one of what the device has no more of, as shortage says. All that is done
+// with it fails in the same way, but its connection request can be refused with a word.
+func newPoorQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options, shortage *shortageError) (*queuePair, error) {
+	q := bareQueuePair(t, id, dev)
+	if err := q.configure(o); err != nil {
+		return nil, err
+	}
+	q.inline, q.poor = wantInline, true
+	q.state, q.err, q.remains = transport.StateError, shortage, remainsFalling
+	q.token <- struct{}{}
 	return q, nil
 }
 
