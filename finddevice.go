@@ -58,9 +58,11 @@ func (l *Listener) findDevices() {
 }
 
 // noteGone records which devices of a transport are not there any more: if they come back, they
-// have lost what listened on them. Its caller holds l.finding.
-func (l *Listener) noteGone(t transport.Transport, present []transport.Device) {
-	for _, d := range l.deviceList() {
+// have lost what listened on them.
+func (h *listening) noteGone(t transport.Transport, present []transport.Device) {
+	h.devMu.Lock()
+	defer h.devMu.Unlock()
+	for _, d := range h.devices {
 		if d.transport != t {
 			continue
 		}
@@ -75,10 +77,17 @@ func (l *Listener) noteGone(t transport.Transport, present []transport.Device) {
 	}
 }
 
-// listensOn reports whether the device of a transport listens. Its caller holds l.finding.
-func (l *Listener) listensOn(t transport.Transport, name string) bool {
-	for _, d := range l.deviceList() {
-		if d.transport != t || d.down.Load() || d.gone[name] {
+// isGone reports whether d has lost what listened on the device.
+func (h *listening) isGone(d *deviceListener, name string) bool {
+	h.devMu.Lock()
+	defer h.devMu.Unlock()
+	return d.gone[name]
+}
+
+// listensOn reports whether the device of a transport listens.
+func (h *listening) listensOn(t transport.Transport, name string) bool {
+	for _, d := range h.deviceList() {
+		if d.transport != t || d.down.Load() || h.isGone(d, name) {
 			continue
 		}
 		if slices.ContainsFunc(d.devices, func(dev transport.Device) bool { return dev.Name == name }) {

@@ -26,7 +26,7 @@ type deviceListener struct {
 	devices   []transport.Device
 	port      *ports.Endpoint // in the port that they have besides the service's, or nil if they listen on the service's
 	down      atomic.Bool
-	gone      map[string]bool // those of devices that have gone; guarded by Listener.finding
+	gone      map[string]bool // those of devices that have gone; guarded by listening.devMu
 }
 
 // listenDevices makes the devices listen. Those whose connections are not TCP use the port that the

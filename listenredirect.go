@@ -39,7 +39,7 @@ func (h *halfOpen) Why(err error) redirect.Why {
 // counts the client that is sent there.
 func (l *Listener) redirectPort(local netip.Addr) uint16 {
 	for _, d := range l.deviceList() {
-		if d.port != nil && !d.down.Load() && d.reaches(local) {
+		if d.port != nil && !d.down.Load() && l.reaches(d, local) {
 			l.counters.redirected.Add(1)
 			return d.port.AddrPort().Port()
 		}
@@ -47,15 +47,15 @@ func (l *Listener) redirectPort(local netip.Addr) uint16 {
 	return 0
 }
 
-// reaches reports whether a device of the listener has the address now.
-func (d *deviceListener) reaches(local netip.Addr) bool {
+// reaches reports whether a device that d listens on has the address now.
+func (h *listening) reaches(d *deviceListener, local netip.Addr) bool {
 	present, err := d.transport.Devices()
 	if err != nil {
 		return false
 	}
 	for _, now := range present {
 		for _, dev := range d.devices {
-			if dev.Name == now.Name && now.IWARP && hasAddr(now, local) {
+			if dev.Name == now.Name && now.IWARP && hasAddr(now, local) && !h.isGone(d, dev.Name) {
 				return true
 			}
 		}
