@@ -19,8 +19,8 @@
 //	OffloadNever    plain TCP
 //
 // Without an RDMA device OffloadAuto dials plain TCP, even where there is siw or rxe, the kernel's
-// devices in software: software is used where it is asked for. A fallback is the very *net.TCPConn, with
-// nothing read from it or written to it.
+// devices in software: software is used where it is asked for. A fallback is the very *net.TCPConn,
+// with nothing read from it or written to it.
 //
 // RDMA devices are enabled by importing package transport/rnic, which registers itself, and shared
 // memory between processes of one host by package transport/shm, which counts as a device; iWARP in

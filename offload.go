@@ -12,10 +12,11 @@ type Offload uint8
 
 const (
 	// OffloadAuto dials through an RDMA device that bypasses the kernel, reaches the peer and gets an
-	// answer there, otherwise plain TCP; it does not use siw and rxe, which are in the kernel. Without an iWARP device it never sends an MPA frame to a peer. A listener serves plain TCP,
-	// iWARP in software and devices. It is the zero value, which the environment can replace by
-	// another: the variable IWARP_OFFLOAD for Dialers and listeners, and for listeners alone
-	// IWARP_LISTEN_OFFLOAD, which takes precedence. Spaces around the name do not matter.
+	// answer there, otherwise plain TCP; it does not use siw and rxe, which are in the kernel. Without
+	// an iWARP device it never sends an MPA frame to a peer. A listener serves plain TCP, iWARP in
+	// software and devices. It is the zero value, which the environment can replace by another: the
+	// variable IWARP_OFFLOAD for Dialers and listeners, and for listeners alone IWARP_LISTEN_OFFLOAD,
+	// which takes precedence. Spaces around the name do not matter.
 	OffloadAuto Offload = iota
 	// OffloadNever uses plain TCP. A listener does not look at the bytes of a connection.
 	OffloadNever

@@ -322,8 +322,8 @@ func TestNoDevice(t *testing.T) {
 	require.True(t, r.Offloads())
 }
 
-// TestSpare leaves three quarters of what may be locked to what nobody can do without, and has later
-// connections get something, too.
+// TestSpare leaves three quarters of what may be locked to what nobody can do without, and has
+// later connections get something, too.
 func TestSpare(t *testing.T) {
 	const limit = 8 << 20
 	var sizes []int
