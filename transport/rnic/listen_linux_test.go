@@ -274,7 +274,7 @@ func TestPoorRequest(t *testing.T) {
 			require.Equal(t, "hello", string(s.PrivateData()[:5]))
 			if !poor {
 				require.NoError(t, s.Accept(ctx, nil))
-				require.NoError(t, (<-dialled).err)
+				require.NoError(t, (<-dialled).Err)
 				require.NoError(t, c.QueuePair().Close())
 				require.NoError(t, s.QueuePair().Close())
 				return
@@ -291,7 +291,7 @@ func TestPoorRequest(t *testing.T) {
 			require.GreaterOrEqual(t, q.Attributes().RecvDepth, 64)
 			require.NoError(t, s.Reject([]byte("limit")))
 			var rejected *transport.RejectedError
-			require.ErrorAs(t, (<-dialled).err, &rejected)
+			require.ErrorAs(t, (<-dialled).Err, &rejected)
 			require.Equal(t, "limit", string(rejected.PrivateData[:5]))
 		}
 	})
