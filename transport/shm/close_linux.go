@@ -30,7 +30,7 @@ func (q *queuePair) shut(abort bool) error {
 		end = endClosed
 	}
 	if !was.Connected {
-		_ = q.sock.Close()
+		hangUp(q.sock)
 		q.Regions.Clear()
 		q.over()
 		return nil
@@ -83,21 +83,26 @@ func (q *queuePair) part() {
 		if moved {
 			quiet = time.Now()
 		}
-		if q.partingOver() {
+		if q.partingOver(moved) {
 			break
 		}
 	}
 	q.finish(end)
 }
 
-// partingOver discards what has come, and sleeps for a while. It reports whether the peer has
-// ended as well.
-func (q *queuePair) partingOver() bool {
+// partingOver discards what has come, and sleeps for a while unless there was progress. It reports
+// whether the peer has ended as well, or breaks the rules.
+func (q *queuePair) partingOver(moved bool) bool {
 	defer q.survive(debug.SetPanicOnFault(true))
-	if q.rx.pos = q.in.tail.Load() &^ (headerLen - 1); q.in.end.Load() != endNone {
+	tail := q.in.tail.Load()
+	if tail%headerLen != 0 || q.in.end.Load() != endNone {
 		return true
 	}
+	q.rx.pos = tail
 	q.giveRoom()
+	if moved {
+		return false
+	}
 	q.sleep.until(&q.parting, 0, time.Now().Add(partingLook))
 	return q.sleep.dead
 }
@@ -109,13 +114,10 @@ func (q *queuePair) finish(end uint32) {
 	q.tellEnd(end)
 	q.tx.out.close()
 	q.tx.out = nil
-	if q.tx.err == nil {
-		q.tx.err = transport.ErrClosed
-	}
-	q.flushSends()
+	q.stopSending(transport.ErrClosed)
 	q.tx.mu.Unlock()
 	q.in.close()
-	_ = q.sock.Close() // which wakes the peer
+	hangUp(q.sock) // which wakes the peer
 	q.over()
 }
 

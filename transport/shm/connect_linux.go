@@ -62,9 +62,7 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 
 // agree checks what the peer has said, and maps its memory. It closes fd, if there is one.
 func (q *queuePair) agree(g *greeting, fd int, want greetingKind, err error) (*segment, error) {
-	if fd >= 0 {
-		defer func() { _ = unix.Close(fd) }()
-	}
+	defer bury(fd)
 	switch {
 	case err != nil:
 		return nil, err

@@ -58,11 +58,33 @@ func (l *listener) takePlace() *net.UnixListener {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ctx.Err() != nil {
-		_ = place.Close()
+		closePlace(place)
 		return nil
 	}
 	l.place = place
 	return place
+}
+
+// closePlace closes a meeting place. Those who wait to be accepted are hung up on first: the kernel
+// would close what they have sent.
+func closePlace(place *net.UnixListener) {
+	if raw, err := place.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) {
+			_ = unix.Shutdown(int(fd), unix.SHUT_RDWR) // nobody comes in any more, so this ends
+			for {
+				c, _, err := unix.Accept4(int(fd), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+				if err == unix.EINTR {
+					continue
+				}
+				if err != nil {
+					return
+				}
+				hangUpOn(c)
+				_ = unix.Close(c)
+			}
+		})
+	}
+	_ = place.Close()
 }
 
 // pause waits, and reports whether the listener is still open.
@@ -79,6 +101,11 @@ func (l *listener) pause(d time.Duration) bool {
 
 func (l *listener) serve(place *net.UnixListener) {
 	defer l.wg.Done()
+	defer func() {
+		if place != nil {
+			closePlace(place)
+		}
+	}()
 	for place == nil {
 		if !l.pause(placeRetry) {
 			return
@@ -94,9 +121,9 @@ func (l *listener) serve(place *net.UnixListener) {
 			}
 			continue
 		}
-		a := &setup.Arrival{Reset: func() { _ = c.Close() }}
+		a := &setup.Arrival{Reset: func() { _ = c.CloseRead() }}
 		if !waiting.Attend(l.ctx, &l.wg, a, func(ctx context.Context) { l.attend(ctx, waiting, c, a) }) {
-			_ = c.Close() // the listener is closed
+			hangUp(c) // the listener is closed
 		}
 	}
 }
@@ -122,7 +149,7 @@ func (l *listener) attend(ctx context.Context, waiting *setup.HalfOpen, c *net.U
 func (l *listener) read(ctx context.Context, c *net.UnixConn) (r *arrived, err error) {
 	q, err := newQueuePair(c, &l.t.cfg, l.o)
 	if err != nil {
-		_ = c.Close()
+		hangUp(c)
 		return nil, err
 	}
 	r = &arrived{q: q, fd: -1}
@@ -230,7 +257,7 @@ func (l *listener) Close() error {
 	}
 	l.cancel()
 	if l.place != nil {
-		_ = l.place.Close()
+		_ = l.place.SetDeadline(past) // so that serve closes it
 	}
 	l.mu.Unlock()
 	l.wg.Wait()
@@ -286,10 +313,8 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 
 // drop closes the connection without a word.
 func (r *arrived) drop() {
-	if r.fd >= 0 {
-		_ = unix.Close(r.fd)
-		r.fd = -1
-	}
+	bury(r.fd)
+	r.fd = -1
 	_ = r.q.Close()
 }
 

@@ -70,7 +70,7 @@ func meet(ctx context.Context, local netip.Addr, remote netip.AddrPort) (*meetin
 	}
 	source, err := known.source(c, remote)
 	if err != nil {
-		_ = c.Close()
+		hangUp(c)
 		return nil, err
 	}
 	if local.IsValid() && !local.IsUnspecified() {
@@ -161,7 +161,7 @@ func (w *waitingRoom) put(remote netip.AddrPort, m *meeting) {
 	p := &waiting{meeting: m}
 	p.timer = time.AfterFunc(meetingPatience, func() {
 		if w.remove(remote, p) {
-			_ = m.c.Close()
+			hangUp(m.c)
 		}
 	})
 	w.m[remote] = append(w.m[remote], p)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +32,7 @@ type queuePair struct {
 	sock          *net.UnixConn
 	raw           syscall.RawConn
 	ringBell      func(fd uintptr)
+	asked         atomic.Uint32 // bells: each time costs a byte on the socket at most
 
 	tok   chan struct{} // its one token is the right to drive: to read in and to sleep
 	in    *segment
@@ -112,10 +114,7 @@ func (q *queuePair) start(in, out *segment, ird, ord int) error {
 func (q *queuePair) fail(state transport.State, err error) {
 	q.End(state, err)
 	q.tx.mu.Lock()
-	if q.tx.err == nil {
-		q.tx.err = err
-	}
-	q.flushSends()
+	q.stopSending(err)
 	q.tx.mu.Unlock()
 	q.kick()
 }

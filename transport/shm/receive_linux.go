@@ -157,12 +157,20 @@ func (q *queuePair) terminatedBy(f *fault) {
 	q.fail(transport.StateTerminate, f.error(false))
 }
 
-// terminate ends the connection for a fault of the peer's, and tells the peer.
+// terminate ends the connection for a fault of the peer's, and tells the peer. After Close there is
+// none: nobody takes a Send any more, and what was posted before is still on its way.
 func (q *queuePair) terminate(f *fault) {
+	err := f.error(true)
 	q.tx.mu.Lock()
-	q.tellEnd(f.end())
+	first := q.End(transport.StateTerminate, err)
+	if first {
+		q.tellEnd(f.end())
+		q.stopSending(err)
+	}
 	q.tx.mu.Unlock()
-	q.fail(transport.StateTerminate, f.error(true))
+	if first {
+		q.kick()
+	}
 }
 
 // Terminate ends the connection for a fault of the peer's that the user of the queue pair has

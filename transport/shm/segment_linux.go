@@ -15,7 +15,7 @@ const (
 	ringSize   = 256 << 10
 	firstSize  = 4 << 10 // of the memory, there from the start
 
-	leastRing, mostRing = 64 << 10, 16 << 20 // of a peer's
+	leastRing = 64 << 10 // of a peer's, which must not be larger than ours: its pages may be charged to us
 
 	seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
 )
@@ -78,16 +78,17 @@ func sealedSegment(fd int) (*segment, error) {
 
 // openSegment maps the segment of a peer, about which nothing is certain.
 func openSegment(fd int) (*segment, error) {
+	// First, as it asks no file system of the peer's, which might not answer.
+	if got, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err != nil || got&seals != seals {
+		return nil, errSegment
+	}
 	var st unix.Stat_t
 	var fs unix.Statfs_t
 	if unix.Fstat(fd, &st) != nil || unix.Fstatfs(fd, &fs) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || int64(fs.Type) != unix.TMPFS_MAGIC {
 		return nil, errSegment // memory in huge pages may not be there when it is touched
 	}
 	ring := st.Size - headerSize
-	if ring < leastRing || ring > mostRing || bits.OnesCount64(uint64(ring)) != 1 {
-		return nil, errSegment
-	}
-	if got, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0); err != nil || got&seals != seals {
+	if ring < leastRing || ring > ringSize || bits.OnesCount64(uint64(ring)) != 1 {
 		return nil, errSegment
 	}
 	return mapSegment(fd, int(st.Size))

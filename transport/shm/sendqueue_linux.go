@@ -59,6 +59,14 @@ func (q *queuePair) readDone(status transport.Status) {
 	q.retire()
 }
 
+// stopSending ends the send queue for good. The caller holds tx.mu.
+func (q *queuePair) stopSending(err error) {
+	if q.tx.err == nil {
+		q.tx.err = err
+	}
+	q.flushSends()
+}
+
 // flushSends completes everything on the send queue as flushed. The caller holds tx.mu.
 func (q *queuePair) flushSends() {
 	t := &q.tx

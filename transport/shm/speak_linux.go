@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/pool"
 )
 
 // say sends a greeting, with a descriptor if fd is not negative.
@@ -32,26 +33,28 @@ func say(c *net.UnixConn, g *greeting, fd int) error {
 var (
 	errNoMemory = errors.New("no memory came with the peer's greeting")
 	errTooMany  = errors.New("more came with the peer's greeting than one descriptor")
+	errBurying  = errors.New("too many descriptors wait to be closed that peers have sent")
 )
 
 // hear receives a greeting and the descriptor that came with it, or -1.
 func hear(c *net.UnixConn) (g *greeting, fd int, err error) {
 	fd = -1
 	defer func() {
-		if err != nil && fd >= 0 {
-			_ = unix.Close(fd)
+		if err != nil {
+			bury(fd)
 			fd = -1
 		}
 	}()
+	if graves.full() {
+		return nil, fd, errBurying
+	}
 	b := make([]byte, greetingLen, greetingLen+mostPrivate)
-	rights := make([]byte, unix.CmsgSpace(4*4))
+	rights := pool.Get(rightsLen)
+	defer pool.Put(rights)
 	for n := 0; n < len(b); {
-		m, oob, flags, _, err := c.ReadMsgUnix(b[n:], rights)
-		if oob > 0 {
-			// Whatever came is ours to close.
-			if err := keepOne(rights[:oob], &fd); err != nil {
-				return nil, fd, err
-			}
+		m, oob, flags, _, err := c.ReadMsgUnix(b[n:], (*rights)[:rightsLen])
+		if oob > 0 && !keepOne((*rights)[:oob], &fd) {
+			return nil, fd, errTooMany
 		}
 		n += m
 		switch {
@@ -73,35 +76,30 @@ func hear(c *net.UnixConn) (g *greeting, fd int, err error) {
 			b = b[:size]
 		}
 	}
-	g, err = parseGreeting(b)
+	if g, err = parseGreeting(b); err == nil {
+		refuseRights(c)
+	}
 	return g, fd, err
 }
 
-// keepOne takes the descriptors of a control message. One is kept in *fd, all others are closed.
-func keepOne(control []byte, fd *int) error {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return os.NewSyscallError("recvmsg", err)
+// keepOne takes the descriptors of a control message. One is kept in *fd, all others are buried. It
+// reports false if there were others.
+func keepOne(control []byte, fd *int) bool {
+	all := rightsIn(control)
+	if *fd < 0 && len(all) > 0 {
+		*fd, all = all[0], all[1:]
 	}
-	tooMany := false
-	for i := range messages {
-		fds, err := unix.ParseUnixRights(&messages[i])
-		if err != nil {
-			continue // credentials, or what else there may be
-		}
-		for _, f := range fds {
-			if *fd < 0 {
-				*fd = f
-				continue
-			}
-			tooMany = true
-			_ = unix.Close(f)
-		}
+	for _, f := range all {
+		bury(f)
 	}
-	if tooMany {
-		return errTooMany
+	return len(all) == 0
+}
+
+// refuseRights has the kernel refuse further descriptors, where it can. The peer gets an error.
+func refuseRights(c *net.UnixConn) {
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, soPassRight, 0) })
 	}
-	return nil
 }
 
 // handshakeError names what a failure during the set-up says about the peer.

@@ -64,13 +64,18 @@ func (q *queuePair) push() bool {
 	return q.tx.pos != before
 }
 
-// flush sends as much as there is room for. The caller holds tx.mu.
+// flush sends as much as there is room for, but at most one ring of it: the peer may make room as
+// fast as we fill it, and whoever sends has a deadline. The caller holds tx.mu.
 func (q *queuePair) flush() {
 	t := &q.tx
+	if t.out == nil {
+		return
+	}
 	defer q.survive(debug.SetPanicOnFault(true))
+	end := t.pos + t.out.size()
 	for again := false; ; again = true {
 		before := t.pos
-		blocked := q.compose()
+		blocked := q.compose(end)
 		q.publish()
 		t.note(blocked)
 		// The peer may have made room, and woken this end, before the summaries said that it was
@@ -81,10 +86,10 @@ func (q *queuePair) flush() {
 	}
 }
 
-// compose puts records into the ring, and reports whether it ended for want of room.
-func (q *queuePair) compose() (blocked bool) {
+// compose puts records into the ring, up to end, and reports whether it ended for want of room.
+func (q *queuePair) compose(end uint64) (blocked bool) {
 	t := &q.tx
-	for t.err == nil && t.out != nil {
+	for t.err == nil && t.pos < end {
 		canSend, canRespond := t.sq.Sendable(t.reads.Len(), t.maxOutstanding), t.responses.Len() > 0
 		if !canSend && !canRespond {
 			break
@@ -221,6 +226,7 @@ func (q *queuePair) fit(left int) (n int, ok bool) {
 		if asked {
 			return 0, false
 		}
+		q.asked.Add(1)
 		t.out.writer.Store(1)
 	}
 }

@@ -82,13 +82,13 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 	}
 	q, err := newQueuePair(m.c, &t.cfg, o)
 	if err != nil {
-		_ = m.c.Close()
+		hangUp(m.c)
 		return nil, err
 	}
 	q.local, q.remote = netip.AddrPortFrom(m.source, local.Port()), remote
 	if local.Port() == 0 {
 		if err := q.holdPort(); err != nil {
-			_ = m.c.Close()
+			hangUp(m.c)
 			return nil, err
 		}
 	}

@@ -128,7 +128,8 @@ func (q *queuePair) lookOnce() (some bool) {
 // past is a deadline that wakes a sleeper at once.
 var past = time.Unix(1, 0)
 
-// bellsUnread is how many wake-ups leave their bytes on the socket before these are read.
+// bellsUnread is how many wake-ups may leave their bytes on the socket before these are read. Many
+// more would fill it, and the next one would be lost.
 const bellsUnread = 32
 
 // A sleeper waits in the runtime's poller for the peer's bell. The holder of the token uses it.
@@ -137,19 +138,18 @@ const bellsUnread = 32
 // read in rows. It reports the end of the peer, too, unless that came while nobody slept: for that
 // there is watch.
 type sleeper struct {
-	q       *queuePair
-	on      atomic.Pointer[wait.Condition] // what the one who sleeps waits for
-	nights  atomic.Uint64                  // how often somebody has gone to sleep, and woken up; odd while somebody sleeps
-	died    atomic.Bool                    // watch has found the peer dead
-	kicked  atomic.Bool                    // the deadline of the socket is that of kick
-	armed   time.Time                      // the deadline of the socket otherwise
-	look    func(fd uintptr) bool
-	c       *wait.Condition
-	seen    uint32
-	slept   bool
-	dead    bool // the peer has closed its socket
-	unread  int
-	discard [2 * bellsUnread]byte
+	q      *queuePair
+	on     atomic.Pointer[wait.Condition] // what the one who sleeps waits for
+	nights atomic.Uint64                  // how often somebody has gone to sleep, and woken up; odd while somebody sleeps
+	died   atomic.Bool                    // watch has found the peer dead
+	kicked atomic.Bool                    // the deadline of the socket is that of kick
+	armed  time.Time                      // the deadline of the socket otherwise
+	look   func(fd uintptr) bool
+	c      *wait.Condition
+	seen   uint32
+	slept  bool
+	dead   bool   // the peer has closed its socket
+	heard  uint32 // what q.asked was when the bells were read last
 }
 
 func (s *sleeper) init(q *queuePair) {
@@ -173,10 +173,10 @@ func (s *sleeper) until(c *wait.Condition, seen uint32, deadline time.Time) {
 		_ = q.sock.SetReadDeadline(deadline)
 	}
 	s.c, s.seen, s.slept, s.dead = c, seen, false, false
-	s.nights.Add(1)
-	watch.arm()
 	err := q.raw.Read(s.look)
-	s.nights.Add(1)
+	if s.slept {
+		s.nights.Add(1)
+	}
 	q.in.reader.Store(0)
 	s.on.Store(nil)
 	s.c = nil
@@ -198,16 +198,16 @@ func (s *sleeper) lookOrSleep(fd uintptr) bool {
 		return true
 	}
 	s.slept = true
-	if s.unread++; s.unread >= bellsUnread { // each time that we say that we sleep costs a byte at most
-		s.unread = 0
-		for {
-			n, err := unix.Read(int(fd), s.discard[:]) // which does not block: the flag of this end is ours
-			if err != nil || n < len(s.discard) {
-				break
-			}
-		}
+	// From here on the poller remembers an end of the peer that it sees, so an earlier one is all that
+	// watch has to find.
+	s.nights.Add(1)
+	watch.arm()
+	if asked := q.asked.Load(); asked-s.heard >= bellsUnread {
+		s.heard = asked
+		discard(int(fd), false)
 	}
 	s.on.Store(s.c)
+	q.asked.Add(1)
 	q.in.reader.Store(1)
 	return q.due(s.c, s.seen)
 }

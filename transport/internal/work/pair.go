@@ -109,12 +109,15 @@ func (p *Pair) Err() error {
 // Ended is Err for a caller that holds Mu.
 func (p *Pair) Ended() error { return p.err }
 
-// End records why the queue pair leaves StateRTS, unless it already has, and wakes those who wait.
-func (p *Pair) End(state transport.State, err error) {
+// End records why the queue pair leaves StateRTS, and wakes those who wait. It reports false if the
+// queue pair had ended before.
+func (p *Pair) End(state transport.State, err error) bool {
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
+	first := p.err == nil
 	p.end(state, err)
 	p.Crew.Wake()
+	return first
 }
 
 // Leave is End for a queue pair that still has something to send, which is not flushed until Over.

@@ -1,0 +1,168 @@
+package shm
+
+import (
+	"io"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/transport"
+)
+
+func writeOf(r transport.MemoryRegion, data []byte, flags transport.Flags) []transport.SendWR {
+	return []transport.SendWR{{Opcode: transport.OpWrite, Flags: transport.Inline | flags, Data: data, RemoteSTag: r.STag()}}
+}
+
+// ringed makes a pair whose b has memory for a to write to. a sees to its receives itself.
+func ringed(t *testing.T, size int) (a, b *made, mem []byte, ring transport.MemoryRegion) {
+	mem = make([]byte, size)
+	a, b = pairOf(t, newSegment, func(a, b *queuePair) {
+		var err error
+		ring, err = b.RegisterMemory(mem, transport.RemoteWrite|transport.CallerDriven)
+		require.NoError(t, err)
+	})
+	return a, b, mem, ring
+}
+
+// TestBellsOfOneWhoDoesNotSleep are read before they fill the socket, or the one would be lost that
+// is to end the first sleep.
+func TestBellsOfOneWhoDoesNotSleep(t *testing.T) {
+	a, b, _, ring := ringed(t, 4*ringSize)
+	data := make([]byte, 4*ringSize)
+	for range 1000 {
+		// More than the ring has room for, so that each waits for the bell, and looks before it rings.
+		n, err := a.PostSend(writeOf(ring, data[:ringSize+1000], transport.WillDrain))
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		for done, err := a.drained(); !done; done, err = a.drained() {
+			require.NoError(t, err)
+			b.Look()
+			<-a.tok
+			a.lookOnce()
+			a.tok <- struct{}{}
+		}
+	}
+	_, err := a.PostSend(writeOf(ring, data, transport.WillDrain))
+	require.NoError(t, err)
+	slept := make(chan error, 1)
+	go func() { slept <- a.Drain(time.Now().Add(patience)) }()
+	for a.sleep.on.Load() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	go func() {
+		for b.Err() == nil {
+			_ = b.Wait(time.Now().Add(10 * time.Millisecond))
+		}
+	}()
+	require.NoError(t, <-slept)
+}
+
+// TestSendThatComesWhileCloseBegins takes nothing from what was posted before, and the peer sees
+// the end.
+func TestSendThatComesWhileCloseBegins(t *testing.T) {
+	a, b, mem, ring := ringed(t, 3*ringSize)
+	data := make([]byte, len(mem))
+	for i := range data {
+		data[i] = byte(i * 7)
+	}
+	n, err := a.PostSend(writeOf(ring, data, transport.WillDrain))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	<-a.tok // the test is the call that drives
+	closed := make(chan error, 1)
+	go func() { closed <- a.Close() }()
+	for a.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	n, err = b.PostSend([]transport.SendWR{{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("late")}})
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	a.receive(nil)
+	a.tok <- struct{}{}
+	require.NoError(t, <-closed)
+	require.Equal(t, io.EOF, end(b))
+	require.Equal(t, data, mem)
+}
+
+// TestFlushIsBounded ends a call after a ring, however fast the peer makes room.
+func TestFlushIsBounded(t *testing.T) {
+	a, b, _, ring := ringed(t, 8*ringSize)
+	stop := make(chan struct{})
+	ended := make(chan struct{})
+	go func() { // pretends to have read all, at all times
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				b.in.head.Store(b.in.tail.Load())
+			}
+		}
+	}()
+	a.tx.mu.Lock()
+	_, _, err := a.Enqueue(&a.tx.sq, writeOf(ring, make([]byte, 64<<20), 0), 0)
+	require.NoError(t, err)
+	a.flush()
+	sent := a.tx.pos
+	a.tx.mu.Unlock()
+	close(stop)
+	<-ended
+	require.LessOrEqual(t, sent, uint64(ringSize+2*maxPiece))
+	require.Equal(t, transport.StateRTS, a.State())
+}
+
+// late is a connection whose reads begin late.
+type late struct {
+	syscall.RawConn
+	entered chan struct{}
+	begin   chan struct{}
+}
+
+func (l late) Read(f func(uintptr) bool) error {
+	select {
+	case <-l.entered:
+	default:
+		close(l.entered)
+		<-l.begin
+	}
+	return l.RawConn.Read(f)
+}
+
+// TestDeathBeforeThePollerLooks is found by the watcher, as the poller forgets what it saw before a
+// sleep began.
+func TestDeathBeforeThePollerLooks(t *testing.T) {
+	a, b, _, _ := ringed(t, 8)
+	l := late{a.raw, make(chan struct{}), make(chan struct{})}
+	a.raw = l
+	ended := make(chan error, 1)
+	go func() { ended <- a.Wait(time.Now().Add(patience)) }()
+	<-l.entered
+	a.watch()
+	a.watch() // the peer is alive
+	require.NoError(t, b.sock.Close())
+	time.Sleep(10 * time.Millisecond) // not needed for the result: the poller has mostly seen it then
+	close(l.begin)
+	require.Equal(t, io.ErrUnexpectedEOF, <-ended)
+}
+
+// TestCloseBesideAPeerThatBreaksTheRules ends at once, and does not turn round and round.
+func TestCloseBesideAPeerThatBreaksTheRules(t *testing.T) {
+	a, b, _, ring := ringed(t, 4*ringSize)
+	n, err := a.PostSend(writeOf(ring, make([]byte, 4*ringSize), transport.WillDrain))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	gone := make(chan struct{})
+	a.OnGone(func() { close(gone) })
+	require.NoError(t, a.Close())
+	b.tx.out.tail.Store(headerLen + 8)
+	require.NoError(t, b.raw.Control(func(fd uintptr) { _ = unix.Send(int(fd), bellByte, unix.MSG_DONTWAIT) }))
+	select {
+	case <-gone:
+	case <-time.After(patience / 2):
+		t.Fatal("the connection does not end")
+	}
+}
