@@ -36,6 +36,7 @@ func (c *Conn) postNow(b []byte) (posted, left bool) {
 		return false, false
 	}
 	to := c.out.Take(len(b))
+	c.stats.Sent(len(b), 1)
 	c.mu.Unlock()
 	posted, left = c.now.WriteNow(transport.STag(to.Key), to.Addr, b)
 	if posted && !left {
@@ -46,6 +47,7 @@ func (c *Conn) postNow(b []byte) (posted, left bool) {
 		c.stage.used++
 	} else {
 		c.out.GiveBack(len(b))
+		c.stats.Sent(-len(b), -1)
 	}
 	c.mu.Unlock()
 	return posted, left
