@@ -13,25 +13,30 @@ import (
 // Query lists the TCP sockets of the calling thread's network namespace that have the local port,
 // or all for 0. They include sockets that are only bound where BoundVisible says so. A socket may
 // be listed although it is gone by then.
-func Query(port uint16) ([]Socket, error) { return list(port, 1<<(boundInactive+1)-1) }
+func Query(port uint16) ([]Socket, error) { return list(port, request(1<<(boundInactive+1)-1, port)) }
+
+// QueryDetailed is Query for all ports, with what the kernel tells of each connection.
+func QueryDetailed() ([]Socket, error) { return list(0, detailed(request(1<<(boundInactive+1)-1, 0))) }
 
 // QueryUnconnected is Query for those sockets that listen or are only bound, and faster, as the
 // kernel need not go through the table of its connections.
 func QueryUnconnected(port uint16) ([]Socket, error) {
-	return list(port, 1<<Listening|1<<boundInactive)
+	return list(port, request(1<<Listening|1<<boundInactive, port))
 }
 
 // QueryListening is QueryUnconnected for those that listen.
-func QueryListening(port uint16) ([]Socket, error) { return list(port, 1<<Listening) }
+func QueryListening(port uint16) ([]Socket, error) {
+	return list(port, request(1<<Listening, port))
+}
 
-func list(port uint16, states uint32) ([]Socket, error) {
+func list(port uint16, request []byte) ([]Socket, error) {
 	nl, err := netlink.Open(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return nil, err
 	}
 	defer nl.Close()
 	var list []Socket
-	err = nl.Ask(typeGetTCP, netlink.Dump, request(states, port), func(b []byte) error {
+	err = nl.Ask(typeGetTCP, netlink.Dump, request, func(b []byte) error {
 		s, err := parseSocket(b)
 		if s.Local.Port() != 0 && (port == 0 || port == s.Local.Port()) {
 			list = append(list, s)

@@ -1,6 +1,7 @@
 package sockdiag
 
 import (
+	"io"
 	"net"
 	"os"
 	"testing"
@@ -99,4 +100,41 @@ func BenchmarkQuery(b *testing.B) {
 			}
 		})
 	}
+}
+
+func TestQueryDetailed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Write(make([]byte, 1000))
+	require.NoError(t, err)
+	s, err := l.Accept()
+	require.NoError(t, err)
+	defer s.Close()
+	_, err = io.ReadFull(s, make([]byte, 100))
+	require.NoError(t, err)
+	list, err := QueryDetailed()
+	require.NoError(t, err)
+	at := c.LocalAddr().(*net.TCPAddr).AddrPort()
+	found := 0
+	for _, i := range list {
+		switch at {
+		case i.Local:
+			require.NotNil(t, i.TCP)
+			require.EqualValues(t, 1000, i.TCP.BytesOut)
+			require.Positive(t, i.TCP.MSS)
+			require.Positive(t, i.TCP.Window)
+			require.EqualValues(t, 1, i.TCP.SegmentsOut)
+			require.Positive(t, i.TCP.RoundTrip)
+			found++
+		case i.Remote:
+			require.EqualValues(t, 1000, i.TCP.BytesIn)
+			require.EqualValues(t, 900, i.RecvQueue)
+			found++
+		}
+	}
+	require.Equal(t, 2, found)
 }

@@ -7,6 +7,9 @@ import "errors"
 // Query works on Linux only.
 func Query(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
 
+// QueryDetailed works on Linux only.
+func QueryDetailed() ([]Socket, error) { return nil, errors.ErrUnsupported }
+
 // QueryUnconnected works on Linux only.
 func QueryUnconnected(uint16) ([]Socket, error) { return nil, errors.ErrUnsupported }
 

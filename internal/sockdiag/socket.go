@@ -1,6 +1,9 @@
 package sockdiag
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // State is the state of a TCP socket as the kernel numbers it (include/net/tcp_states.h).
 type State uint8
@@ -34,6 +37,22 @@ type Socket struct {
 	Interface     uint32 // index of the interface that it is bound to, or 0
 	UID           uint32
 	Inode         uint32 // of the socket's file, 0 if it has none: TIME_WAIT, or closed by its process
+
+	RecvQueue, SendQueue uint32 // bytes that nobody has read, and that the peer has not acknowledged; of a listener, clients that wait, and how many may
+	TCP                  *TCP   // only from QueryDetailed
+}
+
+// TCP is what the kernel tells of a connection (struct tcp_info of linux/tcp.h). What an older
+// kernel does not tell is 0.
+type TCP struct {
+	RoundTrip, RoundTripVar time.Duration
+	MSS                     uint32
+	Window                  uint32 // the congestion window, in segments
+	Retransmitted           uint32 // segments, since the start
+	BytesIn, BytesOut       uint64 // of stream, without what was repeated
+	SegmentsIn, SegmentsOut uint32 // with data
+	LastSent, LastReceived  time.Duration
+	NotSent                 uint32 // of SendQueue
 }
 
 // Covers reports whether the socket's local address stands in the way of a bind to a: it is the

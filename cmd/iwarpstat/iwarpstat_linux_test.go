@@ -1,0 +1,300 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/statpage"
+)
+
+const childVariable = "IWARPSTAT_TEST_CHILD"
+
+var many = flag.Int("many", 0, "connections of TestMany")
+
+func TestMain(m *testing.M) {
+	var plain, soft int
+	if _, err := fmt.Sscan(os.Getenv(childVariable), &plain, &soft); err == nil {
+		child(plain, soft)
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// A described is what a process itself says of a connection.
+type described struct {
+	Local, Remote, Transport, Reason string
+	Offloaded                        bool
+}
+
+// child has connections, and says what Describe does.
+func child(plain, soft int) {
+	must := func(err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	lc := iwarp.ListenConfig{FirstByteTimeout: time.Minute}
+	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	must(err)
+	_, err = iwarp.DefaultPortSpace.Reserve(context.Background(), "tcp", "127.0.0.1:0")
+	must(err)
+	var conns []net.Conn
+	for i := range plain + soft {
+		d := iwarp.Dialer{Offload: iwarp.OffloadRequire}
+		if i < plain {
+			d.Offload = iwarp.OffloadAuto
+		}
+		accepted := make(chan net.Conn, 1)
+		go func() {
+			c, _ := l.Accept()
+			accepted <- c
+		}()
+		c, err := d.Dial("tcp", l.Addr().String())
+		must(err)
+		_, err = c.Write(make([]byte, 1000+i))
+		must(err)
+		s := <-accepted
+		_, err = io.ReadFull(s, make([]byte, 1000+i))
+		must(err)
+		conns = append(conns, c, s)
+	}
+	var list []described
+	for _, c := range conns {
+		info, ok := iwarp.Describe(c)
+		if !ok {
+			os.Exit(1)
+		}
+		d := described{c.LocalAddr().String(), c.RemoteAddr().String(), info.Transport, "", info.Offloaded}
+		if info.Reason != iwarp.ReasonNone {
+			d.Reason = info.Reason.String()
+		}
+		list = append(list, d)
+	}
+	must(json.NewEncoder(os.Stdout).Encode(list))
+	for s := bufio.NewScanner(os.Stdin); s.Scan(); {
+		must(conns[0].Close())
+		fmt.Println("closed")
+	}
+}
+
+type program struct {
+	*exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	list []described
+}
+
+func start(t testing.TB, plain, soft int) *program {
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	p := &program{Cmd: exec.Command(exe)}
+	p.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", childVariable, plain, soft))
+	p.Stderr = os.Stderr
+	p.in, err = p.StdinPipe()
+	require.NoError(t, err)
+	out, err := p.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.Start())
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		_ = p.Wait()
+	})
+	p.out = bufio.NewReader(out)
+	line, err := p.out.ReadBytes('\n')
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(line, &p.list))
+	return p
+}
+
+// TestAgrees finds all connections of another process, and says what the process itself does.
+func TestAgrees(t *testing.T) {
+	const plain, soft = 40, 30
+	p := start(t, plain, soft)
+	r, err := collect([]int{p.Process.Pid})
+	require.NoError(t, err)
+	require.Len(t, r.Processes, 1)
+	require.Len(t, r.Connections, 2*(plain+soft))
+	found := make(map[string]connection)
+	for _, c := range r.Connections {
+		found[c.Local.String()+" "+c.Peer.String()] = c
+	}
+	paths := make(map[string]int)
+	for i, want := range p.list {
+		c, ok := found[want.Local+" "+want.Remote]
+		require.True(t, ok, want)
+		require.Equal(t, want, described{want.Local, want.Remote, c.Path, c.Reason, c.Offloaded})
+		require.Equal(t, "established", c.State)
+		require.Equal(t, p.Process.Pid, c.PID)
+		require.Equal(t, i%2 == 1, c.Accepted)
+		sent := []uint64{c.BytesOut, c.BytesIn}[i%2]
+		require.EqualValues(t, 1000+i/2, sent)
+		require.NotNil(t, c.TCP)
+		require.Equal(t, "established", c.TCP.State)
+		require.Positive(t, c.TCP.RoundTrip)
+		paths[c.Path]++
+	}
+	require.Equal(t, map[string]int{"tcp": 2 * plain, "soft": 2 * soft}, paths)
+	require.Len(t, r.Listeners, 1)
+	require.EqualValues(t, plain, r.Listeners[0].PlainTCP)
+	require.EqualValues(t, soft, r.Listeners[0].IWARP)
+	require.Len(t, r.Ports, 1)
+	require.Equal(t, "idle", r.Ports[0].State)
+
+	// A connection of plain TCP that is closed is not listed, although its record may last.
+	_, err = io.WriteString(p.in, "close\n")
+	require.NoError(t, err)
+	_, err = p.out.ReadString('\n')
+	require.NoError(t, err)
+	r, err = collect([]int{p.Process.Pid})
+	require.NoError(t, err)
+	require.Len(t, r.Connections, 2*(plain+soft)-1)
+}
+
+// TestStoppedAndKilled shows a process that does nothing, and nothing of one that is dead.
+func TestStoppedAndKilled(t *testing.T) {
+	p := start(t, 2, 2)
+	require.NoError(t, p.Process.Signal(syscall.SIGSTOP))
+	r, err := collect([]int{p.Process.Pid})
+	require.NoError(t, err)
+	require.Len(t, r.Connections, 8)
+	require.NoError(t, p.Process.Kill())
+	_ = p.Wait()
+	r, err = collect(nil)
+	require.NoError(t, err)
+	for _, c := range r.Connections {
+		require.NotEqual(t, p.Process.Pid, c.PID)
+	}
+	for _, i := range r.Processes {
+		require.NotEqual(t, p.Process.Pid, i.PID)
+	}
+}
+
+// TestRun tries what a user types.
+func TestRun(t *testing.T) {
+	p := start(t, 2, 1)
+	try := func(args ...string) (code int, out, errs string) {
+		var o, e bytes.Buffer
+		code = run(append(args, "--pid", fmt.Sprint(p.Process.Pid)), &o, &e)
+		return code, o.String(), e.String()
+	}
+	for name, tt := range map[string]struct {
+		args  []string
+		code  int
+		lines int      // of the output; -1 for any number
+		has   []string // what is in there
+	}{
+		"list":          {nil, exitFound, 7, []string{"PATH", "soft", "no rdma device", "established"}},
+		"one path":      {[]string{"path", "soft"}, exitFound, 3, nil},
+		"not one path":  {[]string{"not", "path", "soft"}, exitFound, 5, nil},
+		"fallback":      {[]string{"fallback", "and", "reason", "device"}, exitFound, 3, nil},
+		"nothing":       {[]string{"port", "1"}, exitNothing, 0, nil},
+		"address":       {[]string{"src", "127.0.0.0/8", "dst", "127.0.0.1"}, exitFound, 7, nil},
+		"other address": {[]string{"addr", "192.0.2.0/24"}, exitNothing, 0, nil},
+		"quiet":         {[]string{"-q", "path", "soft"}, exitFound, 0, nil},
+		"quiet nothing": {[]string{"-q", "offloaded"}, exitNothing, 0, nil},
+		"processes":     {[]string{"-p"}, exitFound, 7, []string{"PROCESS", fmt.Sprintf("(%d)", p.Process.Pid)}},
+		"listening":     {[]string{"-l"}, exitFound, 5, []string{"LISTENER", "PORT", "idle", "auto"}},
+		"all":           {[]string{"-a"}, exitFound, 13, []string{"LISTENER", "PATH"}},
+		"details":       {[]string{"-i", "path", "soft"}, exitFound, -1, []string{"mpa revision 2", "rtt", "iwarp in software"}},
+		"summary":       {[]string{"-s"}, exitFound, -1, []string{"6 connections of 1 process: 0 offloaded", "no rdma device", "dials since start"}},
+		"bad condition": {[]string{"colour", "red"}, exitFailed, 0, nil},
+		"no value":      {[]string{"port"}, exitFailed, 0, nil},
+		"no port":       {[]string{"port", "http"}, exitFailed, 0, nil},
+		"bad flag":      {[]string{"--colour"}, exitFailed, 0, nil},
+		"help":          {[]string{"--help"}, exitFound, -1, []string{"Conditions choose", "Examples:"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, out, errs := try(tt.args...)
+			require.Equal(t, tt.code, code, out+errs)
+			if tt.lines >= 0 {
+				require.Equal(t, tt.lines, strings.Count(out, "\n"), out)
+			}
+			for _, s := range tt.has {
+				require.Contains(t, out, s)
+			}
+			require.Equal(t, tt.code == exitFailed, strings.HasPrefix(errs, "iwarpstat: "), errs)
+		})
+	}
+	_, out, _ := try("--json")
+	var r report
+	require.NoError(t, json.Unmarshal([]byte(out), &r))
+	require.Len(t, r.Connections, 6)
+	require.NotNil(t, r.Connections[0].TCP)
+}
+
+// TestNetns lists nothing of a process that is in another network namespace than asked for.
+func TestNetns(t *testing.T) {
+	p := start(t, 1, 0)
+	pid := fmt.Sprint(p.Process.Pid)
+	var out, errs bytes.Buffer
+	require.Equal(t, exitFound, run([]string{"--pid", pid, "--netns", pid}, &out, &errs), errs.String())
+	require.Equal(t, exitFailed, run([]string{"--pid", pid, "--netns", "no such namespace"}, &out, &errs))
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	other := exec.Command("sleep", "60")
+	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := other.Start(); err != nil {
+		t.Skip(err)
+	}
+	defer func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	}()
+	out.Reset()
+	require.Equal(t, exitNothing, run([]string{"--pid", pid, "--netns", fmt.Sprint(other.Process.Pid)}, &out, &errs))
+}
+
+func TestManual(t *testing.T) {
+	dir := t.TempDir()
+	require.Equal(t, exitFound, run([]string{"man", dir}, io.Discard, io.Discard))
+	page, err := os.ReadFile(filepath.Join(dir, "iwarpstat.8"))
+	require.NoError(t, err)
+	require.Contains(t, string(page), "IWARPSTAT")
+	var out bytes.Buffer
+	require.Equal(t, exitFound, run([]string{"completion", "bash"}, &out, io.Discard))
+	require.Contains(t, out.String(), "iwarpstat")
+	out.Reset()
+	require.Equal(t, exitFound, run([]string{"__complete", "state", ""}, &out, io.Discard))
+	require.Contains(t, out.String(), "write-closed")
+}
+
+// TestProblem says what is wrong with a page.
+func TestProblem(t *testing.T) {
+	r := report{Problems: []problem{{process{PID: 7, Name: "new"}, (&statpage.VersionError{Version: 9}).Error()}}, Hidden: 2}
+	var out bytes.Buffer
+	r.remarks(&out)
+	require.Contains(t, out.String(), "new(7): statistics page has version 9, this program reads version 1")
+	require.Contains(t, out.String(), "2 processes may not be looked into")
+}
+
+// TestMany lists many connections of one process: go test -run Many -many 10000.
+func TestMany(t *testing.T) {
+	if *many == 0 {
+		t.Skip("only with -many")
+	}
+	p := start(t, *many/4, *many/4)
+	for range 5 {
+		began := time.Now()
+		var out bytes.Buffer
+		require.Equal(t, exitFound, run([]string{"--pid", fmt.Sprint(p.Process.Pid)}, &out, io.Discard))
+		t.Log(strings.Count(out.String(), "\n")-1, "connections in", time.Since(began))
+	}
+}
