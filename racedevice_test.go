@@ -20,7 +20,8 @@ import (
 // sixNIC is a nic that does with IPv6 what a test says.
 type sixNIC struct {
 	*nic
-	six func(context.Context) error
+	six  func(context.Context) error
+	race chan struct{} // if not nil, IPv4 waits for IPv6 to begin, which closes it
 
 	mu    sync.Mutex
 	steps []string
@@ -34,10 +35,16 @@ func (n *sixNIC) note(step string) {
 
 func (n *sixNIC) Dial(ctx context.Context, local, remote netip.AddrPort, o *transport.Options) (transport.Connector, error) {
 	if remote.Addr().Is4() {
+		if n.race != nil {
+			<-n.race
+		}
 		n.note("4 begins")
 		return n.nic.Dial(ctx, local, remote, o)
 	}
 	n.note("6 begins")
+	if n.race != nil {
+		close(n.race)
+	}
 	err := n.six(ctx)
 	n.note("6 ends")
 	return nil, err
@@ -49,6 +56,10 @@ func TestDeviceRace(t *testing.T) {
 	needsIPv6(t)
 	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	refuse := func(context.Context) error { return os.NewSyscallError("connect", syscall.ECONNREFUSED) }
+	late := func(ctx context.Context) error { // longer than the default head start
+		time.Sleep(400 * time.Millisecond)
+		return refuse(ctx)
+	}
 	for _, tt := range []struct {
 		name    string
 		six     func(context.Context) error
@@ -61,13 +72,16 @@ func TestDeviceRace(t *testing.T) {
 		{name: "head start", six: hang, delay: time.Millisecond, limit: time.Hour},
 		{name: "default", six: hang, limit: time.Hour},
 		{name: "failure", six: refuse, delay: time.Hour, limit: time.Hour, steps: []string{"6 begins", "6 ends", "4 begins"}},
-		{name: "no race", six: hang, delay: -1, limit: 50 * time.Millisecond, steps: []string{"6 begins", "6 ends", "4 begins"}},
+		{name: "no race", six: late, delay: -1, limit: time.Hour, steps: []string{"6 begins", "6 ends", "4 begins"}},
 		{name: "one family", six: refuse, delay: time.Hour, limit: time.Hour, network: "tcp4", steps: []string{"4 begins"}},
 		{name: "other family", six: refuse, delay: time.Hour, limit: time.Hour, network: "tcp6", steps: []string{"6 begins", "6 ends"}, fails: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			iwarp.ForgetPeers()
 			n := &sixNIC{nic: newNIC(), six: tt.six}
+			if tt.steps == nil {
+				n.race = make(chan struct{})
+			}
 			l := listen(t, iwarp.ListenConfig{Transports: n.transports()})
 			d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{n}, FallbackDelay: tt.delay, HandshakeTimeout: tt.limit}
 			network, host := "tcp", "::"
@@ -90,7 +104,7 @@ func TestDeviceRace(t *testing.T) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			if tt.steps == nil {
-				require.ElementsMatch(t, []string{"6 begins", "4 begins"}, n.steps[:2])
+				require.Equal(t, []string{"6 begins", "4 begins"}, n.steps[:2])
 			} else {
 				require.Equal(t, tt.steps, n.steps)
 			}
