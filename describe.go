@@ -15,11 +15,12 @@ import (
 
 // Info describes the path that a connection took. A peer of this package that has declined says
 // why: Err then is "peer: limit", "peer: no device" or the like, and the peer's Info of the plain
-// connection has that Reason.
+// connection has that Reason. "peer: policy never" is of a listener that has devices, but no
+// software among its Transports; one with OffloadNever does not look at what clients say.
 type Info struct {
 	Transport string // "tcp" for plain TCP, otherwise the name of the transport, such as "soft"
 	Device    string // verbs name of the device, empty for plain TCP
-	Offloaded bool   // true if the connection bypasses the kernel's TCP, as with all devices but siw
+	Offloaded bool   // true if the connection bypasses the kernel's TCP, as with all devices but siw and rxe
 	Reason    Reason // why it is plain TCP; ReasonNone if it is not
 	Err       error  // what led to Reason, nil if the reason says it all
 
@@ -29,7 +30,7 @@ type Info struct {
 	RedirectPort uint16
 
 	// Ignored names the fields of the Dialer or ListenConfig that are set but that the connection does
-	// not obey, because it is a device's: "Control", "ControlContext", "FallbackDelay", "ReadBudget",
+	// not obey, because it is a device's: "Control", "ControlContext", "ReadBudget",
 	// "KeepAliveConfig.Interval" and "KeepAliveConfig.Count". Where one must be obeyed, use
 	// OffloadNever, or Transports without devices.
 	Ignored []string

@@ -55,6 +55,7 @@ func (c *Conn) enlargeRing() {
 	}
 	c.remoteMore = m
 	c.ring.Move(m.b)
+	c.stats.SetRing(c.ring.Size)
 	c.in.Move(wire.SGE{Addr: m.region.Base(), Key: uint32(m.region.STag()), Length: uint32(len(m.b))}, c.ring.Announced())
 }
 

@@ -72,6 +72,7 @@ func TestBusyConnectionGetsMoreMemory(t *testing.T) {
 			wait()
 			require.EqualValues(t, 1, a.spares.Load(), "the writer has more to send from")
 			require.EqualValues(t, 1, b.spares.Load(), "the reader has a larger ring")
+			require.EqualValues(t, 256<<10, e.b.Stats().RingSize)
 			require.EqualValues(t, 3, a.regions.Load())
 			require.EqualValues(t, 3, b.regions.Load())
 			require.NoError(t, e.b.Close())
