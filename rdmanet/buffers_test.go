@@ -203,6 +203,58 @@ func (q *countedWrites) PostSend(wrs []transport.SendWR) (int, error) {
 	return q.QueuePair.PostSend(wrs)
 }
 
+// lentData records what is lent that does not lie in a buffer.
+type lentData struct {
+	transport.QueuePair
+	buffer  []byte
+	lent    int
+	strange []transport.SendWR
+}
+
+func (q *lentData) PostSend(wrs []transport.SendWR) (int, error) {
+	for i := range wrs {
+		w := &wrs[i]
+		switch {
+		case w.Flags&transport.Lent == 0:
+		case len(w.Data) > 0 && cap(w.Data) <= cap(q.buffer) && &q.buffer[:cap(q.buffer)][cap(q.buffer)-cap(w.Data)] == &w.Data[0]:
+			q.lent++
+		default:
+			q.strange = append(q.strange, *w)
+		}
+	}
+	return q.QueuePair.PostSend(wrs)
+}
+
+// Nothing is lent to the transport but what Write has been given: other memory serves the next call
+// as soon as it is posted.
+func TestOnlyTheCallersBytesAreLent(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		want := pattern(1 << 20)
+		var q *lentData
+		conf := rdmanet.Config{Plain: plain}
+		e := connect(t, setting{client: conf, server: conf, wrap: func(qp transport.QueuePair) transport.QueuePair {
+			l := &lentData{QueuePair: qp, buffer: want}
+			if q == nil {
+				q = l // the active end is made first
+			}
+			return l
+		}})
+		wait := background(t, func() {
+			_, err := e.a.Write(want)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		got := make([]byte, len(want))
+		_, err := io.ReadFull(e.b, got)
+		require.NoError(t, err)
+		wait()
+		require.True(t, bytes.Equal(want, got))
+		require.Positive(t, q.lent)
+		require.Empty(t, q.strange, "plain %v", plain)
+	}
+}
+
 func TestBuffersAllocateNothing(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")

@@ -61,7 +61,7 @@ func (c *Conn) addWord(b *batch, w wire.Word, flags transport.Flags) {
 // nowhere is left out. staged is how many bytes of the stage it takes. The caller holds sendMu and
 // mu.
 func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int) {
-	flags := wr.Flags &^ transport.Inline
+	flags := wr.Flags &^ (transport.Inline | transport.Lent) // the word's memory is used again once it is posted
 	if c.immediate {
 		wr.Opcode, wr.Immediate = transport.OpWriteImmediate, uint32(w)
 		if len(wr.Data) == 0 {
