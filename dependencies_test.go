@@ -71,7 +71,7 @@ var imports = map[string]string{
 	"transport/soft/internal/mpa":   "internal/crc32c",
 	"transport/rnic":                "internal/netaddr transport transport/internal/wait transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
 	"transport/rnic/internal/abi":   "",
-	"transport/shm":                 "internal/netlink transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work golang.org/x/sys/unix",
+	"transport/shm":                 "internal/netlink internal/sockdiag transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work golang.org/x/sys/unix",
 	"transport/rnic/internal/nldev": "internal/netlink golang.org/x/sys/unix",
 }
 

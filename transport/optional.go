@@ -148,6 +148,14 @@ type KeepAliver interface {
 	SetKeepAliveConfig(net.KeepAliveConfig) error
 }
 
+// A PeerIdentifier is a QueuePair whose peer runs on the same host, where the kernel knows who it
+// is.
+type PeerIdentifier interface {
+	// PeerCredentials returns the user and the group that the peer's process had when it connected or
+	// began to listen, as this process sees them.
+	PeerCredentials() (uid, gid uint32)
+}
+
 // A NoDelayer is a QueuePair that can delay small messages, as the kernel's TCP can.
 type NoDelayer interface {
 	// SetNoDelay means what it means for a net.TCPConn. True is the default.

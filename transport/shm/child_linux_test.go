@@ -24,8 +24,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/shm"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 var (
@@ -84,6 +87,16 @@ var children = map[string]func(arg string) error{
 		info, _ := iwarp.Describe(c)
 		fmt.Println(info.Transport, info.Err)
 		return nil
+	},
+	// An owner has a port of TCP.
+	"own": func(at string) error {
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			return err
+		}
+		fmt.Println(l.Addr())
+		_, err = l.Accept()
+		return err
 	},
 	// A squatter takes the meeting place of a service, and answers with whatever it likes.
 	"squat": func(at string) error {
@@ -281,6 +294,32 @@ func TestMeetingPlaceThatIsTaken(t *testing.T) {
 		}
 		require.True(t, time.Now().Before(end))
 	}
+}
+
+// TestPortOfAnotherProcess has no listener take the meeting place of a service that is not ours.
+func TestPortOfAnotherProcess(t *testing.T) {
+	_, at := startChild(t, "own 127.0.0.1:0", nil)
+	_, err := shm.New(nil).Listen(testContext(t), netip.MustParseAddrPort(at), nil)
+	require.ErrorIs(t, err, syscall.EADDRINUSE)
+}
+
+// TestPeerCredentials tells both ends who the other is, where the kernel knows.
+func TestPeerCredentials(t *testing.T) {
+	c, s := streamPair(t)
+	for _, c := range []*rdmanet.Conn{c, s} {
+		uid, gid, err := c.PeerCredentials()
+		require.NoError(t, err)
+		require.Equal(t, [2]int{os.Getuid(), os.Getgid()}, [2]int{int(uid), int(gid)})
+	}
+	l, err := soft.New(nil).Listen(testContext(t), loopback, nil)
+	require.NoError(t, err)
+	defer l.Close()
+	c, s, err = transporttest.Streams(testContext(t), soft.New(nil), l)
+	require.NoError(t, err)
+	defer c.Close()
+	defer s.Close()
+	_, _, err = c.PeerCredentials()
+	require.ErrorIs(t, err, errors.ErrUnsupported)
 }
 
 // TestAllow refuses clients by their user.

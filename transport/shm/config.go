@@ -12,6 +12,10 @@ type Config struct {
 	// Allow says whether a client that runs as the user and the group may connect to listeners of
 	// the Transport. It may be called by several goroutines at once. nil means that all may, as
 	// with TCP on loopback.
+	//
+	// It is no access control: a client that is refused goes on with plain TCP, unless its policy or
+	// the server's is OffloadRequire. A server that must know its clients checks PeerCredentials of
+	// the rdmanet.Conn, and takes no other connections.
 	Allow func(uid, gid uint32) bool
 	// Poll is how long a call that waits looks for news before it sleeps. It takes a processor for
 	// that time, and saves the time that it takes to wake a sleeper, where both ends have processors

@@ -2,6 +2,11 @@ package shm
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -33,8 +38,36 @@ func (c *connector) Close() error {
 	return c.q.Close()
 }
 
+// connectTries bounds how often a service is asked that leaves its place to another process.
+const connectTries = 3
+
+// errAgain means that a service is about to leave, or lacks what it needs for a connection.
+var errAgain = fmt.Errorf("%w: nobody there takes connections through shared memory at the moment", transport.ErrNoRoute)
+
 // connect exchanges request and answer and brings q to StateRTS.
-func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) ([]byte, error) {
+func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (answer []byte, err error) {
+	for try := 1; ; try++ {
+		answer, err = q.ask(ctx, scope, private)
+		if try == connectTries || !isMoving(err) || ctx.Err() != nil {
+			return answer, err
+		}
+		m, merr := meet(ctx, q.local.Addr(), q.remote)
+		if merr != nil {
+			return nil, merr
+		}
+		if err := q.reconnect(m.c); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// isMoving reports whether err is what a client may get from a process that leaves its place.
+func isMoving(err error) bool {
+	return err == errAgain || err == io.EOF || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// ask asks once.
+func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) ([]byte, error) {
 	in, fd, err := newSegment()
 	if err != nil {
 		return nil, err
@@ -60,6 +93,22 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 	return answer.private, q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, answer.ird))
 }
 
+// reconnect makes c the socket to the peer, in place of one that nobody has answered on.
+func (q *queuePair) reconnect(c *net.UnixConn) error {
+	q.Mu.Lock()
+	err := q.Ended()
+	old := q.sock
+	if err == nil {
+		err = q.use(c)
+	}
+	q.Mu.Unlock()
+	if err != nil {
+		old = c
+	}
+	hangUp(old)
+	return err
+}
+
 // agree checks what the peer has said, and maps its memory. It closes fd, if there is one.
 func (q *queuePair) agree(g *greeting, fd int, want greetingKind, err error) (*segment, error) {
 	defer bury(fd)
@@ -68,6 +117,8 @@ func (q *queuePair) agree(g *greeting, fd int, want greetingKind, err error) (*s
 		return nil, err
 	case g.kind == refusal && want == consent:
 		return nil, &transport.RejectedError{PrivateData: g.private}
+	case g.kind == again && want == consent:
+		return nil, errAgain
 	case g.kind != want:
 		return nil, errGreeting
 	case fd < 0:

@@ -35,6 +35,7 @@ const (
 	request greetingKind = iota + 1
 	consent
 	refusal
+	again // the service is about to leave, or lacks something: another process may take the request
 )
 
 const (
@@ -96,7 +97,7 @@ func parseGreeting(b []byte) (*greeting, error) {
 		at := b[16+18*i:]
 		*a = netip.AddrPortFrom(netip.AddrFrom16([16]byte(at[:16])).Unmap(), binary.LittleEndian.Uint16(at[16:]))
 	}
-	if g.kind < request || g.kind > refusal {
+	if g.kind < request || g.kind > again {
 		return nil, errGreeting
 	}
 	return g, nil

@@ -20,7 +20,7 @@ import (
 
 const (
 	// placeRetry is how often a listener tries to get its meeting place, if another process has it.
-	placeRetry = 100 * time.Millisecond
+	placeRetry = 20 * time.Millisecond
 	// acceptRetry is how long to wait after a passing failure.
 	acceptRetry = 5 * time.Millisecond
 )
@@ -41,28 +41,36 @@ type listener struct {
 	place *net.UnixListener // nil while somebody else has it
 }
 
-func (t *Transport) listen(at netip.AddrPort, only6 bool, port *net.TCPListener, o *transport.Options) *listener {
+func (t *Transport) listen(at netip.AddrPort, only6 bool, port *net.TCPListener, o *transport.Options) (transport.Listener, error) {
 	l := &listener{t: t, o: o, at: at, only6: only6, port: port, requests: make(chan *arrived)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	place, err := l.takePlace()
+	if err != nil && !errors.Is(err, syscall.EADDRINUSE) { // in which case it is free at some time
+		l.cancel()
+		if port != nil {
+			_ = port.Close()
+		}
+		return nil, err
+	}
 	l.wg.Add(1)
-	go l.serve(l.takePlace())
-	return l
+	go l.serve(place)
+	return l, nil
 }
 
-// takePlace makes the meeting place, or returns nil.
-func (l *listener) takePlace() *net.UnixListener {
+// takePlace makes the meeting place, or returns nil if the listener is closed.
+func (l *listener) takePlace() (*net.UnixListener, error) {
 	place, err := net.ListenUnix(unixNetwork, &net.UnixAddr{Name: meetingName(l.at, l.only6), Net: unixNetwork})
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ctx.Err() != nil {
 		closePlace(place)
-		return nil
+		return nil, nil
 	}
 	l.place = place
-	return place
+	return place, nil
 }
 
 // closePlace closes a meeting place. Those who wait to be accepted are hung up on first: the kernel
@@ -110,7 +118,7 @@ func (l *listener) serve(place *net.UnixListener) {
 		if !l.pause(placeRetry) {
 			return
 		}
-		place = l.takePlace()
+		place, _ = l.takePlace()
 	}
 	waiting := setup.NewHalfOpen(l.t.cfg.MaxHalfOpen)
 	for {
@@ -141,7 +149,7 @@ func (l *listener) attend(ctx context.Context, waiting *setup.HalfOpen, c *net.U
 	select {
 	case l.requests <- r:
 	case <-l.ctx.Done():
-		_ = r.Reject(nil)
+		_ = r.answer(again, nil)
 	}
 }
 
@@ -164,11 +172,11 @@ func (l *listener) read(ctx context.Context, c *net.UnixConn) (r *arrived, err e
 		err = l.check(r.ask, &q.cred)
 	}
 	if err != nil {
-		r.drop()
+		r.giveUp(err)
 		return nil, err
 	}
 	if allow := l.t.cfg.Allow; allow != nil && !allow(q.cred.Uid, q.cred.Gid) {
-		return nil, errors.Join(errNotAllowed, r.refuse(nil))
+		return nil, errors.Join(errNotAllowed, r.Reject(nil))
 	}
 	q.local, q.remote = r.ask.remote, r.ask.local
 	return r, nil
@@ -218,7 +226,7 @@ func isHosts(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true
 	}
-	_, err := sourceFor(netip.AddrPortFrom(a, 1))
+	_, err := hosts.source(site{namespace(), netip.AddrPortFrom(a, 0)})
 	return err == nil
 }
 
@@ -280,7 +288,7 @@ func (r *arrived) QueuePair() transport.QueuePair { return r.q }
 // Accept implements transport.Request.
 func (r *arrived) Accept(ctx context.Context, private []byte) error {
 	if err := r.accept(ctx, private); err != nil {
-		r.drop()
+		r.giveUp(err)
 		return handshakeError(err)
 	}
 	return nil
@@ -311,6 +319,16 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 	return q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, r.ask.ird))
 }
 
+// giveUp closes the connection because of err, of which the client is told only if it is not its
+// fault.
+func (r *arrived) giveUp(err error) {
+	if isLack(err) || errors.Is(err, errBurying) {
+		_ = r.answer(again, nil)
+		return
+	}
+	r.drop()
+}
+
 // drop closes the connection without a word.
 func (r *arrived) drop() {
 	bury(r.fd)
@@ -319,11 +337,12 @@ func (r *arrived) drop() {
 }
 
 // Reject implements transport.Request.
-func (r *arrived) Reject(private []byte) error { return r.refuse(private) }
+func (r *arrived) Reject(private []byte) error { return r.answer(refusal, private) }
 
-func (r *arrived) refuse(private []byte) error {
+// answer closes the connection with a word, which is not consent.
+func (r *arrived) answer(kind greetingKind, private []byte) error {
 	err := setup.Within(context.Background(), r.q.sock, time.Second, func() error {
-		return say(r.q.sock, &greeting{kind: refusal, private: private}, -1)
+		return say(r.q.sock, &greeting{kind: kind, private: private}, -1)
 	})
 	r.drop()
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {

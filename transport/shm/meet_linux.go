@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -54,23 +56,19 @@ type meeting struct {
 // meet connects to the listener that a TCP connection to remote would reach. The error matches
 // transport.ErrNoRoute where there is none that is known and can be trusted.
 func meet(ctx context.Context, local netip.Addr, remote netip.AddrPort) (*meeting, error) {
-	var c *net.UnixConn
-	for _, name := range meetingNames(remote) {
-		var err error
-		c, err = call(ctx, name)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, err
-		}
-	}
-	if c == nil {
-		return nil, errNobody
-	}
-	source, err := known.source(c, remote)
+	space := namespace()
+	source, err := hosts.source(site{space, netip.AddrPortFrom(remote.Addr(), 0)})
 	if err != nil {
-		hangUp(c)
+		return nil, err
+	}
+	c, err := find(ctx, site{space, remote})
+	for began := time.Now(); err == errNobody && time.Since(began) < handoverPatience && known.movesOn(site{space, remote}); {
+		if !sleep(ctx, callAgain) {
+			return nil, ctx.Err()
+		}
+		c, err = find(ctx, site{space, remote})
+	}
+	if err != nil {
 		return nil, err
 	}
 	if local.IsValid() && !local.IsUnspecified() {
@@ -79,16 +77,58 @@ func meet(ctx context.Context, local netip.Addr, remote netip.AddrPort) (*meetin
 	return &meeting{c: c, source: source, scope: scopeOf(remote.Addr())}, nil
 }
 
+// find looks for the process that has the listener at p in all places where it may be met. Others
+// that are found there are passed over.
+func find(ctx context.Context, p site) (*net.UnixConn, error) {
+	why := error(errNobody)
+	for _, name := range meetingNames(p.at) {
+		c, err := call(ctx, name)
+		if err == nil {
+			if err = known.check(c, p); err == nil {
+				return c, nil
+			}
+			hangUp(c)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case isLack(err):
+			return nil, err
+		case !errors.Is(err, syscall.ECONNREFUSED) && why == errNobody:
+			why = err
+		}
+	}
+	return nil, why
+}
+
+// isLack reports whether err is a lack of this process's or host's, which says nothing of a peer.
+func isLack(err error) bool {
+	for _, of := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, of) {
+			return true
+		}
+	}
+	return false
+}
+
 var (
 	errNobody = fmt.Errorf("%w: nobody there offers shared memory", transport.ErrNoRoute)
 	errAfar   = fmt.Errorf("%w: the address is not of this host", transport.ErrNoRoute)
+	errBusy   = fmt.Errorf("%w: whoever offers shared memory there accepts nobody", transport.ErrNoRoute)
 )
 
-// callAgain is how long call waits where the listener's queue is full.
-const callAgain = time.Millisecond
+const (
+	// callAgain is how long call waits where the listener's queue is full, and callPatience how long
+	// in all.
+	callAgain    = time.Millisecond
+	callPatience = 20 * time.Millisecond
+	// handoverPatience is how long a service is waited for that was met lately, as another process
+	// may be about to take its place.
+	handoverPatience = 5 * placeRetry
+)
 
 func call(ctx context.Context, name string) (*net.UnixConn, error) {
-	for {
+	for began := time.Now(); ; {
 		c, err := net.DialUnix(unixNetwork, nil, &net.UnixAddr{Name: name, Net: unixNetwork})
 		if err == nil {
 			return c, nil
@@ -100,14 +140,77 @@ func call(ctx context.Context, name string) (*net.UnixConn, error) {
 		if !errors.Is(sys, syscall.EAGAIN) {
 			return nil, sys
 		}
-		again := time.NewTimer(callAgain)
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			again.Stop()
+		if time.Since(began) >= callPatience {
+			return nil, errBusy
+		}
+		if !sleep(ctx, callAgain) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// sleep reports false if ctx is done first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// A site is an address and port in a network namespace.
+type site struct {
+	space uint64
+	at    netip.AddrPort
+}
+
+// namespace is a number of the calling thread's network namespace.
+func namespace() uint64 {
+	var st unix.Stat_t
+	if unix.Stat("/proc/thread-self/ns/net", &st) != nil {
+		return 0
+	}
+	return st.Ino
+}
+
+// hosts remembers for a moment which addresses are of this host, as a program may dial others many
+// times.
+var hosts hostCache
+
+type hostCache struct {
+	mu sync.Mutex
+	m  map[site]hostSource
+}
+
+type hostSource struct {
+	addr  netip.Addr
+	err   error
+	until time.Time
+}
+
+// source returns the address that a connection to p comes from, whose port does not matter. It is
+// an error if p is not of this host.
+func (h *hostCache) source(p site) (netip.Addr, error) {
+	h.mu.Lock()
+	s, ok := h.m[p]
+	h.mu.Unlock()
+	if ok && time.Now().Before(s.until) {
+		return s.addr, s.err
+	}
+	if s.addr, s.err = sourceFor(p.at); isLack(s.err) {
+		return s.addr, s.err
+	}
+	s.until = time.Now().Add(trustTTL)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.m == nil || len(h.m) >= mostKnown {
+		h.m = make(map[site]hostSource)
+	}
+	h.m[p] = s
+	return s.addr, s.err
 }
 
 // sourceFor returns the address that a connection to remote comes from. It is an error if remote is
@@ -116,6 +219,9 @@ func sourceFor(remote netip.AddrPort) (netip.Addr, error) {
 	to := remote.Addr()
 	// The kernel chooses as for TCP; nothing is sent by this.
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, max(remote.Port(), 1))))
+	if isLack(err) {
+		return netip.Addr{}, err
+	}
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("%w: %w", transport.ErrNoRoute, err)
 	}
@@ -142,7 +248,7 @@ func scopeOf(a netip.Addr) uint32 {
 // once. What nobody takes is closed soon.
 type waitingRoom struct {
 	mu sync.Mutex
-	m  map[netip.AddrPort][]*waiting
+	m  map[site][]*waiting
 }
 
 type waiting struct {
@@ -152,11 +258,11 @@ type waiting struct {
 
 const meetingPatience = time.Second
 
-func (w *waitingRoom) put(remote netip.AddrPort, m *meeting) {
+func (w *waitingRoom) put(remote site, m *meeting) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.m == nil {
-		w.m = make(map[netip.AddrPort][]*waiting)
+		w.m = make(map[site][]*waiting)
 	}
 	p := &waiting{meeting: m}
 	p.timer = time.AfterFunc(meetingPatience, func() {
@@ -168,7 +274,7 @@ func (w *waitingRoom) put(remote netip.AddrPort, m *meeting) {
 }
 
 // take returns a meeting with whoever listens at remote, or nil.
-func (w *waitingRoom) take(remote netip.AddrPort) *meeting {
+func (w *waitingRoom) take(remote site) *meeting {
 	for {
 		w.mu.Lock()
 		var p *waiting
@@ -186,7 +292,7 @@ func (w *waitingRoom) take(remote netip.AddrPort) *meeting {
 	}
 }
 
-func (w *waitingRoom) remove(remote netip.AddrPort, p *waiting) bool {
+func (w *waitingRoom) remove(remote site, p *waiting) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	list := w.m[remote]

@@ -59,18 +59,15 @@ var (
 	_ transport.Terminator      = (*queuePair)(nil)
 	_ transport.KeepAliver      = (*queuePair)(nil)
 	_ transport.NoDelayer       = (*queuePair)(nil)
+	_ transport.PeerIdentifier  = (*queuePair)(nil)
 )
 
 // bellByte is what is sent to an end that sleeps. What it is does not matter.
 var bellByte = []byte{1}
 
 func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queuePair, error) {
-	raw, err := sock.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	q := &queuePair{cfg: *cfg, sock: sock, raw: raw, tok: make(chan struct{}, 1)}
-	if q.cred, err = peerCred(raw); err != nil {
+	q := &queuePair{cfg: *cfg, tok: make(chan struct{}, 1)}
+	if err := q.use(sock); err != nil {
 		return nil, err
 	}
 	q.ringBell = func(fd uintptr) {
@@ -84,6 +81,20 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 	q.parting.Holds = func() (bool, error) { return false, nil }
 	q.Regions.Changed = q.tend
 	return q, nil
+}
+
+// use makes sock the socket to the peer, which is not up yet.
+func (q *queuePair) use(sock *net.UnixConn) error {
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		return err
+	}
+	cred, err := peerCred(raw)
+	if err != nil {
+		return err
+	}
+	q.sock, q.raw, q.cred = sock, raw, cred
+	return nil
 }
 
 // start brings the queue pair to StateRTS. It takes the segments over, even with an error.
@@ -149,9 +160,12 @@ func (q *queuePair) LocalAddr() netip.AddrPort { return q.local }
 // RemoteAddr implements transport.QueuePair.
 func (q *queuePair) RemoteAddr() netip.AddrPort { return q.remote }
 
-// PeerCredentials returns the user and the group of the process at the other end, when it
-// connected or began to listen.
-func (q *queuePair) PeerCredentials() (uid, gid uint32) { return q.cred.Uid, q.cred.Gid }
+// PeerCredentials implements transport.PeerIdentifier.
+func (q *queuePair) PeerCredentials() (uid, gid uint32) {
+	q.Mu.Lock()
+	defer q.Mu.Unlock()
+	return q.cred.Uid, q.cred.Gid
+}
 
 // SetMaxSegment implements transport.QueuePair.
 func (q *queuePair) SetMaxSegment(int) error { return errors.ErrUnsupported }

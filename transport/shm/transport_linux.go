@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/sockdiag"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -50,7 +52,7 @@ func (t *Transport) Route(ctx context.Context, local, remote netip.AddrPort) (tr
 		return transport.Device{}, err
 	}
 	dev := device([]netip.Addr{m.source})
-	t.room.put(remote, m) // from where another dial may take it
+	t.room.put(site{namespace(), remote}, m) // from where another dial may take it
 	return dev, nil
 }
 
@@ -70,7 +72,7 @@ func destination(a netip.AddrPort) netip.AddrPort {
 // the life of the connection.
 func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *transport.Options) (transport.Connector, error) {
 	remote = destination(remote)
-	m := t.room.take(remote)
+	m := t.room.take(site{namespace(), remote})
 	if m == nil {
 		var err error
 		if m, err = meet(ctx, local.Addr(), remote); err != nil {
@@ -124,8 +126,9 @@ func (q *queuePair) holdPort() error {
 	return nil
 }
 
-// Listen implements transport.Transport. Where the port has a TCP listener that is the service's,
-// as package iwarp makes it first. Otherwise one is made, which takes no connection; a port that
+// Listen implements transport.Transport. Where the port has a TCP listener of this process that is
+// the service's, as package iwarp makes it first; one of another process has the port, and the
+// error matches syscall.EADDRINUSE. Otherwise one is made, which takes no connection; a port that
 // cannot be had for that is an error only if any would do. Where another process has the meeting
 // place of the service, dials do not take it for the service, and the listener gets the place as
 // soon as it is free.
@@ -133,8 +136,15 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 	local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
 	only6 := o != nil && o.OnlyIPv6
 	if local.Port() != 0 {
-		if _, err := listenerAt(local); !errors.Is(err, errNoListener) {
-			return t.listen(local, only6, nil, o), nil
+		_, err := listenerAt(local)
+		if err == nil {
+			err = isOurs(local.Port())
+		}
+		if isLack(err) || errors.Is(err, syscall.EADDRINUSE) {
+			return nil, err
+		}
+		if !errors.Is(err, errNoListener) {
+			return t.listen(local, only6, nil, o)
 		}
 	}
 	port, err := holdListener(ctx, local, only6)
@@ -144,7 +154,22 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 	if port != nil {
 		local = netip.AddrPortFrom(local.Addr(), port.Addr().(*net.TCPAddr).AddrPort().Port())
 	}
-	return t.listen(local, only6, port, o), nil
+	return t.listen(local, only6, port, o)
+}
+
+// isOurs returns an error if the listeners on a TCP port are known to be of other processes. Where
+// several share the port one is enough.
+func isOurs(port uint16) error {
+	list, err := sockdiag.QueryListening(port)
+	if err != nil || len(list) == 0 {
+		return nil
+	}
+	for _, s := range list {
+		if yes, known, err := owners.holds(int32(os.Getpid()), s.Inode); err != nil || yes || !known {
+			return err
+		}
+	}
+	return os.NewSyscallError("listen", syscall.EADDRINUSE)
 }
 
 // holdListener makes a TCP listener.

@@ -41,77 +41,141 @@ func (e *untrustedError) Error() string {
 
 func (e *untrustedError) Unwrap() error { return transport.ErrNoRoute }
 
-// known remembers for a moment who was trusted, as a program may dial one service many times.
+// known remembers for a moment who was trusted and who was not, as a program may dial one service
+// many times.
 var known knownPeers
 
 const (
 	trustTTL  = time.Second
 	mostKnown = 256
+	// movingTTL is how long a service counts as one that may be handed over to another process.
+	movingTTL = 10 * time.Second
 )
 
 type knownPeers struct {
-	mu sync.Mutex
-	m  map[knownPeer]knownSource
+	mu  sync.Mutex
+	m   map[knownPeer]verdict
+	met map[site]time.Time // when somebody was trusted there last
 }
 
-// knownPeer is a process that has been seen to have the listener at an address.
+// knownPeer is a process that has been seen to have the listener at a place, or not to have it.
 type knownPeer struct {
-	remote netip.AddrPort
-	pid    int32
-	uid    uint32
+	site
+	pid int32
+	uid uint32
 }
 
-type knownSource struct {
-	addr  netip.Addr
+type verdict struct {
+	err   error // why it is not trusted
 	until time.Time
 }
 
-// source returns the address that a connection to remote comes from, if the process at the other
-// end of c can be trusted.
-func (k *knownPeers) source(c *net.UnixConn, remote netip.AddrPort) (netip.Addr, error) {
+// check returns nil if the process at the other end of c can be trusted to have the listener at p.
+func (k *knownPeers) check(c *net.UnixConn, at site) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return netip.Addr{}, err
+		return err
 	}
 	cred, err := peerCred(raw)
 	if err != nil {
-		return netip.Addr{}, err
+		return err
 	}
-	p := knownPeer{remote, cred.Pid, cred.Uid}
+	p := knownPeer{at, cred.Pid, cred.Uid}
 	k.mu.Lock()
-	s, ok := k.m[p]
+	v, ok := k.m[p]
 	k.mu.Unlock()
-	if ok && time.Now().Before(s.until) {
-		return s.addr, nil
+	if ok && time.Now().Before(v.until) {
+		return v.err
 	}
-	if err := trust(cred, remote); err != nil {
-		return netip.Addr{}, err
+	process := peerProcess(raw)
+	v.err = trust(cred, process, at.at)
+	process.close()
+	if isLack(v.err) {
+		return v.err
 	}
-	s.addr, err = sourceFor(remote)
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	s.until = time.Now().Add(trustTTL)
+	v.until = time.Now().Add(trustTTL)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.m == nil || len(k.m) >= mostKnown {
-		k.m = make(map[knownPeer]knownSource)
+		k.m = make(map[knownPeer]verdict)
 	}
-	k.m[p] = s
-	return s.addr, nil
+	k.m[p] = v
+	if v.err == nil {
+		if k.met == nil || len(k.met) >= mostKnown {
+			k.met = make(map[site]time.Time)
+		}
+		k.met[at] = time.Now()
+	}
+	return v.err
+}
+
+// movesOn reports whether a service that cannot be met is still there, and was met lately.
+func (k *knownPeers) movesOn(at site) bool {
+	k.mu.Lock()
+	met, ok := k.met[at]
+	k.mu.Unlock()
+	if !ok || time.Since(met) > movingTTL {
+		return false
+	}
+	_, err := listenerAt(at.at)
+	return err == nil
+}
+
+// A process is a descriptor of the process at the other end of a socket, which does not become that
+// of another with the same number.
+type process struct {
+	fd   int // -1 if the kernel gives none
+	gone bool
+}
+
+const soPeerPIDFD = 77 // SO_PEERPIDFD of Linux 6.5
+
+func peerProcess(raw syscall.RawConn) process {
+	p := process{fd: -1}
+	_ = raw.Control(func(fd uintptr) {
+		got, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, soPeerPIDFD)
+		switch err {
+		case nil:
+			p.fd = got
+		case unix.ENOPROTOOPT:
+		default:
+			p.gone = !isLack(err)
+		}
+	})
+	return p
+}
+
+// isGone reports whether the process has ended, so that another may have its number.
+func (p process) isGone() bool {
+	return p.gone || p.fd >= 0 && unix.PidfdSendSignal(p.fd, 0, nil, 0) == unix.ESRCH
+}
+
+func (p process) close() {
+	if p.fd >= 0 {
+		_ = unix.Close(p.fd)
+	}
 }
 
 // trust returns nil if the process has the TCP listener that takes connections to remote, as far as
 // that can be seen.
-func trust(cred unix.Ucred, remote netip.AddrPort) error {
+func trust(cred unix.Ucred, p process, remote netip.AddrPort) error {
 	l, err := listenerAt(remote)
 	if errors.Is(err, errNoListener) {
 		return &untrustedError{err.Error()}
 	}
+	if isLack(err) {
+		return err
+	}
 	if err != nil {
 		return &untrustedError{fmt.Sprintf("whose the tcp port is cannot be found out: %v", err)}
 	}
-	holds, known := owners.holds(cred.Pid, l.inode)
+	holds, known, err := owners.holds(cred.Pid, l.inode)
+	if err != nil {
+		return err
+	}
+	if p.isGone() { // after that: what was seen may be of another
+		known = false
+	}
 	switch {
 	case known && holds:
 		return nil
@@ -150,10 +214,10 @@ type ownerKey struct {
 
 const mostOwners = 256
 
-// holds reports whether a process has a socket, if that can be seen.
-func (o *ownerCache) holds(pid int32, inode uint32) (yes, known bool) {
+// holds reports whether a process has a socket, if that can be seen. An error is a lack of ours.
+func (o *ownerCache) holds(pid int32, inode uint32) (yes, known bool, err error) {
 	if pid <= 0 {
-		return false, false // it is in a namespace that cannot be seen from here
+		return false, false, nil // it is in a namespace that cannot be seen from here
 	}
 	dir := "/proc/" + strconv.Itoa(int(pid)) + "/fd/"
 	if pid == int32(os.Getpid()) {
@@ -166,29 +230,32 @@ func (o *ownerCache) holds(pid int32, inode uint32) (yes, known bool) {
 	o.mu.Unlock()
 	if ok {
 		if link, err := os.Readlink(dir + name); err == nil && link == want {
-			return true, true
+			return true, true, nil
 		}
 	}
 	d, err := os.Open(dir)
+	if isLack(err) {
+		return false, false, err
+	}
 	if err != nil {
-		return false, false
+		return false, false, nil
 	}
 	names, err := d.Readdirnames(-1)
 	_ = d.Close()
 	if err != nil {
-		return false, false
+		return false, false, nil
 	}
 	for _, name := range names {
 		link, err := os.Readlink(dir + name)
 		if errors.Is(err, os.ErrPermission) {
-			return false, false
+			return false, false, nil
 		}
 		if link == want {
 			o.keep(key, name)
-			return true, true
+			return true, true, nil
 		}
 	}
-	return false, true
+	return false, true, nil
 }
 
 func (o *ownerCache) keep(key ownerKey, name string) {

@@ -39,16 +39,18 @@ func (r *Ring) Place(off uint64, p []byte) error {
 		r.Fault = wire.Violation("bytes placed outside the space that was granted")
 		return r.Fault
 	}
-	r.placed += uint64(len(p))
-	if r.Wordless {
-		r.announced = r.placed
-	}
+	end := r.placed + uint64(len(p))
 	if r.filled < len(r.direct) { // nothing is stored before it is full
 		n := copy(r.direct[r.filled:], p)
 		r.filled += n
 		p = p[n:]
 	}
 	r.stored.append(p)
+	// It counts once it is there: p may be memory that can no longer be read.
+	r.placed = end
+	if r.Wordless {
+		r.announced = end
+	}
 	return nil
 }
 
