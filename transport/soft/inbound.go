@@ -4,6 +4,7 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/internal/work"
+	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
@@ -11,35 +12,36 @@ import (
 // tables, and act on it.
 
 // handleWrite places a segment of an RDMA Write (RFC 5040 §5.2, RFC 5041 §5).
-func (q *queuePair) handleWrite(seg *rdmap.Segment) *rdmap.Error {
-	if len(seg.Payload) == 0 {
+func (q *queuePair) handleWrite(h *ddp.Tagged, payload []byte) *rdmap.Error {
+	n := uint64(len(payload))
+	if n == 0 {
 		q.rx.turn.idle++
 		return nil // keepalive, RTR: nothing is placed, so nothing is checked
 	}
 	q.Regions.RLock()
 	defer q.Regions.RUnlock()
-	r := q.Regions.Lookup(transport.STag(seg.T.STag))
+	r := q.Regions.Lookup(transport.STag(h.STag))
 	// DDP has no code for a missing right; to the peer such an STag does not exist.
 	if r == nil || r.Access&transport.RemoteWrite == 0 {
 		return rdmap.ErrInvalidSTagTagged
 	}
-	if seg.T.TO+uint64(len(seg.Payload)) < seg.T.TO {
+	if h.TO+n < h.TO {
 		return rdmap.ErrTOWrap
 	}
-	if !r.Inside(seg.T.TO, uint64(len(seg.Payload))) {
+	if !r.Inside(h.TO, n) {
 		return rdmap.ErrBaseBounds
 	}
-	if r.Placer != nil {
-		news, err := r.Placer.Place(seg.T.TO, seg.Payload)
-		if err != nil {
-			return rdmap.ErrBaseBounds
-		}
-		if news {
-			q.TellPlaced()
-		}
+	if r.Placer == nil {
+		copy(r.Mem[h.TO:], payload)
 		return nil
 	}
-	copy(r.Mem[seg.T.TO:], seg.Payload)
+	news, err := r.Placer.Place(h.TO, payload)
+	if err != nil {
+		return rdmap.ErrBaseBounds
+	}
+	if news {
+		q.TellPlaced()
+	}
 	return nil
 }
 

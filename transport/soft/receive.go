@@ -10,6 +10,7 @@ import (
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/wait"
+	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
@@ -174,6 +175,11 @@ func (q *queuePair) parse(c *wait.Condition) {
 // it on. Nothing is placed before its CRC is checked.
 func (q *queuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 	rx := &q.rx
+	if fpdu[mpa.LengthLen+1] == rdmap.Control(rdmap.OpWrite) && rx.first {
+		if e, ulpdu, ok := q.handlePlainWrite(fpdu); ok {
+			return e, ulpdu
+		}
+	}
 	ulpdu, err := mpa.CheckFPDU(fpdu, false)
 	if err != nil {
 		return rdmap.ErrMPALength, nil
@@ -199,7 +205,7 @@ func (q *queuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 	var e *rdmap.Error
 	switch {
 	case seg.Op == rdmap.OpWrite:
-		e = q.handleWrite(&seg)
+		e = q.handleWrite(&seg.T, seg.Payload)
 	case seg.Op == rdmap.OpReadResponse:
 		e = q.handleReadResponse(&seg)
 	case seg.Op == rdmap.OpReadRequest:
@@ -216,6 +222,24 @@ func (q *queuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 		rx.untagged = !seg.Last()
 	}
 	return e, ulpdu
+}
+
+// handlePlainWrite is handle for a segment of an RDMA Write in which nothing is wrong, as nearly
+// all of a stream are. ok is false if that is not what it is.
+func (q *queuePair) handlePlainWrite(fpdu []byte) (e *rdmap.Error, ulpdu []byte, ok bool) {
+	rx := &q.rx
+	ulpdu, err := mpa.CheckFPDU(fpdu, rx.crc)
+	if err != nil {
+		return nil, nil, false
+	}
+	h, payload, err := ddp.ParseTagged(ulpdu)
+	if err != nil {
+		return nil, nil, false
+	}
+	q.arrived.Add(1)
+	rx.turn.fpdus++
+	rx.tagged = !h.Last
+	return q.handleWrite(&h, payload), ulpdu, true
 }
 
 // openGate lets this end send: the peer has shown that it is in full operation.
