@@ -58,17 +58,24 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 			return 0, err
 		}
 	}
-	if c.now != nil && len(b) <= nowBytes && !to.direct {
-		if n, done, err := c.writeNow(b); done {
-			return n, err
-		}
-	}
 	most := firstBatch
 	if !c.stage.bare {
 		most = stagedBytes
 	}
 	for {
-		batch, d, err := c.prepare(b[n:min(len(b), n+most)], to)
+		p := b[n:min(len(b), n+most)]
+		if c.now != nil && !to.direct && len(p) > 0 {
+			if k, done, err := c.writeNow(p); done {
+				if n += k; k > 0 && n == len(b) {
+					return n, nil // all of it is on its way; the next call says what is wrong
+				} else if err != nil {
+					return n, err
+				}
+				most = min(2*most, batchBytes)
+				continue
+			}
+		}
+		batch, d, err := c.prepare(p, to)
 		if batch == nil {
 			return n, err
 		}
@@ -90,7 +97,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 		n += data
 		to.offset += uint64(data)
 		if n == len(b) {
-			return n, nil // all of it is on its way; the next call says what is wrong
+			return n, nil
 		}
 		if err != nil {
 			return n, err

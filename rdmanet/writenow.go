@@ -2,11 +2,8 @@ package rdmanet
 
 import "github.com/rdmanet/iwarp/transport"
 
-// nowBytes is the length up to which Writes take the short way.
-const nowBytes = 4 << 10
-
 // writeNow does the work of write the short way, for a b that the transport can send at once. It
-// reports whether it has. The caller holds the side's lock.
+// reports whether it has. n is 0 if b is likely to be lost. The caller holds the side's lock.
 func (c *Conn) writeNow(b []byte) (n int, done bool, err error) {
 	if !c.sendMu.TryLock() {
 		return 0, false, nil
@@ -20,11 +17,11 @@ func (c *Conn) writeNow(b []byte) (n int, done bool, err error) {
 		return 0, false, nil
 	}
 	if left {
-		if err := c.drainRest(); err != nil && c.broken() {
+		if err = c.drainRest(); err != nil && c.broken() {
 			return 0, true, err
 		}
 	}
-	return len(b), true, nil
+	return len(b), true, err
 }
 
 // postNow posts b, if nothing else is due. left is true if it must be drained. The caller holds
@@ -58,6 +55,7 @@ func (c *Conn) drainRest() error {
 	d, err := c.all()
 	if err != nil {
 		c.behind = true
+		_ = c.qp.Drain(inThePast) // which ends the loan of what was posted
 		return err
 	}
 	return c.drain(d)

@@ -59,9 +59,9 @@ type MemoryAllocator interface {
 
 // A NowWriter is a QueuePair with a short way for data that can be sent at once.
 type NowWriter interface {
-	// WriteNow posts an RDMA Write of data, as with Inline and WillDrain, to offset in the peer's
-	// region stag. posted is false, and nothing has been done, if PostSend must be used: where
-	// something is to be sent before, or data is too long. Drain need be called only if left is true.
+	// WriteNow posts an RDMA Write of data, as with Inline, WillDrain and Lent, to offset in the
+	// peer's region stag. posted is false, and nothing has been done, if PostSend must be used: where
+	// something is to be sent before, or data is too long. Drain must be called only if left is true.
 	WriteNow(stag STag, offset uint64, data []byte) (posted, left bool)
 }
 

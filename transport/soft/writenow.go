@@ -8,39 +8,84 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// WriteNow implements transport.NowWriter, with one FPDU that does not go by way of the send queue.
+// WriteNow implements transport.NowWriter, with FPDUs that do not go by way of the send queue.
 func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (posted, left bool) {
 	t := &q.tx
-	if len(data) == 0 || len(data) > refThreshold {
-		return false, false
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !q.Healthy() || !t.idle() || ddp.TaggedLen+len(data) > t.maxULPDU {
+	if len(data) == 0 || !q.Healthy() || !t.idle() {
 		return false, false
 	}
+	h := ddp.Tagged{ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(stag), TO: offset}
+	switch {
+	case len(data) <= refThreshold && ddp.TaggedLen+len(data) <= t.maxULPDU:
+		q.writeShort(&h, data)
+	case t.refers(len(data)):
+		t.composeRefs(&h, data)
+		q.sock.tryWrite()
+	default:
+		return false, false
+	}
+	t.unseen = !t.heard
+	switch {
+	case t.err != nil:
+		return false, false // PostSend says why
+	case t.out.empty():
+		return true, false
+	}
+	// What is left waits as the last part of a request, for Drain.
+	t.sq.Push(&transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain}, 0)
+	t.sq.Sent()
+	t.out.sends = 1
+	return true, true
+}
+
+// writeShort writes one FPDU with a copy of data. What the kernel does not take is left in the
+// batch. The caller holds tx.mu.
+func (q *queuePair) writeShort(h *ddp.Tagged, data []byte) {
+	t := &q.tx
+	h.Last = true
 	buf := pool.Get(pool.Small)
-	(&ddp.Tagged{Last: true, ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(stag), TO: offset}).Put((*buf)[mpa.LengthLen:])
+	h.Put((*buf)[mpa.LengthLen:])
 	copy((*buf)[mpa.LengthLen+ddp.TaggedLen:], data)
 	fpdu := mpa.Seal(*buf, ddp.TaggedLen+len(data), t.crc)
 	n, err := q.sock.writeNow(fpdu)
-	switch {
-	case err != nil:
-		pool.Put(buf)
-		q.sendFailed(err)
-		return false, false // PostSend says why
-	case n < len(fpdu):
-		// What is left waits as the last part of a request, for Drain.
-		t.out.hold(buf, fpdu[n:])
-		t.sq.Push(&transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain}, 0)
-		t.sq.Sent()
-		t.out.sends, t.blocked = 1, true
-	default:
-		pool.Put(buf)
-	}
 	t.taken += uint64(n)
-	t.unseen = !t.heard
-	return true, n < len(fpdu)
+	if err == nil && n < len(fpdu) {
+		t.out.hold(buf, fpdu[n:])
+		t.blocked = true
+		return
+	}
+	pool.Put(buf)
+	if err != nil {
+		q.sendFailed(err)
+	}
+}
+
+// refers reports whether one batch takes n bytes in FPDUs whose payloads stay where they lie.
+func (t *transmitter) refers(n int) bool {
+	payload := t.maxULPDU - ddp.TaggedLen
+	return payload > refThreshold && 2*(n/payload+2)+1 <= maxPieces
+}
+
+// composeRefs fills the empty batch with data.
+func (t *transmitter) composeRefs(h *ddp.Tagged, data []byte) {
+	b := &t.out
+	b.begin(pool.Small)
+	n := min(len(data), t.maxULPDU-ddp.TaggedLen)
+	if len(data) >= trapSize {
+		n = trapLead
+	}
+	for len(data) > 0 {
+		h.Last = n == len(data)
+		start := b.used
+		h.Put(b.header(mpa.LengthLen + ddp.TaggedLen)[mpa.LengthLen:])
+		b.finish(start, ddp.TaggedLen, data[:n], t.crc, n > refThreshold)
+		h.TO += uint64(n)
+		data = data[n:]
+		n = min(len(data), t.maxULPDU-ddp.TaggedLen)
+	}
+	b.seal()
 }
 
 // idle reports whether what is posted next could be sent at once.
