@@ -10,7 +10,7 @@ import (
 // Close itself.
 type calls struct {
 	n    atomic.Int64  // less than 0 once no call may begin
-	left chan struct{} // told when the last one has ended after that; made by forbid
+	left chan struct{} // told when the last one has ended after that; made by forbid if there are any
 }
 
 // begin counts a call, which must then call end. It returns false after forbid.

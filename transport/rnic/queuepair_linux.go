@@ -120,7 +120,7 @@ func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*q
 func bareQueuePair(t *Transport, id *cmID, dev *device) *queuePair {
 	q := &queuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), stop: make(chan struct{}), regions: make(map[*region]struct{})}
 	q.crew.Init(q, q.token, &q.mu)
-	q.waiting.Holds, q.draining.Holds, q.leaving.Holds = q.pollable, q.drained, q.sentAll
+	q.waiting.Question, q.draining.Question, q.leaving.Question = wait.Func(q.pollable), wait.Func(q.drained), wait.Func(q.sentAll)
 	q.sleeper.init(q, t.cfg.Poll)
 	return q
 }

@@ -77,9 +77,9 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 	}
 	q.Init(q, o, q.tok)
 	q.sleep.init(q)
-	q.Draining.Holds, q.tending.Holds = q.drained, q.untended
-	q.parting.Holds = func() (bool, error) { return false, nil }
-	q.Regions.Changed = q.tend
+	q.Draining.Question, q.tending.Question = wait.Func(q.drained), wait.Func(q.untended)
+	q.parting.Question = wait.Func(func() (bool, error) { return false, nil })
+	q.Regions.Owner = q
 	return q, nil
 }
 
@@ -96,6 +96,12 @@ func (q *queuePair) use(sock *net.UnixConn) error {
 	q.sock, q.raw, q.cred = sock, raw, cred
 	return nil
 }
+
+// RegionsChanged implements regions.Owner.
+func (q *queuePair) RegionsChanged() { q.tend() }
+
+// RegionRevoked implements regions.Owner. What is to be sent is not kept in regions.
+func (q *queuePair) RegionRevoked() {}
 
 // start brings the queue pair to StateRTS. It takes the segments over, even with an error.
 func (q *queuePair) start(in, out *segment, ird, ord int) error {

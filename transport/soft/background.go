@@ -94,12 +94,13 @@ func (q *queuePair) finishOutput() {
 	}
 	q.background.writing = true
 	go func() {
+		tok := q.outTok()
 		for {
-			<-q.txTok
+			<-tok
 			if q.Err() == nil {
 				q.driveOutput(time.Time{}, false, 0)
 			}
-			q.txTok <- struct{}{}
+			tok <- struct{}{}
 			over := q.Err() != nil
 			q.tx.mu.Lock()
 			if over || !q.tx.blocked || q.tx.err != nil {

@@ -32,10 +32,6 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 		err = errMarkers
 	case err == nil && int(r.frame.Revision) > t.cfg.Revision:
 		err = mpa.ErrRevision
-	case err == nil && q.sock.peerGone():
-		// The initiator has given up, and could not use the connection.
-		_ = q.Abort()
-		return nil, handshakeError(io.EOF)
 	case err == nil && len(rest) > 0:
 		// The initiator must be silent until it has the reply (RFC 5044 §7.1.2).
 		_ = q.Abort()

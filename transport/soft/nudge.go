@@ -1,6 +1,7 @@
 package soft
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 	"weak"
@@ -43,6 +44,10 @@ func (q *queuePair) awaitNudge() {
 	n.seen = q.arrived.Load()
 	wait := nudges[n.step]
 	n.step = min(n.step+1, len(nudges)-1)
+	if wait == nudges[0] {
+		firstNudges.add(q)
+		return
+	}
 	w := weak.Make(q)
 	time.AfterFunc(wait, func() {
 		if q := w.Value(); q != nil {
@@ -51,6 +56,70 @@ func (q *queuePair) awaitNudge() {
 			q.nudge()
 		}
 	})
+}
+
+// firstNudges are the first waits of all queue pairs, most of which are over before they end. They
+// have one timer, and keep a queue pair alive for that short time.
+var firstNudges nudgeQueue
+
+type nudgeQueue struct {
+	mu    sync.Mutex
+	list  []awaitedNudge // in the order in which they are due
+	first [64]awaitedNudge
+	timer *time.Timer // runs while there are some
+}
+
+type awaitedNudge struct {
+	q   *queuePair
+	due time.Time
+}
+
+func (n *nudgeQueue) add(q *queuePair) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.list = append(n.list, awaitedNudge{q, time.Now().Add(nudges[0])}); len(n.list) > 1 {
+		return
+	}
+	if n.timer == nil {
+		n.timer = time.AfterFunc(nudges[0], n.expire)
+		return
+	}
+	n.timer.Reset(nudges[0])
+}
+
+// expire nudges those that are due, a few at a time.
+func (n *nudgeQueue) expire() {
+	var due [16]*queuePair
+	for {
+		k := n.take(due[:])
+		for _, q := range due[:k] {
+			q.tx.mu.Lock()
+			q.nudge()
+			q.tx.mu.Unlock()
+		}
+		clear(due[:])
+		if k < len(due) {
+			return
+		}
+	}
+}
+
+// take takes what is due, and sets the timer for the next unless there is more.
+func (n *nudgeQueue) take(due []*queuePair) (k int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	for k < len(due) && k < len(n.list) && !now.Before(n.list[k].due) {
+		due[k] = n.list[k].q
+		k++
+	}
+	clear(n.list[:k])
+	if n.list = n.list[k:]; len(n.list) == 0 {
+		n.list = n.first[:0]
+	} else if k < len(due) {
+		n.timer.Reset(n.list[0].due.Sub(now))
+	}
+	return k
 }
 
 // nudge sends a nudge, which every responder ignores, or makes sure that one is sent later. The

@@ -19,12 +19,12 @@ import (
 // sock.mu. The sockets are only ever used without blocking under tx.mu.
 type queuePair struct {
 	work.Pair
-	cfg  Config
-	sock *sock
+	cfg  *Config
+	sock sock
 
 	rxTok chan struct{} // its one token is the right to read the socket and to use rx; start puts it there
 	rx    receiver
-	txTok chan struct{} // its one token is the right to block until the socket takes more
+	txTok chan struct{} // its one token is the right to block until the socket takes more; see outTok
 	tx    transmitter
 
 	arrived    atomic.Uint32 // FPDUs
@@ -60,20 +60,15 @@ var (
 )
 
 func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*queuePair, error) {
-	q := &queuePair{
-		cfg:   *cfg,
-		rxTok: make(chan struct{}, 1),
-		txTok: make(chan struct{}, 1),
-	}
-	q.txTok <- struct{}{}
+	q := &queuePair{cfg: cfg, rxTok: make(chan struct{}, 1)}
 	q.Init(q, o, q.rxTok)
 	q.Opts.NoCRC = q.Opts.NoCRC || cfg.NoCRC
-	q.Draining.Holds = q.drained
-	q.Regions.Changed, q.Regions.Revoked = q.serveExposed, q.keepOutput
+	q.Draining.Question = (*drain)(q)
+	q.Regions.Owner = q
 	q.tx.sendMSN, q.tx.readMSN = 1, 1
 	q.rx.init()
-	q.sock = &sock{onReadable: q.fillStaging, onWritable: q.transmitOn}
-	q.sock.platform.init(q.sock)
+	q.sock.q = q
+	q.sock.platform.init(&q.sock)
 	return q, q.sock.use(c)
 }
 
@@ -97,7 +92,6 @@ func (q *queuePair) configure(crc bool, ird, ord int, gate bool) {
 	q.tx.gateOpen = gate
 	q.tx.crc = crc
 	q.tx.maxOutstanding = ord
-	q.tx.useMSS(q.sock.mss())
 	q.tx.mu.Unlock()
 	q.rx.crc, q.rx.ird = crc, ird
 	q.Mu.Lock()
@@ -115,6 +109,12 @@ func (q *queuePair) start() error {
 	q.serveExposed()
 	return nil
 }
+
+// RegionsChanged implements regions.Owner.
+func (q *queuePair) RegionsChanged() { q.serveExposed() }
+
+// RegionRevoked implements regions.Owner.
+func (q *queuePair) RegionRevoked() { q.keepOutput() }
 
 // fail ends the queue pair with err, unless it has ended already, and wakes everybody.
 func (q *queuePair) fail(state transport.State, err error) {
@@ -139,6 +139,7 @@ func (q *queuePair) FlushSends() {
 // Attributes implements transport.QueuePair.
 func (q *queuePair) Attributes() transport.Attributes {
 	q.tx.mu.Lock()
+	q.knowMSS()
 	maxULPDU := q.tx.maxULPDU
 	q.tx.mu.Unlock()
 	q.Mu.Lock()

@@ -16,11 +16,8 @@ type sock struct {
 	rc            syscall.RawConn
 	local, remote netip.AddrPort
 
-	// onReadable reads from the descriptor and reports whether it got an answer (bytes, end of
-	// stream or error). onWritable writes to it and reports whether to wait until it takes more.
-	onReadable func(fd uintptr) bool
-	onWritable func(fd int) (blocked bool)
-	platform   platformSock
+	q        *queuePair
+	platform platformSock
 
 	mu       sync.Mutex // guards the deadlines that the connection has at present, and the connection while it may be replaced
 	rd, wd   deadline

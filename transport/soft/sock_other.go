@@ -23,28 +23,28 @@ type iovecs struct{}
 func (*platformSock) init(*sock) {}
 
 func (s *sock) blockingRead() error {
-	s.onReadable(0)
+	s.q.fillStaging(0)
 	return nil
 }
 
 // moment is how long a try takes where a socket cannot be tried without blocking.
 const moment = time.Millisecond
 
-// tryRead calls onReadable once and returns whether it got an answer.
+// tryRead calls fillStaging once and returns whether it got an answer.
 func (s *sock) tryRead() bool {
 	_ = s.c.SetReadDeadline(time.Now().Add(moment))
-	return s.onReadable(0)
+	return s.q.fillStaging(0)
 }
 
-// writeSome calls onWritable once. The caller holds its lock.
+// writeSome calls transmitOn once. The caller holds its lock.
 func (s *sock) writeSome() {
 	_ = s.c.SetWriteDeadline(time.Now().Add(moment))
-	s.onWritable(0)
+	s.q.transmitOn(0)
 }
 
 func (s *sock) writeNow([]byte) (int, error) { return 0, nil }
 
-func (s *sock) tryWrite() { s.onWritable(-1) }
+func (s *sock) tryWrite() { s.q.transmitOn(-1) }
 
 // blockingWrite lets go of mu every so often, because others may have to post meanwhile.
 func (s *sock) blockingWrite(mu *sync.Mutex) error {
@@ -52,7 +52,7 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 	for {
 		mu.Lock()
 		_ = s.c.SetWriteDeadline(time.Now().Add(turn))
-		blocked := s.onWritable(0)
+		blocked := s.q.transmitOn(0)
 		mu.Unlock()
 		s.mu.Lock()
 		end, kicked := s.wd.t, s.wd.kicked.Load()

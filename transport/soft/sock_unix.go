@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// platformSock holds the callbacks for the runtime's poller, made once so that no call allocates.
+// platformSock holds the callbacks for the runtime's poller, made once so that no call allocates:
+// those that not every connection needs are made when they are first needed.
 type platformSock struct {
 	read, write    func(fd uintptr) bool
 	try, tryW, now func(fd uintptr)
@@ -22,29 +23,31 @@ type platformSock struct {
 }
 
 func (p *platformSock) init(s *sock) {
-	p.read = s.onReadable
-	p.try = func(fd uintptr) { p.got = s.onReadable(fd) }
-	p.tryW = func(fd uintptr) { s.onWritable(int(fd)) }
-	p.now = func(fd uintptr) { p.n, p.err = writeOnce(int(fd), p.data) }
-	p.write = func(fd uintptr) bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return !s.onWritable(int(fd))
-	}
+	p.read = s.q.fillStaging
+	p.tryW = func(fd uintptr) { s.q.transmitOn(int(fd)) }
 }
 
-// blockingRead calls onReadable until it has an answer or the read deadline passes.
+// blockingRead calls fillStaging until it has an answer or the read deadline passes.
 func (s *sock) blockingRead() error { return s.rc.Read(s.platform.read) }
 
-// tryRead calls onReadable once and returns its answer, whatever the deadline.
-func (s *sock) tryRead() bool { return s.rc.Control(s.platform.try) != nil || s.platform.got }
+// tryRead calls fillStaging once and returns its answer, whatever the deadline.
+func (s *sock) tryRead() bool {
+	p := &s.platform
+	if p.try == nil {
+		p.try = func(fd uintptr) { p.got = s.q.fillStaging(fd) }
+	}
+	return s.rc.Control(p.try) != nil || p.got
+}
 
-// tryWrite calls onWritable once. The caller holds its lock.
+// tryWrite calls transmitOn once. The caller holds its lock.
 func (s *sock) tryWrite() { _ = s.rc.Control(s.platform.tryW) }
 
-// writeNow writes as much of b as the kernel takes now. The caller holds the lock of onWritable.
+// writeNow writes as much of b as the kernel takes now. The caller holds the lock of transmitOn.
 func (s *sock) writeNow(b []byte) (n int, err error) {
 	p := &s.platform
+	if p.now == nil {
+		p.now = func(fd uintptr) { p.n, p.err = writeOnce(int(fd), p.data) }
+	}
 	p.data = b
 	if err := s.rc.Control(p.now); err != nil {
 		return 0, err
@@ -76,10 +79,18 @@ func taken(n int, err error) (int, error) {
 // writeSome is tryWrite for a caller that can wait a moment where a socket cannot be tried.
 func (s *sock) writeSome() { s.tryWrite() }
 
-// blockingWrite calls onWritable, under mu, until nothing is left or the write deadline passes.
+// blockingWrite calls transmitOn, under mu, until nothing is left or the write deadline passes.
 func (s *sock) blockingWrite(mu *sync.Mutex) error {
-	s.platform.mu = mu
-	return s.rc.Write(s.platform.write)
+	p := &s.platform
+	p.mu = mu
+	if p.write == nil {
+		p.write = func(fd uintptr) bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return !s.q.transmitOn(int(fd))
+		}
+	}
+	return s.rc.Write(p.write)
 }
 
 // fillStaging reads what the descriptor has.

@@ -59,6 +59,13 @@ func (t *transmitter) useMSS(mss int) {
 	}
 }
 
+// knowMSS looks at the MSS before it is first needed. The caller holds tx.mu.
+func (q *queuePair) knowMSS() {
+	if q.tx.maxULPDU == 0 {
+		q.tx.useMSS(q.sock.mss())
+	}
+}
+
 func (t *transmitter) useLarge(fpdu int) {
 	t.large = true
 	t.maxULPDU = min(fpdu&^3-mpa.LengthLen-mpa.CRCLen, mpa.MaxULPDU)
@@ -89,6 +96,7 @@ func (q *queuePair) compose() bool {
 	if !t.gateOpen || !t.phase.composes() {
 		return false
 	}
+	q.knowMSS()
 	size := pool.Small
 	if t.queued > pool.Small-1024 || t.responses.Len() > 0 {
 		size = pool.Large

@@ -9,6 +9,12 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
+// drain is the question of Drain.
+type drain queuePair
+
+// Holds implements wait.Question.
+func (d *drain) Holds() (bool, error) { return (*queuePair)(d).drained() }
+
 // drained reports whether everything on the send queue has been sent, and otherwise why it never
 // will be. What the kernel has taken is sent, whatever becomes of the connection after that.
 func (q *queuePair) drained() (bool, error) {
@@ -91,6 +97,17 @@ func (q *queuePair) Look() bool {
 	}
 }
 
+// outTok returns the channel of txTok, which only a connection has that was blocked once.
+func (q *queuePair) outTok() chan struct{} {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	if q.txTok == nil {
+		q.txTok = make(chan struct{}, 1)
+		q.txTok <- struct{}{}
+	}
+	return q.txTok
+}
+
 // waitWritable sends until the kernel has taken everything that can be sent now.
 func (q *queuePair) waitWritable(seen uint32, deadline time.Time) error {
 	if q.Draining.Interrupted(seen) {
@@ -99,15 +116,16 @@ func (q *queuePair) waitWritable(seen uint32, deadline time.Time) error {
 	if wait.Expired(deadline) {
 		return os.ErrDeadlineExceeded
 	}
+	tok := q.outTok()
 	select {
-	case <-q.txTok:
+	case <-tok:
 	default:
-		if !q.Crew.Follow(q.txTok, &q.Draining, seen, deadline) {
+		if !q.Crew.Follow(tok, &q.Draining, seen, deadline) {
 			return wait.ErrAgain
 		}
 	}
 	q.driveOutput(deadline, true, seen)
-	q.txTok <- struct{}{}
+	tok <- struct{}{}
 	return wait.ErrAgain
 }
 

@@ -1,6 +1,7 @@
 package soft
 
 import (
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -44,11 +45,27 @@ func readable(fd int) int {
 
 // peerGone reports whether the peer has ended its direction, or the connection has failed. The
 // error stays with the socket.
-func (s *sock) peerGone() (gone bool) {
-	_ = s.rc.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-		n, err := unix.Poll(fds, 0)
-		gone = err == nil && n > 0
-	})
-	return gone
+func (s *sock) peerGone() bool {
+	p := probes.Get().(*probe)
+	defer probes.Put(p)
+	p.gone = false
+	_ = s.rc.Control(p.look)
+	return p.gone
 }
+
+// A probe is what peerGone needs.
+type probe struct {
+	fds  [1]unix.PollFd
+	gone bool
+	look func(fd uintptr)
+}
+
+var probes = sync.Pool{New: func() any {
+	p := new(probe)
+	p.look = func(fd uintptr) {
+		p.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLRDHUP}
+		n, err := unix.Poll(p.fds[:], 0)
+		p.gone = err == nil && n > 0
+	}
+	return p
+}}

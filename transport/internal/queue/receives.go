@@ -14,8 +14,9 @@ type Run[R comparable] struct {
 
 // Receives holds posted receives in order. R is what the transport keeps of their regions.
 type Receives[R comparable] struct {
-	runs []Run[R]
-	len  int
+	runs  []Run[R]
+	first [1]Run[R] // where runs begins
+	len   int
 }
 
 // Len returns how many there are.
@@ -28,7 +29,7 @@ func (q *Receives[R]) Push(wr *transport.RecvWR, r R) {
 		q.runs[n-1].count++
 		return
 	}
-	q.runs = append(q.runs, Run[R]{ID: wr.ID, Mem: wr.Data, Region: r, count: 1})
+	q.append(Run[R]{ID: wr.ID, Mem: wr.Data, Region: r, count: 1})
 }
 
 // PushBare appends n receives that have no memory, with IDs from id on.
@@ -41,7 +42,14 @@ func (q *Receives[R]) PushBare(id uint64, n int) {
 			return
 		}
 	}
-	q.runs = append(q.runs, Run[R]{ID: id, count: n})
+	q.append(Run[R]{ID: id, count: n})
+}
+
+func (q *Receives[R]) append(r Run[R]) {
+	if q.runs == nil {
+		q.runs = q.first[:0]
+	}
+	q.runs = append(q.runs, r)
 }
 
 func (r *Run[R]) extends(wr *transport.RecvWR, in R) bool {

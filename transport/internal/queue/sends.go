@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"sync"
+
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/pool"
 )
@@ -56,6 +58,11 @@ type Sends struct {
 	lost     bool // requests that Drain is about were flushed
 }
 
+// rings are lent to queues that have few entries, so that an empty one holds none.
+var rings = sync.Pool{New: func() any { return new(smallRing) }}
+
+type smallRing [4]Send
+
 // Len returns how many there are.
 func (q *Sends) Len() int { return q.len }
 
@@ -76,8 +83,11 @@ func (q *Sends) Sent() { q.next++ }
 
 // Push appends wr, which must have been checked.
 func (q *Sends) Push(wr *transport.SendWR, sinkTO uint64) {
-	if q.len == len(q.ring) {
-		bigger := make([]Send, max(4, 2*len(q.ring)))
+	switch {
+	case q.ring == nil:
+		q.ring, q.head = rings.Get().(*smallRing)[:], 0
+	case q.len == len(q.ring):
+		bigger := make([]Send, 2*len(q.ring))
 		n := copy(bigger, q.ring[min(q.head, len(q.ring)):])
 		copy(bigger[n:], q.ring[:q.head])
 		q.ring, q.head = bigger, 0
@@ -98,6 +108,10 @@ func (q *Sends) Pop() {
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.len--
 	q.next = max(q.next-1, 0)
+	if q.len == 0 && len(q.ring) == len(smallRing{}) {
+		rings.Put((*smallRing)(q.ring))
+		q.ring = nil
+	}
 }
 
 // Sendable reports whether the next one may be handed over, while there are reads under way, of

@@ -23,11 +23,18 @@ type Region struct {
 	stag  transport.STag
 }
 
+// An Owner is the queue pair that has a Table. It is called without the lock of the table.
+type Owner interface {
+	// RegionsChanged is called when Exposed may have changed.
+	RegionsChanged()
+	// RegionRevoked is called before a Deregister returns.
+	RegionRevoked()
+}
+
 // A Table holds the regions of a queue pair. Its lock is held for reading while bytes are placed or
 // fetched, so that Deregister returns only when nobody is touching the memory (RFC 5042 §6.2.3.2).
 type Table struct {
-	Changed func() // called without the lock when Exposed may have changed
-	Revoked func() // called without the lock before Deregister returns; may be nil
+	Owner Owner
 
 	mu      sync.RWMutex
 	few     [2]*Region                 // as many as most queue pairs have
@@ -117,7 +124,7 @@ func (t *Table) Add(r *Region) error {
 		t.exposed++
 	}
 	t.mu.Unlock()
-	t.Changed()
+	t.Owner.RegionsChanged()
 	return nil
 }
 
@@ -133,7 +140,7 @@ func (t *Table) Remove(stag transport.STag) bool {
 	}
 	t.mu.Unlock()
 	if r != nil {
-		t.Changed()
+		t.Owner.RegionsChanged()
 	}
 	return r != nil
 }
@@ -218,9 +225,7 @@ func (r *Region) Deregister() error {
 	if !r.table.Remove(r.stag) {
 		return errRegionGone
 	}
-	if r.table.Revoked != nil {
-		r.table.Revoked()
-	}
+	r.table.Owner.RegionRevoked()
 	return nil
 }
 

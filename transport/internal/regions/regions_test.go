@@ -10,10 +10,16 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/regions"
 )
 
+// owner counts the calls that it gets.
+type owner struct{ changed, revoked *int }
+
+func (o owner) RegionsChanged() { *o.changed++ }
+func (o owner) RegionRevoked()  { *o.revoked++ }
+
 // newTable returns a table and counters of its calls.
 func newTable() (t *regions.Table, changed, revoked *int) {
 	changed, revoked = new(int), new(int)
-	return &regions.Table{Changed: func() { *changed++ }, Revoked: func() { *revoked++ }}, changed, revoked
+	return &regions.Table{Owner: owner{changed, revoked}}, changed, revoked
 }
 
 func add(t *testing.T, table *regions.Table, mem []byte, access transport.Access) *regions.Region {
@@ -125,7 +131,7 @@ func TestVerdicts(t *testing.T) {
 // TestForeign shows that a table does not take another's regions for its own.
 func TestForeign(t *testing.T) {
 	table, _, _ := newTable()
-	other := &regions.Table{Changed: func() {}}
+	other, _, _ := newTable()
 	r := add(t, other, make([]byte, 8), 0)
 	require.False(t, table.Holds(r))
 	require.False(t, table.Holds(&regions.Region{}))

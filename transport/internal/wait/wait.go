@@ -16,10 +16,21 @@ import (
 // ErrAgain is what a step returns after which its caller checks its condition again.
 var ErrAgain = errors.New("look again")
 
+// A Question is asked about what some calls wait for.
+type Question interface {
+	// Holds reports whether that has come true, or with an error that it never will.
+	Holds() (bool, error)
+}
+
+// A Func is a Question.
+type Func func() (bool, error)
+
+// Holds implements Question.
+func (f Func) Holds() (bool, error) { return f() }
+
 // A Condition is what some calls wait for.
 type Condition struct {
-	// Holds reports whether what is waited for has come true, or with an error that it never will.
-	Holds func() (bool, error)
+	Question
 
 	// asked counts the interrupts. Each ends the calls under way at the time, or else the next one: a
 	// call ends if there are more than taken was when it began.

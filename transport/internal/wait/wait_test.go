@@ -39,11 +39,11 @@ func newDriver() (d *driver, a, b *Condition) {
 
 func (d *driver) condition() *Condition {
 	c := new(Condition)
-	c.Holds = func() (bool, error) {
+	c.Question = Func(func() (bool, error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return d.done[c], nil
-	}
+	})
 	return c
 }
 

@@ -38,6 +38,12 @@ func (p *Pair) Poll(wc []transport.Completion) int {
 	return n
 }
 
+// poll is the question of Wait.
+type poll Pair
+
+// Holds implements wait.Question.
+func (p *poll) Holds() (bool, error) { return (*Pair)(p).pollable() }
+
 // pollable reports whether Poll would return something or a Placer had news, and otherwise why that
 // will never happen again.
 func (p *Pair) pollable() (bool, error) {

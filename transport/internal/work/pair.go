@@ -52,11 +52,11 @@ type Pair struct {
 }
 
 // Init prepares the pair of d with options, of which nil means the defaults. What the token is,
-// wait.Crew says. Draining.Holds is left to d.
+// wait.Crew says. Draining.Question is left to d.
 func (p *Pair) Init(d Driver, o *transport.Options, token chan struct{}) {
 	p.driver, p.Opts = d, normalize(o)
 	p.Crew.Init(d, token, &p.Mu)
-	p.Waiting.Holds = p.pollable
+	p.Waiting.Question = (*poll)(p)
 }
 
 // EnterRTS brings the queue pair to StateRTS, unless it has failed.

@@ -26,7 +26,7 @@ func newFake(t *testing.T, o transport.Options) *fake {
 	token := make(chan struct{}, 1)
 	token <- struct{}{}
 	f.Init(f, &o, token)
-	f.Regions.Changed = func() {}
+	f.Regions.Owner = f
 	require.NoError(t, f.EnterRTS())
 	return f
 }
@@ -34,6 +34,8 @@ func newFake(t *testing.T, o transport.Options) *fake {
 func (f *fake) Drive(*wait.Condition, uint32, time.Time) (wait.Pause, error) {
 	return wait.Yield, wait.ErrAgain
 }
+func (f *fake) RegionsChanged() {}
+func (f *fake) RegionRevoked()  {}
 func (f *fake) SendsLeft() bool { return f.sq.Len() > 0 }
 func (f *fake) FlushSends() {
 	f.flushed++
