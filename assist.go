@@ -18,7 +18,10 @@ import (
 
 // ownListeners are the listeners of this process that may set up iWARP, by address; of several at
 // one address, the last.
-var ownListeners sync.Map // of netip.AddrPort to weak.Pointer[Listener]
+var ownListeners struct {
+	sync.RWMutex
+	m map[netip.AddrPort]weak.Pointer[Listener]
+}
 
 // assistDelay is how long to wait where a call of Accept is under way, which is likely to take the
 // connection.
@@ -27,27 +30,39 @@ const assistDelay = 5 * time.Millisecond
 // announceSelf makes l known to dials of this process.
 func (l *Listener) announceSelf() {
 	l.at, l.self = netaddr.Of(l.tcp.Addr()), weak.Make(l)
-	ownListeners.Store(l.at, l.self)
+	ownListeners.Lock()
+	defer ownListeners.Unlock()
+	if ownListeners.m == nil {
+		ownListeners.m = make(map[netip.AddrPort]weak.Pointer[Listener])
+	}
+	ownListeners.m[l.at] = l.self
 }
 
 // forgetSelf ends what announceSelf began.
-func (h *listening) forgetSelf() { ownListeners.CompareAndDelete(h.at, h.self) }
+func (h *listening) forgetSelf() {
+	ownListeners.Lock()
+	defer ownListeners.Unlock()
+	if ownListeners.m[h.at] == h.self {
+		delete(ownListeners.m, h.at)
+	}
+}
 
 // ownListener returns the listener of this process that a connection from local to remote reaches,
 // or nil.
 func ownListener(local netip.Addr, remote netip.AddrPort) *Listener {
-	remote = netaddr.Unmap(remote)
-	places := []netip.AddrPort{remote}
-	if remote.Addr().IsLoopback() || remote.Addr() == local.Unmap() {
-		port := remote.Port()
-		places = append(places, netip.AddrPortFrom(netip.IPv6Unspecified(), port), netip.AddrPortFrom(netip.IPv4Unspecified(), port))
+	ownListeners.RLock()
+	defer ownListeners.RUnlock()
+	if len(ownListeners.m) == 0 {
+		return nil
 	}
-	for _, at := range places {
-		if p, ok := ownListeners.Load(at); ok {
-			return p.(weak.Pointer[Listener]).Value()
+	remote = netaddr.Unmap(remote)
+	p, ok := ownListeners.m[remote]
+	if !ok && (remote.Addr().IsLoopback() || remote.Addr() == local.Unmap()) {
+		if p, ok = ownListeners.m[netip.AddrPortFrom(netip.IPv6Unspecified(), remote.Port())]; !ok {
+			p = ownListeners.m[netip.AddrPortFrom(netip.IPv4Unspecified(), remote.Port())]
 		}
 	}
-	return nil
+	return p.Value()
 }
 
 // assist makes sure until stop is called that a connection from local to remote is taken, if it is
@@ -57,24 +72,52 @@ func assist(local netip.Addr, remote netip.AddrPort) (stop func()) {
 	if l == nil {
 		return func() {}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var done sync.WaitGroup
-	done.Go(func() {
-		if l.isAwaited() {
-			t := time.NewTimer(assistDelay)
-			defer t.Stop()
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-		l.assist(ctx)
-	})
-	return func() {
-		cancel()
-		done.Wait()
+	a := &assistant{l: l, ended: make(chan struct{})}
+	delay := time.Duration(0)
+	if l.isAwaited() {
+		delay = assistDelay
 	}
+	a.timer = time.AfterFunc(delay, a.work)
+	return a.stop
+}
+
+// An assistant takes clients of a listener once its timer has expired, until stop.
+type assistant struct {
+	l     *Listener
+	timer *time.Timer
+	ended chan struct{} // closed when work is over
+
+	mu      sync.Mutex
+	stopped bool
+	cancel  context.CancelFunc // set while it works
+}
+
+func (a *assistant) work() {
+	defer close(a.ended)
+	a.mu.Lock()
+	if a.stopped {
+		a.mu.Unlock()
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel = cancel
+	a.mu.Unlock()
+	defer cancel()
+	a.l.assist(ctx)
+}
+
+func (a *assistant) stop() {
+	if a.timer.Stop() {
+		return
+	}
+	a.mu.Lock()
+	a.stopped = true
+	cancel := a.cancel
+	a.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	<-a.ended
 }
 
 // assistDial is assist for a connection of the kernel.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/brief"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/tcpinfo"
 )
@@ -91,7 +92,7 @@ func answerTime(trip time.Duration) time.Duration {
 
 // answer returns ctx limited to the wait for the answer of the peer of c, which has shown a round
 // trip, and may have spoken iWARP before.
-func (a *dialing) answer(ctx context.Context, c *net.TCPConn, trip time.Duration, spoke bool) (context.Context, *answerWait) {
+func (a *dialing) answer(ctx context.Context, c *net.TCPConn, trip time.Duration, spoke bool) *answerWait {
 	limit, quick := a.handshakeLimit(), a.policy != OffloadRequire && a.HandshakeTimeout <= 0 && !spoke
 	w := &answerWait{trip: trip, after: answerTime(trip), of: tcpinfo.Of}
 	if quick {
@@ -106,18 +107,18 @@ func (a *dialing) answer(ctx context.Context, c *net.TCPConn, trip time.Duration
 		limit = min(limit, share)
 	}
 	a.waited = waitLimit{limit: limit, least: max(leastPatience, leastTrips*trip), full: trip + w.after}
-	ctx, w.end = context.WithTimeout(ctx, limit)
+	w.Context = brief.New(ctx, time.Now().Add(limit))
 	if quick {
 		w.start(c)
 	}
-	return ctx, w
+	return w
 }
 
 // An answerWait ends the wait for an answer once a peer has been silent for too long: a request
 // that is still on its way, or was lost there, says nothing about the peer.
 type answerWait struct {
+	*brief.Context
 	trip, after time.Duration
-	end         context.CancelFunc
 	of          func(*net.TCPConn) (tcpinfo.Info, bool)
 
 	mu    sync.Mutex
@@ -141,7 +142,7 @@ func (w *answerWait) use(c *net.TCPConn) {
 }
 
 func (w *answerWait) stop() {
-	w.end()
+	w.End()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.timer != nil {
@@ -161,7 +162,7 @@ func (w *answerWait) look() {
 		w.timer.Reset(left)
 		return
 	}
-	w.end()
+	w.End()
 }
 
 // clockStep is the resolution of tcpinfo.Info.SinceAck, or a little more.

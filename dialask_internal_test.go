@@ -60,7 +60,7 @@ func TestSilenceRemembered(t *testing.T) {
 			ctx, cancel = context.WithTimeout(ctx, tt.left)
 			defer cancel()
 		}
-		_, wait := a.answer(ctx, nil, tt.trip, tt.spoke)
+		wait := a.answer(ctx, nil, tt.trip, tt.spoke)
 		wait.stop()
 		undo()
 		require.Equal(t, tt.want, a.waited.remembered(), "%+v", tt)

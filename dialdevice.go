@@ -189,14 +189,13 @@ func (d *deviceDial) stream(ctx context.Context, q *deviceQP, to netip.AddrPort,
 	if q.port != nil {
 		local = q.port.AddrPort()
 	}
-	return d.setUp(ctx, k, func() (transport.Connector, error) {
-		k, err := d.transport.Dial(ctx, local, to, nil)
-		if err != nil {
-			return nil, err
-		}
-		q.QueuePair, q.remote = k.QueuePair(), d.remote.Port()
-		return &deviceConnector{Connector: k, qp: q, admits: d.device.KernelPorts}, nil
-	})
+	connector, err := d.transport.Dial(ctx, local, to, nil)
+	if err != nil {
+		return nil, err
+	}
+	q.QueuePair, q.remote = connector.QueuePair(), d.remote.Port()
+	k.Connector = &deviceConnector{Connector: connector, qp: q, admits: d.device.KernelPorts}
+	return d.Dialer.stream(ctx, &k)
 }
 
 // deviceConnector is a device's connection in the making, whose queue pair is qp.

@@ -214,7 +214,7 @@ func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPC
 			return d.fromReserved(ctx, r, network, address)
 		}
 	}
-	c, err := d.netDialer().DialContext(ctx, network, address)
+	c, err := d.dialer().DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -235,6 +235,20 @@ func (d *Dialer) control(ctx context.Context, network, address string, c syscall
 		return d.Control(network, address, c)
 	}
 	return nil
+}
+
+// plainNet is what all Dialers dial with that have nothing to say about it.
+var plainNet = new(Dialer).netDialer()
+
+// dialer returns a net.Dialer with the fields of d, which must not be changed.
+func (d *Dialer) dialer() *net.Dialer {
+	//lint:ignore SA1019 a Dialer has all that net.Dialer has
+	old := d.DualStack || d.Cancel != nil
+	if !old && d.Timeout == 0 && d.Deadline.IsZero() && d.LocalAddr == nil && d.FallbackDelay == 0 && d.KeepAlive == 0 &&
+		!d.KeepAliveConfig.Enable && d.Resolver == nil && d.Control == nil && d.ControlContext == nil {
+		return plainNet
+	}
+	return d.netDialer()
 }
 
 func (d *Dialer) netDialer() *net.Dialer {

@@ -54,6 +54,8 @@ type kernelDial struct {
 	spoke     bool   // the peer has spoken iWARP before
 	asked     func() // ends the turn to ask the peer
 	other     bool   // another address of the name may speak iWARP
+	wait      *answerWait
+	present   *net.TCPConn // tcp, or the one that redial has made
 }
 
 func (a *dialing) dialKernel(ctx context.Context, t kernelTransport, address string) (*kernelDial, error) {
@@ -147,54 +149,61 @@ func (k *kernelDial) fallBack(ctx context.Context, cause error) (net.Conn, error
 
 // upgrade makes an iWARP connection of the TCP connection, which is closed after an error.
 func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
-	hctx, wait := k.answer(ctx, k.tcp, k.trip(), k.spoke)
-	defer wait.stop()
-	tcp, remote := k.tcp, k.remote.String()
-	defer assistDial(tcp)()
-	// What follows a failure may have to use the same pair of addresses, which TIME_WAIT would
-	// forbid.
-	samePorts := hasPort(k.LocalAddr)
-	if samePorts {
-		_ = tcp.SetLinger(0)
+	trip := k.took // which is enough for a dial that does not depend on how long an answer takes
+	if k.policy != OffloadRequire {
+		trip = k.trip()
 	}
-	redial := func(ctx context.Context) (*net.TCPConn, error) {
-		_ = tcp.Close()
-		again, err := k.kernel(ctx, remote)
-		if err != nil {
-			return nil, err
-		}
-		tcp = again
-		wait.use(tcp)
-		if samePorts {
-			_ = tcp.SetLinger(0)
-		}
-		return tcp, nil
-	}
-	c, err := k.setUp(hctx, redirect.Connector{}, func() (transport.Connector, error) {
-		connector, err := k.transport.Client(tcp, nil)
-		if r, ok := connector.(transport.Redialer); ok && err == nil {
-			r.SetRedial(redial)
-		}
-		return connector, err
-	})
+	k.wait = k.answer(ctx, k.tcp, trip, k.spoke)
+	defer k.wait.stop()
+	defer assistDial(k.tcp)()
+	k.forNext(k.tcp)
+	k.present = k.tcp
+	c, err := k.streamBy(k.wait.Context)
 	if err != nil {
-		_ = tcp.Close()
-		return nil, inTime(ctx, hctx, err)
+		_ = k.present.Close()
+		return nil, inTime(ctx, k.wait, err)
 	}
-	if samePorts {
-		_ = tcp.SetLinger(-1)
+	if hasPort(k.LocalAddr) {
+		_ = k.present.SetLinger(-1)
 	}
 	return c, nil
 }
 
-// setUp sets up the stream over the connection in the making that open returns, with what k has to
-// say.
-func (d *Dialer) setUp(ctx context.Context, k redirect.Connector, open func() (transport.Connector, error)) (*rdmanet.Conn, error) {
-	var err error
-	if k.Connector, err = open(); err != nil {
+// forNext has a connection that fails leave nothing behind: what follows may have to use the same
+// pair of addresses, which TIME_WAIT would forbid.
+func (k *kernelDial) forNext(c *net.TCPConn) {
+	if hasPort(k.LocalAddr) {
+		_ = c.SetLinger(0)
+	}
+}
+
+// redial makes another connection to the peer, in place of the one that it has reset.
+func (k *kernelDial) redial(ctx context.Context) (*net.TCPConn, error) {
+	_ = k.present.Close()
+	again, err := k.kernel(ctx, k.remote.String())
+	if err != nil {
 		return nil, err
 	}
-	c, err := rdmanet.Client(ctx, &k, buffered(d.ReadBuffer, d.ReadBudget))
+	k.present = again
+	k.wait.use(again)
+	k.forNext(again)
+	return again, nil
+}
+
+func (k *kernelDial) streamBy(ctx context.Context) (*rdmanet.Conn, error) {
+	connector, err := k.transport.Client(k.tcp, nil)
+	if err != nil {
+		return nil, err
+	}
+	if r, ok := connector.(transport.Redialer); ok {
+		r.SetRedial(k.redial)
+	}
+	return k.stream(ctx, &redirect.Connector{Connector: connector})
+}
+
+// stream sets up the stream over the connection in the making that k has.
+func (d *Dialer) stream(ctx context.Context, k *redirect.Connector) (*rdmanet.Conn, error) {
+	c, err := rdmanet.Client(ctx, k, buffered(d.ReadBuffer, d.ReadBudget))
 	if err != nil {
 		_ = k.Close()
 		return nil, err

@@ -163,11 +163,15 @@ func (d *deviceDial) beside(ctx context.Context, held *ports.Endpoint) (*net.TCP
 func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, tcp *net.TCPConn, took time.Duration, k redirect.Connector) (*rdmanet.Conn, error) {
 	d.began = time.Now()
 	spoke := peers.speaks(peer{software.Name(), d.remote}, d.began)
-	hctx, wait := d.answer(ctx, tcp, tripOf(tcp, took), spoke)
-	defer wait.stop()
+	hctx := d.answer(ctx, tcp, tripOf(tcp, took), spoke)
+	defer hctx.stop()
 	_ = tcp.SetLinger(0)
 	defer assistDial(tcp)()
-	c, err := d.setUp(hctx, k, func() (transport.Connector, error) { return software.Client(tcp, nil) })
+	var c *rdmanet.Conn
+	var err error
+	if k.Connector, err = software.Client(tcp, nil); err == nil {
+		c, err = d.Dialer.stream(hctx.Context, &k)
+	}
 	if err != nil {
 		_ = tcp.Close()
 		return nil, inTime(ctx, hctx, err)

@@ -234,11 +234,21 @@ func (pc *peerCache) answered(p peer) {
 	}
 }
 
+// spokeStep is how exactly it is known when a peer has last spoken iWARP.
+const spokeStep = time.Millisecond
+
+// isMore reports whether l says more than that the peer spoke iWARP.
+func (l *lesson) isMore() bool {
+	return l.isMute() || l.to.Port != 0 || l.other.addr.IsValid() || !l.trouble.IsZero() || l.foreign
+}
+
 // spoke remembers that p speaks iWARP.
 func (pc *peerCache) spoke(p peer, now time.Time) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
-	pc.keep(p, lesson{spoke: now}, now)
+	if l, ok := pc.m[p]; !ok || l.isMore() || now.Sub(l.spoke) >= spokeStep {
+		pc.keep(p, lesson{spoke: now}, now)
+	}
 	pc.answered(p) // even where another dial has found it out
 }
 
