@@ -15,10 +15,9 @@ import (
 // Dial connects to the address on the network as net.Dial does, by the policy in the environment
 // variable IWARP_OFFLOAD, or OffloadAuto. Networks other than "tcp", "tcp4" and "tcp6" go to
 // package net.
-func Dial(network, address string) (net.Conn, error) {
-	var d Dialer
-	return d.Dial(network, address)
-}
+func Dial(network, address string) (net.Conn, error) { return zeroDialer.Dial(network, address) }
+
+var zeroDialer Dialer
 
 // DialTimeout acts like Dial with a limit on the time it takes, name resolution and fallback
 // included.
@@ -29,8 +28,7 @@ func DialTimeout(network, address string, timeout time.Duration) (net.Conn, erro
 
 // DialContext acts like Dial with a context, as Dialer.DialContext does.
 func DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	var d Dialer
-	return d.DialContext(ctx, network, address)
+	return zeroDialer.DialContext(ctx, network, address)
 }
 
 // ContextDialer connects to the TCP address. It has the signature that grpc.WithContextDialer and
@@ -142,21 +140,24 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
-	a := dialing{Dialer: d, origin: origin{began: time.Now()}, network: network, address: address, policy: policy}
+	began := now()
 	if policy == OffloadNever || !isTCPAddr(d.LocalAddr) { // which is an error of package net
-		return a.plain(ctx, address, ReasonPolicy, nil)
+		return d.plain(ctx, network, address, began, ReasonPolicy, nil)
 	}
 	devices, kernel := split(d.Transports)
-	if policy == OffloadAuto && len(devices) == 0 {
-		return a.plain(ctx, address, ReasonNoDevice, nil)
+	if len(devices) == 0 {
+		switch {
+		case policy == OffloadAuto:
+			return d.plain(ctx, network, address, began, ReasonNoDevice, nil)
+		case policy == OffloadPrefer && len(kernel) > 0:
+			if why, ok := mute(kernel[0], address, began); ok {
+				return d.plain(ctx, network, address, began, why.Reason, why.Err)
+			}
+		}
 	}
+	a := dialing{Dialer: d, origin: origin{began: began}, network: network, address: address, policy: policy}
 	if len(kernel) > 0 {
 		a.software = kernel[0]
-	}
-	if len(devices) == 0 && policy == OffloadPrefer {
-		if why, ok := a.mute(); ok {
-			return a.plain(ctx, address, why.Reason, why.Err)
-		}
 	}
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
@@ -168,13 +169,13 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	case c != nil || err != nil:
 		return c, err
 	case policy == OffloadAuto:
-		return a.plain(ctx, address, why.Reason, why.Err)
+		return d.plain(ctx, network, address, began, why.Reason, why.Err)
 	case len(kernel) > 0:
 		return a.viaKernel(ctx, kernel[0])
 	case policy == OffloadRequire:
 		return nil, a.fail(a.tried, &why)
 	}
-	return a.plain(ctx, address, why.Reason, why.Err)
+	return d.plain(ctx, network, address, began, why.Reason, why.Err)
 }
 
 // dialing is one call of DialContext.
@@ -190,12 +191,12 @@ type dialing struct {
 }
 
 // plain dials TCP and hands out the very connection.
-func (a *dialing) plain(ctx context.Context, address string, reason Reason, cause error) (net.Conn, error) {
-	c, err := a.kernel(ctx, address)
+func (d *Dialer) plain(ctx context.Context, network, address string, began time.Time, reason Reason, cause error) (net.Conn, error) {
+	c, err := d.kernel(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return remember(c, plainInfo(reason, cause), a.origin), nil
+	return remember(c, plainInfo(reason, cause), origin{began: began}), nil
 }
 
 // kernel dials a TCP connection of the kernel.

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -45,11 +46,15 @@ type peer struct {
 // twice as long each time. An iWARP request that comes from a host is news about all its ports.
 type peerCache struct {
 	mu    sync.Mutex
-	m     map[peer]lesson
+	m     map[peer]*lesson
 	mutes map[netip.Addr]*mutes  // by host
 	asked map[peer]chan struct{} // peers that a dial is asking, until it is closed
+	texts map[text]*lesson       // of numeric addresses, as dials have them; some are gone
 	swept time.Time              // when what was out of date was last dropped
 }
+
+// text is a peer whose address was not parsed.
+type text struct{ transport, address string }
 
 // mutes are the lessons that ports of a host do not speak iWARP.
 type mutes struct {
@@ -71,6 +76,8 @@ type lesson struct {
 	trouble time.Time // the first failure since
 	foreign bool      // it has sent something else since
 	news    time.Time // the latest iWARP request from its host that had why forgotten
+
+	gone bool // it is no longer in the cache
 }
 
 // instead is an address that did speak iWARP, of the same name, by which it was dialed.
@@ -84,8 +91,39 @@ var peers peerCache
 
 // lookup returns why p did not speak iWARP, if that is known.
 func (pc *peerCache) lookup(p peer, now time.Time) (OffloadError, bool) {
-	l := pc.recall(p, now)
-	return l.why, l.why.Reason != ReasonNone
+	pc.mu.Lock()
+	defer pc.mu.Unlock()
+	if l := pc.m[p]; l != nil && now.Before(l.until) {
+		return l.why, l.isMute()
+	}
+	l := pc.holds(p, now)
+	return l.why, l.isMute()
+}
+
+// lookupText is lookup for an address that may be numeric. What is looked up again and again is
+// parsed once.
+func (pc *peerCache) lookupText(t text, now time.Time) (OffloadError, bool) {
+	pc.mu.Lock()
+	if l := pc.texts[t]; l != nil && !l.gone && now.Before(l.until) {
+		defer pc.mu.Unlock()
+		return l.why, l.isMute()
+	}
+	pc.mu.Unlock()
+	addr, err := netip.ParseAddrPort(t.address)
+	if err != nil {
+		return OffloadError{}, false
+	}
+	p := peer{t.transport, netaddr.Unmap(addr)}
+	why, ok := pc.lookup(p, now)
+	if ok {
+		pc.mu.Lock()
+		defer pc.mu.Unlock()
+		if pc.texts == nil || len(pc.texts) >= maxPeers {
+			pc.texts = make(map[text]*lesson)
+		}
+		pc.texts[t] = pc.m[p]
+	}
+	return why, ok
 }
 
 // redirect returns where the device of p listens, port 0 if that is not known.
@@ -115,14 +153,17 @@ func (pc *peerCache) recall(p peer, now time.Time) lesson {
 
 // holds is recall for a caller that holds mu.
 func (pc *peerCache) holds(p peer, now time.Time) lesson {
-	l, ok := pc.m[p]
-	if !ok || now.Before(l.until) {
-		return l
-	}
-	if l.stale(now) {
+	known := pc.m[p]
+	switch {
+	case known == nil:
+		return lesson{}
+	case now.Before(known.until):
+		return *known
+	case known.stale(now):
 		pc.drop(p)
 		return lesson{}
 	}
+	l := *known
 	l.why, l.to, l.other = OffloadError{}, redirect.To{}, instead{}
 	if now.Sub(l.spoke) >= spokeTTL {
 		l.spoke = time.Time{}
@@ -144,7 +185,10 @@ func (pc *peerCache) learn(p peer, why OffloadError, proof bool, most time.Durat
 	}
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
-	l := pc.m[p]
+	var l lesson
+	if known := pc.m[p]; known != nil {
+		l = *known
+	}
 	spoke := !l.spoke.IsZero() && now.Sub(l.spoke) < spokeTTL
 	if spoke && why.Reason == ReasonNotIWARP && proof && !l.foreign {
 		if !l.spoke.After(began) {
@@ -195,7 +239,6 @@ func (pc *peerCache) heard(host netip.Addr, now time.Time) {
 	for p, l := range pc.m {
 		if p.addr.Addr() == host && l.isMute() && now.Sub(l.news) >= peerTTL {
 			l.until, l.news = now, now
-			pc.m[p] = l
 		}
 	}
 }
@@ -246,7 +289,7 @@ func (l *lesson) isMore() bool {
 func (pc *peerCache) spoke(p peer, now time.Time) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
-	if l, ok := pc.m[p]; !ok || l.isMore() || now.Sub(l.spoke) >= spokeStep {
+	if l := pc.m[p]; l == nil || l.isMore() || now.Sub(l.spoke) >= spokeStep {
 		pc.keep(p, lesson{spoke: now}, now)
 	}
 	pc.answered(p) // even where another dial has found it out
@@ -264,9 +307,8 @@ func (pc *peerCache) learnRedirect(p peer, to redirect.To, now time.Time) {
 func (pc *peerCache) learnInstead(p peer, name string, addr netip.AddrPort) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
-	if l, ok := pc.m[p]; ok && l.why.Reason != ReasonNone {
+	if l := pc.m[p]; l != nil && l.isMute() {
 		l.other = instead{name, addr}
-		pc.m[p] = l
 	}
 }
 
@@ -274,21 +316,20 @@ func (pc *peerCache) learnInstead(p peer, name string, addr netip.AddrPort) {
 func (pc *peerCache) forgetRedirect(p peer) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
-	if l, ok := pc.m[p]; ok {
+	if l := pc.m[p]; l != nil {
 		l.to = redirect.To{}
-		pc.m[p] = l
 	}
 }
 
 func (pc *peerCache) keep(p peer, l lesson, now time.Time) {
 	if pc.m == nil {
-		pc.m, pc.mutes = make(map[peer]lesson), make(map[netip.Addr]*mutes)
+		pc.m, pc.mutes = make(map[peer]*lesson), make(map[netip.Addr]*mutes)
 	}
 	if _, ok := pc.m[p]; !ok && len(pc.m) >= maxPeers {
 		pc.makeRoom(now)
 	}
 	pc.drop(p)
-	pc.m[p] = l
+	pc.m[p] = &l
 	if !l.isMute() {
 		return
 	}
@@ -303,6 +344,10 @@ func (pc *peerCache) keep(p peer, l lesson, now time.Time) {
 
 func (pc *peerCache) drop(p peer) {
 	l := pc.m[p]
+	if l == nil {
+		return
+	}
+	l.gone = true
 	delete(pc.m, p)
 	host := p.addr.Addr()
 	if h := pc.mutes[host]; h != nil && l.isMute() {

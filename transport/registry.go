@@ -29,9 +29,10 @@ func Register(t Transport) {
 	})
 }
 
-// Registered returns the registered transports, those that offload first.
+// Registered returns the registered transports, those that offload first. The slice must not be
+// changed.
 func Registered() []Transport {
 	registry.RLock()
 	defer registry.RUnlock()
-	return slices.Clone(registry.list)
+	return slices.Clip(registry.list)
 }
