@@ -81,8 +81,8 @@ func find(c net.Conn) (net.Conn, Info, bool) {
 			if t == nil {
 				return nil, Info{}, false
 			}
-			info, _ := recall(t)
-			return t, withDevice(t, info), true
+			notes.sort()
+			return t, withDevice(t, streams.find(t)), true
 		}
 		if c = inner(c); c == nil {
 			break
@@ -166,20 +166,21 @@ func byAddresses(c net.Conn) (found net.Conn, info Info, ok bool) {
 // false.
 func known(each func(net.Conn, Info) bool) {
 	notes.sort()
+	more := true
 	paths.Range(func(key, v any) bool {
-		info := v.(*path).info
-		switch k := key.(type) {
-		case weak.Pointer[net.TCPConn]:
-			if t := k.Value(); t != nil {
-				return each(t, info)
-			}
-		case weak.Pointer[rdmanet.Conn]:
-			if t := k.Value(); t != nil {
-				return each(t, withDevice(t, info))
-			}
+		if t := key.(weak.Pointer[net.TCPConn]).Value(); t != nil {
+			more = each(t, v.(*path).info)
 		}
-		return true
+		return more
 	})
+	if !more {
+		return
+	}
+	for c, info := range streams.all() {
+		if !each(c, withDevice(c, *info)) {
+			return
+		}
+	}
 }
 
 func hasAddrs(c net.Conn, local, remote string) bool {
@@ -203,14 +204,14 @@ func addrPair(c net.Conn) (local, remote string) {
 	return text(c.LocalAddr()), text(c.RemoteAddr())
 }
 
-// paths remembers the path of connections without keeping them: by weak pointer, until the
-// connection is garbage.
+// paths remembers the path of connections of plain TCP without keeping them: by weak pointer, until
+// the connection is garbage.
 var paths sync.Map
 
 // A path is what is known of a connection.
 type path struct {
 	info  Info
-	stats *statpage.Conn // of plain TCP; what others see of it
+	stats *statpage.Conn // what others see of it; may be nil
 }
 
 // origin says how a connection came about.
@@ -244,7 +245,7 @@ func (n *note) sort() {
 		sortOf(c, &path{n.info, n.publishTCP(c)})
 	case *rdmanet.Conn:
 		n.publishStream(c)
-		sortOf(c, &path{info: n.info})
+		streams.add(c, &n.info)
 	}
 	d := statpage.Dialed
 	if n.accepted {
@@ -253,10 +254,10 @@ func (n *note) sort() {
 	statpage.SetUp(d, n.info.Transport, uint8(n.info.Reason), n.took)
 }
 
-func sortOf[T any](c *T, p *path) {
+func sortOf(c *net.TCPConn, p *path) {
 	key := weak.Make(c)
 	paths.Store(key, p)
-	runtime.AddCleanup(c, func(key weak.Pointer[T]) {
+	runtime.AddCleanup(c, func(key weak.Pointer[net.TCPConn]) {
 		paths.Delete(key)
 		if p.stats != nil {
 			p.stats.Free()
@@ -303,7 +304,7 @@ func (b *notebook) sort() {
 // maxNotes is how many notes there is always room for.
 const maxNotes = 256
 
-func recall[T any](c *T) (Info, bool) {
+func recall(c *net.TCPConn) (Info, bool) {
 	if c == nil {
 		return Info{}, false
 	}

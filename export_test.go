@@ -13,8 +13,8 @@ const (
 
 // PathCount returns how many connections Describe remembers.
 func PathCount() int {
-	n := 0
 	notes.sort()
+	n := len(streams.all())
 	paths.Range(func(any, any) bool { n++; return true })
 	return n
 }

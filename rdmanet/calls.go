@@ -36,6 +36,9 @@ func (c *calls) end() {
 
 // forbid lets no more calls begin. It is called once.
 func (c *calls) forbid() {
+	if c.n.CompareAndSwap(0, math.MinInt64) {
+		return
+	}
 	c.left = make(chan struct{}, 1)
 	c.n.Add(math.MinInt64)
 }

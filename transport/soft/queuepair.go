@@ -139,7 +139,9 @@ func (q *queuePair) FlushSends() {
 // Attributes implements transport.QueuePair.
 func (q *queuePair) Attributes() transport.Attributes {
 	q.tx.mu.Lock()
-	q.knowMSS()
+	if q.Healthy() {
+		q.knowMSS()
+	}
 	maxULPDU := q.tx.maxULPDU
 	q.tx.mu.Unlock()
 	q.Mu.Lock()
