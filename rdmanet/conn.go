@@ -83,6 +83,7 @@ type Conn struct {
 	own, peer          end   // what this end has said of its end, or is about to; what the peer has
 	refused            bool  // a Write was told that the peer has closed, or was accepted and lost
 	peerLeftUnread     bool  // the peer has closed without reading all, or is about to say so
+	peerShut           bool  // the peer has said SHUTDOWN
 	err                error // why the queue pair ended; all that came before is in the ring
 	sendErr            error // why nothing can be sent; known before err is
 	linger             int   // seconds, as SetLinger has it

@@ -59,9 +59,9 @@ func (c *Conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }
 
-// wasReset reports whether the peer has closed without reading everything, which resets a socket.
-// The caller holds mu.
-func (c *Conn) wasReset() bool { return c.peer.disconnected() && c.peerLeftUnread }
+// wasReset reports whether the peer has closed without reading everything, which resets a socket
+// unless its stream has ended before. The caller holds mu.
+func (c *Conn) wasReset() bool { return c.peer.disconnected() && c.peerLeftUnread && !c.peerShut }
 
 // setError wraps err, which must not be nil, as package net does for settings of one end.
 func (c *Conn) setError(err error) error {

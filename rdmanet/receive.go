@@ -193,6 +193,7 @@ func (c *Conn) message(w wire.Word) error {
 		case wire.CtrlUnread:
 			c.peerLeftUnread = true
 		case wire.CtrlShutdown:
+			c.peerShut = true
 			c.rd.rouse()
 		}
 	default:

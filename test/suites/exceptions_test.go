@@ -35,6 +35,7 @@ var exceptions = exceptionList{
 	{suites: []string{"http", "http-long"}, test: "TestLinuxSendfile", reason: "asserts that a listener is a *net.TCPListener"},
 	{suites: []string{"grpc-transport"}, test: "Test/TCPUserTimeout", ways: iwarpAtBothEnds, reason: asserts},
 	{suites: []string{"grpc-transport"}, test: "Test/ServerCredsHandshakeTimeout", ways: []string{"auto"}, reason: silent},
+	{suites: []string{"grpc-end2end"}, test: "Test/CZSocketMetricsSocketOption", ways: iwarpAtBothEnds, reason: "wants the options of a socket"},
 	{suites: []string{"http-more"}, test: "TestReverseProxyWebSocketHalfTCP", ways: []string{"require"}, reason: dials},
 	{suites: []string{"http-more"}, test: "TestReverseProxyWebSocketHalfTCP", ways: []string{"prefer"}, reason: asserts},
 	{suites: []string{"rpc"}, test: "TestShutdown", ways: iwarpAtBothEnds, reason: asserts},
