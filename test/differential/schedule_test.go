@@ -248,9 +248,9 @@ func (r *run) finish(s step, got result) string {
 func pattern(i int) byte { return byte(i * 131 >> 3) }
 
 // after makes the same of what may differ with good reason. The kernel tells once of a reset and
-// then of the end of the stream, where this module's connections keep to the reset. How soon a write
-// finds out that the peer has closed is a matter of time over TCP, too. And data that comes to an end
-// with both halves shut makes the kernel reset; here it can be read.
+// then of the end of the stream, where this module's connections keep to the reset. How soon a
+// write finds out that the peer has closed is a matter of time over TCP, too. And data that comes
+// to an end with both halves shut makes the kernel reset; here it can be read.
 func (r *run) after(s step, n int, class string) string {
 	m, peer := &r.model[s.end], &r.model[1-s.end]
 	if class == "reset" || class == "broken pipe" {
