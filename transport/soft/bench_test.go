@@ -1,62 +1,21 @@
 package soft_test
 
 import (
-	"fmt"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
-// BenchmarkPingPong measures a Write and a Send each way, as the stream protocol above does it.
 func BenchmarkPingPong(b *testing.B) {
-	for _, size := range []int{64, 4 << 10, 64 << 10} {
-		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			var rings [2]transport.MemoryRegion
-			var words [2]transport.MemoryRegion
-			var slots [2][]byte
-			p := connect(b, nil, nil, func(x, y transport.QueuePair) {
-				i, q := 0, x
-				if y != nil {
-					i, q = 1, y
-				}
-				rings[i], _ = q.RegisterMemory(make([]byte, size), transport.RemoteWrite|transport.CallerDriven)
-				slots[i] = make([]byte, 16)
-				words[i], _ = q.RegisterMemory(slots[i], transport.LocalWrite)
-				q.PostRecv([]transport.RecvWR{{Data: slots[i][:4], Region: words[i]}})
-			})
-			for _, q := range []transport.QueuePair{p.a, p.b} {
-				if err := q.SetMaxSegment(32788); err != nil {
-					b.Fatal(err)
-				}
-			}
-			turn := func(q transport.QueuePair, i int, data []byte, wrs []transport.SendWR) {
-				wrs[0] = transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain, Data: data, RemoteSTag: rings[1-i].STag()}
-				wrs[1] = transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: data[:4]}
-				q.PostSend(wrs)
-				q.Drain(soon())
-			}
-			wait := func(q transport.QueuePair, i int, wc []transport.Completion, rr []transport.RecvWR) bool {
-				for q.Poll(wc) == 0 {
-					if q.Wait(noDeadline) != nil {
-						return false
-					}
-				}
-				rr[0] = transport.RecvWR{Data: slots[i][:4], Region: words[i]}
-				q.PostRecv(rr)
-				return wc[0].Status == transport.StatusSuccess
-			}
-			go func() {
-				data, wrs, wc, rr := make([]byte, size), make([]transport.SendWR, 2), make([]transport.Completion, 1), make([]transport.RecvWR, 1)
-				for wait(p.b, 1, wc, rr) {
-					turn(p.b, 1, data, wrs)
-				}
-			}()
-			data, wrs, wc, rr := make([]byte, size), make([]transport.SendWR, 2), make([]transport.Completion, 1), make([]transport.RecvWR, 1)
-			b.ReportAllocs()
-			for b.Loop() {
-				turn(p.a, 0, data, wrs)
-				wait(p.a, 0, wc, rr)
-			}
-		})
-	}
+	transporttest.PingPong(b, func(t testing.TB, prepare transporttest.Setup) transporttest.Pair {
+		p := transporttest.Connect(t, soft.New(nil), soft.New(nil), nil, nil, transporttest.Loopback, prepare)
+		for _, q := range []transport.QueuePair{p.A, p.B} {
+			require.NoError(t, q.SetMaxSegment(32788))
+		}
+		return p
+	})
 }
