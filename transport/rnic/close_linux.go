@@ -115,7 +115,7 @@ func (q *queuePair) markEnd() {
 }
 
 // sentAll reports whether there is no more to be sent, or nobody to send it to. What arrives is
-// given up.
+// discarded.
 func (q *queuePair) sentAll() (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -76,7 +76,7 @@ func TestUseAfterClose(t *testing.T) {
 	}
 }
 
-// Everything at once, while the connection comes to its end by all means. This is for the race
+// Everything at once, while the connection ends in every possible way. This is for the race
 // detector and for the C objects.
 func TestEndUnderUse(t *testing.T) {
 	ends := []func(p pair) error{

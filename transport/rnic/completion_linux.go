@@ -26,7 +26,7 @@ func (q *queuePair) Poll(wc []transport.Completion) int {
 		full = raw == asked
 	}
 	if news && q.others.Load() != 0 {
-		q.rouse() // those of Wait have nothing of it
+		q.rouse() // of which the calls of Wait see nothing
 	}
 	return n
 }

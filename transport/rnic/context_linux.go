@@ -11,9 +11,9 @@ import (
 )
 
 // contexts are the devices that librdmacm has open (struct ibv_context) and that IDs of this
-// process use, of all Transports. It never closes one, but when it looks for another device and
-// there still is one, and so the kernel's removal of a device whose driver cannot do without its
-// users, like those of siw and rxe, would wait for the end of this process.
+// process use, of all Transports. It closes one only when it next looks for a device and there
+// still is one, so the removal of a device whose driver waits for its users, as those of siw and
+// rxe do, would wait for the end of this process.
 var contexts = struct {
 	sync.Mutex
 	m map[uintptr]*deviceContext

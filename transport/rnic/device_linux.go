@@ -27,8 +27,8 @@ type device struct {
 // serves reports whether the device can have connections to the address, or listen on it.
 func (d *device) serves(a netip.Addr) bool { return !d.onlyIPv4 || a.Unmap().Is4() }
 
-// deviceTTL is how long a list of devices is used. Those that come or go are noticed that late,
-// where a connection does not tell.
+// deviceTTL is how long a list of devices is used. Devices that come or go are noticed that late,
+// unless a connection tells sooner.
 const deviceTTL = time.Second
 
 // A deviceCache is a list of devices that is seldom asked for anew.
@@ -92,7 +92,7 @@ func findDevices() ([]*device, error) {
 	if _, err := load(); err != nil {
 		return nil, err
 	}
-	// Opened as librdmacm does, which does not tell why it cannot.
+	// Opened the way librdmacm does it, which does not say why it cannot.
 	fd, err := unix.Open(cmFile, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, unavailable(&os.PathError{Op: "open", Path: cmFile, Err: err})

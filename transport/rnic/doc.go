@@ -12,10 +12,10 @@
 // device.
 //
 // A queue pair has a completion channel in Go's poller and no goroutine; connection events come to
-// one goroutine for all of them. No thread waits in C but for what the kernel does within a system
-// call: siw makes its TCP connection in one, for which a goroutine waits. What a Transport asked
-// for is over when Close has returned, but the device may take longer: [transport.Leaver] tells.
-// Queue pairs also are a [transport.MemoryAllocator], a [transport.LastCloser] and a
+// one goroutine for all of them. No thread waits in C except for what the kernel does within a
+// system call: siw makes its TCP connection in one, for which a goroutine waits. What a Transport
+// asked for is over when Close has returned, but the device may take longer: [transport.Leaver]
+// tells. Queue pairs are also a [transport.MemoryAllocator], a [transport.LastCloser] and a
 // [transport.KeepAliver]. To check on a silent peer they send it an empty Write whenever Idle has
 // passed, 15 seconds by default; when the device gives up is its own business, so Interval and
 // Count mean nothing.

@@ -7,9 +7,8 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
-// traits are what a driver's devices differ in from most, which have ports of their own, bypass the
-// kernel and serve both families of IP. Those are also what is taken for granted of a driver that
-// is not known.
+// traits are where a driver's devices differ from most, which have ports of their own, bypass the
+// kernel and serve both families of IP. A driver that is not known is taken to be like most.
 type traits struct {
 	kernelPorts bool // transport.Device.KernelPorts, in place of OwnPorts
 	inSoftware  bool // transport.Device.InSoftware

@@ -12,7 +12,7 @@ import (
 )
 
 // A library is librdmacm and libibverbs: the addresses of their functions. What the fields' names
-// do not tell stands in rdma_cma.h and verbs.h.
+// do not tell is in rdma_cma.h and verbs.h.
 type library struct {
 	rdmaCreateEventChannel, rdmaDestroyEventChannel            uintptr
 	rdmaCreateID, rdmaDestroyID                                uintptr

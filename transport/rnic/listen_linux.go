@@ -83,7 +83,8 @@ func (t *Transport) listenOn(addrs []netip.AddrPort, o *transport.Options) (*lis
 }
 
 // usable reports whether the kernel lets a socket have an address of this host. It does not while
-// it finds out whether another host has it, too (RFC 4862, section 5.4), nor once one has.
+// it finds out whether another host has it, too (RFC 4862, section 5.4), nor once it knows that one
+// does.
 func usable(a netip.Addr) bool {
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
 	if err == nil {

@@ -185,8 +185,7 @@ func TestListenDevices(t *testing.T) {
 	}
 }
 
-// An address that the kernel does not let anybody use yet is not what a listener for all addresses
-// fails for.
+// A listener for all addresses does not fail for one that the kernel lets nobody use yet.
 func TestListenTentative(t *testing.T) {
 	eachDevice(t, func(t *testing.T, _ *rnic.Transport, d transport.Device, addr netip.Addr) {
 		const tentative = "fd00:99::1/64"
@@ -252,8 +251,8 @@ func TestLinkLocal(t *testing.T) {
 	})
 }
 
-// TestPoorRequest has a request for which something is short be refused with a word, and the
-// listener go on.
+// TestPoorRequest has a request refused with a word where something has run out, and the listener
+// go on.
 func TestPoorRequest(t *testing.T) {
 	eachDevice(t, func(t *testing.T, r *rnic.Transport, _ transport.Device, addr netip.Addr) {
 		ctx := limited(t)

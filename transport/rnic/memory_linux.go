@@ -101,7 +101,8 @@ func (q *queuePair) register(m *mapping, n int, access transport.Access, spare i
 		key: at[abi.MR](mr).Lkey, stag: transport.STag(at[abi.MR](mr).Rkey),
 	}
 	q.regions[r] = struct{}{}
-	// A region that nobody deregisters is not garbage before the queue pair has let go of it.
+	// A region that nobody deregisters must not be collected before the queue pair has let go of
+	// it.
 	runtime.AddCleanup(r, func(m *mapping) { m.unmap() }, m)
 	return r, nil
 }

@@ -76,7 +76,7 @@ func (ps *pendings) close() {
 	ps.drop(old)
 }
 
-// expire takes the requests out that are too old. The caller holds mu, and drops them without it.
+// expire takes out the requests that are too old. The caller holds mu, and drops them without it.
 func (ps *pendings) expire(now time.Time) (old []pending) {
 	for len(ps.list) > 0 && now.Sub(ps.list[0].came) >= ps.limit {
 		old = append(old, ps.list[0])
@@ -85,7 +85,7 @@ func (ps *pendings) expire(now time.Time) (old []pending) {
 	return old
 }
 
-// age has those that grow too old looked after, also if nobody calls. The caller holds mu.
+// age sees to those that grow too old even if nobody calls. The caller holds mu.
 func (ps *pendings) age(now time.Time) {
 	if ps.aging != nil || ps.closed || len(ps.list) == 0 {
 		return

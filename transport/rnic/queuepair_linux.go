@@ -21,7 +21,7 @@ import (
 // own.
 //
 // Locks, in the order in which they may be taken: token, sendMu, recvMu, mu. What belongs to the
-// device is used with one of the latter three held, and remains looked at.
+// device is used with one of the latter three held, after a look at remains.
 type queuePair struct {
 	lib *library
 	dev *device
@@ -125,8 +125,9 @@ func bareQueuePair(t *Transport, id *cmID, dev *device) *queuePair {
 	return q
 }
 
-// newPoorQueuePair makes one of what the device has no more of, as shortage says. All that is done
-// with it fails in the same way, but its connection request can be refused with a word.
+// newPoorQueuePair makes a queue pair that the device has no room for; shortage says what ran out.
+// All that is done with it fails in the same way, but its connection request can be refused with a
+// word.
 func newPoorQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options, shortage *shortageError) (*queuePair, error) {
 	q := bareQueuePair(t, id, dev)
 	if err := q.configure(o); err != nil {
@@ -206,9 +207,9 @@ func (q *queuePair) create() (err error) {
 	return nil
 }
 
-// shortage marks an error that says that something has run out. EIO is of a library that does not
-// say what: rdma-core's for siw takes the place 0x90000 of a queue in the kernel's memory for a
-// failure (SIW_INVAL_UOBJ_KEY), at which now and then one is, if there are many.
+// shortage marks an error that says that something has run out. EIO comes from a library that does
+// not say what: rdma-core's for siw takes offset 0x90000 of a queue in the kernel's memory for a
+// failure (SIW_INVAL_UOBJ_KEY), and where there are many queues one of them is there now and then.
 func shortage(err error) error {
 	for _, n := range []syscall.Errno{syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.ENOSPC, syscall.EAGAIN, syscall.EIO} {
 		if errors.Is(err, n) {

@@ -19,8 +19,8 @@ const (
 	inlineMax = 256 // bytes of an inline request
 )
 
-// A scratch is memory for the arguments of C functions. It is mapped, not Go's where that can be,
-// so that C is given no pointer to Go memory.
+// A scratch is memory for the arguments of C functions. Where possible it is mapped, not Go's, so
+// that C is given no pointer to Go memory.
 type scratch struct {
 	args   [3]uintptr // of a call
 	out    [4]uintptr // what functions return by pointer

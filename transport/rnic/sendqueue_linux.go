@@ -235,7 +235,7 @@ func taken(bad, first, size uintptr, n int) int {
 	return int((bad - first) / size)
 }
 
-// refused is what it means that the device did not take requests.
+// refused says what it means that the device did not take requests.
 func (q *queuePair) refused(err error) error {
 	if errors.Is(err, syscall.ENOMEM) {
 		return transport.ErrQueueFull

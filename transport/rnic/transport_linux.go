@@ -187,8 +187,8 @@ func (t *Transport) resolveID(ctx context.Context, id *cmID, local, remote netip
 // shorter.
 const resolveMillis = 10_000
 
-// bind gives an ID a local address. Of a port that somebody has for all addresses, or for one while
-// this asks for all, rdma_cm says that the address is not there.
+// bind gives an ID a local address. For a port that is taken at all addresses, or at one while this
+// asks for all, rdma_cm says that the address is not available.
 func (t *Transport) bind(id *cmID, local netip.AddrPort) error {
 	err := id.bind(local)
 	if errors.Is(err, syscall.ENODEV) && t.devices.serve(local.Addr()) {

@@ -63,7 +63,7 @@ func (q *queuePair) known() (bool, error) {
 		return false, q.err
 	}
 	// All that the peer has sent has completed before its end is known. What was posted comes back
-	// after that, but for sends that had no completion to come and were done.
+	// after that, except for sends that were done and had no completion to come.
 	if q.err != nil && (!q.remains.usable() || q.overdue || q.sq.tail.Load() >= q.sq.marked.Load() && q.rq.head.Load() == q.rq.tail.Load()) {
 		return false, q.err
 	}

@@ -148,8 +148,8 @@ func TestWaitersAndTheEnd(t *testing.T) {
 	}
 }
 
-// The end is not waited for because of sends that are done but that nobody knows about. Where a
-// device says late that the peer has gone it may be, so that each device has some tries.
+// The end does not wait for sends that are done but that nobody was told of. It may where a device
+// is late to say that the peer has gone, so each device has several tries.
 func TestEndBehindUnsignaledSends(t *testing.T) {
 	least := make(map[string]time.Duration)
 	for range 3 {

@@ -40,7 +40,7 @@ func command(t *testing.T, args ...string) (out string, took time.Duration, err 
 	}
 }
 
-// unplugging needs the right to, and a device that can be made again.
+// unplugging needs the privilege, and a device that can be made again.
 func unplugging(t *testing.T, d transport.Device) (kind string) {
 	if os.Getenv("IWARP_UNPLUG") == "" {
 		t.Skip("it deletes the devices: IWARP_UNPLUG=1, in a virtual machine")

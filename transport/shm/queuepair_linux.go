@@ -71,8 +71,8 @@ func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queue
 		return nil, err
 	}
 	q.ringBell = func(fd uintptr) {
-		// Where there is no room for a byte the peer leaves its bytes unread, and has only itself
-		// to blame.
+		// A peer on whose socket there is no room for a byte does not read them, which is its own
+		// fault.
 		_ = unix.Send(int(fd), bellByte, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	}
 	q.Init(q, o, q.tok)
