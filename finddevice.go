@@ -24,8 +24,11 @@ func (l *Listener) watchDevices() {
 // asked for, and no iWARP device was there then, those stay left out: the kernel's listener has
 // nothing to redirect with.
 func (l *Listener) findDevices() {
-	l.finding.Lock()
-	defer l.finding.Unlock()
+	select {
+	case l.finding <- struct{}{}:
+		defer func() { <-l.finding }()
+	case <-l.ctx.Done():
+	}
 	if l.ctx.Err() != nil {
 		return
 	}

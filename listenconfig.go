@@ -132,7 +132,7 @@ func (lc *ListenConfig) listen(
 	}
 	l := &Listener{
 		listening: &listening{tcp: tcp, port: port}, network: network, policy: policy, config: *lc,
-		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), closing: make(chan struct{}),
+		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), finding: make(chan struct{}, 1), closing: make(chan struct{}),
 		serving: make(map[*deviceListener]bool), counters: newCounters(tcp.Addr(), policy),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())

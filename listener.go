@@ -50,7 +50,7 @@ type Listener struct {
 	ctx      context.Context // of the handshakes; ends with Close
 	cancel   context.CancelFunc
 	cleanup  runtime.Cleanup // for a Listener that is dropped
-	finding  sync.Mutex      // held by the search for devices that have come
+	finding  chan struct{}   // held by the search for devices that have come
 	half     halfOpenSet
 	refusals refusals
 	silence  *silence
@@ -187,8 +187,7 @@ func (l *Listener) Close() error {
 		l.awaitCalls(left)
 	}
 	l.cancel()
-	l.finding.Lock() // what it has found is given back
-	l.finding.Unlock()
+	l.finding <- struct{}{} // what the last search has found was given back
 	l.half.wake()
 	l.workers.Wait()
 	l.leaveDevices()

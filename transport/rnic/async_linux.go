@@ -54,7 +54,7 @@ func (w *watch) stop() {
 	w.mu.Lock()
 	w.over = true
 	w.mu.Unlock()
-	_ = w.f.Close()
+	_ = w.f.SetReadDeadline(past)
 }
 
 // add has events about the object of the device be those of q.
@@ -77,6 +77,7 @@ func (w *watch) remove(object uintptr) {
 }
 
 func (w *watch) serve() {
+	defer w.f.Close()
 	s := getScratch()
 	defer s.release()
 	var act func()

@@ -50,11 +50,14 @@ func (w *watchers) add(f func()) (stop func()) {
 
 func (w *watchers) remove(f *func()) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	delete(w.all, f)
-	if len(w.all) == 0 && w.f != nil {
-		_ = w.f.Close()
-		w.f = nil
+	var over *os.File
+	if len(w.all) == 0 {
+		over, w.f = w.f, nil
+	}
+	w.mu.Unlock()
+	if over != nil {
+		_ = over.Close()
 	}
 }
 
