@@ -50,25 +50,29 @@ func TestSetUpAllocatesLittle(t *testing.T) {
 		t.Skip("allocations of the peer can be counted in this process only; run without -two-processes")
 	}
 	const (
-		conns = 500
-		most  = 32 << 10 // bytes for both ends of a connection
+		conns       = 500
+		most        = 16 << 10 // bytes for both ends of a connection
+		mostObjects = 110      // objects, of which a plain connection with its user takes about 30
 	)
 	for _, name := range []string{lab.TCP, lab.Fallback, lab.SoftCRC} {
 		t.Run(name, func(t *testing.T) {
 			path, ok := lab.Lookup(name)
 			require.True(t, ok)
 			peer := startPeer(t, path)
-			setUp := func(n int) (bytes uint64) {
+			setUp := func(n int) (bytes, objects uint64) {
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
 				for range n {
 					require.NoError(t, lab.SetUp(t.Context(), path, peer.Addresses[name]))
 				}
 				runtime.ReadMemStats(&after)
-				return after.TotalAlloc - before.TotalAlloc
+				return after.TotalAlloc - before.TotalAlloc, after.Mallocs - before.Mallocs
 			}
 			setUp(20) // pools fill
-			require.Less(t, setUp(conns)/conns, uint64(most), "bytes allocated per connection")
+			bytes, objects := setUp(conns)
+			require.Less(t, bytes/conns, uint64(most), "bytes allocated per connection")
+			require.Less(t, objects/conns, uint64(mostObjects), "objects allocated per connection")
+			t.Logf("%d bytes and %d objects per connection", bytes/conns, objects/conns)
 		})
 	}
 }
