@@ -34,7 +34,8 @@ func TestOneDialAsks(t *testing.T) {
 			reasons := make(map[iwarp.Reason]int)
 			var mu sync.Mutex
 			dial := func() {
-				c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer}).Dial("tcp", s.Addr().String())
+				// However long the answer takes, as that may have to wait for a thousand dials.
+				c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer, HandshakeTimeout: patience}).Dial("tcp", s.Addr().String())
 				if !noError(t, err) {
 					return
 				}
