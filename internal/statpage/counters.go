@@ -46,7 +46,7 @@ func (c *Conn) Read(n int) {
 	}
 }
 
-// Sent records n bytes that go out in as many messages.
+// Sent records n bytes that go out in as many messages. Numbers below 0 take it back.
 func (c *Conn) Sent(n, messages int) {
 	if c != nil {
 		c.add(bytesOut, uint64(n))
