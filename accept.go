@@ -223,6 +223,7 @@ func (l *Listener) find(h *halfOpen) {
 func (l *Listener) plain(c *net.TCPConn, reason Reason, why error) net.Conn {
 	if l.policy == OffloadRequire {
 		l.counters.refused.Add(1)
+		l.logRefused(c)
 		_ = c.Close()
 		return nil
 	}

@@ -2,6 +2,7 @@ package iwarp
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"syscall"
 	"time"
@@ -83,6 +84,9 @@ type Dialer struct {
 	// means the budget of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
 	// cgroup or the machine.
 	ReadBudget *rdmanet.Budget
+
+	// Logger is told of the connections, as SetLogger says. nil means what SetLogger has set.
+	Logger *slog.Logger
 }
 
 const (
@@ -125,17 +129,20 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if ctx == nil {
 		panic("nil context")
 	}
+	if !netaddr.IsTCP(network) {
+		return d.netDialer().DialContext(ctx, network, address)
+	}
 	c, err := d.dial(ctx, network, address)
 	if err != nil {
 		countFailed(statpage.Dialed, err)
+	}
+	if log := loggerOr(d.Logger); log != nil {
+		d.logDial(ctx, log, address, c, err)
 	}
 	return c, err
 }
 
 func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if !netaddr.IsTCP(network) {
-		return d.netDialer().DialContext(ctx, network, address)
-	}
 	policy, err := d.Offload.effective(offloadEnv)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"runtime"
 	"slices"
@@ -72,6 +73,9 @@ type ListenConfig struct {
 	// means the budget of the process: a quarter of the memory that it may have, by GOMEMLIMIT, its
 	// cgroup or the machine.
 	ReadBudget *rdmanet.Budget
+
+	// Logger is told of the listener's clients, as SetLogger says. nil means what SetLogger has set.
+	Logger *slog.Logger
 }
 
 const (
@@ -185,7 +189,7 @@ func (l *Listener) started() *Listener {
 // there is one, otherwise a new one.
 func (lc *ListenConfig) listenKernel(ctx context.Context, network, address string) (*net.TCPListener, *ports.Reservation, error) {
 	l, r, err := lc.PortSpace.or().engine.Listen(ctx, network, address, lc.Control)
-	return l, r, quiet(public(err))
+	return l, r, quiet(logConflict(lc.Logger, public(err)))
 }
 
 // anyPort reports whether the kernel chooses the port of address.

@@ -153,6 +153,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			c = l.lookAgain(c)
 		}
 		if c.Conn != nil {
+			l.logAccepted(c.Conn)
 			return c.Conn, nil
 		}
 	}

@@ -2,6 +2,7 @@ package iwarp_test
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"reflect"
 	"slices"
@@ -80,7 +81,18 @@ var dialerOptions = map[string]optionCase[iwarp.Dialer]{
 	"HandshakeTimeout": {set: func(d *iwarp.Dialer, _ *effects) { d.HandshakeTimeout = patience }},
 	"ReadBuffer":       {set: func(d *iwarp.Dialer, _ *effects) { d.ReadBuffer = 1 << 16 }},
 	"ReadBudget":       {set: func(d *iwarp.Dialer, _ *effects) { d.ReadBudget = rdmanet.NewBudget(1 << 30) }, ignored: []string{"ReadBudget"}},
+	"Logger": {
+		set: func(d *iwarp.Dialer, e *effects) {
+			d.Logger = slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) { e.calls++; return len(p), nil }),
+				&slog.HandlerOptions{Level: slog.LevelDebug}))
+		},
+		calls: true,
+	},
 }
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // listenOptions has each field of a ListenConfig.
 var listenOptions = map[string]optionCase[iwarp.ListenConfig]{
@@ -107,6 +119,7 @@ var listenOptions = map[string]optionCase[iwarp.ListenConfig]{
 		set:     func(lc *iwarp.ListenConfig, _ *effects) { lc.ReadBudget = rdmanet.NewBudget(1 << 30) },
 		ignored: []string{"ReadBudget"},
 	},
+	"Logger": {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.Logger = slog.New(slog.DiscardHandler) }}, // see TestLogPath
 }
 
 // errOfNet stands for the error that package net has of the same dial.

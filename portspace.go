@@ -2,6 +2,7 @@ package iwarp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/ports"
+	"github.com/rdmanet/iwarp/transport"
 )
 
 // A PortSpace holds TCP ports of the host, each by a kernel socket, so that they are taken for
@@ -52,7 +54,7 @@ func (ps *PortSpace) or() *PortSpace {
 func (ps *PortSpace) Reserve(ctx context.Context, network, address string) (*Reservation, error) {
 	ps = ps.or()
 	r, err := ps.engine.Reserve(ctx, network, address, ps.Control)
-	return (*Reservation)(r), public(err)
+	return (*Reservation)(r), logConflict(nil, public(err))
 }
 
 // ReserveEach takes the port on each of the addresses, by a socket for each, or on none. Without
@@ -66,7 +68,7 @@ func (ps *PortSpace) Reserve(ctx context.Context, network, address string) (*Res
 func (ps *PortSpace) ReserveEach(ctx context.Context, port uint16, addrs ...netip.Addr) (*PortSet, error) {
 	ps = ps.or()
 	s, err := ps.engine.ReserveEach(ctx, port, addrs, func() ports.Control { return ps.Control })
-	return (*PortSet)(s), public(err)
+	return (*PortSet)(s), logConflict(nil, public(err))
 }
 
 // Adopt makes a Reservation of a TCP socket that is bound or listens and came from another process,
@@ -203,3 +205,34 @@ func (s *PortSet) Follow(ctx context.Context) error { return s.engine().Follow(c
 // Release gives back what the members hold. Members that listen or are connected are their users'
 // business. A second call returns net.ErrClosed.
 func (s *PortSet) Release() error { return s.engine().Release() }
+
+// fromReserved does what a net.Dialer does for TCP, with the socket of a reservation.
+func (d *Dialer) fromReserved(ctx context.Context, r *ports.Reservation, network, address string) (*net.TCPConn, error) {
+	fail := func(source, addr net.Addr, err error) (*net.TCPConn, error) {
+		return nil, &net.OpError{Op: "dial", Net: network, Source: source, Addr: addr, Err: err}
+	}
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	remotes, err := netaddr.Lookup(ctx, d.Resolver, network, address)
+	if err != nil {
+		return fail(nil, nil, err)
+	}
+	c, remote, err := r.Connect(ctx, remotes, ports.Options{Control: d.control, KeepAlive: d.KeepAlive, KeepAliveConfig: d.KeepAliveConfig})
+	var unsuitable *net.AddrError
+	switch {
+	case err == nil:
+		return c, nil
+	case errors.As(err, &unsuitable):
+		return fail(nil, nil, err)
+	case !remote.IsValid():
+		return fail(d.LocalAddr, nil, err)
+	}
+	return fail(d.LocalAddr, netaddr.TCP(remote), err)
+}
+
+// hold takes a share in a local port for a connection to remote from a device.
+func (ps *PortSpace) hold(ctx context.Context, local, remote netip.AddrPort, dev transport.Device, fresh bool) (*ports.Endpoint, error) {
+	ps = ps.or()
+	e, err := ps.engine.Hold(ctx, local, remote, dev.Name, dev.Addrs, fresh, ps.Control)
+	return e, public(err)
+}

@@ -134,6 +134,7 @@ func (l *Listener) countFailed(err error) {
 	if !errors.Is(err, redirect.ErrSent) {
 		l.counters.failed.Add(1)
 		countFailed(statpage.Accepted, err)
+		l.logHandshake(err)
 	}
 }
 

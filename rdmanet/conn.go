@@ -96,6 +96,8 @@ type Conn struct {
 
 	stats *statpage.Conn  // what others see; nil before the connection is up, and once it is closed
 	final *statpage.Words // what stats said when it was closed
+
+	failureTold bool // to statpage.OnFailure
 }
 
 var _ net.Conn = (*Conn)(nil)

@@ -161,6 +161,10 @@ func (c *Conn) showState() {
 		what.Flags = statpage.FlagTermReceived
 	}
 	c.stats.Amend(&what)
+	if tell := statpage.OnFailure.Load(); tell != nil && !c.failureTold {
+		c.failureTold = true
+		go (*tell)(c, err)
+	}
 }
 
 func init() {

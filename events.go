@@ -1,0 +1,179 @@
+package iwarp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"weak"
+
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/statpage"
+	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// What loggers are told. Each message has its attributes: local, remote, path (an Info), error.
+const (
+	eventPath      = "iwarp: connected"                   // debug
+	eventFallback  = "iwarp: plain TCP"                   // info: not what the policy would have liked; once for each peer and Reason
+	eventRefusal   = "iwarp: client of plain TCP refused" // warn; once for each peer
+	eventHandshake = "iwarp: handshake failed"            // warn; once for each listener and Reason
+	eventFailed    = "iwarp: no connection"               // info: OffloadRequire was not met; once for each peer and Reason
+	eventTerminate = "iwarp: connection terminated"       // warn: by an RDMAP Terminate
+	eventAbort     = "iwarp: connection failed"           // info
+	eventConflict  = "iwarp: port conflict"               // warn
+)
+
+var processLogger atomic.Pointer[slog.Logger]
+
+// SetLogger has the package tell l of what happens: which path each connection takes (debug), where
+// it is plain TCP although the policy would have liked something else, and why (info), clients that
+// a listener refuses and handshakes that fail (warn), connections that end by a fault (info), or by
+// an RDMAP Terminate (warn), and conflicts of ports (warn). Fallbacks and what is refused are told
+// once for each peer and Reason, handshakes that fail for each listener. It applies to Dialers and
+// ListenConfigs without a Logger. nil, which is the default, means silence. It may be called at any
+// time, by several goroutines at once.
+func SetLogger(l *slog.Logger) {
+	processLogger.Store(l)
+	if l != nil {
+		hearOfFailures()
+	}
+}
+
+func loggerOr(own *slog.Logger) *slog.Logger {
+	if own != nil {
+		return own
+	}
+	return processLogger.Load()
+}
+
+// hearOfFailures has package rdmanet tell of connections that end by a fault, which costs those
+// something, so only where somebody wants to know.
+func hearOfFailures() { statpage.OnFailure.CompareAndSwap(nil, &logFailure) }
+
+var logFailure = func(conn any, err error) {
+	c, ok := conn.(*rdmanet.Conn)
+	if !ok {
+		return
+	}
+	own, _ := ownLoggers.Load(weak.Make(c))
+	l, _ := own.(*slog.Logger)
+	log := loggerOr(l)
+	if log == nil {
+		return
+	}
+	info, _ := Describe(c)
+	level, event := slog.LevelInfo, eventAbort
+	var t *transport.TerminateError
+	if errors.As(err, &t) {
+		level, event = slog.LevelWarn, eventTerminate
+	}
+	log.LogAttrs(context.Background(), level, event, addrAttr("local", c.LocalAddr()), addrAttr("remote", c.RemoteAddr()), slog.Any("path", info), slog.Any("error", err))
+}
+
+// ownLoggers has the Loggers of iWARP connections that are not the process's, until they are garbage.
+var ownLoggers sync.Map
+
+func addrAttr(key string, a net.Addr) slog.Attr { return slog.String(key, a.String()) }
+
+// logDial tells of what became of a dial.
+func (d *Dialer) logDial(ctx context.Context, log *slog.Logger, address string, c net.Conn, err error) {
+	var why *OffloadError
+	switch {
+	case c != nil:
+		logConn(ctx, log, d.Logger, c, netaddr.Of(c.RemoteAddr()).String())
+	case errors.As(err, &why) && told.first(log, address, why.Reason, "dial"):
+		log.LogAttrs(ctx, slog.LevelInfo, eventFailed, slog.String("remote", address), slog.String("reason", why.Reason.String()), slog.Any("error", err))
+	}
+}
+
+// logAccepted tells of a client that Accept returns.
+func (l *Listener) logAccepted(c net.Conn) {
+	if log := loggerOr(l.config.Logger); log != nil {
+		logConn(context.Background(), log, l.config.Logger, c, hostOf(c))
+	}
+}
+
+func hostOf(c net.Conn) string { return netaddr.Of(c.RemoteAddr()).Addr().String() }
+
+// logConn tells of the path of a connection. A fallback is told once for each peer and reason.
+func logConn(ctx context.Context, log, own *slog.Logger, c net.Conn, peer string) {
+	if s, ok := c.(*rdmanet.Conn); ok && own != nil {
+		hearOfFailures()
+		key := weak.Make(s)
+		ownLoggers.Store(key, own)
+		runtime.AddCleanup(s, func(key weak.Pointer[rdmanet.Conn]) { ownLoggers.Delete(key) }, key)
+	}
+	info, _ := Describe(c)
+	attrs := []slog.Attr{addrAttr("local", c.LocalAddr()), addrAttr("remote", c.RemoteAddr()), slog.Any("path", info)}
+	if info.Reason != ReasonNone && info.Reason != ReasonPolicy && told.first(log, peer, info.Reason, "path") {
+		log.LogAttrs(ctx, slog.LevelInfo, eventFallback, attrs...)
+		return
+	}
+	log.LogAttrs(ctx, slog.LevelDebug, eventPath, attrs...)
+}
+
+// logRefused tells of a client of plain TCP that the policy has no use for.
+func (l *Listener) logRefused(c net.Conn) {
+	log := loggerOr(l.config.Logger)
+	if log != nil && told.first(log, hostOf(c), ReasonNotIWARP, "refusal") {
+		log.LogAttrs(context.Background(), slog.LevelWarn, eventRefusal, addrAttr("local", c.LocalAddr()), addrAttr("remote", c.RemoteAddr()))
+	}
+}
+
+// logHandshake tells of a client of iWARP whose set-up has failed.
+func (l *Listener) logHandshake(err error) {
+	log := loggerOr(l.config.Logger)
+	if log != nil && told.first(log, l.Addr().String(), reasonOf(err), "handshake") {
+		log.LogAttrs(context.Background(), slog.LevelWarn, eventHandshake, addrAttr("local", l.Addr()), slog.String("reason", reasonOf(err).String()), slog.Any("error", err))
+	}
+}
+
+// logConflict tells of a port that is taken, and returns err.
+func logConflict(own *slog.Logger, err error) error {
+	var c *ConflictError
+	if log := loggerOr(own); log != nil && errors.As(err, &c) {
+		said := *c
+		said.quiet = false
+		log.LogAttrs(context.Background(), slog.LevelWarn, eventConflict, slog.String("local", c.Addr.String()), slog.Any("error", &said))
+	}
+	return err
+}
+
+// An occasion is what is told once.
+type occasion struct {
+	log    *slog.Logger
+	peer   string
+	reason Reason
+	what   string
+}
+
+// occasions remembers what was told.
+type occasions struct {
+	mu sync.Mutex
+	m  map[occasion]struct{}
+}
+
+var told occasions
+
+// maxOccasions bounds what peers can make a process remember; then everything may be told again.
+const maxOccasions = 4096
+
+// first reports whether it is called for the first time.
+func (o *occasions) first(log *slog.Logger, peer string, reason Reason, what string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	key := occasion{log, peer, reason, what}
+	if _, known := o.m[key]; known {
+		return false
+	}
+	if o.m == nil || len(o.m) >= maxOccasions {
+		o.m = make(map[occasion]struct{})
+	}
+	o.m[key] = struct{}{}
+	return true
+}
