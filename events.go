@@ -75,7 +75,7 @@ var logFailure = func(conn any, err error) {
 	log.LogAttrs(context.Background(), level, event, addrAttr("local", c.LocalAddr()), addrAttr("remote", c.RemoteAddr()), slog.Any("path", info), slog.Any("error", err))
 }
 
-// ownLoggers has the Loggers of iWARP connections that are not the process's, until they are garbage.
+// ownLoggers has the Loggers of iWARP connections, where not the process's, until they are garbage.
 var ownLoggers sync.Map
 
 func addrAttr(key string, a net.Addr) slog.Attr { return slog.String(key, a.String()) }
