@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -58,7 +57,7 @@ type overlay struct {
 // newOverlay writes an overlay and returns the name of its file.
 func newOverlay(t *testing.T) string {
 	dir := t.TempDir()
-	o := &overlay{dir: dir, src: filepath.Join(runtime.GOROOT(), "src"), Replace: make(map[string]string)}
+	o := &overlay{dir: dir, src: filepath.Join(goroot(t), "src"), Replace: make(map[string]string)}
 	o.addModule(t)
 	o.addHooks(t)
 	b, err := json.Marshal(o)
@@ -66,6 +65,12 @@ func newOverlay(t *testing.T) string {
 	name := filepath.Join(dir, "overlay.json")
 	require.NoError(t, os.WriteFile(name, b, 0o600))
 	return name
+}
+
+func goroot(t *testing.T) string {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(out))
 }
 
 // add has the file at a path below the standard library's sources say text.
