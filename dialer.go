@@ -250,7 +250,6 @@ var plainNet = new(Dialer).netDialer()
 
 // dialer returns a net.Dialer with the fields of d, which must not be changed.
 func (d *Dialer) dialer() *net.Dialer {
-	//lint:ignore SA1019 a Dialer has all that net.Dialer has
 	old := d.DualStack || d.Cancel != nil
 	if !old && d.Timeout == 0 && d.Deadline.IsZero() && d.LocalAddr == nil && d.FallbackDelay == 0 && d.KeepAlive == 0 &&
 		!d.KeepAliveConfig.Enable && d.Resolver == nil && d.Control == nil && d.ControlContext == nil {

@@ -209,8 +209,8 @@ func Own() Tally {
 // it; f must not use the connection.
 var OfStream func(conn any, f func(*Conn))
 
-// OnFailure, if set, is told of each *rdmanet.Conn that ends by a fault, in a goroutine of its
-// own.
+// OnFailure is told of each *rdmanet.Conn that ends by a fault, in a goroutine of its own, if it is
+// set.
 var OnFailure atomic.Pointer[func(conn any, err error)]
 
 // Words are what a record says, not yet taken apart.
