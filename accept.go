@@ -196,7 +196,7 @@ func (l *Listener) sort(c *net.TCPConn) client {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}
 	h := &halfOpen{c: c, since: time.Now()}
-	if err == nil && first.Whole && l.prompt {
+	if err == nil && first.Whole && l.prompt && len(l.deviceList()) == 0 {
 		if c := l.shakeKernel(h); c != nil {
 			return client{Conn: c}
 		}

@@ -154,12 +154,12 @@ func (lc *ListenConfig) listen(
 	}
 	l.transports = devices
 	if err := l.listenDevices(ctx); err != nil {
-		_ = port.Unlisten(tcp)
+		l.giveUp()
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: err}
 	}
 	if l.kernel == nil && len(l.deviceList()) == 0 {
 		if policy == OffloadRequire {
-			_ = port.Unlisten(tcp)
+			l.giveUp()
 			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{ReasonNoDevice, l.whyNone}}
 		}
 		l.direct = true
@@ -169,6 +169,13 @@ func (lc *ListenConfig) listen(
 		l.kernel, l.redirects = soft.New(nil), true
 	}
 	return l.started(), nil
+}
+
+// giveUp gives back what a listener holds that has not started.
+func (l *Listener) giveUp() {
+	l.cancel()
+	l.counters.page.Free()
+	_ = l.port.Unlisten(l.tcp)
 }
 
 // started arranges for what l holds to be given back if nobody has done so when l becomes garbage.

@@ -215,9 +215,9 @@ func (c *Conn) sendEnd(both bool) {
 	c.mu.Unlock()
 	if b == nil {
 		c.sendMu.Unlock()
-		return
+	} else {
+		_ = c.postAndRelease(b)
 	}
-	_ = c.postAndRelease(b)
 	if c.giveWanted.Load() {
 		c.give()
 	}

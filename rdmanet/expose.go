@@ -98,6 +98,9 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 	if err != nil {
 		c.mu.Unlock()
 		c.sendMu.Unlock()
+		if c.giveWanted.Load() {
+			c.give()
+		}
 		e.memory.free()
 		return nil, err
 	}
@@ -108,6 +111,9 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 	c.addMessage(b, c.iomapWrite(b, index, wire.IomapEntry{Offset: e.offset, SGE: wire.SGE{Addr: m.Base(), Key: uint32(m.STag()), Length: uint32(n)}}), wire.MakeWord(wire.OpIomap, index), 0)
 	c.mu.Unlock()
 	err = c.postAndRelease(b)
+	if c.giveWanted.Load() {
+		c.give()
+	}
 	if err != nil {
 		e.memory.free()
 		return nil, writeError(err)

@@ -262,16 +262,19 @@ func (c *Conn) drain(d draining) error {
 
 // all prepares the side to drain everything that was posted, unless nothing can be written: Close
 // may have looked for calls to interrupt before this one could be seen.
-func (c *Conn) all() (draining, error) {
+func (c *Conn) all() (d draining, err error) {
 	c.sendMu.Lock()
-	defer c.sendMu.Unlock()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.writable(); err != nil {
-		return draining{}, err
+	if err = c.writable(); err == nil {
+		c.wr.draining.Store(true)
+		d = draining{c.wr.deadline, c.stage.used}
 	}
-	c.wr.draining.Store(true)
-	return draining{c.wr.deadline, c.stage.used}, nil
+	c.mu.Unlock()
+	c.sendMu.Unlock()
+	if c.giveWanted.Load() {
+		c.give()
+	}
+	return d, err
 }
 
 // broken reports whether what was posted is likely to be lost.

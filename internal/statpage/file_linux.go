@@ -12,9 +12,9 @@ const fileName = "iwarp-stats"
 
 // file is a memfd, which only this process can write.
 type file struct {
-	fd     int
-	inode  uint64
-	memory []byte // of all records that there may be; what lies beyond the end of the file must not be touched
+	fd            int
+	device, inode uint64
+	memory        []byte // of all records that there may be; what lies beyond the end of the file must not be touched
 }
 
 // create makes a file that has a header.
@@ -40,7 +40,7 @@ func (f *file) open() error {
 	if err := unix.Fstat(f.fd, &st); err != nil {
 		return os.NewSyscallError("fstat", err)
 	}
-	f.inode = st.Ino
+	f.device, f.inode = uint64(st.Dev), st.Ino
 	// Not by ftruncate, as memory that is not there when it is written to would end the process.
 	if err := unix.Fallocate(f.fd, 0, 0, headerSize); err != nil {
 		return os.NewSyscallError("fallocate", err)
@@ -66,7 +66,7 @@ var errClosed = errors.New("descriptor of the statistics page was closed")
 // grow returns n bytes more, which begin at off.
 func (f *file) grow(off, n int) ([]byte, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(f.fd, &st); err != nil || st.Ino != f.inode {
+	if err := unix.Fstat(f.fd, &st); err != nil || uint64(st.Dev) != f.device || st.Ino != f.inode {
 		return nil, errClosed // as by a program that closes all it does not know
 	}
 	if err := unix.Fallocate(f.fd, 0, int64(off), int64(n)); err != nil {

@@ -79,10 +79,21 @@ func (w *watchers) serve(f *os.File) {
 		case err == nil, errors.Is(err, syscall.ENOBUFS):
 			look = 0
 		default:
+			w.ended(f)
 			return
 		}
 		w.call(f)
 		next = time.Now().Add(looks[look])
+	}
+}
+
+// ended has the next one who watches open what f was, unless that was closed.
+func (w *watchers) ended(f *os.File) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.f == f {
+		_ = f.Close()
+		w.f = nil
 	}
 }
 

@@ -88,7 +88,11 @@ func closePlace(place *net.UnixListener) {
 					return
 				}
 				hangUpOn(c)
-				_ = unix.Close(c)
+				if graves.full() {
+					graves.add(c)
+				} else {
+					_ = unix.Close(c)
+				}
 			}
 		})
 	}
@@ -122,6 +126,11 @@ func (l *listener) serve(place *net.UnixListener) {
 	}
 	waiting := setup.NewHalfOpen(l.t.cfg.MaxHalfOpen)
 	for {
+		for graves.full() { // a client may send more of what cannot be closed
+			if !l.pause(acceptRetry) {
+				return
+			}
+		}
 		c, err := place.AcceptUnix()
 		if err != nil {
 			if !l.pause(acceptRetry) {

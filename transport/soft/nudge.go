@@ -115,6 +115,7 @@ func (n *nudgeQueue) take(due []*queuePair) (k int) {
 	}
 	clear(n.list[:k])
 	if n.list = n.list[k:]; len(n.list) == 0 {
+		clear(n.first[:]) // which the list may have outgrown
 		n.list = n.first[:0]
 	} else if k < len(due) {
 		n.timer.Reset(n.list[0].due.Sub(now))

@@ -106,13 +106,15 @@ func (s *sock) resetDeadlines() {
 	s.mu.Unlock()
 }
 
-// close closes the connection once.
+// close closes the connection once. No lock is held over that, as it waits for calls under way to
+// leave the connection, and these may kick it.
 func (s *sock) close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.released {
-		s.released = true
-		_ = s.c.Close()
+	c, released := s.c, s.released
+	s.released = true
+	s.mu.Unlock()
+	if !released {
+		_ = c.Close()
 	}
 }
 

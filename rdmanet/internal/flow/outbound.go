@@ -125,7 +125,7 @@ func (o *Outbound) GiveBack(n int) {
 	t := &o.target[o.cur]
 	t.Addr -= uint64(n)
 	t.Length += uint32(n)
-	o.pace.sent -= uint64(n)
+	o.pace.sent -= min(o.pace.sent, uint64(n)) // it may have begun anew meanwhile
 }
 
 // MayMap reports whether a word about exposed memory may be sent. It costs a credit; but a plain

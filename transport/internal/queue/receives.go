@@ -34,6 +34,9 @@ func (q *Receives[R]) Push(wr *transport.RecvWR, r R) {
 
 // PushBare appends n receives that have no memory, with IDs from id on.
 func (q *Receives[R]) PushBare(id uint64, n int) {
+	if n <= 0 {
+		return
+	}
 	q.len += n
 	var none R
 	if last := len(q.runs) - 1; last >= 0 {

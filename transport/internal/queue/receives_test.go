@@ -76,6 +76,7 @@ func TestBareReceives(t *testing.T) {
 	var q queue.Receives[*int]
 	one := new(int)
 	q.PushBare(5, 2)
+	q.PushBare(70, 0) // none
 	q.PushBare(7, 1)
 	q.Push(&transport.RecvWR{ID: 8, Data: make([]byte, 4)}, one)
 	q.PushBare(9, 1)
