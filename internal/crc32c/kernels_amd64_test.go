@@ -1,3 +1,5 @@
+//go:build !purego
+
 package crc32c
 
 import "testing"

@@ -82,7 +82,7 @@ func (o *overlay) add(t *testing.T, path, text string) {
 
 // addModule adds this module and all it needs.
 func (o *overlay) addModule(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", "-json=ImportPath,Dir,GoFiles,Standard", "github.com/rdmanet/iwarp").Output()
+	out, err := exec.Command("go", "list", "-tags=purego", "-deps", "-json=ImportPath,Dir,GoFiles,Standard", "github.com/rdmanet/iwarp").Output()
 	require.NoError(t, err)
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p struct {
@@ -101,7 +101,7 @@ func (o *overlay) addModule(t *testing.T) {
 		for _, f := range p.GoFiles {
 			b, err := os.ReadFile(filepath.Join(p.Dir, f))
 			require.NoError(t, err)
-			text := renameImports(string(b))
+			text := buildTags.ReplaceAllString(renameImports(string(b)), "") // go list has obeyed them
 			if p.ImportPath == "golang.org/x/sys/unix" {
 				text = withoutAssembly(text)
 			}
@@ -143,6 +143,7 @@ func renameImports(text string) string {
 }
 
 var (
+	buildTags     = regexp.MustCompile(`(?m)^//go:build .*\n`)
 	syscallDecl   = regexp.MustCompile(`(?m)^func ((?:Raw)?Syscall6?)\((.*) uintptr\) \(r1, r2 uintptr, err syscall\.Errno\)$`)
 	noErrorDecl   = regexp.MustCompile(`(?m)^func (Raw|)SyscallNoError\(.*$`)
 	timeofdayDecl = regexp.MustCompile(`(?m)^func gettimeofday\(.*$`)
