@@ -3,6 +3,8 @@ package iwarp
 import (
 	"net"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/netaddr"
 )
 
 // MaxHalfOpen and MaxSilent are the bounds of a Listener.
@@ -56,8 +58,21 @@ func SetPassingTTL(d time.Duration) (undo func()) {
 func ForgetPeers() {
 	peers.mu.Lock()
 	defer peers.mu.Unlock()
-	clear(peers.m)
-	clear(peers.mutes)
+	for p := range peers.m {
+		peers.drop(p) // which texts notice
+	}
+}
+
+// ForgetPeer drops what is known of the peer at addr.
+func ForgetPeer(addr net.Addr) {
+	at := netaddr.Unmap(netaddr.Of(addr))
+	peers.mu.Lock()
+	defer peers.mu.Unlock()
+	for p := range peers.m {
+		if p.addr == at {
+			peers.drop(p)
+		}
+	}
 }
 
 // PolicyOf returns the policy of l.

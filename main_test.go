@@ -26,13 +26,21 @@ const patience = testkit.Patience
 var (
 	errTest, policies = testkit.ErrTest, testkit.Policies
 
-	listen, accept, dial, meet, dialTCP = testkit.Listen, testkit.Accept, testkit.Dial, testkit.Meet, testkit.DialTCP
-	exchange, exchangeWithEcho, echo    = testkit.Exchange, testkit.ExchangeWithEcho, testkit.Echo
-	reserve, closedPort                 = testkit.Reserve, testkit.ClosedPort
-	opError, requireSameError           = testkit.OpError, testkit.RequireSameError
-	eventually, canceled, openFiles     = testkit.Eventually, testkit.Canceled, testkit.OpenFiles
-	nameServer                          = testkit.NameServer
+	accept, dial, meet, dialTCP      = testkit.Accept, testkit.Dial, testkit.Meet, testkit.DialTCP
+	exchange, exchangeWithEcho, echo = testkit.Exchange, testkit.ExchangeWithEcho, testkit.Echo
+	reserve, closedPort              = testkit.Reserve, testkit.ClosedPort
+	opError, requireSameError        = testkit.OpError, testkit.RequireSameError
+	eventually, canceled, openFiles  = testkit.Eventually, testkit.Canceled, testkit.OpenFiles
+	nameServer                       = testkit.NameServer
 )
+
+// listen starts a Listener at a port that no peer of an earlier test has left a memory of.
+func listen(t testing.TB, lc iwarp.ListenConfig) *iwarp.Listener {
+	t.Helper()
+	l := testkit.Listen(t, lc)
+	iwarp.ForgetPeer(l.Addr())
+	return l
+}
 
 // acceptEach accepts in the background, and returns a function that waits for the next connection.
 func acceptEach(t testing.TB, l net.Listener) (next func() net.Conn) {
