@@ -289,15 +289,18 @@ func TestNoAllocations(t *testing.T) {
 		}
 	}()
 	wrs := make([]transport.SendWR, 1)
-	// On a slow machine the watcher may have something to do meanwhile.
-	require.Less(t, testing.AllocsPerRun(10, func() {
+	allocs := testing.AllocsPerRun(10, func() {
 		for range 100 {
 			send(p.a, rings[1], wrs)
 			if err := p.a.Wait(noDeadline); err != nil {
 				t.Error(err)
 			}
 		}
-	}), 4.0)
+	})
+	if !raceEnabled { // the race detector makes pools forget
+		// On a slow machine the watcher may have something to do meanwhile.
+		require.Less(t, allocs, 4.0)
+	}
 	require.NoError(t, p.a.Close())
 	<-echoed
 }
