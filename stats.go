@@ -241,20 +241,12 @@ func countFailed(d statpage.Direction, err error) {
 }
 
 func setupsOf(t statpage.Tally) (setups, failures []SetupCount) {
-	for d := range t.Setups {
-		accepted := d == int(statpage.Accepted)
-		for p := range t.Setups[d] {
-			for r, n := range t.Setups[d][p] {
-				if n > 0 {
-					setups = append(setups, SetupCount{accepted, statpage.PathName(p), Reason(r), n})
-				}
-			}
+	t.Each(func(accepted bool, path string, reason uint8, n uint64) {
+		to := &setups
+		if path == "" {
+			to = &failures
 		}
-		for r, n := range t.Failures[d] {
-			if n > 0 {
-				failures = append(failures, SetupCount{accepted, "", Reason(r), n})
-			}
-		}
-	}
+		*to = append(*to, SetupCount{accepted, path, Reason(reason), n})
+	})
 	return setups, failures
 }

@@ -347,26 +347,12 @@ func addTally(sum, t *statpage.Tally) {
 
 func setupsOf(t *statpage.Tally) []setups {
 	list := []setups{}
-	name := func(r int) string {
-		if r == 0 {
-			return ""
+	t.Each(func(accepted bool, path string, reason uint8, n uint64) {
+		name := ""
+		if r := iwarp.Reason(reason); r != iwarp.ReasonNone {
+			name = r.String()
 		}
-		return iwarp.Reason(r).String()
-	}
-	for d := range t.Setups {
-		accepted := d == int(statpage.Accepted)
-		for p := range t.Setups[d] {
-			for r, n := range t.Setups[d][p] {
-				if n > 0 {
-					list = append(list, setups{accepted, statpage.PathName(p), name(r), n})
-				}
-			}
-		}
-		for r, n := range t.Failures[d] {
-			if n > 0 {
-				list = append(list, setups{accepted, "", name(r), n})
-			}
-		}
-	}
+		list = append(list, setups{accepted, path, name, n})
+	})
 	return list
 }

@@ -208,6 +208,26 @@ type Tally struct {
 	Times    [numDirections][2][NumBuckets]uint64        // of the set-up, by Bucket; plain TCP, then all others
 }
 
+// Each calls f with every number of connections and of failures that is not 0. A failure has no
+// path.
+func (t *Tally) Each(f func(accepted bool, path string, reason uint8, n uint64)) {
+	for d := range t.Setups {
+		accepted := Direction(d) == Accepted
+		for p := range t.Setups[d] {
+			for r, n := range t.Setups[d][p] {
+				if n > 0 {
+					f(accepted, PathName(p), uint8(r), n)
+				}
+			}
+		}
+		for r, n := range t.Failures[d] {
+			if n > 0 {
+				f(accepted, "", uint8(r), n)
+			}
+		}
+	}
+}
+
 const (
 	tallySetups   = int(numDirections) * NumPaths * NumReasons
 	tallyFailures = int(numDirections) * NumReasons

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -43,7 +44,7 @@ func TestConnectionsInLockedMemory(t *testing.T) {
 		l, err := lc.Listen(t.Context(), "tcp", netip.AddrPortFrom(addr, 0).String())
 		require.NoError(t, err)
 		defer l.Close()
-		go echoAll(l)
+		go testkit.Echo(l)
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLockedDialer$", "-test.v")
 		cmd.Env = append(os.Environ(), lockedPeer+"="+l.Addr().String())
 		if d.KernelPorts {
@@ -73,19 +74,6 @@ func outputWithoutIPCLock(cmd *exec.Cmd) (string, error) {
 	}
 	err := cmd.Wait()
 	return b.String(), err
-}
-
-func echoAll(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			_, _ = io.Copy(c, c)
-		}()
-	}
 }
 
 // TestLockedDialer is the other process of TestConnectionsInLockedMemory.
