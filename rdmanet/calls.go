@@ -43,8 +43,11 @@ func (c *calls) forbid() {
 	c.n.Add(math.MinInt64)
 }
 
-// await, called after forbid, waits until no call is left.
+// await, called after forbid by the same goroutine, waits until no call is left.
 func (c *calls) await() {
+	if c.left == nil {
+		return // a call that is counted now is one that begin refuses
+	}
 	for c.n.Load() != math.MinInt64 {
 		<-c.left
 	}

@@ -60,8 +60,7 @@ func (c *Conn) enlargeRing() {
 }
 
 // enlargeStage moves the stage on to more memory, if Writes have waited for it often enough and
-// there is some, and reports whether it has. The caller holds sendMu and mu, which is released
-// meanwhile.
+// there is some. The caller holds sendMu and mu; it reports whether mu was released meanwhile.
 func (c *Conn) enlargeStage() bool {
 	s := &c.stage
 	if s.waits++; s.waits < stageWaits || c.localMore.region != nil {
@@ -72,7 +71,7 @@ func (c *Conn) enlargeStage() bool {
 	c.mu.Lock()
 	if m.region == nil {
 		s.waits = -enlargePatience
-		return false
+		return true
 	}
 	c.localMore = m
 	s.use(m)

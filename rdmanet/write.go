@@ -144,7 +144,7 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 			break
 		}
 		if (to.direct || c.out.Ready()) && c.stage.full(len(p)) && c.enlargeStage() {
-			continue
+			continue // mu was released
 		}
 		c.awaitSending()
 	}
