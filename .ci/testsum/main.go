@@ -32,6 +32,7 @@ type summary struct {
 	output  map[key][]string
 	parents map[key]bool
 	ended   map[key]string
+	grave   map[string]bool // packages in which a test has failed that no second run makes good
 	builds  map[string][]string
 	results []string
 }
@@ -42,7 +43,8 @@ func main() {
 	file := flag.String("results", "", "file to add the results to")
 	flag.Parse()
 	s := &summary{
-		out: os.Stdout, output: map[key][]string{}, parents: map[key]bool{}, ended: map[key]string{}, builds: map[string][]string{},
+		out: os.Stdout, output: map[key][]string{}, parents: map[key]bool{}, ended: map[key]string{},
+		grave: map[string]bool{}, builds: map[string][]string{},
 	}
 	if err := s.read(os.Stdin); err != nil {
 		log.Fatal(err)
@@ -116,6 +118,7 @@ func (s *summary) end(k key, action string) {
 	switch {
 	case action == "fail":
 		s.print(s.output[k])
+		s.grave[k.pkg] = s.grave[k.pkg] || isGrave(s.output[k])
 	case action == "skip":
 		fmt.Fprintf(s.out, "skipped %s %s: %s\n", k.pkg, k.test, reason(s.output[k]))
 	}
@@ -142,17 +145,18 @@ func (s *summary) failedBelow(pkg, prefix string) bool {
 
 func (s *summary) endPackage(k key, action string) {
 	if action == "fail" {
-		// Tests that were cut off, by a panic or a time-out, have no end of their own.
+		// Tests that a panic or a time-out cut off have no end of their own.
 		for o, lines := range s.output {
 			if o.pkg == k.pkg && o.test != "" {
 				s.print(lines)
 				s.ended[o] = "fail"
 				s.result("fail", o)
 				delete(s.output, o)
+				s.grave[k.pkg] = true
 			}
 		}
 		s.print(s.output[k])
-		if !s.failedBelow(k.pkg, "") {
+		if s.grave[k.pkg] || !s.failedBelow(k.pkg, "") {
 			s.result("fail", k) // did not build, or failed outside a test
 		}
 	} else {
@@ -178,6 +182,17 @@ func (s *summary) print(lines []string) {
 	for _, l := range lines {
 		fmt.Fprint(s.out, l)
 	}
+}
+
+// isGrave reports whether the output of a test has a data race, or an end of the whole program,
+// after which other tests have not run.
+func isGrave(lines []string) bool {
+	for _, l := range lines {
+		if strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ") || strings.Contains(l, "race detected during execution of test") {
+			return true
+		}
+	}
+	return false
 }
 
 // reason is the message of t.Skip: the lines between the test runner's own.
