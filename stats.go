@@ -162,8 +162,13 @@ type ProcessStats struct {
 	Listeners []ListenerSnapshot
 	Ports     []PortInfo // of DefaultPortSpace
 
-	Setups   []SetupCount // of the process, since its first connection or listener
-	Failures []SetupCount // dials and handshakes; ReasonNone stands for errors of package net
+	// What follows counts for the process, since its first connection or listener, with what is gone.
+
+	Setups     []SetupCount
+	Failures   []SetupCount  // dials and handshakes; ReasonNone stands for errors of package net
+	SetupTimes []SetupTimes  // four: of dials and accepts, over plain TCP and over all else
+	Traffic    []Traffic     // over all but plain TCP, which the kernel counts
+	Clients    ListenerStats // of all listeners, without HalfOpen and Ready
 }
 
 // ListenerSnapshot is what is known of a Listener.
@@ -184,6 +189,32 @@ type SetupCount struct {
 	Count     uint64
 }
 
+// SetupTimes says how long set-ups took: a dial from its beginning, an accept from when the
+// listener has taken the client. An accept of plain TCP has none.
+type SetupTimes struct {
+	Accepted bool // or else dialed
+	PlainTCP bool
+
+	// Counts has at i the set-ups that took less than 1 µs << i, and that the number before has not.
+	// The last number has all that took longer.
+	Counts []uint64
+	Sum    time.Duration
+}
+
+// Traffic is what went over the connections of one transport. Its numbers never fall; those of a
+// connection that is being closed may be missing until the next Snapshot.
+type Traffic struct {
+	Transport string // "other" for those that this module does not have
+
+	BytesIn, BytesOut       uint64
+	MessagesIn, MessagesOut uint64
+	Blocked                 time.Duration // in which Writes have waited for the peer, without those that wait
+	BlockedTimes            uint64
+
+	Failed                             uint64 // connections that ended by a fault
+	TerminatesSent, TerminatesReceived uint64 // of Failed: by an RDMAP Terminate
+}
+
 // Snapshot looks at all that this package has in the process; the command iwarpstat shows what
 // others have. The numbers are not all of the same moment. It takes some microseconds for each
 // connection of plain TCP.
@@ -195,7 +226,8 @@ func Snapshot() ProcessStats {
 		}
 		return true
 	})
-	for _, e := range statpage.Entries() {
+	entries, totals := statpage.Survey()
+	for _, e := range entries {
 		switch {
 		case e.Kind == statpage.KindListener && e.State != statpage.ListenerClosed:
 			s.Listeners = append(s.Listeners, listenerOf(&e))
@@ -204,7 +236,11 @@ func Snapshot() ProcessStats {
 		}
 	}
 	s.Ports = DefaultPortSpace.Reservations()
-	s.Setups, s.Failures = setupsOf(statpage.Own())
+	tally := statpage.Own()
+	s.Setups, s.Failures = setupsOf(&tally)
+	s.SetupTimes = timesOf(&tally, &totals)
+	s.Traffic = trafficOf(&totals)
+	s.Clients = clientsOf(totals.Clients[:])
 	return s
 }
 
@@ -222,10 +258,14 @@ func streamStats(e *statpage.Entry) rdmanet.Stats {
 
 func listenerOf(e *statpage.Entry) ListenerSnapshot {
 	n := e.Clients()
-	return ListenerSnapshot{e.Local, Offload(e.Policy), e.State.OfListener(), e.Since, ListenerStats{
+	return ListenerSnapshot{e.Local, Offload(e.Policy), e.State.OfListener(), e.Since, clientsOf(n[:])}
+}
+
+func clientsOf(n []uint64) ListenerStats {
+	return ListenerStats{
 		PlainTCP: n[statpage.PlainTCP], IWARP: n[statpage.IWARP], Silent: n[statpage.Silent], Redirected: n[statpage.Redirected],
 		Refused: n[statpage.Refused], HandshakeFailed: n[statpage.HandshakeFailed], Overflowed: n[statpage.Overflowed],
-	}}
+	}
 }
 
 // countFailed counts a dial or a handshake that has failed.
@@ -240,7 +280,7 @@ func countFailed(d statpage.Direction, err error) {
 	statpage.Fail(d, uint8(reason))
 }
 
-func setupsOf(t statpage.Tally) (setups, failures []SetupCount) {
+func setupsOf(t *statpage.Tally) (setups, failures []SetupCount) {
 	t.Each(func(accepted bool, path string, reason uint8, n uint64) {
 		to := &setups
 		if path == "" {
@@ -249,4 +289,29 @@ func setupsOf(t statpage.Tally) (setups, failures []SetupCount) {
 		*to = append(*to, SetupCount{accepted, path, Reason(reason), n})
 	})
 	return setups, failures
+}
+
+func timesOf(t *statpage.Tally, sums *statpage.Totals) (times []SetupTimes) {
+	for d := range t.Times {
+		for kind, counts := range t.Times[d] {
+			times = append(times, SetupTimes{statpage.Direction(d) == statpage.Accepted, kind == 0, counts[:], sums.Took[d][kind]})
+		}
+	}
+	return times
+}
+
+func trafficOf(t *statpage.Totals) (traffic []Traffic) {
+	for path := range statpage.NumPaths {
+		name := statpage.PathName(path)
+		if name == "" || name == "tcp" {
+			continue
+		}
+		c := t.Conns(path)
+		traffic = append(traffic, Traffic{
+			Transport: name, BytesIn: c.BytesIn, BytesOut: c.BytesOut, MessagesIn: c.MessagesIn, MessagesOut: c.MessagesOut,
+			Blocked: c.Blocked, BlockedTimes: c.BlockedTimes,
+			Failed: c.Failed, TerminatesSent: c.TerminatesSent, TerminatesReceived: c.TerminatesReceived,
+		})
+	}
+	return traffic
 }

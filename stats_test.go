@@ -210,3 +210,55 @@ func setups(s iwarp.ProcessStats, accepted bool, transport string) (n uint64) {
 	}
 	return n
 }
+
+// TestSnapshotTotals counts what connections and listeners did that are closed.
+func TestSnapshotTotals(t *testing.T) {
+	before := iwarp.Snapshot()
+	l := listen(t, iwarp.ListenConfig{FirstByteTimeout: patience})
+	c, s := meet(t, l, func() net.Conn { return dial(t, l, iwarp.OffloadRequire) })
+	exchange(t, c, s, "five!")
+	require.NoError(t, c.(*rdmanet.Conn).SetLinger(0))
+	require.NoError(t, c.Close())
+	_, err := s.Read(make([]byte, 1))
+	require.Error(t, err)
+	require.NoError(t, s.Close())
+	require.NoError(t, l.Close())
+
+	check := func(after iwarp.ProcessStats) {
+		t.Helper()
+		was, is := trafficOf(t, before, "soft"), trafficOf(t, after, "soft")
+		require.EqualValues(t, 10, is.BytesIn-was.BytesIn)
+		require.EqualValues(t, 10, is.BytesOut-was.BytesOut)
+		require.GreaterOrEqual(t, is.Failed, was.Failed+1)
+		require.EqualValues(t, 1, after.Clients.IWARP-before.Clients.IWARP)
+		require.Len(t, after.SetupTimes, 4)
+		for i, now := range after.SetupTimes {
+			then := before.SetupTimes[i]
+			require.Equal(t, i >= 2, now.Accepted)
+			require.Equal(t, i%2 == 0, now.PlainTCP)
+			var n uint64
+			for b := range now.Counts {
+				n += now.Counts[b] - then.Counts[b]
+			}
+			if now.PlainTCP {
+				require.Zero(t, n)
+				require.Equal(t, then.Sum, now.Sum)
+				continue
+			}
+			require.EqualValues(t, 1, n)
+			require.Greater(t, now.Sum, then.Sum)
+		}
+	}
+	check(iwarp.Snapshot())
+	check(iwarp.Snapshot())
+}
+
+func trafficOf(t *testing.T, s iwarp.ProcessStats, transport string) iwarp.Traffic {
+	for _, i := range s.Traffic {
+		if i.Transport == transport {
+			return i
+		}
+	}
+	require.Fail(t, "no traffic of "+transport)
+	return iwarp.Traffic{}
+}

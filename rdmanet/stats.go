@@ -152,13 +152,13 @@ func (c *Conn) showState() {
 		code = uint16(t.Layer&15)<<12 | uint16(t.Type&15)<<8 | uint16(t.Code)
 	}
 	c.stats.SetState(state, code)
-	what := statpage.Traits{Text: err.Error()}
+	what := statpage.Traits{Text: err.Error(), Flags: statpage.FlagFailed}
 	switch {
 	case t == nil:
 	case t.Local:
-		what.Flags = statpage.FlagTermSent
+		what.Flags |= statpage.FlagTermSent
 	default:
-		what.Flags = statpage.FlagTermReceived
+		what.Flags |= statpage.FlagTermReceived
 	}
 	c.stats.Amend(&what)
 	if tell := statpage.OnFailure.Load(); tell != nil && !c.failureTold {

@@ -259,12 +259,16 @@ type tally [tallyWords]atomic.Uint64
 func (t *tally) setUp(d Direction, path int, reason uint8, took time.Duration) {
 	t[(int(d)*NumPaths+path)*NumReasons+int(min(reason, NumReasons-1))].Add(1)
 	if took > 0 {
-		kind := 1
-		if pathNames[path] == "tcp" {
-			kind = 0
-		}
-		t[tallySetups+tallyFailures+(int(d)*2+kind)*NumBuckets+Bucket(took)].Add(1)
+		t[tallySetups+tallyFailures+(int(d)*2+kindOf(path))*NumBuckets+Bucket(took)].Add(1)
 	}
+}
+
+// kindOf is 0 for plain TCP and 1 for all others.
+func kindOf(path int) int {
+	if pathNames[path] == "tcp" {
+		return 0
+	}
+	return 1
 }
 
 func (t *tally) failed(d Direction, reason uint8) {

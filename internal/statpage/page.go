@@ -54,6 +54,8 @@ type page struct {
 	mu     sync.Mutex
 	chunks []*chunk
 	vacant []uint32 // records that are free
+
+	gone gone
 }
 
 // offEnv is the environment variable that keeps the page from others.
@@ -139,7 +141,9 @@ func (p *page) grow() bool {
 
 // put takes back a record.
 func (p *page) put(r *Record) {
-	r.end()
+	if kind := r.end(); kind != free {
+		p.gone.keep(kind, r)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if i, ok := p.indexOf(r); ok {
@@ -193,7 +197,11 @@ func (r *Record) Free() { own.put(r) }
 
 // SetUp counts a connection that was made, and how long that took, if that is known.
 func SetUp(d Direction, transport string, reason uint8, took time.Duration) {
-	own.header.tally.setUp(d, PathOf(transport), reason, took)
+	path := PathOf(transport)
+	own.header.tally.setUp(d, path, reason, took)
+	if took > 0 {
+		own.gone.took[d][kindOf(path)].Add(int64(took))
+	}
 }
 
 // Fail counts a dial or handshake that gave no connection.

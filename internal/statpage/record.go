@@ -74,6 +74,7 @@ const (
 	FlagImmediate
 	FlagTermSent
 	FlagTermReceived
+	FlagFailed // it ended by a fault
 )
 
 const (
@@ -160,8 +161,12 @@ func (r *Record) begin(k Kind, s State, t *Traits) {
 	r.unlock(w&^0xff | uint64(k))
 }
 
-// end makes the record free.
-func (r *Record) end() { r.unlock(r.lock() &^ 0xff) }
+// end makes the record free, and returns what it was.
+func (r *Record) end() Kind {
+	w := r.lock()
+	r.unlock(w &^ 0xff)
+	return Kind(w)
+}
 
 // Amend adds the flags of t, and replaces reasons, transport, text and the time of the set-up as
 // far as t has them.
