@@ -33,6 +33,7 @@ var imports = map[string]string{
 	"internal/bound":      "internal/keepalive internal/netaddr internal/neterr internal/probe internal/sockdiag golang.org/x/sys/unix",
 	"internal/sockdiag":   "internal/netlink internal/probe golang.org/x/sys/unix",
 	"internal/netlink":    "golang.org/x/sys/unix",
+	"internal/nldev":      "internal/netlink golang.org/x/sys/unix",
 	"internal/sniff":      "golang.org/x/sys/unix golang.org/x/sys/windows",
 	"internal/guard":      "internal/sockfilter golang.org/x/sys/unix",
 	"internal/sockfilter": "golang.org/x/sys/unix",
@@ -69,10 +70,9 @@ var imports = map[string]string{
 	"transport/soft/internal/rdmap": "transport/soft/internal/ddp transport/soft/internal/mpa",
 	"transport/soft/internal/ddp":   "",
 	"transport/soft/internal/mpa":   "internal/crc32c",
-	"transport/rnic":                "internal/netaddr transport transport/internal/wait transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
+	"transport/rnic":                "internal/netaddr internal/nldev transport transport/internal/wait transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
 	"transport/rnic/internal/abi":   "",
 	"transport/shm":                 "internal/netlink internal/sockdiag transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work golang.org/x/sys/unix",
-	"transport/rnic/internal/nldev": "internal/netlink golang.org/x/sys/unix",
 }
 
 // TestImports keeps data flowing one way: front door, stream, queue pair, wire. No package knows

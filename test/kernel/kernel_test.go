@@ -77,7 +77,7 @@ var goPrograms = []program{
 	{"go-rping", "../../examples", "./rping", false},
 	{"iwarp.test", "../..", ".", true},
 	{"ports.test", "../..", "./test/ports", true},
-	{"nldev.test", "../..", "./transport/rnic/internal/nldev", true},
+	{"nldev.test", "../..", "./internal/nldev", true},
 	{"rnic.test", "../..", "./transport/rnic", true},
 }
 

@@ -12,9 +12,9 @@ import (
 	"github.com/ebitengine/purego"
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/nldev"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
-	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
 // A watch reads what a device reports unasked (asynchronous events), for as long as there are IDs

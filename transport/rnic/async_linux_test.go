@@ -15,9 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/internal/nldev"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
-	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
 // liveQueuePair is one of which no device has anything.

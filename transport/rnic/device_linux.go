@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/nldev"
 	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
 // A device is a transport.Device with what this package has to know of it.

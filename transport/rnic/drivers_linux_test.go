@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/internal/nldev"
 	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
 // TestDriverTraits has each driver's devices described by what its code in the kernel does, and one

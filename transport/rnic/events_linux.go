@@ -12,8 +12,8 @@ import (
 	"github.com/ebitengine/purego"
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/nldev"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
-	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
 // An eventChannel reports what happens to connections. One serves all of a Transport, with a

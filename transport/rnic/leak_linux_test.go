@@ -16,10 +16,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/internal/nldev"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/rnic"
-	"github.com/rdmanet/iwarp/transport/rnic/internal/nldev"
 )
 
 // usage is what this process and the device have in use.

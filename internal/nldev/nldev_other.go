@@ -9,3 +9,9 @@ func Links() ([]Link, error) { return nil, errors.ErrUnsupported }
 
 // Resources is there on Linux only.
 func Resources(string) (Counts, error) { return Counts{}, errors.ErrUnsupported }
+
+// CMIDs is there on Linux only.
+func CMIDs(uint32) ([]CMID, error) { return nil, errors.ErrUnsupported }
+
+// QPs is there on Linux only.
+func QPs(uint32) ([]QP, error) { return nil, errors.ErrUnsupported }

@@ -74,6 +74,47 @@ func Resources(device string) (Counts, error) {
 	return counts, err
 }
 
+// CMIDs lists the ids of the connection manager on a device, which is named by Link.Index. There
+// are none on a device that is gone, and ErrTooMany comes with as many as are listed. Neither they
+// nor queue pairs take a privilege to see, but only those are there whose process is in the PID
+// namespace of the caller, and the kernel's own in the first one of the host. An id that comes or
+// goes while the kernel lists many may have it skip another.
+func CMIDs(device uint32) (list []CMID, err error) {
+	err = objects(device, commandCMIDGet, attributeCMID, attributeCMIDEntry, func(b []byte) error {
+		if len(list) >= most {
+			return ErrTooMany
+		}
+		c, err := parseCMID(b)
+		list = append(list, c)
+		return err
+	})
+	return list, err
+}
+
+// QPs is CMIDs for queue pairs.
+func QPs(device uint32) (list []QP, err error) {
+	err = objects(device, commandQPGet, attributeQP, attributeQPEntry, func(b []byte) error {
+		if len(list) >= most {
+			return ErrTooMany
+		}
+		q, err := parseQP(b)
+		list = append(list, q)
+		return err
+	})
+	return list, err
+}
+
+func objects(device uint32, command, table, entry uint16, each func([]byte) error) error {
+	s, err := open()
+	if err != nil {
+		return ignore(err, unix.EPROTONOSUPPORT)
+	}
+	defer s.Close()
+	err = ask(s, command, netlink.Dump, func(b []byte) error { return parseEntries(b, table, entry, each) },
+		netlink.Uint32(attributeDeviceIndex, device))
+	return ignore(err, unix.EINVAL, unix.ECONNREFUSED, unix.EOPNOTSUPP)
+}
+
 // ignore returns err, or nil if it is one of the errnos.
 func ignore(err error, errnos ...unix.Errno) error {
 	for _, e := range errnos {

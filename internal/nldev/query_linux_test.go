@@ -87,18 +87,7 @@ func TestUnprivileged(t *testing.T) {
 	wanted, err := Links()
 	require.NoError(t, err)
 	var links []Link
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		const nobody = 65534
-		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 && os.Geteuid() == 0 {
-			err = errno
-			return
-		}
-		links, err = Links()
-	}()
-	<-done
+	asNobody(t, func() { links, err = Links() })
 	require.NoError(t, err)
 	require.Equal(t, wanted, links)
 }
@@ -133,6 +122,44 @@ func TestResources(t *testing.T) {
 	}
 }
 
+// TestObjects lists as many ids and queue pairs as the kernel counts, also without any privilege.
+func TestObjects(t *testing.T) {
+	links, err := Links()
+	require.NoError(t, err)
+	ids, err := CMIDs(1 << 30)
+	require.NoError(t, err)
+	require.Empty(t, ids, "no such device")
+	for _, l := range links {
+		c, err := Resources(l.Device)
+		require.NoError(t, err)
+		asNobody(t, func() {
+			ids, err = CMIDs(l.Index)
+			require.NoError(t, err)
+			require.EqualValues(t, c.CMID, len(ids))
+			qps, err := QPs(l.Index)
+			require.NoError(t, err)
+			require.EqualValues(t, c.QP, len(qps))
+			t.Logf("%s: %+v %+v", l.Device, ids, qps)
+		})
+	}
+}
+
+// asNobody calls f in a thread without any privilege, if this process has some.
+func asNobody(t *testing.T, f func()) {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		const nobody = 65534
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 && os.Geteuid() == 0 {
+			done <- errno
+			return
+		}
+		defer close(done)
+		f()
+	}()
+	require.NoError(t, <-done)
+}
+
 // TestKernelWithoutRDMA shows the errnos that are taken for a kernel without RDMA.
 func TestKernelWithoutRDMA(t *testing.T) {
 	s, err := open()
@@ -165,6 +192,8 @@ func TestCapture(t *testing.T) {
 	for _, l := range links {
 		index := netlink.Uint32(attributeDeviceIndex, l.Index)
 		save("port-"+l.Device, commandPortGet, netlink.Dump, index)
+		save("cmid-"+l.Device, commandCMIDGet, netlink.Dump, index)
+		save("qp-"+l.Device, commandQPGet, netlink.Dump, index)
 		save("chardev-"+l.Device, commandGetChardev, netlink.Ack, index, netlink.Attribute{Kind: attributeChardevType, Value: []byte("uverbs\x00")})
 	}
 }

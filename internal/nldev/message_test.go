@@ -68,6 +68,20 @@ func FuzzParse(f *testing.F) {
 				t.Fatal("a NUL in a name")
 			}
 			_, _, _ = parseCounts(body)
+			entries := 0
+			_ = parseEntries(body, attributeCMID, attributeCMIDEntry, func(b []byte) error {
+				if entries++; entries > len(body)/4 {
+					t.Fatal("more entries than fit")
+				}
+				id, err := parseCMID(b)
+				_ = id.Local.String() + id.Remote.String() + id.State.String() + id.Space.String()
+				return err
+			})
+			_ = parseEntries(body, attributeQP, attributeQPEntry, func(b []byte) error {
+				q, err := parseQP(b)
+				_ = q.State.String() + q.Type.String()
+				return err
+			})
 			return nil
 		})
 	})

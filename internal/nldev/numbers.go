@@ -8,6 +8,8 @@ const (
 	commandGet        = clientNLDev | 1
 	commandPortGet    = clientNLDev | 5
 	commandResGet     = clientNLDev | 9
+	commandQPGet      = clientNLDev | 10
+	commandCMIDGet    = clientNLDev | 11
 	commandGetChardev = clientNLDev | 15
 )
 
@@ -22,7 +24,21 @@ const (
 	attributeSummaryEntry = 16
 	attributeSummaryName  = 17
 	attributeSummaryCount = 18
+	attributeQP           = 19
+	attributeQPEntry      = 20
+	attributeLocalQPN     = 21
+	attributeRemoteQPN    = 22
+	attributeType         = 26
+	attributeState        = 27
+	attributePID          = 28
+	attributeKernelName   = 29
+	attributeCMID         = 30
+	attributeCMIDEntry    = 31
+	attributePortSpace    = 32
+	attributeSource       = 33
+	attributeDestination  = 34
 	attributeNetDevIndex  = 50
+	attributeCMIDNumber   = 63
 	attributeNetDevName   = 51
 	attributeProtocol     = 67
 	attributeChardevType  = 69
