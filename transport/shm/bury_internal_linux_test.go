@@ -64,7 +64,7 @@ func allowRights(t testing.TB, q *queuePair) {
 func TestDescriptorsWhoseCloseBlocks(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	memory, fd, err := newSegment()
+	memory, fd, err := ringOf(ringSize)
 	require.NoError(t, err)
 	defer unix.Close(fd)
 	defer memory.close()

@@ -112,7 +112,9 @@ func (q *queuePair) finish(end uint32) {
 	watch.remove(q)
 	q.tx.mu.Lock()
 	q.tellEnd(end)
-	q.tx.out.close()
+	if !q.tx.trimming { // which closes it otherwise
+		q.tx.out.close()
+	}
 	q.tx.out = nil
 	q.stopSending(transport.ErrClosed)
 	q.tx.mu.Unlock()

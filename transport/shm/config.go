@@ -30,6 +30,11 @@ type Config struct {
 	// Accept. One more makes the oldest whose request is still to come give way; where all wait for
 	// Accept, further ones stay with the kernel. 0 means 256.
 	MaxHalfOpen int
+	// MaxMemory bounds the memory in bytes that all connections of the Transport together receive in,
+	// 256 KiB each, or down to 64 KiB once half of it is taken. Most of that is there only while a
+	// connection is busy. Where none is left, dials and listeners of the Transport go on with plain
+	// TCP as their policy says. 0 means 1 GiB.
+	MaxMemory int64
 }
 
 const transportName = "shm"
@@ -47,6 +52,9 @@ func (c *Config) withDefaults() Config {
 	}
 	if d.MaxHalfOpen <= 0 {
 		d.MaxHalfOpen = 256
+	}
+	if d.MaxMemory == 0 {
+		d.MaxMemory = 1 << 30
 	}
 	return d
 }

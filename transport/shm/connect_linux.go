@@ -68,7 +68,7 @@ func isMoving(err error) bool {
 
 // ask asks once.
 func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) ([]byte, error) {
-	in, fd, err := newSegment()
+	in, fd, err := newSegment(&q.t.memory)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) ([]by
 	}
 	var answer *greeting
 	theirs := -1
-	err = setup.Within(ctx, q.sock, q.cfg.ReplyTimeout, func() (err error) {
+	err = setup.Within(ctx, q.sock, q.t.cfg.ReplyTimeout, func() (err error) {
 		err = say(q.sock, ask, fd)
 		_ = unix.Close(fd)
 		if err == nil {

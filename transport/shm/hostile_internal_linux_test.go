@@ -48,6 +48,8 @@ type made struct {
 
 func (m *made) QueuePair() transport.QueuePair { return m.queuePair }
 
+func fullRing() (*segment, int, error) { return ringOf(ringSize) }
+
 // pairOf connects two queue pairs. What must be done before that is done by prepare.
 func pairOf(t testing.TB, make func() (*segment, int, error), prepare func(a, b *queuePair)) (a, b *made) {
 	t.Helper()
@@ -55,8 +57,7 @@ func pairOf(t testing.TB, make func() (*segment, int, error), prepare func(a, b 
 	var ends [2]*made
 	var own, theirs [2]*segment
 	for i, c := range []*net.UnixConn{ca, cb} {
-		cfg := (*Config)(nil).withDefaults()
-		q, err := newQueuePair(c, &cfg, nil)
+		q, err := newQueuePair(c, New(nil), nil)
 		require.NoError(t, err)
 		q.local, q.remote = netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:2")
 		ends[i] = &made{queuePair: q}
@@ -90,7 +91,7 @@ func overwrite(t *testing.T, rng *rand.Rand, most int) (done int) {
 	const size = 64 << 10
 	mem := make([]byte, 3*size)
 	var ring, answer transport.MemoryRegion
-	a, b := pairOf(t, newSegment, func(a, b *queuePair) {
+	a, b := pairOf(t, fullRing, func(a, b *queuePair) {
 		var err error
 		ring, err = b.RegisterMemory(mem[size:2*size], transport.RemoteWrite|transport.RemoteRead)
 		require.NoError(t, err)
@@ -188,7 +189,7 @@ func TestNothingDeliveredThatWasNotSent(t *testing.T) {
 		"response":      func(s *segment) { s.putHeader(0, &header{op: opReadResponse}); s.tail.Store(headerLen) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, b := pairOf(t, newSegment, func(a, b *queuePair) {})
+			a, b := pairOf(t, fullRing, func(a, b *queuePair) {})
 			spoil(a.tx.out)
 			err := end(b)
 			var local, remote *transport.TerminateError
@@ -199,7 +200,7 @@ func TestNothingDeliveredThatWasNotSent(t *testing.T) {
 		})
 	}
 	t.Run("head", func(t *testing.T) {
-		a, b := pairOf(t, newSegment, func(a, b *queuePair) {})
+		a, b := pairOf(t, fullRing, func(a, b *queuePair) {})
 		b.in.head.Store(headerLen)
 		_, _ = a.PostSend([]transport.SendWR{{Opcode: transport.OpWrite, Flags: transport.Inline}})
 		require.ErrorIs(t, end(a), syscall.ECONNRESET)
@@ -258,7 +259,7 @@ func TestForeignSegments(t *testing.T) {
 	s, err := openSegment(sealed(good, seals))
 	require.NoError(t, err)
 	s.close()
-	own, fd, err := newSegment()
+	own, fd, err := ringOf(ringSize)
 	require.NoError(t, err)
 	defer unix.Close(fd)
 	defer own.close()
@@ -281,7 +282,7 @@ func TestBadClients(t *testing.T) {
 		change(&g)
 		return g.append(nil)
 	}
-	memory, fd, err := newSegment()
+	memory, fd, err := ringOf(ringSize)
 	require.NoError(t, err)
 	defer unix.Close(fd)
 	defer memory.close()

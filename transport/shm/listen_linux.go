@@ -164,7 +164,7 @@ func (l *listener) attend(ctx context.Context, waiting *setup.HalfOpen, c *net.U
 
 // read reads and checks the request of a client. After an error c is closed.
 func (l *listener) read(ctx context.Context, c *net.UnixConn) (r *arrived, err error) {
-	q, err := newQueuePair(c, &l.t.cfg, l.o)
+	q, err := newQueuePair(c, l.t, l.o)
 	if err != nil {
 		hangUp(c)
 		return nil, err
@@ -311,12 +311,12 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 	if err != nil {
 		return err
 	}
-	in, fd, err := newSegment()
+	in, fd, err := newSegment(&q.t.memory)
 	if err != nil {
 		out.close()
 		return err
 	}
-	err = setup.Within(ctx, q.sock, q.cfg.ReplyTimeout, func() error {
+	err = setup.Within(ctx, q.sock, q.t.cfg.ReplyTimeout, func() error {
 		return say(q.sock, &greeting{kind: consent, ird: q.Opts.IRD, ord: q.Opts.ORD, private: private}, fd)
 	})
 	_ = unix.Close(fd)

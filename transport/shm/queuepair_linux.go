@@ -26,7 +26,7 @@ const deviceName = transportName
 // tok or tx.mu.
 type queuePair struct {
 	work.Pair
-	cfg           Config
+	t             *Transport
 	local, remote netip.AddrPort
 	cred          unix.Ucred // of the peer
 	sock          *net.UnixConn
@@ -65,8 +65,8 @@ var (
 // bellByte is what is sent to an end that sleeps. What it is does not matter.
 var bellByte = []byte{1}
 
-func newQueuePair(sock *net.UnixConn, cfg *Config, o *transport.Options) (*queuePair, error) {
-	q := &queuePair{cfg: *cfg, tok: make(chan struct{}, 1)}
+func newQueuePair(sock *net.UnixConn, t *Transport, o *transport.Options) (*queuePair, error) {
+	q := &queuePair{t: t, tok: make(chan struct{}, 1)}
 	if err := q.use(sock); err != nil {
 		return nil, err
 	}

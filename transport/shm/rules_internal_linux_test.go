@@ -19,7 +19,7 @@ func writeOf(r transport.MemoryRegion, data []byte, flags transport.Flags) []tra
 // ringed makes a pair whose b has memory for a to write to. a sees to its receives itself.
 func ringed(t *testing.T, size int) (a, b *made, mem []byte, ring transport.MemoryRegion) {
 	mem = make([]byte, size)
-	a, b = pairOf(t, newSegment, func(a, b *queuePair) {
+	a, b = pairOf(t, fullRing, func(a, b *queuePair) {
 		var err error
 		ring, err = b.RegisterMemory(mem, transport.RemoteWrite|transport.CallerDriven)
 		require.NoError(t, err)

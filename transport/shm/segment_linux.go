@@ -12,10 +12,7 @@ import (
 
 const (
 	headerSize = 1 << 10 // in front of the ring
-	ringSize   = 256 << 10
 	firstSize  = 4 << 10 // of the memory, there from the start
-
-	leastRing = 64 << 10 // of a peer's, which must not be larger than ours: its pages may be charged to us
 
 	seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
 )
@@ -41,15 +38,31 @@ type segment struct {
 	// Whoever sleeps sets its word to 1; whoever sets it back rings.
 	reader, writer *atomic.Uint32
 	end            *atomic.Uint32 // why nothing more comes from the sender; the tail is final before it is set
+
+	budget *budget // that it was taken off; nil for a peer's
 }
 
 // newSegment makes a segment. The caller passes the descriptor on and closes it.
-func newSegment() (*segment, int, error) {
+func newSegment(b *budget) (*segment, int, error) {
+	ring := b.take()
+	if ring == 0 {
+		return nil, -1, errMemory
+	}
+	s, fd, err := ringOf(ring)
+	if err != nil {
+		b.give(ring)
+		return nil, -1, err
+	}
+	s.budget = b
+	return s, fd, nil
+}
+
+func ringOf(size int) (*segment, int, error) {
 	fd, err := unix.MemfdCreate("iwarp-shm", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, -1, os.NewSyscallError("memfd_create", err)
 	}
-	s, err := sealedSegment(fd)
+	s, err := sealedSegment(fd, headerSize+size)
 	if err != nil {
 		_ = unix.Close(fd)
 		return nil, -1, err
@@ -58,8 +71,7 @@ func newSegment() (*segment, int, error) {
 }
 
 // sealedSegment gives an empty memfd the size of a segment, for good, and maps it.
-func sealedSegment(fd int) (*segment, error) {
-	size := headerSize + ringSize
+func sealedSegment(fd, size int) (*segment, error) {
 	if err := unix.Ftruncate(fd, int64(size)); err != nil {
 		return nil, os.NewSyscallError("ftruncate", err)
 	}
@@ -119,6 +131,9 @@ func (s *segment) close() {
 	if s != nil && s.mem != nil {
 		_ = unix.Munmap(s.mem)
 		s.mem = nil
+		if s.budget != nil {
+			s.budget.give(len(s.data))
+		}
 	}
 }
 

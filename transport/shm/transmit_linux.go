@@ -14,8 +14,8 @@ const (
 	// leastPiece is how much of a longer payload is worth a record of its own.
 	leastPiece = 4 << 10
 	// rewindAt is how far into the ring a connection with little traffic gets before it starts
-	// again at the front, so that it uses no more memory, and the processor's caches, than that.
-	rewindAt = 32 << 10
+	// again at the front, so that it uses little memory, and little of the processor's caches.
+	rewindAt = 2 << 10
 	// publishAt is how much is written before the peer may read it: a peer that is woken for each
 	// record of a message sleeps again after each, as it is faster than we are.
 	publishAt = 64 << 10
@@ -35,6 +35,7 @@ type transmitter struct {
 	responded      bool                        // the last record was a response
 	ended          bool                        // the peer was told that nothing more comes
 	err            error                       // nothing more can be sent
+	surplus
 
 	// Summaries for those who look often. They change with mu held.
 	blocked atomic.Bool // there is no room for the next record, and the peer was asked to report some
@@ -208,6 +209,12 @@ func (q *queuePair) respond() bool {
 // peer is asked to report some. The caller holds tx.mu.
 func (q *queuePair) fit(left int) (n int, ok bool) {
 	t := &q.tx
+	if t.trimming { // which sends what is left once it is done
+		if t.out.writer.Swap(1) == 0 {
+			q.asked.Add(1)
+		}
+		return 0, false
+	}
 	n = min(left, maxPiece)
 	least := recordLen(uint64(min(n, leastPiece)))
 	for asked := false; ; asked = true {
@@ -250,6 +257,9 @@ func (q *queuePair) put(h *header, payload []byte) {
 	if len(payload) > 0 {
 		a, b := t.out.pieces(t.pos+headerLen, uint64(len(payload)))
 		copy(b, payload[copy(a, payload):])
+	}
+	if !t.wide && t.pos&(t.out.size()-1)+recordLen(uint64(len(payload))) > firstSize-headerSize {
+		q.spread()
 	}
 	t.pos += recordLen(uint64(len(payload)))
 	if t.pos-t.told >= publishAt {

@@ -17,15 +17,20 @@ import (
 // A Transport makes connections through shared memory. Its methods may be called by several
 // goroutines at once.
 type Transport struct {
-	cfg  Config
-	room waitingRoom
+	cfg    Config
+	memory budget
+	room   waitingRoom
 }
 
 var _ transport.Transport = (*Transport)(nil)
 
 // New returns a Transport with the given configuration, which is copied. A nil c means the
 // defaults.
-func New(c *Config) *Transport { return &Transport{cfg: c.withDefaults()} }
+func New(c *Config) *Transport {
+	t := &Transport{cfg: c.withDefaults()}
+	t.memory.limit = t.cfg.MaxMemory
+	return t
+}
 
 // Name returns "shm".
 func (t *Transport) Name() string { return transportName }
@@ -82,7 +87,7 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 	if a := local.Addr().Unmap(); a.IsValid() && !a.IsUnspecified() {
 		m.source = a
 	}
-	q, err := newQueuePair(m.c, &t.cfg, o)
+	q, err := newQueuePair(m.c, t, o)
 	if err != nil {
 		hangUp(m.c)
 		return nil, err

@@ -54,7 +54,7 @@ func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (_
 	err = wait.ErrAgain // also after a fault
 	defer q.survive(debug.SetPanicOnFault(true))
 	some := q.receive(c)
-	if q.push() || some || q.cfg.Poll > 0 && q.lookAWhile(c, seen, deadline) {
+	if q.push() || some || q.t.cfg.Poll > 0 && q.lookAWhile(c, seen, deadline) {
 		return q.rx.pause(), wait.ErrAgain
 	}
 	q.sleep.until(c, seen, deadline)
@@ -63,7 +63,7 @@ func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (_
 
 // lookAWhile looks for news for as long as Config.Poll says.
 func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, deadline time.Time) bool {
-	end := time.Now().Add(q.cfg.Poll)
+	end := time.Now().Add(q.t.cfg.Poll)
 	if !deadline.IsZero() && deadline.Before(end) {
 		end = deadline
 	}

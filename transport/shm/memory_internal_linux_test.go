@@ -1,0 +1,206 @@
+package shm
+
+import (
+	"bufio"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/transport"
+)
+
+// resident is how many bytes of shared memory of this package are there, in all of this process.
+func resident(t testing.TB) (bytes int) {
+	t.Helper()
+	f, err := os.Open("/proc/self/smaps")
+	require.NoError(t, err)
+	defer f.Close()
+	ours := false
+	for s := bufio.NewScanner(f); s.Scan(); {
+		field := strings.Fields(s.Text())
+		switch {
+		case !strings.HasSuffix(field[0], ":"):
+			ours = strings.Contains(s.Text(), "iwarp-shm")
+		case ours && field[0] == "Pss:":
+			n, err := strconv.Atoi(field[1])
+			require.NoError(t, err)
+			bytes += n << 10
+		}
+	}
+	return bytes
+}
+
+// idle has the connections be looked at that may be idle, until no more than most bytes are there.
+func idle(t testing.TB, most int) {
+	t.Helper()
+	for end := time.Now().Add(patience); resident(t) > most; {
+		require.True(t, time.Now().Before(end), "%d bytes are there", resident(t))
+		trims.look()
+	}
+}
+
+// TestIdleMemory gives back what a busy connection has used.
+func TestIdleMemory(t *testing.T) {
+	a, b, mem, ring := ringed(t, 4*ringSize)
+	data := make([]byte, len(mem))
+	for round := range 3 {
+		for i := range data {
+			data[i] = byte(i>>8 + i + round)
+		}
+		_, err := a.PostSend(writeOf(ring, data, transport.WillDrain))
+		require.NoError(t, err)
+		require.Greater(t, resident(t), ringSize/2)
+		trims.look()
+		trims.look() // nothing of what is to be read is taken away
+		var all sync.WaitGroup
+		all.Go(func() {
+			for end := time.Now().Add(patience); string(mem) != string(data) && time.Now().Before(end); {
+				b.Look()
+			}
+		})
+		require.NoError(t, a.Drain(time.Now().Add(patience)))
+		all.Wait()
+		require.Equal(t, data, mem)
+		idle(t, 8<<10)
+	}
+}
+
+// TestSmallMessagesTakeLittleMemory has them use one page.
+func TestSmallMessagesTakeLittleMemory(t *testing.T) {
+	a, b, _, ring := ringed(t, 4*ringSize)
+	for range 1000 {
+		_, err := a.PostSend(writeOf(ring, make([]byte, 64), transport.WillDrain))
+		require.NoError(t, err)
+		require.True(t, b.Look())
+	}
+	require.LessOrEqual(t, resident(t), 8<<10)
+}
+
+// TestWritesWhileMemoryIsGivenBack wait for that, and no longer.
+func TestWritesWhileMemoryIsGivenBack(t *testing.T) {
+	a, b, mem, ring := ringed(t, ringSize)
+	data := make([]byte, len(mem))
+	data[0] = 1
+	a.tx.mu.Lock()
+	a.tx.trimming = true // by one whom the peer delays
+	a.tx.mu.Unlock()
+	_, err := a.PostSend(writeOf(ring, data[:1000], transport.WillDrain))
+	require.NoError(t, err)
+	require.ErrorIs(t, a.Drain(time.Now().Add(10*time.Millisecond)), os.ErrDeadlineExceeded)
+	a.tx.mu.Lock()
+	a.tx.trimming = false
+	a.tx.last = a.tx.pos
+	a.tx.mu.Unlock()
+	drained := make(chan error, 1)
+	go func() { drained <- a.Drain(time.Now().Add(patience)) }()
+	require.True(t, a.trim())
+	require.NoError(t, <-drained)
+	b.Look()
+	require.Equal(t, byte(1), mem[0])
+}
+
+// TestCloseWhileMemoryIsGivenBack leaves the mapping to whoever does that.
+func TestCloseWhileMemoryIsGivenBack(t *testing.T) {
+	a, _, _, _ := ringed(t, ringSize)
+	out := a.tx.out
+	a.tx.mu.Lock()
+	a.tx.trimming = true
+	a.tx.mu.Unlock()
+	require.NoError(t, a.Abort())
+	require.NotNil(t, out.mem)
+	require.NoError(t, unix.Madvise(out.mem, unix.MADV_REMOVE))
+	out.close()
+}
+
+// TestBudget has connections get smaller rings, and then none.
+func TestBudget(t *testing.T) {
+	b := budget{limit: 1 << 20}
+	var rings []int
+	for ring := b.take(); ring > 0; ring = b.take() {
+		rings = append(rings, ring>>10)
+	}
+	require.Equal(t, []int{256, 256, 128, 128, 64, 64, 64, 64}, rings)
+	b.give(64 << 10)
+	require.Equal(t, 64<<10, b.take())
+}
+
+// TestNoMemoryLeft goes on with plain TCP where either end may have no more memory.
+func TestNoMemoryLeft(t *testing.T) {
+	for name, tt := range map[string]struct {
+		client, server int64
+		reason         iwarp.Reason
+	}{
+		"client": {client: leastRing - 1, reason: iwarp.ReasonLimit},
+		"server": {server: leastRing - 1, reason: iwarp.ReasonNoRoute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lc := iwarp.ListenConfig{Transports: []transport.Transport{New(&Config{MaxMemory: tt.server})}}
+			l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer l.Close()
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					_ = c.Close()
+				}
+			}()
+			for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadPrefer, iwarp.OffloadRequire} {
+				d := iwarp.Dialer{Timeout: patience, Offload: policy, Transports: []transport.Transport{New(&Config{MaxMemory: tt.client})}}
+				c, err := d.Dial("tcp", l.Addr().String())
+				if policy == iwarp.OffloadRequire {
+					var oe *iwarp.OffloadError
+					require.ErrorAs(t, err, &oe)
+					require.Equal(t, tt.reason, oe.Reason, err)
+					continue
+				}
+				require.NoError(t, err)
+				info, _ := iwarp.Describe(c)
+				require.Equal(t, tt.reason, info.Reason)
+				if name == "client" {
+					require.ErrorIs(t, info.Err, syscall.ENOBUFS)
+				}
+				require.NoError(t, c.Close())
+			}
+		})
+	}
+}
+
+// TestMemoryIsReturned has what a connection may use be there for the next one.
+func TestMemoryIsReturned(t *testing.T) {
+	tr := New(&Config{MaxMemory: 2 * leastRing})
+	l, err := tr.Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), nil)
+	require.NoError(t, err)
+	defer l.Close()
+	for range 5 {
+		k, err := tr.Dial(t.Context(), netip.AddrPort{}, l.Addr(), nil)
+		require.NoError(t, err)
+		accepted := make(chan transport.QueuePair, 1)
+		go func() {
+			r, err := l.Accept(t.Context())
+			if err == nil {
+				err = r.Accept(t.Context(), nil)
+				accepted <- r.QueuePair()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		_, err = k.Connect(t.Context(), nil)
+		require.NoError(t, err)
+		require.NoError(t, k.QueuePair().Close())
+		require.NoError(t, (<-accepted).Close())
+	}
+	require.Zero(t, tr.memory.sum.Load())
+}
