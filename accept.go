@@ -233,7 +233,7 @@ func (l *Listener) plain(c *net.TCPConn, reason Reason, why error) net.Conn {
 			reason, why = r.Reason, r.Err
 		}
 	}
-	return remember(c, plainInfo(reason, why), origin{accepted: true})
+	return rememberTCP(c, plainInfo(reason, why), origin{accepted: true})
 }
 
 // deliver makes c ready for Accept.

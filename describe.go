@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -167,9 +168,9 @@ func byAddresses(c net.Conn) (found net.Conn, info Info, ok bool) {
 func known(each func(net.Conn, Info) bool) {
 	notes.sort()
 	more := true
-	paths.Range(func(key, v any) bool {
-		if t := key.(weak.Pointer[net.TCPConn]).Value(); t != nil {
-			more = each(t, v.(*path).info)
+	paths.Range(func(_, v any) bool {
+		if p := v.(weak.Pointer[plainConn]).Value(); p != nil {
+			more = each(&p.TCPConn, p.info)
 		}
 		return more
 	})
@@ -204,14 +205,18 @@ func addrPair(c net.Conn) (local, remote string) {
 	return text(c.LocalAddr()), text(c.RemoteAddr())
 }
 
-// paths remembers the path of connections of plain TCP without keeping them: by weak pointer, until
-// the connection is garbage.
+// paths remembers the path of connections of plain TCP without keeping them: a
+// weak.Pointer[plainConn] by weak.Pointer[net.TCPConn], until the connection is garbage.
 var paths sync.Map
 
-// A path is what is known of a connection.
-type path struct {
-	info  Info
-	stats *statpage.Conn // what others see of it; may be nil
+// A plainConn is a connection of plain TCP that is handed out, and what is known of it. The runtime
+// looks for the weak pointers and cleanups of an object among those of all objects beside it: that
+// is soon a thousand where the object is a net.TCPConn by itself, which has the size of a pointer.
+type plainConn struct {
+	net.TCPConn
+	first *net.TCPConn // as package net has made it, for those that have a weak pointer to it
+	info  Info         // its path
+	note  note
 }
 
 // origin says how a connection came about.
@@ -220,12 +225,27 @@ type origin struct {
 	accepted bool
 }
 
-// remember records the path that c took. It must be called once, before c is handed out.
-func remember[T net.TCPConn | rdmanet.Conn](c *T, info Info, from origin) *T {
-	n := note{conn: c, info: info, accepted: from.accepted}
-	if !from.began.IsZero() {
-		n.took = time.Since(from.began)
+// took is how long the connection took, 0 if that is not known.
+func (o origin) took() time.Duration {
+	if o.began.IsZero() {
+		return 0
 	}
+	return time.Since(o.began)
+}
+
+// rememberTCP records the path that c took. It must be called once, and what it returns is handed
+// out in place of c.
+func rememberTCP(c *net.TCPConn, info Info, from origin) *net.TCPConn {
+	p := &plainConn{TCPConn: *c, first: c, info: info}
+	p.note.plain, p.note.info, p.note.accepted, p.note.took = p, &p.info, from.accepted, from.took()
+	notes.add(&p.note)
+	return &p.TCPConn
+}
+
+// remember records the path that c took. It must be called once, before c is handed out.
+func remember(c *rdmanet.Conn, info Info, from origin) *rdmanet.Conn {
+	n := blankNotes.Get().(*note)
+	n.stream, n.info, n.accepted, n.took = c, streams.share(&info), from.accepted, from.took()
 	notes.add(n)
 	return c
 }
@@ -233,76 +253,83 @@ func remember[T net.TCPConn | rdmanet.Conn](c *T, info Info, from origin) *T {
 // A note is what must still be put into paths, which takes a tenth of the time of a dial, so it is
 // done a moment later, or when needed.
 type note struct {
-	conn     any // *net.TCPConn or *rdmanet.Conn
-	info     Info
+	next     *note
+	plain    *plainConn
+	stream   *rdmanet.Conn // unless plain is set
+	info     *Info
 	accepted bool
 	took     time.Duration // 0 if that is not known
 }
 
+var blankNotes = sync.Pool{New: func() any { return new(note) }} // for streams
+
+// sort must not be called twice.
 func (n *note) sort() {
-	switch c := n.conn.(type) {
-	case *net.TCPConn:
-		sortOf(c, &path{n.info, n.publishTCP(c)})
-	case *rdmanet.Conn:
-		n.publishStream(c)
-		streams.add(c, &n.info)
-	}
 	d := statpage.Dialed
 	if n.accepted {
 		d = statpage.Accepted
 	}
 	statpage.SetUp(d, n.info.Transport, uint8(n.info.Reason), n.took)
+	if p := n.plain; p != nil {
+		p.keepPath(n.publishTCP(p))
+		*n = note{}
+		return
+	}
+	n.publishStream(n.stream)
+	streams.add(n.stream, n.info)
+	*n = note{}
+	blankNotes.Put(n)
 }
 
-func sortOf(c *net.TCPConn, p *path) {
-	key := weak.Make(c)
-	paths.Store(key, p)
-	runtime.AddCleanup(c, func(key weak.Pointer[net.TCPConn]) {
+// keepPath puts p into paths. Others see stats of it, which may be nil.
+func (p *plainConn) keepPath(stats *statpage.Conn) {
+	key := weak.Make(&p.TCPConn)
+	paths.Store(key, weak.Make(p))
+	runtime.AddCleanup(p, func(key weak.Pointer[net.TCPConn]) {
 		paths.Delete(key)
-		if p.stats != nil {
-			p.stats.Free()
+		if stats != nil {
+			stats.Free()
 		}
 	}, key)
 }
 
+// A notebook is what was noted, the latest first.
 type notebook struct {
-	mu    sync.Mutex
-	notes []note
-	timer *time.Timer
+	latest  atomic.Pointer[note]
+	sorting sync.Mutex // held until what was noted is where it belongs
 }
 
-var notes notebook
+var (
+	notes     notebook
+	sortTimer = sync.OnceValue(func() *time.Timer { return time.AfterFunc(sortAfter, notes.sort) })
+)
 
 // sortAfter is how long a note keeps alive a connection that may be garbage.
 const sortAfter = 2 * time.Millisecond
 
-func (b *notebook) add(n note) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.notes = append(b.notes, n); len(b.notes) > 1 {
+func (b *notebook) add(n *note) {
+	for {
+		n.next = b.latest.Load()
+		first := n.next == nil
+		if !b.latest.CompareAndSwap(n.next, n) {
+			continue
+		}
+		if first {
+			sortTimer().Reset(sortAfter)
+		}
 		return
 	}
-	if b.timer == nil {
-		b.timer = time.AfterFunc(sortAfter, b.sort)
-		return
-	}
-	b.timer.Reset(sortAfter)
 }
 
 func (b *notebook) sort() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := range b.notes {
-		b.notes[i].sort()
-	}
-	clear(b.notes)
-	if b.notes = b.notes[:0]; cap(b.notes) > maxNotes {
-		b.notes = nil
+	b.sorting.Lock()
+	defer b.sorting.Unlock()
+	for n := b.latest.Swap(nil); n != nil; {
+		next := n.next
+		n.sort()
+		n = next
 	}
 }
-
-// maxNotes is how many notes there is always room for.
-const maxNotes = 256
 
 func recall(c *net.TCPConn) (Info, bool) {
 	if c == nil {
@@ -313,7 +340,7 @@ func recall(c *net.TCPConn) (Info, bool) {
 	if !ok {
 		return Info{}, false
 	}
-	return v.(*path).info, true
+	return v.(weak.Pointer[plainConn]).Value().info, true // which c keeps alive
 }
 
 func plainInfo(reason Reason, err error) Info {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -203,7 +204,7 @@ func (d *Dialer) plain(ctx context.Context, network, address string, began time.
 	if err != nil {
 		return nil, err
 	}
-	return remember(c, plainInfo(reason, cause), origin{began: began}), nil
+	return rememberTCP(c, plainInfo(reason, cause), origin{began: began}), nil
 }
 
 // kernel dials a TCP connection of the kernel.
@@ -222,12 +223,23 @@ func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPC
 			return d.fromReserved(ctx, r, network, address)
 		}
 	}
-	c, err := d.dialer().DialContext(ctx, network, address)
+	n := d.dialer()
+	if n == plainNet && ctx == context.Background() && network == "tcp" {
+		if to, err := netip.ParseAddrPort(address); err == nil && isOrdinary(to.Addr()) {
+			return net.DialTCP(network, nil, netaddr.TCP(to))
+		}
+	}
+	c, err := n.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	return c.(*net.TCPConn), nil
 }
+
+// isOrdinary reports whether package net takes no more than the address for what the text says,
+// so that there is nothing to resolve. Without a context that can end, or have something traced,
+// connecting to such an address is all that a dial is, and takes less than it.
+func isOrdinary(a netip.Addr) bool { return a.Zone() == "" && !a.Is4In6() && !a.IsUnspecified() }
 
 // fail makes the error of a dial that has got as far as the address.
 func (a *dialing) fail(remote net.Addr, err error) error {

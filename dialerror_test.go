@@ -82,6 +82,42 @@ func TestDialErrors(t *testing.T) {
 	}
 }
 
+// TestDialNumeric dials numeric addresses without a context, for which package net has nothing to
+// resolve.
+func TestDialNumeric(t *testing.T) {
+	l, err := net.Listen("tcp", ":0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	_, open, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	_, shut, err := net.SplitHostPort(closedPort(t))
+	require.NoError(t, err)
+
+	for _, host := range []string{
+		"127.0.0.1", "127.0.0.01", "[::1]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]", "", "[::1%lo]", "[127.0.0.1]",
+		"[fe80::1%no-such-link]", "255.255.255.255",
+	} {
+		for _, port := range []string{open, shut, "0", "00" + open, "+" + open, "", "65536"} {
+			for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadNever} {
+				address := host + ":" + port
+				plain, want := net.Dial("tcp", address)
+				d := iwarp.Dialer{Offload: policy}
+				c, got := d.Dial("tcp", address)
+				if want != nil {
+					require.Nil(t, c, address)
+					requireSameError(t, want, got)
+					continue
+				}
+				require.NoError(t, got, address)
+				require.IsType(t, plain, c, address)
+				require.Equal(t, plain.RemoteAddr(), c.RemoteAddr(), address)
+				require.NoError(t, plain.Close())
+				require.NoError(t, c.Close())
+			}
+		}
+	}
+}
+
 func TestDialNilContextPanics(t *testing.T) {
 	var none context.Context
 	for _, policy := range policies {

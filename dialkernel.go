@@ -144,7 +144,7 @@ func (k *kernelDial) fallBack(ctx context.Context, cause error) (net.Conn, error
 		_ = tcp.Close()
 		return nil, k.fail(k.remote, why.Err)
 	}
-	return remember(tcp, plainInfo(why.Reason, why.Err), k.origin), nil
+	return rememberTCP(tcp, plainInfo(why.Reason, why.Err), k.origin), nil
 }
 
 // upgrade makes an iWARP connection of the TCP connection, which is closed after an error.

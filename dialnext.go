@@ -99,7 +99,7 @@ func (k *kernelDial) orInstead(ctx context.Context, why OffloadError) (net.Conn,
 			k.tcp = tcp
 		}
 	}
-	return remember(k.tcp, plainInfo(why.Reason, why.Err), k.origin), nil
+	return rememberTCP(k.tcp, plainInfo(why.Reason, why.Err), k.origin), nil
 }
 
 func (k *kernelDial) name() string { return k.network + " " + k.address }

@@ -69,7 +69,7 @@ func (l *Listener) Stats() ListenerStats {
 }
 
 // publishTCP gives a connection of plain TCP a record for others to see.
-func (n *note) publishTCP(c *net.TCPConn) *statpage.Conn {
+func (n *note) publishTCP(c net.Conn) *statpage.Conn {
 	t := n.traits()
 	t.Since, t.Local, t.Remote = time.Now(), netaddr.Of(c.LocalAddr()), netaddr.Of(c.RemoteAddr())
 	return statpage.OpenConn(&t)
@@ -84,7 +84,7 @@ func (n *note) publishStream(c *rdmanet.Conn) {
 }
 
 func (n *note) traits() statpage.Traits {
-	i := &n.info
+	i := n.info
 	t := statpage.Traits{Transport: i.Transport, Device: i.Device, Reason: uint8(i.Reason), Setup: n.took, Text: i.Reason.beyond(i.Err)}
 	if n.accepted {
 		t.Flags |= statpage.FlagAccepted

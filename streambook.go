@@ -15,23 +15,30 @@ type streamBook struct {
 	mu     sync.Mutex
 	m      map[weak.Pointer[rdmanet.Conn]]*Info
 	swept  int   // how many there were after the last sweep
-	latest *Info // that was added
+	latest *Info // that was shared
 }
 
 // minSweep is the size of a book that is worth a sweep.
 const minSweep = 1024
 
-func (b *streamBook) add(c *rdmanet.Conn, info *Info) {
+// share returns a copy of info, which others may have as well.
+func (b *streamBook) share(info *Info) *Info {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.latest == nil || !info.same(b.latest) {
 		own := *info
 		b.latest = &own
 	}
+	return b.latest
+}
+
+func (b *streamBook) add(c *rdmanet.Conn, info *Info) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.m == nil {
 		b.m = make(map[weak.Pointer[rdmanet.Conn]]*Info)
 	}
-	if b.m[weak.Make(c)] = b.latest; len(b.m) >= max(minSweep, 2*b.swept) {
+	if b.m[weak.Make(c)] = info; len(b.m) >= max(minSweep, 2*b.swept) {
 		b.sweep()
 	}
 }

@@ -3,22 +3,23 @@ package transport
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 var registry struct {
-	sync.RWMutex
-	list []Transport
+	mu   sync.Mutex
+	list atomic.Pointer[[]Transport] // which is never changed, only replaced
 }
 
 // Register adds t to those that Registered returns; a transport of the same name is replaced. It is
 // called from init functions of packages that provide a transport. Like Registered, it may be
 // called by several goroutines at once.
 func Register(t Transport) {
-	registry.Lock()
-	defer registry.Unlock()
-	registry.list = slices.DeleteFunc(slices.Clone(registry.list), func(o Transport) bool { return o.Name() == t.Name() })
-	registry.list = append(registry.list, t)
-	slices.SortStableFunc(registry.list, func(a, b Transport) int {
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	list := slices.DeleteFunc(slices.Clone(Registered()), func(o Transport) bool { return o.Name() == t.Name() })
+	list = append(list, t)
+	slices.SortStableFunc(list, func(a, b Transport) int {
 		switch {
 		case a.Offloads() == b.Offloads():
 			return 0
@@ -27,12 +28,15 @@ func Register(t Transport) {
 		}
 		return 1
 	})
+	list = slices.Clip(list)
+	registry.list.Store(&list)
 }
 
 // Registered returns the registered transports, those that offload first. The slice must not be
 // changed.
 func Registered() []Transport {
-	registry.RLock()
-	defer registry.RUnlock()
-	return slices.Clip(registry.list)
+	if list := registry.list.Load(); list != nil {
+		return *list
+	}
+	return nil
 }
