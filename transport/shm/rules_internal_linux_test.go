@@ -115,6 +115,33 @@ func TestFlushIsBounded(t *testing.T) {
 	require.Equal(t, transport.StateRTS, a.State())
 }
 
+// TestRestOfARingThatIsExactlyFull is sent by the call that sleeps, which the peer has not been
+// asked to wake.
+func TestRestOfARingThatIsExactlyFull(t *testing.T) {
+	const size = 8<<10 - headerLen // whose record has a size that divides that of the ring
+	a, b, _, ring := ringed(t, ringSize)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Wait(time.Now().Add(patience)) }()
+	for a.sleep.on.Load() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	var wrs []transport.SendWR
+	for range ringSize/(8<<10) + 5 {
+		wrs = append(wrs, writeOf(ring, make([]byte, size), transport.WillDrain)...)
+	}
+	n, err := a.PostSend(wrs)
+	require.NoError(t, err)
+	require.Equal(t, len(wrs), n)
+	go func() {
+		for b.Err() == nil {
+			_ = b.Wait(time.Now().Add(10 * time.Millisecond))
+		}
+	}()
+	require.NoError(t, a.Drain(time.Now().Add(patience)))
+	a.Interrupt()
+	require.Equal(t, transport.ErrInterrupted, <-ended)
+}
+
 // late is a connection whose reads begin late.
 type late struct {
 	syscall.RawConn

@@ -38,7 +38,7 @@ type transmitter struct {
 	surplus
 
 	// Summaries for those who look often. They change with mu held.
-	blocked atomic.Bool // there is no room for the next record, and the peer was asked to report some
+	blocked atomic.Bool // a record waits for room, and the peer was asked to report some, or for the next flush
 	pending atomic.Bool // something is left to be sent
 }
 
@@ -79,6 +79,10 @@ func (q *queuePair) flush() {
 		blocked := q.compose(end)
 		q.publish()
 		t.note(blocked)
+		if blocked && t.pos >= end {
+			q.kick() // the peer, which was not asked for room, wakes nobody for the rest
+			return
+		}
 		// The peer may have made room, and woken this end, before the summaries said that it was
 		// waited for. One that says so without making room gets no more than another look.
 		if !blocked || t.out.writer.Load() != 0 || again && t.pos == before {
@@ -87,13 +91,16 @@ func (q *queuePair) flush() {
 	}
 }
 
-// compose puts records into the ring, up to end, and reports whether it ended for want of room.
+// compose puts records into the ring, and reports whether it ended for want of room, or at end.
 func (q *queuePair) compose(end uint64) (blocked bool) {
 	t := &q.tx
-	for t.err == nil && t.pos < end {
+	for t.err == nil {
 		canSend, canRespond := t.sq.Sendable(t.reads.Len(), t.maxOutstanding), t.responses.Len() > 0
 		if !canSend && !canRespond {
 			break
+		}
+		if t.pos >= end {
+			return true
 		}
 		var ok bool
 		if canRespond && !(canSend && t.responded) {
