@@ -25,10 +25,11 @@ func (c *Conn) await(s *side, deadline time.Time) {
 // looking is the side of calls that only look.
 var looking side
 
-// look acts on what has arrived, in up to that many steps, unless a call of a side other than s
-// does that anyway. The caller holds mu, which is released meanwhile.
+// look acts on what has arrived, in up to that many steps, unless another call than that of s does
+// so anyway. The caller holds mu, which is released meanwhile.
 func (c *Conn) look(s *side, steps int) {
-	if c.driver != nil && c.driver != s {
+	// Of two that wait for the queue pair at a time, one could take the interrupt of the next driver.
+	if c.driver != nil && (c.driver != s || s == &looking) {
 		return
 	}
 	c.driver = s

@@ -246,6 +246,18 @@ func (p *rawPeer) expect(words ...uint32) {
 	}
 }
 
+// expectBesideLimits is expect for a Conn that may also give credits, as it does to a peer that seems
+// to be silent.
+func (p *rawPeer) expectBesideLimits(want uint32) {
+	p.t.Helper()
+	got, err := p.next(limit)
+	for err == nil && got>>29 == wordLimit>>29 {
+		got, err = p.next(limit)
+	}
+	require.NoError(p.t, err)
+	require.Equal(p.t, want, got, "%#x, want %#x", got, want)
+}
+
 // expectData waits for messages of n bytes of data in all, each of up to most.
 func (p *rawPeer) expectData(n, most int) {
 	p.t.Helper()

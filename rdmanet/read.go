@@ -82,6 +82,9 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 		case !looked && c.mayHaveSentAll():
 			looked = true
 			c.await(&c.rd, c.lookUntil())
+			if c.in.Silent() {
+				c.look(&c.rd, 1) // the time may have been over before anybody looked
+			}
 			continue
 		}
 		if !given && c.grantDue(2) {

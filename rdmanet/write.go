@@ -183,7 +183,7 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 // meanwhile.
 func (c *Conn) awaitSending() {
 	c.sendMu.Unlock()
-	due := c.grantDue(2)
+	due := c.grantDue(2) || c.confirmDue() // which others may have left to the holder of sendMu
 	if !due {
 		c.stats.Block(time.Now())
 		c.await(&c.wr, c.wr.deadline)
