@@ -11,8 +11,9 @@ import (
 	"github.com/rdmanet/iwarp/internal/sniff"
 )
 
-// enter counts a call of Accept. From the first one on, clients of all kinds are waited for.
-func (l *Listener) enter() error {
+// enter counts a call of Accept, or an assistant. From the first one on, clients of all kinds are
+// waited for.
+func (l *Listener) enter(assistant bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.over(); err != nil {
@@ -22,16 +23,22 @@ func (l *Listener) enter() error {
 	if l.calls == 1 && l.state == listens {
 		l.serveDevices()
 	}
-	if l.assistants > 0 {
-		l.kick() // perhaps it has the turn, which is for this call
+	switch {
+	case assistant:
+		l.assistants++
+	case l.assistants > 0:
+		l.kick() // perhaps one has the turn, which is for this call
 	}
 	return nil
 }
 
-// leave ends a call of Accept. After the last one, the devices' clients have to wait.
-func (l *Listener) leave() {
+// leave ends what enter began. After the last one, the devices' clients have to wait.
+func (l *Listener) leave(assistant bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if assistant {
+		l.assistants--
+	}
 	if l.calls--; l.calls > 0 {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 	"weak"
@@ -132,12 +133,12 @@ func (l *Listener) isAwaited() bool {
 	return l.calls > 0
 }
 
-// assist takes clients until the context ends or a call of Accept does so.
+// assist takes clients until the context ends, except while a call of Accept does so.
 func (l *Listener) assist(ctx context.Context) {
-	if l.enterAssistant() != nil {
+	if l.enter(true) != nil {
 		return
 	}
-	defer l.leaveAssistant()
+	defer l.leave(true)
 	if l.isShared() { // what waits in the kernel may be for others; requests of devices are not
 		select {
 		case <-l.closing:
@@ -145,53 +146,58 @@ func (l *Listener) assist(ctx context.Context) {
 		}
 		return
 	}
-	select {
-	case l.turn <- struct{}{}:
-		defer func() { <-l.turn }()
-	case <-l.closing:
-		return
-	case <-ctx.Done():
-		return
+	for {
+		select {
+		case l.turn <- struct{}{}:
+		case <-l.closing:
+			return
+		case <-ctx.Done():
+			return
+		}
+		over := l.assistInTurn(ctx)
+		<-l.turn
+		if over {
+			return
+		}
+		runtime.Gosched() // the call that the turn is for may not be in the queue for it yet
 	}
+}
+
+// assistInTurn takes clients until the context ends, or until a call of Accept wants the turn. It
+// reports whether there is nothing more to do for an assistant.
+func (l *Listener) assistInTurn(ctx context.Context) (over bool) {
 	defer context.AfterFunc(ctx, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.kick()
 	})()
-	for ctx.Err() == nil && l.mayAssist() {
+	for {
+		switch may, over := l.mayAssist(ctx); {
+		case over:
+			return true
+		case !may:
+			return false
+		}
 		c, err := l.take()
 		if err != nil {
-			return // which the next call of Accept finds out for itself
+			return true // which the next call of Accept finds out for itself
 		}
 		l.deliver(c)
 	}
 }
 
-func (l *Listener) enterAssistant() error {
-	if err := l.enter(); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.assistants++
-	return nil
-}
-
-func (l *Listener) leaveAssistant() {
-	l.mu.Lock()
-	l.assistants--
-	l.mu.Unlock()
-	l.leave()
-}
-
 // mayAssist reports whether there is no call of Accept and nothing that prevents one, and then
-// announces a take.
-func (l *Listener) mayAssist() bool {
+// announces a take. over is true where there will be no more to take.
+func (l *Listener) mayAssist(ctx context.Context) (may, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.state != listens || l.calls > l.assistants || l.isShared() || l.over() != nil {
-		return false
+	// The context is looked at with the lock, so that whoever ends it later finds a take to kick.
+	if ctx.Err() != nil || l.state != listens || l.isShared() || l.over() != nil {
+		return false, true
+	}
+	if l.calls > l.assistants {
+		return false, false
 	}
 	l.announceTake()
-	return true
+	return true, false
 }

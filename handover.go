@@ -121,7 +121,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 	if !shared {
 		err = l.takeQueue(ctx)
 	}
-	l.leave()
+	l.leave(false)
 	if endErr := l.end(); err == nil {
 		err = endErr
 	}

@@ -127,10 +127,10 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if !l.ok() {
 		return nil, syscall.EINVAL
 	}
-	if err := l.enter(); err != nil {
+	if err := l.enter(false); err != nil {
 		return nil, err
 	}
-	defer l.leave()
+	defer l.leave(false)
 	// Calls take turns, as those of a *net.TCPListener do. Whatever ends a call also ends the next one
 	// once that has the turn, so only one has to be woken.
 	select {
