@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -30,7 +31,7 @@ func (m settling) Run() int {
 }
 
 // limit bounds every wait of a test. It is only met by a failure.
-const limit = 20 * time.Second
+const limit = testkit.Patience
 
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -249,31 +250,8 @@ func pattern(n int) []byte {
 // within fails the test if f takes longer than limit, and returns what f returned.
 func within[T any](t testing.TB, f func() T) T {
 	t.Helper()
-	done := make(chan T, 1)
-	go func() { done <- f() }()
-	select {
-	case v := <-done:
-		return v
-	case <-time.After(limit):
-		t.Fatal("still blocked")
-		panic("unreachable")
-	}
+	return testkit.Within(t, f)
 }
 
 // background runs f and returns a function that waits for it.
-func background(t testing.TB, f func()) (wait func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	wait = func() {
-		t.Helper()
-		select {
-		case <-done:
-		case <-time.After(limit):
-			t.Fatal("still blocked")
-		}
-	}
-	return wait
-}
+var background = testkit.Background

@@ -117,7 +117,7 @@ func Eventually(t testing.TB, ok func() bool, what string) {
 	defer tick.Stop()
 	for limit := time.Now().Add(Patience); !ok(); <-tick.C {
 		if time.Now().After(limit) {
-			t.Fatal("in vain: ", what)
+			Blocked(t, "in vain: "+what)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -40,18 +41,9 @@ func lingering(t testing.TB) (fd int, relax func()) {
 }
 
 // within fails the test if f takes so long that it must be blocked.
-func within(t testing.TB, what string, f func()) {
+func within(t testing.TB, f func()) {
 	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	select {
-	case <-done:
-	case <-time.After(patience / 2):
-		t.Error(what, "is blocked")
-	}
+	testkit.Background(t, f)()
 }
 
 // allowRights makes the kernel take descriptors for q, as older ones do.
@@ -96,7 +88,7 @@ func TestDescriptorsWhoseCloseBlocks(t *testing.T) {
 			_, _, err = c.WriteMsgUnix(say, unix.UnixRights(tt.fds(bad)...), nil)
 			require.NoError(t, err)
 			if tt.accepts {
-				within(t, "Accept", func() {
+				within(t, func() {
 					r, err := l.Accept(ctx)
 					require.NoError(t, err)
 					err = r.Accept(ctx, nil)
@@ -110,17 +102,17 @@ func TestDescriptorsWhoseCloseBlocks(t *testing.T) {
 					_, _, err = c.WriteMsgUnix([]byte{1}, unix.UnixRights(bad), nil)
 					require.NoError(t, err)
 					_ = unix.Close(bad)
-					within(t, "Wait", func() { _ = q.Wait(time.Now().Add(time.Millisecond)) })
-					within(t, "Close of the queue pair", func() { _ = q.Close() })
+					within(t, func() { _ = q.Wait(time.Now().Add(time.Millisecond)) })
+					within(t, func() { _ = q.Close() })
 				})
 			} else if tt.whole {
 				_ = unix.Close(bad)
-				within(t, "the end", func() { _, _ = c.Read(make([]byte, 1)) })
+				within(t, func() { _, _ = c.Read(make([]byte, 1)) })
 			}
 			if !tt.late && (tt.accepts || !tt.whole) {
 				_ = unix.Close(bad)
 			}
-			within(t, "Close", func() { require.NoError(t, l.Close()) })
+			within(t, func() { require.NoError(t, l.Close()) })
 		})
 	}
 }
@@ -137,7 +129,7 @@ func TestCloseWhileClientsWait(t *testing.T) {
 	_, _, err = c.WriteMsgUnix([]byte{1}, unix.UnixRights(bad), nil)
 	require.NoError(t, err)
 	_ = unix.Close(bad)
-	within(t, "Close", func() { closePlace(place) })
+	within(t, func() { closePlace(place) })
 	_, err = c.Read(make([]byte, 1))
 	require.Error(t, err)
 }
