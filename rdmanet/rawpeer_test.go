@@ -246,8 +246,8 @@ func (p *rawPeer) expect(words ...uint32) {
 	}
 }
 
-// expectBesideLimits is expect for a Conn that may also give credits, as it does to a peer that seems
-// to be silent.
+// expectBesideLimits is expect for a Conn that may also give credits, as it does to a peer that
+// seems to be silent.
 func (p *rawPeer) expectBesideLimits(want uint32) {
 	p.t.Helper()
 	got, err := p.next(limit)
