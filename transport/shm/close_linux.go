@@ -132,7 +132,7 @@ func (q *queuePair) tellEnd(end uint32) {
 	defer q.survive(debug.SetPanicOnFault(true))
 	q.tx.ended = true
 	q.tx.out.end.Store(end)
-	q.bell()
+	q.ring()
 }
 
 // over is called when nothing is left of the connection.

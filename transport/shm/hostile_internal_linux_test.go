@@ -116,6 +116,7 @@ func overwrite(t *testing.T, rng *rand.Rand, most int) (done int) {
 			default:
 			}
 			n := rng64(&data)
+			a.WriteNow(ring.STag(), 0, data[:n])
 			_, err := a.PostSend([]transport.SendWR{
 				{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain, Data: data[:n], RemoteSTag: ring.STag()},
 				{Opcode: transport.OpRead, Flags: transport.WillDrain, Data: sink[:n/2], Region: answer, RemoteSTag: ring.STag()},

@@ -80,11 +80,9 @@ func (q *queuePair) giveRoom() {
 	in := q.in
 	in.head.Store(q.rx.pos)
 	if in.writer.Load() != 0 && (in.tail.Load()-q.rx.pos <= in.size()/2) && in.writer.CompareAndSwap(1, 0) {
-		q.bell()
+		q.ring()
 	}
 }
-
-func (q *queuePair) bell() { _ = q.raw.Control(q.ringBell) }
 
 // record handles one record of avail bytes that are there.
 func (q *queuePair) record(avail uint64) *fault {

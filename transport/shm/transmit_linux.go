@@ -225,13 +225,10 @@ func (q *queuePair) fit(left int) (n int, ok bool) {
 	n = min(left, maxPiece)
 	least := recordLen(uint64(min(n, leastPiece)))
 	for asked := false; ; asked = true {
-		head := t.out.head.Load()
-		room := t.out.size() - (t.pos - head)
-		if head-t.head > t.pos-t.head || head%headerLen != 0 {
-			q.refuse(faultRing)
+		room, ok := q.room()
+		if !ok {
 			return 0, false
 		}
-		t.head = head
 		if room >= least {
 			n = min(n, int(room-headerLen))
 			q.rewind(room, left)
@@ -243,6 +240,18 @@ func (q *queuePair) fit(left int) (n int, ok bool) {
 		q.asked.Add(1)
 		t.out.writer.Store(1)
 	}
+}
+
+// room returns how many bytes of the ring are free. The caller holds tx.mu.
+func (q *queuePair) room() (n uint64, ok bool) {
+	t := &q.tx
+	head := t.out.head.Load()
+	if head-t.head > t.pos-t.head || head%headerLen != 0 {
+		q.refuse(faultRing)
+		return 0, false
+	}
+	t.head = head
+	return t.out.size() - (t.pos - head), true
 }
 
 // rewind puts the next record at the front of the ring if nothing is in the ring and the front has
@@ -283,9 +292,7 @@ func (q *queuePair) publish() {
 	}
 	t.told = t.pos
 	t.out.tail.Store(t.pos)
-	if t.out.reader.Load() != 0 && t.out.reader.CompareAndSwap(1, 0) {
-		q.bell()
-	}
+	q.rouse()
 }
 
 // refuse stops sending, and terminates the connection, for a fault found while something is sent.

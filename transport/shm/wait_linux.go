@@ -57,7 +57,7 @@ func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (_
 	if q.push() || some || q.t.cfg.Poll > 0 && q.lookAWhile(c, seen, deadline) {
 		return q.rx.pause(), wait.ErrAgain
 	}
-	q.sleep.until(c, seen, deadline)
+	q.sleep.rest(c, seen, deadline)
 	return wait.NoPause, wait.ErrAgain
 }
 
@@ -150,6 +150,8 @@ type sleeper struct {
 	slept  bool
 	dead   bool   // the peer has closed its socket
 	heard  uint32 // what q.asked was when the bells were read last
+	brief  bool   // the last wait was brief
+	dozer  dozer
 }
 
 func (s *sleeper) init(q *queuePair) {
@@ -163,6 +165,7 @@ func (q *queuePair) kick() {
 		q.sleep.kicked.Store(true)
 		_ = q.sock.SetReadDeadline(past)
 	}
+	q.sleep.dozer.wake()
 }
 
 // until sleeps until there may be something to do.
@@ -177,7 +180,7 @@ func (s *sleeper) until(c *wait.Condition, seen uint32, deadline time.Time) {
 	if s.slept {
 		s.nights.Add(1)
 	}
-	q.in.reader.Store(0)
+	q.in.reader.Store(awake)
 	s.on.Store(nil)
 	s.c = nil
 	if err != nil {
@@ -208,7 +211,7 @@ func (s *sleeper) lookOrSleep(fd uintptr) bool {
 	}
 	s.on.Store(s.c)
 	q.asked.Add(1)
-	q.in.reader.Store(1)
+	q.in.reader.Store(asleep)
 	return q.due(s.c, s.seen)
 }
 

@@ -63,6 +63,7 @@ func (w *watcher) start() {
 }
 
 func (w *watcher) look() {
+	countProcessors()
 	w.armed.Store(false) // those who go to sleep from now on arm it again, the others are seen
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,6 +93,7 @@ func (q *queuePair) watch() (again bool) {
 	}
 	if !dead {
 		q.awake = night // the poller reports an end from then on
+		q.sleep.dozer.wake()
 		return false
 	}
 	q.sleep.died.Store(true)

@@ -1,0 +1,125 @@
+package shm
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/transport/internal/wait"
+)
+
+// What the reader's word of a segment says. Whoever wakes the reader sets it back to awake.
+const (
+	awake  = iota
+	asleep // in the runtime's poller, which a byte on the socket wakes
+	dozing // in a futex
+)
+
+// A wait that is as short as the last one is spent dozing: it blocks a thread, as a short system
+// call does, but takes less time than the scheduler does to find other work and to come back. There
+// is no time limit, which would cost more than all else; watch ends a doze that lasts. A thread of
+// the runtime's sees to other work that waits for the processor, as with any system call.
+const (
+	briefTime = 50 * time.Microsecond
+	longDoze  = 3 * watchPeriod // is ended by then
+)
+
+var (
+	briefWaits atomic.Int32 // calls that wait, and whose last wait was brief
+	mostDozers atomic.Int32 // with how many of these any of them dozes: with more, there is other work
+)
+
+func init() { countProcessors() }
+
+func countProcessors() { mostDozers.Store(int32(runtime.GOMAXPROCS(0) / 2)) }
+
+// A dozer is what wakes a sleeper that dozes.
+type dozer struct {
+	word atomic.Pointer[atomic.Uint32] // that it dozes on
+	mu   sync.Mutex                    // held while word is used by another than the sleeper
+}
+
+// rest waits until there may be something to do.
+func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
+	began := time.Now()
+	if s.brief {
+		n := briefWaits.Add(1)
+		if n > mostDozers.Load() || !deadline.IsZero() && deadline.Sub(began) < longDoze {
+			s.until(c, seen, deadline)
+		} else {
+			s.doze(c, seen)
+		}
+		briefWaits.Add(-1)
+	} else {
+		s.until(c, seen, deadline)
+	}
+	s.brief = time.Since(began) <= briefTime
+}
+
+// doze waits in a futex.
+func (s *sleeper) doze(c *wait.Condition, seen uint32) {
+	q := s.q
+	s.nights.Add(1)
+	watch.arm()
+	r := q.in.reader
+	s.dozer.word.Store(r)
+	r.Store(dozing)
+	if !q.due(c, seen) {
+		_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(r)), futexWait, dozing, 0, 0, 0)
+	}
+	s.dozer.mu.Lock()
+	s.dozer.word.Store(nil)
+	s.dozer.mu.Unlock()
+	r.Store(awake)
+	s.nights.Add(1)
+	if s.died.Load() {
+		q.peerDied()
+	}
+}
+
+// wake ends the doze, if there is one.
+func (d *dozer) wake() {
+	if d.word.Load() == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r := d.word.Load(); r != nil {
+		at := uintptr(unsafe.Pointer(r))
+		// The kernel sets the word: it may be in a page for which there is no memory.
+		_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, at, futexWakeOp, 1, 1, at, setAwake)
+	}
+}
+
+const (
+	futexWait   = 0
+	futexWake   = 1
+	futexWakeOp = 5
+	setAwake    = awake<<12 | dozing // FUTEX_OP(FUTEX_OP_SET, awake, FUTEX_OP_CMP_EQ, dozing)
+)
+
+// rouse wakes the peer for what was written if it sleeps. The caller holds tx.mu.
+func (q *queuePair) rouse() {
+	r := q.tx.out.reader
+	switch state := r.Load(); {
+	case state == awake || !r.CompareAndSwap(state, awake):
+	case state == dozing:
+		_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(r)), futexWake, 1, 0, 0, 0)
+	default:
+		_ = q.raw.Control(q.ringBell)
+	}
+}
+
+// ring wakes the peer for other news, also if it does not say that it sleeps. The caller holds the
+// token or tx.mu.
+func (q *queuePair) ring() {
+	if q.tx.out.reader.Load() == dozing {
+		q.rouse()
+		return
+	}
+	_ = q.raw.Control(q.ringBell)
+}

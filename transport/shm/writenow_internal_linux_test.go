@@ -1,0 +1,55 @@
+package shm
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/internal/transporttest"
+)
+
+// TestWriteNow writes what there is room for, and leaves the rest to PostSend, in order.
+func TestWriteNow(t *testing.T) {
+	a, b, mem, ring := ringed(t, 4*ringSize)
+	data := transporttest.Random(len(mem))
+	write := func(at, n int) bool {
+		posted, left := a.WriteNow(ring.STag(), ring.Base()+uint64(at), data[at:at+n])
+		require.False(t, left)
+		return posted
+	}
+	sizes := []int{1, 31, 32, 33, 4096, maxPiece - 1, maxPiece, maxPiece + 1, 3*maxPiece + 5, mostNow}
+	at := 0
+	for range 3 {
+		for _, n := range sizes {
+			require.True(t, write(at, n), n)
+			at += n
+			require.True(t, b.Look())
+			require.Equal(t, data[:at], mem[:at])
+		}
+	}
+	require.False(t, write(at, 0))
+	require.False(t, write(at, mostNow+1))
+	for write(at, mostNow) { // until the ring is full
+		at += mostNow
+	}
+	_, err := a.PostSend([]transport.SendWR{{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain, Data: data[at : at+mostNow], RemoteSTag: ring.STag(), RemoteOffset: uint64(at)}})
+	require.NoError(t, err)
+	at += mostNow
+	require.False(t, write(at, 1), "something is to be sent before")
+	for end := time.Now().Add(patience); ; b.Look() {
+		if a.Drain(past) == nil {
+			break
+		}
+		require.True(t, time.Now().Before(end))
+	}
+	require.True(t, write(at, 1))
+	b.Look()
+	require.Equal(t, data[:at+1], mem[:at+1])
+
+	a.tx.out.head.Store(a.tx.pos + headerLen)
+	require.False(t, write(0, 1), "the peer has read more than was written")
+	require.Error(t, end(a))
+	require.False(t, write(0, 1))
+}
