@@ -175,6 +175,13 @@ func (s *halfOpenSet) decide(h *halfOpen) (cut bool) {
 	return h.cut
 }
 
+// hasCut reports whether h had to give way.
+func (s *halfOpenSet) hasCut(h *halfOpen) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return h.cut
+}
+
 func (s *halfOpenSet) remove(h *halfOpen) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

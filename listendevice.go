@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"weak"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/ports"
@@ -109,6 +110,7 @@ func (l *Listener) listenSame(ctx context.Context, t transport.Transport, device
 	d, err := t.Listen(ctx, local, l.deviceOptions(devices))
 	switch {
 	case err == nil:
+		l.explainRefusals(d)
 		l.add(&deviceListener{Listener: d, transport: t, devices: devices})
 		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -132,6 +134,7 @@ func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devi
 		d := &deviceListener{transport: t, devices: devices, port: held}
 		if d.Listener, err = listenAdmitted(ctx, t, held, admits, o); err == nil {
 			held.Listened(true)
+			l.explainRefusals(d.Listener)
 			l.add(d)
 			return nil
 		}
@@ -154,6 +157,21 @@ func listenAdmitted(ctx context.Context, t transport.Transport, held *ports.Endp
 		defer shut()
 	}
 	return t.Listen(ctx, held.AddrPort(), o)
+}
+
+// explainRefusals has the clients of a device that find no room know that.
+func (l *Listener) explainRefusals(d transport.Listener) {
+	r, ok := d.(transport.Refuser)
+	if !ok {
+		return
+	}
+	self := weak.Make(l)
+	r.SetRefusal(func(remote netip.AddrPort, request []byte) []byte {
+		if l := self.Value(); l != nil {
+			return l.refuseSurplus(remote, request)
+		}
+		return nil
+	})
 }
 
 func (l *Listener) deviceOptions(devices []transport.Device) *transport.Options {

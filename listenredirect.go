@@ -14,14 +14,20 @@ import (
 
 var errNoSoftware = &OffloadError{ReasonPolicy, errors.New("client wants iwarp in software, which is not among the transports")}
 
+// errNoRoom is why clients are refused that are too many at once.
+var errNoRoom = &OffloadError{ReasonLimit, errors.New("too many clients at once wait for Accept")}
+
 // serve sets up the stream that a client asks for, unless it came by the kernel and is better off
 // with a device.
 func (l *Listener) serve(ctx context.Context, h *halfOpen, r transport.Request) (*rdmanet.Conn, error) {
 	h.l, h.host = l, netaddr.Unmap(r.QueuePair().RemoteAddr()).Addr()
 	peers.heard(h.host, time.Now())
 	h.ask = redirect.Request{Request: r, Service: l.at.Port(), Redirects: h.c != nil, Host: h}
-	if h.c != nil && l.redirects {
+	switch {
+	case h.c != nil && l.redirects:
 		h.ask.Else = errNoSoftware
+	case h.c == nil && l.half.hasCut(h):
+		h.ask.Else = errNoRoom
 	}
 	return rdmanet.Server(ctx, &h.ask, &l.stream)
 }
@@ -33,6 +39,13 @@ func (h *halfOpen) Port() uint16 { return h.l.redirectPort(netaddr.Of(h.c.LocalA
 func (h *halfOpen) Why(err error) redirect.Why {
 	h.l.refusals.add(h.host, err, time.Now())
 	return whyRefused(err)
+}
+
+// refuseSurplus returns what a device's client is told for which there is no room.
+func (l *Listener) refuseSurplus(remote netip.AddrPort, request []byte) []byte {
+	l.counters.overflowed.Add(1)
+	l.refusals.add(netaddr.Unmap(remote).Addr(), errNoRoom, time.Now())
+	return redirect.Refusal(request, whyRefused(errNoRoom))
 }
 
 // redirectPort returns the port where an iWARP device that has the address now listens, or 0, and

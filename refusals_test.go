@@ -117,6 +117,68 @@ func TestRefusalSaysWhy(t *testing.T) {
 	}
 }
 
+// fullNIC is a device whose listeners have room for no request.
+type fullNIC struct{ *nic }
+
+type fullListener struct {
+	transport.Listener
+	refusal func(remote netip.AddrPort, request []byte) []byte
+}
+
+func (n fullNIC) Listen(ctx context.Context, local netip.AddrPort, o *transport.Options) (transport.Listener, error) {
+	l, err := n.nic.Listen(ctx, local, o)
+	return &fullListener{Listener: l}, err
+}
+
+func (l *fullListener) SetRefusal(f func(remote netip.AddrPort, request []byte) []byte) {
+	l.refusal = f
+}
+
+func (l *fullListener) Accept(ctx context.Context) (transport.Request, error) {
+	for {
+		r, err := l.Listener.Accept(ctx)
+		if err != nil {
+			return nil, err
+		}
+		remote := r.QueuePair().RemoteAddr()
+		for _, strange := range []string{"", "iWAR", string(make([]byte, 40))} {
+			if l.refusal(netip.MustParseAddrPort("192.0.2.1:1"), []byte(strange)) != nil {
+				return nil, errTest
+			}
+		}
+		if err := r.Reject(l.refusal(remote, r.PrivateData())); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// TestRefusalOfSurplus has the client of a device that was one too many know that, and both ends
+// tell the same of the plain connection that follows.
+func TestRefusalOfSurplus(t *testing.T) {
+	iwarp.ForgetPeers()
+	n := newNIC()
+	l := listen(t, iwarp.ListenConfig{Transports: []transport.Transport{fullNIC{n}, soft.New(nil)}})
+	client := []transport.Transport{n}
+	c, s := meet(t, l, func() net.Conn {
+		c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer, Transports: client}).Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		_, err = c.Write([]byte("hello"))
+		require.NoError(t, err)
+		return c
+	})
+	info := describe(t, c)
+	require.Equal(t, iwarp.ReasonDeclined, info.Reason)
+	require.EqualError(t, info.Err, "peer: limit")
+	require.Equal(t, iwarp.ReasonLimit, describe(t, s).Reason)
+	require.EqualValues(t, 4, l.Stats().Overflowed, "with three strangers")
+
+	d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: client, Timeout: patience}
+	_, err := d.Dial("tcp", l.Addr().String())
+	require.ErrorContains(t, err, "offload required: peer declined: limit")
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
 // TestRefusalOfStrangers takes no bytes of a refusal for more than they are.
 func TestRefusalOfStrangers(t *testing.T) {
 	for data, text := range map[string]string{

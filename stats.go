@@ -23,7 +23,7 @@ type ListenerStats struct {
 	Redirected      uint64 // iWARP clients sent on to the port where a device listens
 	Refused         uint64 // plain TCP closed because of OffloadRequire
 	HandshakeFailed uint64 // dropped: the MPA request was bad or not completed in time, or the set-up failed
-	Overflowed      uint64 // half-open connections cut short because there were too many at once
+	Overflowed      uint64 // half-open connections cut short, and devices' clients refused, because there were too many at once
 
 	HalfOpen int // connections at present that Accept has taken and that are not identified yet
 	Ready    int // connections at present that are identified and wait for the next Accept

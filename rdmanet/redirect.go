@@ -60,6 +60,16 @@ func refusal(peer *wire.ConnData, why redirect.Why) []byte {
 	return (&wire.Extension{Why: uint8(why)}).Append(nil)
 }
 
+func init() {
+	redirect.Refusal = func(request []byte, why redirect.Why) []byte {
+		peer, err := wire.ParseConnData(request)
+		if err != nil {
+			return nil
+		}
+		return refusal(peer, why)
+	}
+}
+
 // refused returns what a refusal says: where to go for a client that can be redirected, otherwise
 // why.
 func refused(err error, redirectable bool) error {

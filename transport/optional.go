@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -175,6 +176,14 @@ type DeviceWatcher interface {
 	// called; it may still be under way then. f is called by one goroutine at a time, and now and then
 	// for nothing.
 	WatchDevices(f func()) (stop func())
+}
+
+// A Refuser is a Listener that has room for a bounded number of requests that wait for Accept.
+type Refuser interface {
+	// SetRefusal has f return the private data of the refusal of a request for which there is no room:
+	// remote and request are the address and the private data of the peer. f must not wait for
+	// anything, and several goroutines may call it at once.
+	SetRefusal(f func(remote netip.AddrPort, request []byte) []byte)
 }
 
 // A Redialer is a Connector on a connection that existed before it. Connect may want another one to

@@ -39,3 +39,7 @@ func (r *Refused) Error() string { return "peer: " + r.Why.String() }
 
 // Unwrap returns Rejected.
 func (r *Refused) Unwrap() error { return r.Rejected }
+
+// Refusal returns the private data of a refusal that says why, for the client that has sent the
+// private data of a request; nil if that would not understand it. Package rdmanet sets it.
+var Refusal func(request []byte, why Why) []byte

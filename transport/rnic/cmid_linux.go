@@ -85,9 +85,22 @@ func (id *cmID) destroy() {
 
 // refuse ends a connection request that nobody takes. It waits for nobody, so the goroutine of the
 // event channel may call it.
-func (id *cmID) refuse() {
-	id.ch.lib.call("rdma_reject", id.ch.lib.rdmaReject, id.ptr, 0, 0)
+func (id *cmID) refuse(private []byte) {
+	_ = id.reject(private)
 	id.destroy()
+}
+
+func (id *cmID) reject(private []byte) error {
+	if err := checkPrivate(private); err != nil {
+		return err
+	}
+	s := getScratch()
+	defer s.release()
+	p := uintptr(0)
+	if n := copy(s.private[:], private); n > 0 {
+		p = ptr(&s.private[0])
+	}
+	return id.ch.lib.call("rdma_reject", id.ch.lib.rdmaReject, id.ptr, p, uintptr(len(private)))
 }
 
 func (id *cmID) bind(local netip.AddrPort) error {

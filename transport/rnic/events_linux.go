@@ -133,7 +133,7 @@ func (ch *eventChannel) dispatch(p uintptr) {
 	case id != nil:
 		id.deliver(ev)
 	case ev.id != nil:
-		ev.id.refuse()
+		ev.id.refuse(nil)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,7 +56,7 @@ func (t *Transport) Listen(ctx context.Context, local netip.AddrPort, o *transpo
 
 func (t *Transport) listenOn(addrs []netip.AddrPort, o *transport.Options) (*listener, error) {
 	l := &listener{t: t, o: o, started: make(chan struct{}), done: make(chan struct{})}
-	l.pending = newPendings(maxPending, pendingLimit, (*cmID).refuse)
+	l.pending = newPendings(maxPending, pendingLimit, l.refuse)
 	defer close(l.started)
 	var unusable error
 	for i, a := range addrs {
@@ -100,6 +101,7 @@ type listener struct {
 	o       *transport.Options
 	addr    netip.AddrPort
 	pending *pendings
+	refusal atomic.Pointer[func(netip.AddrPort, []byte) []byte]
 	started chan struct{} // closed when Listen returns
 
 	mu     sync.Mutex
@@ -152,6 +154,22 @@ func (l *listener) event(id *cmID, ev cmEvent) {
 		return
 	}
 	l.pending.add(pending{id: ev.id, private: ev.private, reads: ev.reads})
+}
+
+var _ transport.Refuser = (*listener)(nil)
+
+// SetRefusal implements transport.Refuser.
+func (l *listener) SetRefusal(f func(remote netip.AddrPort, request []byte) []byte) {
+	l.refusal.Store(&f)
+}
+
+// refuse refuses a request, with what the user has to say if there is no room for it.
+func (l *listener) refuse(p *pending, noRoom bool) {
+	var private []byte
+	if say := l.refusal.Load(); noRoom && say != nil {
+		private = (*say)(p.id.remoteAddr(), p.private)
+	}
+	p.id.refuse(private)
 }
 
 // lose gives up an address whose device was removed. With the last one the listener is at its end.
@@ -211,7 +229,7 @@ func (l *listener) request(p *pending) (transport.Request, error) {
 		q, err = newPoorQueuePair(l.t, p.id, dev, l.o, short)
 	}
 	if err != nil {
-		p.id.refuse()
+		l.refuse(p, true)
 		return nil, &shortageError{err}
 	}
 	// What the peer asks for, as far as this end has it.
@@ -312,13 +330,7 @@ func (r *request) reject(private []byte) error {
 		}
 		defer r.q.busy.Done()
 	}
-	s := getScratch()
-	defer s.release()
-	p := uintptr(0)
-	if n := copy(s.private[:], private); n > 0 {
-		p = ptr(&s.private[0])
-	}
-	return r.q.lib.call("rdma_reject", r.q.lib.rdmaReject, r.q.id.ptr, p, uintptr(len(private)))
+	return r.q.id.reject(private)
 }
 
 // listenAddrs returns the addresses to listen on: local, or those of the devices that the options

@@ -21,7 +21,7 @@ type pending struct {
 type pendings struct {
 	max    int
 	limit  time.Duration
-	refuse func(*cmID)
+	refuse func(p *pending, noRoom bool)
 	ready  chan struct{} // has an element if there may be something to take
 
 	mu     sync.Mutex
@@ -30,7 +30,7 @@ type pendings struct {
 	closed bool
 }
 
-func newPendings(n int, limit time.Duration, refuse func(*cmID)) *pendings {
+func newPendings(n int, limit time.Duration, refuse func(p *pending, noRoom bool)) *pendings {
 	return &pendings{max: n, limit: limit, refuse: refuse, ready: make(chan struct{}, n)}
 }
 
@@ -38,14 +38,16 @@ func (ps *pendings) add(p pending) {
 	p.came = time.Now()
 	ps.mu.Lock()
 	old := ps.expire(p.came)
-	if ps.closed || len(ps.list) >= ps.max {
-		old = append(old, p)
-	} else {
+	closed, full := ps.closed, len(ps.list) >= ps.max
+	if !closed && !full {
 		ps.list = append(ps.list, p)
 		ps.age(p.came)
 	}
 	ps.mu.Unlock()
 	ps.drop(old)
+	if closed || full {
+		ps.refuse(&p, !closed)
+	}
 	select {
 	case ps.ready <- struct{}{}:
 	default: // everybody is woken already
@@ -102,7 +104,7 @@ func (ps *pendings) age(now time.Time) {
 }
 
 func (ps *pendings) drop(list []pending) {
-	for _, p := range list {
-		ps.refuse(p.id)
+	for i := range list {
+		ps.refuse(&list[i], false)
 	}
 }

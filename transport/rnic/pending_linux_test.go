@@ -15,17 +15,21 @@ import (
 func TestPendings(t *testing.T) {
 	var mu sync.Mutex
 	var refused []*cmID
+	var surplus int
 	count := func() int {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(refused)
 	}
 	newOnes := func(n int, limit time.Duration) *pendings {
-		refused = nil
-		return newPendings(n, limit, func(id *cmID) {
+		refused, surplus = nil, 0
+		return newPendings(n, limit, func(p *pending, noRoom bool) {
 			mu.Lock()
 			defer mu.Unlock()
-			refused = append(refused, id)
+			refused = append(refused, p.id)
+			if noRoom {
+				surplus++
+			}
 		})
 	}
 	t.Run("number", func(t *testing.T) {
@@ -38,6 +42,7 @@ func TestPendings(t *testing.T) {
 			require.LessOrEqual(t, runtime.NumGoroutine(), before, "no goroutine for each")
 		}
 		require.Equal(t, ids[8:], refused)
+		require.Equal(t, 992, surplus)
 		for i := range 8 {
 			<-ps.ready
 			p, ok := ps.take()
@@ -49,6 +54,7 @@ func TestPendings(t *testing.T) {
 		ps.close()
 		ps.add(pending{id: ids[0]})
 		require.Equal(t, 993, count(), "refused behind close")
+		require.Equal(t, 992, surplus, "which is no lack of room")
 	})
 	t.Run("time", func(t *testing.T) {
 		ps := newOnes(8, time.Millisecond)
@@ -59,6 +65,7 @@ func TestPendings(t *testing.T) {
 			runtime.Gosched() // nobody calls
 		}
 		require.Equal(t, 8, count())
+		require.Zero(t, surplus)
 		_, ok := ps.take()
 		require.False(t, ok)
 		ps.mu.Lock()
