@@ -18,7 +18,7 @@ type Config struct {
 	// value must be from 16 to 32767. The depth of the transport's receive queue limits it too.
 	Credits int
 	// MaxSegment is the size in bytes of the largest FPDU sent to a peer that takes more than one TCP
-	// segment. 0 means 32 KiB; any other value must be from 1024 to 65535. A peer that takes less gets
+	// segment. 0 means 65535; any other value must be from 1024 to 65535. A peer that takes less gets
 	// less.
 	MaxSegment int
 	// Plain makes the connection a pure rsocket, even with a peer that could do more.
@@ -29,7 +29,7 @@ const (
 	defaultRing    = 4 << 20
 	defaultMemRing = 256 << 10
 	defaultCredits = 384
-	defaultSegment = 32 << 10
+	defaultSegment = maxSegment
 
 	minRing, maxRing       = 4 << 10, 512 << 20
 	minCredits, maxCredits = 16, 1<<15 - 1

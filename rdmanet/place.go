@@ -6,12 +6,15 @@ import (
 
 	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
+	"github.com/rdmanet/iwarp/transport"
 )
 
 // A placer is the Placer of a Conn's ring, and of its table right after it. The queue pair, which
 // work in the background may keep alive longer than the Conn's users do, must not keep the Conn
 // alive: one that nobody has closed is closed once it is garbage.
 type placer struct{ c weak.Pointer[Conn] }
+
+var _ transport.Targeter = placer{}
 
 var errAcross = errors.New("write reaches from the ring into the table")
 
@@ -32,6 +35,21 @@ func (p placer) Place(off uint64, b []byte) (news bool, err error) {
 		return false, errAcross
 	}
 	return c.placeStream(off, b)
+}
+
+// Target returns where in the buffer of the waiting Read the n bytes from off on belong. Only that
+// Read itself may have asked for them: its buffer is its own again once it returns.
+func (p placer) Target(off uint64, n int) []byte {
+	c := p.c.Value()
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.driver != &c.rd {
+		return nil
+	}
+	return c.ring.Target(off, n)
 }
 
 // placeStream takes a piece of the stream. If no word follows, the piece itself is news for a Read

@@ -54,3 +54,14 @@ type Placer interface {
 	// bounds error.
 	Place(off uint64, p []byte) (news bool, err error)
 }
+
+// A Targeter is a Placer that can say beforehand where it would copy bytes. A transport that has
+// them at hand only piece by piece, such as from a socket, can then put them there at once.
+type Targeter interface {
+	Placer
+	// Target returns the n bytes of memory to which Place, called with off, would copy as many, or nil
+	// if there is no such place. It is called by the goroutine that is in a call of Wait, and the
+	// memory is touched only until that returns. What is put there counts for nothing until Place is
+	// called with that very memory.
+	Target(off uint64, n int) []byte
+}

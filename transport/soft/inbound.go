@@ -18,6 +18,7 @@ func (q *queuePair) handleWrite(h *ddp.Tagged, payload []byte) *rdmap.Error {
 		q.rx.turn.idle++
 		return nil // keepalive, RTR: nothing is placed, so nothing is checked
 	}
+	q.rx.trend.note(h, len(payload))
 	q.Regions.RLock()
 	defer q.Regions.RUnlock()
 	r := q.Regions.Lookup(transport.STag(h.STag))

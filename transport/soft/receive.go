@@ -18,8 +18,11 @@ import (
 // A receiver takes FPDUs from the stream. The holder of the receive token owns it.
 type receiver struct {
 	staging
-	n   int // result of the last read of the socket
-	err error
+	aim   *aim // nil while nothing is aimed at
+	trend trend
+	short int // bytes that the next read of the socket is limited to; 0 means that it is not
+	n     int // result of the last read of the socket
+	err   error
 
 	crc     bool
 	ird     int
@@ -51,28 +54,59 @@ func (q *queuePair) receive(c *wait.Condition, block bool) error {
 		q.parse(c) // what the call before has left
 		return nil
 	}
-	rx.n, rx.err = 0, nil
-	var err error
-	if block {
-		err = q.sock.blockingRead()
-	} else if !q.sock.tryRead() {
-		err = os.ErrDeadlineExceeded
-	}
-	rx.unpark()
-	if c != nil {
-		c.Blocked.Store(false)
-	}
-	if err == nil {
-		err = rx.err
-	}
-	if err == nil && rx.n == 0 {
-		err = io.EOF
-	}
-	switch {
-	case err == nil:
-		rx.w += rx.n
+	for q.takeAim(c); ; block = false {
+		n, err := q.fill(block)
+		if c != nil {
+			c.Blocked.Store(false)
+		}
+		if err != nil {
+			return q.receiveFailed(err)
+		}
 		q.parse(c)
-		return nil
+		if n >= aimFew || !q.takeAim(c) {
+			return nil
+		}
+	}
+}
+
+// fill reads from the socket, until it has what is aimed at if there is an aim, and returns the
+// number of bytes.
+func (q *queuePair) fill(block bool) (total int, err error) {
+	rx := &q.rx
+	defer rx.unpark()
+	for {
+		rx.n, rx.err = 0, nil
+		if block {
+			err = q.sock.blockingRead()
+		} else if !q.sock.tryRead() {
+			err = os.ErrDeadlineExceeded
+		}
+		if err == nil {
+			err = rx.err
+		}
+		if err == nil && rx.n == 0 {
+			err = io.EOF
+		}
+		total += rx.n
+		switch {
+		case err != nil:
+			if rx.aim != nil {
+				rx.dropAim()
+			}
+			return total, err
+		case rx.aim == nil:
+			rx.w += rx.n
+			return total, nil
+		case rx.hit(rx.n):
+			return total, nil
+		}
+	}
+}
+
+// receiveFailed handles why there were no bytes, and returns it.
+func (q *queuePair) receiveFailed(err error) error {
+	rx := &q.rx
+	switch {
 	case isTimeout(err):
 		if !rx.stalled.IsZero() && time.Since(rx.stalled) >= q.cfg.StallTimeout {
 			q.fail(transport.StateError, os.NewSyscallError("read", syscall.ETIMEDOUT))
@@ -133,6 +167,11 @@ func (q *queuePair) parse(c *wait.Condition) {
 	rx := &q.rx
 	if q.early.Load() {
 		q.early.Store(false)
+	}
+	if rx.aim != nil {
+		if e, ulpdu := q.placeAimed(); e != nil {
+			q.terminate(e, ulpdu)
+		}
 	}
 	before, left := rx.r, false
 	for fpdu := rx.next(); fpdu != nil; fpdu = rx.next() {

@@ -93,16 +93,31 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 	return s.rc.Write(p.write)
 }
 
+// canAim says whether fillStaging reads to where an aim says.
+const canAim = true
+
 // fillStaging reads what the descriptor has.
 func (q *queuePair) fillStaging(fd uintptr) bool {
 	rx := &q.rx
-	space := rx.space()
+	var space []byte
+	switch {
+	case rx.aim != nil:
+		a := rx.aim
+		a.vec = [...][]byte{a.rest(), rx.shortSpace(ahead)}
+		defer clear(a.vec[:])
+	case rx.short > 0:
+		space = rx.shortSpace(rx.short)
+	default:
+		space = rx.space()
+	}
 	for {
-		n, err := unix.Read(int(fd), space)
+		n, err := rx.readTo(int(fd), space)
 		switch err {
 		case nil:
 			rx.n = n
-			rx.noteRead(n)
+			if rx.aim == nil {
+				rx.noteRead(n)
+			}
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
@@ -114,6 +129,17 @@ func (q *queuePair) fillStaging(fd uintptr) bool {
 		}
 		return true
 	}
+}
+
+// readTo reads once, to where the aim says if there is one.
+func (rx *receiver) readTo(fd int, space []byte) (int, error) {
+	if a := rx.aim; a != nil {
+		if a.got < len(a.mem) {
+			return readv(fd, &a.vec)
+		}
+		space = a.vec[1]
+	}
+	return unix.Read(fd, space)
 }
 
 // write hands the rest of b to the kernel and returns how many bytes it took, 0 if it takes none

@@ -100,6 +100,27 @@ func (s *staging) space() []byte {
 	return (*s.buf)[s.w:]
 }
 
+// shortSpace returns where in staging to read to if that is to be n bytes at most.
+func (s *staging) shortSpace(n int) []byte {
+	switch {
+	case s.buf == nil:
+		s.buf = pool.Get(n)
+	case s.r == s.w:
+		s.r, s.w = 0, 0
+	case len(*s.buf)-s.w < n:
+		s.move(s.w - s.r + n)
+	}
+	return (*s.buf)[s.w:min(s.w+n, len(*s.buf))]
+}
+
+// bytes returns what is in staging.
+func (s *staging) bytes() []byte {
+	if s.buf == nil {
+		return nil
+	}
+	return (*s.buf)[s.r:s.w]
+}
+
 func (s *staging) grow() { s.size = min(s.size+1, len(stagingSizes)-1) }
 
 // noteRead adapts the size of staging to a read of n bytes.
@@ -111,10 +132,7 @@ func (s *staging) noteRead(n int) {
 
 // next returns the first FPDU in staging if it is complete.
 func (s *staging) next() []byte {
-	if s.buf == nil {
-		return nil
-	}
-	b := (*s.buf)[s.r:s.w]
+	b := s.bytes()
 	if n, ok := mpa.Peek(b); ok && n <= len(b) {
 		return b[:n]
 	}

@@ -26,6 +26,9 @@ func (v *vector) write(fd int, pieces [][]byte) (int, error) {
 	return int(n), nil
 }
 
+// readv reads to two places by one call.
+func readv(fd int, to *[2][]byte) (int, error) { return unix.Readv(fd, to[:]) }
+
 // unacknowledged returns how many bytes the peer's kernel has not acknowledged yet, the end of the
 // stream being one of them, and whether that is known.
 func (s *sock) unacknowledged() (n int, known bool) {

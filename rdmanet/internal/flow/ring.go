@@ -41,7 +41,11 @@ func (r *Ring) Place(off uint64, p []byte) error {
 	}
 	end := r.placed + uint64(len(p))
 	if r.filled < len(r.direct) { // nothing is stored before it is full
-		n := copy(r.direct[r.filled:], p)
+		to := r.direct[r.filled:]
+		n := min(len(to), len(p))
+		if &to[0] != &p[0] { // as it is for what was put where Target has said
+			copy(to, p)
+		}
 		r.filled += n
 		p = p[n:]
 	}
@@ -52,6 +56,15 @@ func (r *Ring) Place(off uint64, p []byte) error {
 		r.announced = end
 	}
 	return nil
+}
+
+// Target returns where in the buffer of a waiting Read the n bytes from off bytes into the ring on
+// belong, if they come next and all have room there. The end of the ring is its beginning.
+func (r *Ring) Target(off uint64, n int) []byte {
+	if n <= 0 || off%r.Size != r.placed%r.Size || n > len(r.direct)-r.filled {
+		return nil
+	}
+	return r.direct[r.filled:][:n]
 }
 
 // Virtual reports whether r has no memory.

@@ -17,3 +17,6 @@ func UpdateCRC(crc uint32, p []byte) uint32 { return crc32c.Update(crc, p) }
 // PutCRC stores crc in the first CRCLen bytes of b in wire order, which is
 // little-endian, unlike every other field.
 func PutCRC(b []byte, crc uint32) { binary.LittleEndian.PutUint32(b, crc) }
+
+// GetCRC returns what PutCRC has stored in b.
+func GetCRC(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }

@@ -67,7 +67,7 @@ func CheckFPDU(fpdu []byte, crc bool) (ulpdu []byte, err error) {
 	}
 	if crc {
 		body := fpdu[:n-CRCLen]
-		if CRC(body) != binary.LittleEndian.Uint32(fpdu[n-CRCLen:]) {
+		if CRC(body) != GetCRC(fpdu[n-CRCLen:]) {
 			return nil, ErrCRC
 		}
 	}

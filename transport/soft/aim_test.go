@@ -1,0 +1,225 @@
+package soft_test
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
+)
+
+// A catcher is a Placer with a buffer for what comes next, as a Read has one. What does not fit is
+// kept elsewhere.
+type catcher struct {
+	mem    []byte
+	filled int
+	rest   []byte
+	at     uint64 // where the next bytes belong
+	asked  int    // for a place
+	aimed  int    // bytes that were there before they were placed
+}
+
+func (c *catcher) Target(off uint64, n int) []byte {
+	if off != c.at || n > len(c.mem)-c.filled {
+		return nil
+	}
+	c.asked++
+	return c.mem[c.filled:][:n]
+}
+
+func (c *catcher) Place(off uint64, p []byte) (bool, error) {
+	if off != c.at {
+		return false, os.ErrInvalid
+	}
+	c.at += uint64(len(p))
+	to := c.mem[c.filled:]
+	n := min(len(to), len(p))
+	if n > 0 && &to[0] == &p[0] {
+		c.aimed += n
+	} else {
+		copy(to, p)
+	}
+	c.filled += n
+	c.rest = append(c.rest, p[n:]...)
+	return true, nil
+}
+
+// take returns what has come, and makes room for n bytes in place of the buffer.
+func (c *catcher) take(n int) (old, got []byte) {
+	old = c.mem
+	got = slices.Concat(c.mem[:c.filled], c.rest)
+	c.mem, c.filled, c.rest = make([]byte, n), 0, nil
+	return old, got
+}
+
+func catching(t *testing.T, cfg *soft.Config, frame mpa.Frame) (*catcher, transport.STag, transport.QueuePair, *rawPeer) {
+	c := &catcher{}
+	var stag transport.STag
+	q, p, _ := role{cfg: cfg, frame: frame, prepare: func(q transport.QueuePair) {
+		r, err := q.(transport.PlacerRegistrar).RegisterPlacer(1<<40, c)
+		require.NoError(t, err)
+		stag = r.STag()
+	}}.responder(t)
+	return c, stag, q, p
+}
+
+var noCRC = mpa.Frame{Revision: mpa.Rev2, Flags: mpa.FlagEnhanced, Enhanced: mpa.Enhanced{IRD: 16, ORD: 16}}
+
+// Large payloads arrive whole and in order, however they are cut and whenever a Wait ends, and
+// nothing touches the buffer of one that has ended.
+func TestAim(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		cfg   *soft.Config
+		frame mpa.Frame
+	}{
+		"crc":    {},
+		"no crc": {cfg: &soft.Config{NoCRC: true}, frame: noCRC},
+	} {
+		t.Run(name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(1, 2))
+			c, stag, q, p := catching(t, tc.cfg, tc.frame)
+			var sent, stream []byte
+			for len(sent) < 1<<20 {
+				n := []int{1, 64, 128, 5000, 12 << 10, 32747, 65512}[random.IntN(7)]
+				b := pattern(random, n)
+				stream = append(stream, tagged(rdmap.OpWrite, random.IntN(2) == 0, stag, uint64(len(sent)), b)...)
+				sent = append(sent, b...)
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				random := rand.New(rand.NewPCG(3, 4))
+				for len(stream) > 0 {
+					n := min(len(stream), 1+random.IntN([]int{20, 3000, 200_000}[random.IntN(3)]))
+					if _, err := p.c.Write(stream[:n]); err != nil {
+						return
+					}
+					stream = stream[n:]
+				}
+			}()
+			var got []byte
+			type past struct{ mem, was []byte }
+			var all []past
+			for len(got) < len(sent) {
+				deadline := soon()
+				if random.IntN(4) == 0 {
+					deadline = time.Now().Add(time.Duration(random.IntN(100)) * time.Microsecond)
+				}
+				err := q.Wait(deadline)
+				if err != os.ErrDeadlineExceeded {
+					require.NoError(t, err)
+				}
+				mem, b := c.take([]int{0, 100, 32 << 10, 64 << 10, 200 << 10}[random.IntN(5)])
+				got = append(got, b...)
+				all = append(all, past{mem, slices.Clone(mem)})
+			}
+			<-done
+			require.True(t, bytes.Equal(sent, got))
+			for _, p := range all {
+				require.True(t, bytes.Equal(p.was, p.mem), "a buffer was touched after its Wait")
+			}
+		})
+	}
+}
+
+func pattern(random *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(random.Uint32())
+	}
+	return b
+}
+
+// After a large payload the next one is read to where it belongs.
+func TestAimHits(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("nothing is aimed at here")
+	}
+	t.Parallel()
+	const n = 65_512
+	c, stag, q, p := catching(t, nil, mpa.Frame{})
+	for i := range uint64(4) {
+		c.take(n)
+		go p.write(write(stag, i*n, make([]byte, n)))
+		require.NoError(t, q.Wait(soon()))
+		require.Equal(t, n, c.filled)
+	}
+	require.Equal(t, 3*n, c.aimed)
+}
+
+// Nothing is placed of a large FPDU in which a bit is wrong, or that does not come to its end.
+func TestAimAtWhatIsWrong(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("nothing is aimed at here")
+	}
+	t.Parallel()
+	const n = 20_000
+	last := 16 + n + mpa.CRCLen - 1
+	for name, tc := range map[string]struct {
+		flip, cut int // the byte with the wrong bit; how much of the FPDU comes
+		is        string
+	}{
+		"stag":             {flip: 4, is: "CRC"},
+		"offset":           {flip: 15, is: "CRC"},
+		"first of payload": {flip: 16, is: "CRC"},
+		"middle":           {flip: 16 + n/2, is: "CRC"},
+		"last of payload":  {flip: last - mpa.CRCLen, is: "CRC"},
+		"sum":              {flip: last, is: "CRC"},
+		"no payload":       {cut: 16, is: "unexpected EOF"},
+		"half of it":       {cut: 16 + n/2, is: "unexpected EOF"},
+		"no sum":           {cut: last - 3, is: "unexpected EOF"},
+		"half of the sum":  {cut: last - 1, is: "unexpected EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, stag, q, p := catching(t, nil, mpa.Frame{})
+			c.take(2 * n)
+			b := make([]byte, n)
+			p.write(write(stag, 0, b))
+			require.NoError(t, q.Wait(soon()))
+			require.Equal(t, n, c.filled)
+			asked := c.asked
+			bad := write(stag, n, b)
+			if tc.flip > 0 {
+				bad[tc.flip] ^= 1
+			}
+			if tc.cut > 0 {
+				bad = bad[:tc.cut]
+			}
+			p.write(bad)
+			require.NoError(t, p.c.CloseWrite())
+			err := q.Wait(soon())
+			if tc.is == "CRC" {
+				require.ErrorAs(t, err, new(*transport.TerminateError))
+				require.EqualValues(t, mpa.CodeCRC, p.terminated().Code)
+			} else {
+				require.Equal(t, io.ErrUnexpectedEOF, err)
+			}
+			require.Equal(t, n, c.filled)
+			require.Greater(t, c.asked, asked)
+		})
+	}
+}
+
+// A Write to where the peer may not write is refused as it is when it is small.
+func TestAimAtNothing(t *testing.T) {
+	t.Parallel()
+	c, stag, q, p := catching(t, nil, mpa.Frame{})
+	c.take(1 << 20)
+	p.write(write(stag, 0, make([]byte, 20_000)))
+	require.NoError(t, q.Wait(soon()))
+	p.write(write(stag+1, 20_000, make([]byte, 20_000)))
+	require.ErrorAs(t, q.Wait(soon()), new(*transport.TerminateError))
+	require.EqualValues(t, rdmap.ErrInvalidSTagTagged.Code, p.terminated().Code)
+	require.Equal(t, 20_000, c.filled)
+}
