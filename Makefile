@@ -24,8 +24,8 @@ fuzz: ## each fuzz target for 10 s (IWARP_CI_FUZZTIME=1m for more)
 bench: ## go benchmarks of the library against plain TCP
 	go test ./benchmarks -run '^$$' -bench .
 
-ratios: ## the README's table of costs: interleaved with plain TCP, 2 minutes
-	go run ./benchmarks/report
+ratios: ## the README's table of costs: interleaved with plain TCP, 8 minutes
+	go run -C benchmarks/report .
 
 suites: ## the tests of net/http, crypto/tls, grpc-go and others over this module, 10 minutes
 	go test ./test/suites -suites -timeout 60m

@@ -63,7 +63,7 @@ func TestSetUpAllocatesLittle(t *testing.T) {
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
 				for range n {
-					require.NoError(t, lab.SetUp(t.Context(), path, peer.Addresses[name]))
+					require.NoError(t, lab.SetUp(t.Context(), path, peer.Address(path, "")))
 				}
 				runtime.ReadMemStats(&after)
 				return after.TotalAlloc - before.TotalAlloc, after.Mallocs - before.Mallocs

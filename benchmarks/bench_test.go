@@ -105,7 +105,7 @@ func BenchmarkSetUp(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				start := time.Now()
-				if err := lab.SetUp(b.Context(), path, peer.Addresses[path.Name]); err != nil {
+				if err := lab.SetUp(b.Context(), path, peer.Address(path, "")); err != nil {
 					b.Fatal(err)
 				}
 				h.Add(time.Since(start))

@@ -1,14 +1,22 @@
-// Command report compares every path with plain TCP, slice by slice, and prints the ratios as
-// Markdown.
+// Command report compares every way to carry a byte stream with plain TCP, and prints a table of
+// ratios, with what the bars are and which of them are reached.
 //
-//	go run ./benchmarks/report
-//	go run ./benchmarks/report -peer self -time 1m
-//	go run ./benchmarks/report -check
+//	go run -C benchmarks/report .                      # both ends on this host, in two processes
+//	go run -C benchmarks/report . -quick               # every row once: shows that it works, no more
+//	go run -C benchmarks/report . -docs ../..          # has README.md and docs/performance.md say so
+//	go run -C benchmarks/report . -listen :7000        # two hosts: the one
+//	go run -C benchmarks/report . -connect server:7000 # and the other
+//
+// It also writes report.md, report.json, report.html with charts, and bench.txt for benchstat:
+//
+//	benchstat -filter '.name:PingPong .unit:p50-ns' -col /transport,/crc results/bench.txt
 //
 // The load of a machine changes from second to second, so each slice of a path runs between two
 // slices of plain TCP and is divided by their mean. The median of these ratios over all rounds is
-// reported with its quartiles. Plain TCP against itself, by the same procedure, is the control:
-// what it shows apart from 1.00 is noise.
+// reported with its confidence interval. Plain TCP against itself, by the same procedure, is the
+// control: where it is not close to 1, the results beside it are marked as not usable.
+//
+// With -listen anybody who can reach the ports can make this host work and send.
 package main
 
 import (
@@ -20,24 +28,26 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/rdmanet/iwarp/benchmarks/internal/lab"
 )
 
 type config struct {
-	time   time.Duration
-	rounds int
-	peer   string
-	paths  *regexp.Regexp
-	work   *regexp.Regexp
-	check  bool
+	plan
+	quick   bool
+	listen  string
+	connect string
+	out     string
+	docs    string
+	check   bool
+	paths   *regexp.Regexp
+	work    *regexp.Regexp
 }
 
-var errFloor = errors.New("a floor was missed, see above")
-
 func main() {
-	lab.MaybePeer()
+	lab.MaybePeer(services()...)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := command(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -46,89 +56,122 @@ func main() {
 	}
 }
 
-func command(ctx context.Context, args []string, out, log io.Writer) error {
-	var c config
-	var paths, work string
+func parse(args []string, log io.Writer) (c config, err error) {
 	fs := flag.NewFlagSet("report", flag.ContinueOnError)
 	fs.SetOutput(log)
-	fs.DurationVar(&c.time, "time", 150*time.Second, "how long to measure in all")
+	fs.DurationVar(&c.time, "time", 6*time.Minute, "how long to measure in all; idle connections come on top")
 	fs.IntVar(&c.rounds, "rounds", 13, "slices of each path and measurement")
-	fs.StringVar(&c.peer, "peer", "process", "where the other end runs: in a `process` of its own, or self")
-	fs.StringVar(&paths, "paths", "", "measure only paths whose name matches this `regexp`")
-	fs.StringVar(&work, "work", "", "run only measurements whose name matches this `regexp`, as in \"p50 64B|set-up\"")
-	fs.BoolVar(&c.check, "check", false, "fail if a floor is missed and the control shows that the machine was quiet enough to tell")
+	fs.BoolVar(&c.quick, "quick", false, "run every row once, in seconds; the figures mean nothing")
+	fs.StringVar(&c.listen, "listen", "", "be the other end of -connect, on this `address` and the ports that follow")
+	fs.StringVar(&c.connect, "connect", "", "measure towards the host that listens on this `address`")
+	fs.StringVar(&c.out, "out", "results", "`folder` for report.md, report.json, report.html and bench.txt; empty for none")
+	fs.StringVar(&c.docs, "docs", "", "write the tables into README.md and docs/performance.md below this `folder`")
+	fs.BoolVar(&c.check, "check", false, "fail if a bar is missed and the control shows that the machine was quiet enough to tell")
+	paths := fs.String("paths", "", "measure only paths whose name matches this `regexp`, as in \"crc=on\"")
+	work := fs.String("work", "", "run only measurements whose name matches this `regexp`, as in \"PingPong|SetUp\"")
 	if err := fs.Parse(args); err != nil {
-		return err
+		return c, err
 	}
-	var err error
-	if c.paths, err = regexp.Compile(paths); err != nil {
-		return err
+	if c.paths, err = regexp.Compile(*paths); err != nil {
+		return c, err
 	}
-	if c.work, err = regexp.Compile(work); err != nil {
-		return err
+	if c.work, err = regexp.Compile(*work); err != nil {
+		return c, err
+	}
+	if c.quick {
+		c.plan = plan{time: 3 * time.Second, rounds: 1}
 	}
 	switch {
-	case c.rounds < 1:
-		return errors.New("-rounds must be at least 1")
-	case c.peer != "process" && c.peer != "self":
-		return errors.New("-peer must be process or self")
+	case fs.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q; see -help", fs.Arg(0))
+	case c.rounds < 1 || c.time <= 0:
+		err = errors.New("-rounds and -time must be more than 0")
+	case c.listen != "" && c.connect != "":
+		err = errors.New("-listen and -connect are for two hosts")
 	}
-	return report(ctx, c, out, log)
+	return c, err
 }
 
-func report(ctx context.Context, c config, out, log io.Writer) error {
-	reference, variants := choosePaths(c.paths)
-	var works []workload
-	for _, w := range workloads() {
-		if c.work.MatchString(w.name()) {
-			works = append(works, w)
+func command(ctx context.Context, args []string, out, log io.Writer) error {
+	c, err := parse(args, log)
+	if err != nil {
+		return err
+	}
+	if c.listen != "" {
+		return listen(ctx, c.listen, log)
+	}
+	r, err := run(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	r.markdown(out)
+	if err := r.write(c.out); err != nil {
+		return err
+	}
+	if c.docs != "" {
+		if err := r.document(c.docs); err != nil {
+			return err
 		}
 	}
-	if len(works) == 0 {
-		return errors.New("-work matches no measurement")
-	}
+	return r.failure(c.check)
+}
 
-	peer, err := startPeer(ctx, c.peer, append([]lab.Path{reference}, variants...))
-	if err != nil {
-		return err
+// failure says what has gone wrong though there is a report.
+func (r *report) failure(check bool) error {
+	if len(r.Failures) > 0 {
+		return errors.New("some measurements failed, see above")
 	}
-	defer peer.Close()
-	m, err := newMatrix(ctx, peer, reference, variants, works)
-	if err != nil {
-		return err
-	}
-	defer m.close()
-
-	fmt.Fprintf(log, "measuring %d paths for about %v ...\n", len(variants), c.time)
-	start := time.Now()
-	if err := m.run(ctx, c.rounds, c.time, log); err != nil {
-		return err
-	}
-	header(out, c, time.Since(start))
-	printTables(out, m)
-	held := printFloors(out, m)
-	if c.check && !held {
-		return errFloor
+	if check && slices.ContainsFunc(r.Bars, func(v verdict) bool { return v.Verdict == missed }) {
+		return errors.New("a bar was missed, see above")
 	}
 	return nil
 }
 
-// choosePaths returns the reference, and the control and all other paths that re matches.
-func choosePaths(re *regexp.Regexp) (reference lab.Path, variants []lab.Path) {
-	for _, p := range lab.Paths() {
-		switch {
-		case p.Name == lab.TCP:
-			reference = p
-		case p.Name == lab.TCPAgain || re.MatchString(p.Name):
-			variants = append(variants, p)
+// run takes no longer than a few times what it was given.
+func run(ctx context.Context, c config, log io.Writer) (*report, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*c.time+10*time.Minute, errors.New("it takes far too long"))
+	defer cancel()
+	ws, paths := c.choose()
+	if len(ws) == 0 {
+		return nil, errors.New("-work matches no measurement")
+	}
+	b, err := newBench(ctx, c.connect)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	r := &report{Date: time.Now(), Machine: thisMachine(), Peer: b.machine, TwoHosts: b.twoHosts, Congestion: lab.Congestion, LoadBefore: load(), Rounds: c.rounds}
+	all, err := measureAll(ctx, b, ws, paths, c.plan, log)
+	if err != nil {
+		return nil, err
+	}
+	r.Seconds, r.LoadAfter = time.Since(r.Date).Seconds(), load()
+	r.Results = results(all)
+	r.Bars = r.judge(bars)
+	for _, s := range all {
+		if s.err != nil {
+			r.Failures = append(r.Failures, fmt.Sprintf("%s on %s: %v", s.workload.name, s.path, s.err))
 		}
 	}
-	return reference, variants
+	return r, nil
 }
 
-func startPeer(ctx context.Context, where string, paths []lab.Path) (*lab.Peer, error) {
-	if where == "self" {
-		return lab.StartLocal(ctx, paths)
+// choose returns what to measure; the reference and the control are always among the paths, and
+// first.
+func (c config) choose() (ws []workload, paths []lab.Path) {
+	s := fullScale
+	if c.quick {
+		s = quickScale
 	}
-	return lab.StartProcess(ctx)
+	for _, w := range workloads(s) {
+		if c.work.MatchString(w.name) {
+			ws = append(ws, w)
+		}
+	}
+	for _, p := range lab.Paths() {
+		if p.Name == lab.TCP || p.Name == lab.TCPAgain || c.paths.MatchString(p.Name) {
+			paths = append(paths, p)
+		}
+	}
+	return ws, paths
 }

@@ -3,90 +3,125 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
-	"math"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+	"golang.org/x/perf/benchfmt"
 
 	"github.com/rdmanet/iwarp/benchmarks/internal/lab"
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
-	lab.MaybePeer()
-	goleak.VerifyTestMain(m)
+	lab.MaybePeer(services()...)
+	testkit.Run(m)
 }
 
-// TestReport measures far too shortly for the figures to mean anything, and checks that all of them
-// are there.
-func TestReport(t *testing.T) {
-	for _, peer := range []string{"process", "self"} {
-		t.Run(peer, func(t *testing.T) {
-			var out bytes.Buffer
-			require.NoError(t, command(t.Context(), []string{"-time", "1s", "-rounds", "1", "-peer", peer}, &out, io.Discard))
-			for _, table := range []string{tableP50, tableP99, tableRate, tableSetUps} {
-				require.Contains(t, out.String(), "| "+table+" |")
-			}
-			for _, p := range lab.Paths() {
-				if p.Name != lab.TCP {
-					require.Contains(t, out.String(), "| "+label(p.Name)+" |")
-				}
-			}
-			require.NotContains(t, out.String(), "NaN")
-			require.Contains(t, out.String(), "ping-pong 64B: at most 1.25: ")
-		})
-	}
-}
-
-func TestReportSelects(t *testing.T) {
+// TestQuick measures far too shortly for the figures to mean anything, and checks that all of them
+// are there, in every form.
+func TestQuick(t *testing.T) {
+	folder := t.TempDir()
 	var out bytes.Buffer
-	require.NoError(t, command(t.Context(), []string{"-time", "100ms", "-rounds", "1", "-paths", "crc=on", "-work", "^ping-pong 64B$"}, &out, io.Discard))
+	require.NoError(t, command(t.Context(), []string{"-quick", "-out", folder}, &out, io.Discard))
+	require.NotContains(t, out.String(), "NaN")
+	require.NotContains(t, out.String(), "Inf")
+
+	text := map[string]string{}
+	for _, name := range []string{"report.md", "report.json", "report.html", "bench.txt"} {
+		b, err := os.ReadFile(filepath.Join(folder, name))
+		require.NoError(t, err)
+		text[name] = string(b)
+	}
+	require.Equal(t, out.String(), text["report.md"])
+
+	var r report
+	require.NoError(t, json.Unmarshal([]byte(text["report.json"]), &r))
+	require.Empty(t, r.Failures)
+	measured := 0
+	for _, w := range workloads(quickScale) {
+		for _, m := range w.measures {
+			require.Contains(t, out.String(), "| "+w.title+", "+m.title+" |")
+			for _, p := range lab.Paths() {
+				if !w.on(p.Name) {
+					continue
+				}
+				x := r.find(w.name, m.unit, p.Name)
+				require.NotNil(t, x, "%s, %s on %s", w.name, m.unit, p.Name)
+				require.Len(t, x.Ratios, ratiosOf(p.Name))
+				require.True(t, x.Value.there())
+				measured++
+			}
+		}
+	}
+	require.Len(t, r.Results, measured)
+	require.NotEmpty(t, r.Bars)
+
+	require.Equal(t, 8, strings.Count(text["report.html"], "<svg"), "four charts, for light and for dark")
+	require.NotContains(t, text["report.html"], "http-equiv")
+	require.NotContains(t, text["report.html"], "src=")
+	requireBenchstat(t, text["bench.txt"], measured)
+}
+
+func ratiosOf(path string) int {
+	if path == lab.TCP {
+		return 0
+	}
+	return 1
+}
+
+// requireBenchstat reads what benchstat would.
+func requireBenchstat(t *testing.T, text string, measured int) {
+	t.Helper()
+	names := map[string]bool{}
+	f := benchfmt.NewReader(strings.NewReader(text), "bench.txt")
+	for f.Scan() {
+		b, ok := f.Result().(*benchfmt.Result)
+		if !ok {
+			continue // a line that is no result is a *benchfmt.SyntaxError, or tells of a unit
+		}
+		require.NotEmpty(t, b.Values)
+		names[string(b.Name)+" "+b.Values[0].Unit] = true
+		_, parts := b.Name.Parts()
+		for _, part := range parts {
+			require.Contains(t, string(part), "=", string(b.Name))
+		}
+	}
+	require.NoError(t, f.Err())
+	require.Len(t, names, measured)
+}
+
+func TestSelects(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, command(t.Context(), []string{"-time", "200ms", "-rounds", "2", "-out", "", "-paths", "crc=on", "-work", "^PingPong/size=64B$"}, &out, io.Discard))
 	require.Contains(t, out.String(), label(lab.SoftCRC))
 	require.NotContains(t, out.String(), label(lab.TLS))
-	require.NotContains(t, out.String(), tableRate)
+	require.NotContains(t, out.String(), "throughput")
 }
 
-func TestReportWrongUse(t *testing.T) {
-	for _, args := range [][]string{{"-rounds", "0"}, {"-peer", "nobody"}, {"-paths", "("}, {"-work", "("}, {"-work", "sleep"}, {"-unknown"}} {
-		require.Error(t, command(t.Context(), args, io.Discard, io.Discard), args)
+func TestWrongUse(t *testing.T) {
+	for _, args := range [][]string{
+		{"-rounds", "0"}, {"-time", "-1s"}, {"-paths", "("}, {"-work", "("}, {"-work", "sleep"}, {"-unknown"}, {"README.md"},
+		{"-listen", ":1", "-connect", ":1"}, {"-listen", "nowhere"}, {"-connect", "127.0.0.1"},
+	} {
+		require.Error(t, command(t.Context(), append(args, "-out", ""), io.Discard, io.Discard), args)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.Error(t, command(ctx, []string{"-time", "1s"}, io.Discard, io.Discard))
+	require.ErrorIs(t, command(ctx, []string{"-time", "1s", "-out", ""}, io.Discard, io.Discard), context.Canceled)
 }
 
-func TestQuantile(t *testing.T) {
-	v := []float64{4, 1, 3, 2, 5}
-	for q, want := range map[float64]float64{0: 1, 0.25: 2, 0.5: 3, 0.6: 3.4, 1: 5} {
-		require.InDelta(t, want, quantile(v, q), 1e-9)
-	}
-	require.Equal(t, []float64{4, 1, 3, 2, 5}, v, "the argument was changed")
-	require.True(t, math.IsNaN(quantile(nil, 0.5)))
+// TestInterrupted ends in the middle of a slice.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	log := writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
+	require.ErrorIs(t, command(ctx, []string{"-time", "1h", "-out", ""}, io.Discard, log), context.Canceled)
 }
 
-func TestFloors(t *testing.T) {
-	most := floor{path: lab.SoftCRC, work: "w", table: tableP50, most: 1.25}
-	least := floor{path: lab.SoftCRC, work: "w", table: tableP50, least: 0.5}
-	for _, c := range []struct {
-		name           string
-		f              floor
-		ratio, control float64
-		want           string
-	}{
-		{"below the most", most, 1.2, 1, "held"},
-		{"above the most", most, 1.3, 1, "missed"},
-		{"above the most on a busy machine", most, 1.3, 1.1, "cannot tell"},
-		{"below the most on a busy machine", most, 1.2, 1.1, "held"},
-		{"above the least", least, 0.6, 1, "held"},
-		{"below the least", least, 0.4, 1, "missed"},
-		{"below the least on a busy machine", least, 0.4, 0.9, "cannot tell"},
-	} {
-		m := &matrix{ratios: map[key][]float64{
-			{lab.SoftCRC, "w", tableP50}:  {c.ratio},
-			{lab.TCPAgain, "w", tableP50}: {c.control},
-		}}
-		require.Equal(t, c.want, c.f.judge(m), c.name)
-	}
-	require.Empty(t, most.judge(&matrix{}), "not measured")
-}
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

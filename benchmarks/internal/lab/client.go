@@ -24,21 +24,30 @@ type Client struct {
 
 // Connect dials the peer over p.
 func Connect(ctx context.Context, p Path, peer *Peer) (*Client, error) {
-	c := &Client{path: p, address: peer.Addresses[p.Name], buf: make([]byte, MaxMessage)}
-	for i := range c.buf {
-		c.buf[i] = byte(i * 31)
+	c := &Client{path: p, address: peer.Address(p, "")}
+	if err := c.dial(ctx); err != nil {
+		return nil, err
 	}
-	return c, c.dial(ctx)
+	return c, nil
 }
 
-func (c *Client) dial(ctx context.Context) (err error) {
-	if c.conn, err = c.path.Dial(ctx, c.address); err != nil {
+// grow makes room for a message of size bytes.
+func (c *Client) grow(size int) {
+	for i := len(c.buf); i < size; i++ {
+		c.buf = append(c.buf, byte(i*31))
+	}
+}
+
+func (c *Client) dial(ctx context.Context) error {
+	conn, err := c.path.Dial(ctx, c.address)
+	if err != nil {
 		return fmt.Errorf("dial over %s: %w", c.path.Name, err)
 	}
+	c.conn = conn
 	return nil
 }
 
-// Redial puts a new connection in place of the present one.
+// Redial puts a new connection in place of the present one, which is closed also if that fails.
 func (c *Client) Redial(ctx context.Context) error {
 	c.conn.Close()
 	return c.dial(ctx)
@@ -51,9 +60,10 @@ func (c *Client) Conn() net.Conn { return c.conn }
 func (c *Client) Close() error { return c.conn.Close() }
 
 func (c *Client) ask(op byte, size int, count uint64) error {
-	if size > len(c.buf) {
-		return fmt.Errorf("message of %d bytes exceeds %d", size, len(c.buf))
+	if size > MaxMessage {
+		return fmt.Errorf("message of %d bytes exceeds %d", size, MaxMessage)
 	}
+	c.grow(size)
 	request{op: op, size: uint32(size), count: count}.put(c.head[:])
 	_, err := c.conn.Write(c.head[:])
 	return err
@@ -99,6 +109,7 @@ func (c *Client) StartSend() error { return c.ask(opSink, 0, 0) }
 
 // Send sends one message of size bytes.
 func (c *Client) Send(size int) error {
+	c.grow(size)
 	_, err := c.conn.Write(c.buf[:size])
 	return err
 }
@@ -134,40 +145,62 @@ func (c *Client) OneWay(size int, count uint64) (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// PeerCPUTime returns the processor time that the peer's process has used.
-func (c *Client) PeerCPUTime() (time.Duration, error) {
-	if err := c.ask(opUsage, 0, 0); err != nil {
-		return 0, err
+// PeerUsage returns what the peer's process uses. collected says whether it collects its garbage
+// first, so that Usage.Memory is what it needs.
+func (c *Client) PeerUsage(collected bool) (Usage, error) {
+	op := byte(opUsage)
+	if collected {
+		op = opMemory
 	}
-	v, err := c.answer()
-	return time.Duration(v), err
+	if err := c.ask(op, 0, 0); err != nil {
+		return Usage{}, err
+	}
+	var b [usageLen]byte
+	if _, err := io.ReadFull(c.conn, b[:]); err != nil {
+		return Usage{}, err
+	}
+	return parseUsage(b[:]), nil
 }
 
-// SetUp makes a connection over p, has one byte go there and back, and resets it, so that a long
-// run does not use up the ports in TIME_WAIT.
-func SetUp(ctx context.Context, p Path, address string) error {
+// Open makes a connection over p and has one byte go there and back.
+func Open(ctx context.Context, p Path, address string) (net.Conn, error) {
 	c, err := p.Dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	var b [requestLen + 1]byte
+	request{op: opEcho, size: 1, count: 1}.put(b[:])
+	if _, err = c.Write(b[:]); err == nil {
+		_, err = io.ReadFull(c, b[:1])
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// SetUp opens a connection and resets it, so that a long run does not use up the ports in
+// TIME_WAIT.
+func SetUp(ctx context.Context, p Path, address string) error {
+	c, err := Open(ctx, p, address)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	var b [requestLen + 1]byte
-	request{op: opEcho, size: 1, count: 1}.put(b[:])
-	if _, err := c.Write(b[:]); err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(c, b[:1]); err != nil {
-		return err
-	}
+	return Reset(c)
+}
+
+// Reset closes c in a way that leaves nothing behind in TIME_WAIT.
+func Reset(c net.Conn) error {
 	if under, ok := c.(interface{ NetConn() net.Conn }); ok { // crypto/tls
 		c = under.NetConn()
 	}
+	if _, ok := c.(*net.UnixConn); ok { // has no TIME_WAIT
+		return c.Close()
+	}
 	l, ok := c.(interface{ SetLinger(sec int) error })
 	if !ok {
-		return errors.New("the connection cannot be reset")
+		return errors.Join(errors.New("the connection cannot be reset"), c.Close())
 	}
-	if err := l.SetLinger(0); err != nil {
-		return err
-	}
-	return c.Close()
+	return errors.Join(l.SetLinger(0), c.Close())
 }

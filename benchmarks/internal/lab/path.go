@@ -4,16 +4,22 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"strings"
+	"time"
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/shm"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // A Path is one way to carry a byte stream from one process to another.
 type Path struct {
 	// Name says what varies, as key=value pairs that benchstat can pivot on.
-	Name   string
+	Name string
+	// OneHost is true if both ends must be on the same host.
+	OneHost bool
+	// Dial and Listen take addresses of TCP, or of abstract Unix sockets, which begin with "@".
 	Dial   func(ctx context.Context, address string) (net.Conn, error)
 	Listen func(ctx context.Context, address string) (net.Listener, error)
 }
@@ -26,18 +32,33 @@ const (
 	SoftCRC  = "transport=soft/crc=on"
 	Soft     = "transport=soft/crc=off"
 	TLS      = "transport=tls" // crypto/tls over package net
+	Shm      = "transport=shm"
+	ShmPoll  = "transport=shm/poll=50us" // a call looks for news for that long before it sleeps
+	Unix     = "transport=unix"          // Unix sockets of package net
+
+	// FPDUs as they are towards an RNIC behind Ethernet.
+	SoftCRC1460 = "transport=soft/crc=on/fpdu=1460"
+	Soft1460    = "transport=soft/crc=off/fpdu=1460"
 )
 
-// Paths returns every path, the reference first.
+// Paths returns every path that this system has, the reference first.
 func Paths() []Path {
-	return []Path{
+	crc, noCRC := soft.New(nil), soft.New(&soft.Config{NoCRC: true})
+	ps := []Path{
 		plain(TCP),
 		plain(TCPAgain),
-		offload(Fallback, iwarp.OffloadNever, iwarp.OffloadPrefer, nil),
-		offload(SoftCRC, iwarp.OffloadRequire, iwarp.OffloadRequire, []transport.Transport{soft.New(nil)}),
-		offload(Soft, iwarp.OffloadRequire, iwarp.OffloadRequire, []transport.Transport{soft.New(&soft.Config{NoCRC: true})}),
+		offload(Fallback, iwarp.OffloadNever, iwarp.OffloadPrefer, crc),
+		offload(SoftCRC, iwarp.OffloadRequire, iwarp.OffloadRequire, crc),
+		offload(Soft, iwarp.OffloadRequire, iwarp.OffloadRequire, noCRC),
 		encrypted(),
+		segmented(SoftCRC1460, crc, 1460),
+		segmented(Soft1460, noCRC, 1460),
 	}
+	memory, polling := shm.New(nil), shm.New(&shm.Config{Poll: 50 * time.Microsecond})
+	if devices, err := memory.Devices(); err == nil && len(devices) > 0 {
+		ps = append(ps, shared(Shm, memory), shared(ShmPoll, polling), unixSocket())
+	}
+	return ps
 }
 
 // Lookup returns the path of that name.
@@ -56,12 +77,19 @@ func path(name string, dial func(ctx context.Context, network, address string) (
 	return Path{
 		Name: name,
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
-			return dial(ctx, "tcp", address)
+			return dial(ctx, networkOf(address), address)
 		},
 		Listen: func(ctx context.Context, address string) (net.Listener, error) {
-			return listen(ctx, "tcp", address)
+			return listen(ctx, networkOf(address), address)
 		},
 	}
+}
+
+func networkOf(address string) string {
+	if strings.HasPrefix(address, "@") {
+		return "unix"
+	}
+	return "tcp"
 }
 
 func plain(name string) Path {
@@ -72,10 +100,23 @@ func plain(name string) Path {
 	return path(name, d.DialContext, lc.Listen)
 }
 
-func offload(name string, dial, listen iwarp.Offload, over []transport.Transport) Path {
-	d := &iwarp.Dialer{Control: pinCongestion, Offload: dial, Transports: over}
-	lc := &iwarp.ListenConfig{Control: pinCongestion, Offload: listen, Transports: over}
+func offload(name string, dial, listen iwarp.Offload, over transport.Transport) Path {
+	d := &iwarp.Dialer{Control: pinCongestion, Offload: dial, Transports: []transport.Transport{over}}
+	lc := &iwarp.ListenConfig{Control: pinCongestion, Offload: listen, Transports: []transport.Transport{over}}
 	return path(name, d.DialContext, lc.Listen)
+}
+
+func shared(name string, over transport.Transport) Path {
+	p := offload(name, iwarp.OffloadRequire, iwarp.OffloadRequire, over)
+	p.OneHost = true
+	return p
+}
+
+// unixSocket is what programs of one host use that do not go by TCP.
+func unixSocket() Path {
+	p := path(Unix, new(net.Dialer).DialContext, new(net.ListenConfig).Listen)
+	p.OneHost = true
+	return p
 }
 
 func encrypted() Path {

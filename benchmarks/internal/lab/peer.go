@@ -11,17 +11,24 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
+	"sync/atomic"
 )
 
-// Addresses tells where the peer listens for each path, by the path's name.
-type Addresses map[string]string
+// A Service is what the peer offers on every path besides the measurements of this package.
+type Service struct {
+	Name string // as the value of a key
+	// Serve serves what l accepts until the function that it returns is called, which closes l.
+	Serve func(l net.Listener) (stop func())
+}
 
 // What a client asks of the peer, in front of each exchange.
 const (
-	opEcho  = 'e' // send back count messages of size bytes, or every message until the end of the stream if count is 0
-	opSink  = 's' // take count messages of size bytes, or all until the end of the stream, and answer with their total
-	opUsage = 'u' // answer with the processor time used so far, in ns
+	opEcho   = 'e' // send back count messages of size bytes, or every message until the end of the stream if count is 0
+	opSink   = 's' // take count messages of size bytes, or all until the end of the stream, and answer with their total
+	opUsage  = 'u' // answer with the process's Usage
+	opMemory = 'm' // the same after a garbage collection
 )
 
 const (
@@ -48,28 +55,60 @@ func parseRequest(b []byte) request {
 
 // Peer is the other end of every measurement.
 type Peer struct {
-	Addresses Addresses
+	// Addresses tells where it listens, by the path's and the service's name.
+	Addresses map[string]string
 	stop      func() error
 }
 
-// Close ends the peer and its connections.
-func (p *Peer) Close() error { return p.stop() }
+// Address returns where the peer offers the service on p, "" for the measurements of this package.
+func (p *Peer) Address(on Path, service string) string { return p.Addresses[at(on, service)] }
 
-// StartLocal runs the peer on goroutines of this process.
-func StartLocal(ctx context.Context, paths []Path) (*Peer, error) {
-	s := &server{conns: map[net.Conn]struct{}{}}
-	addrs := Addresses{}
-	for _, p := range paths {
-		l, err := p.Listen(ctx, "127.0.0.1:0")
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("listen on %s: %w", p.Name, err), s.close())
-		}
-		addrs[p.Name] = l.Addr().String()
-		s.listeners = append(s.listeners, l)
-		s.wg.Go(func() { s.accept(l) })
+func at(p Path, service string) string {
+	if service == "" {
+		return p.Name
 	}
-	return &Peer{Addresses: addrs, stop: s.close}, nil
+	return p.Name + "/service=" + service
 }
+
+// Close ends the peer and its connections, unless it runs on another host.
+func (p *Peer) Close() error {
+	if p.stop == nil {
+		return nil
+	}
+	return p.stop()
+}
+
+// StartLocal runs the peer on goroutines of this process, on ports that the system chooses.
+func StartLocal(ctx context.Context, paths []Path, services ...Service) (*Peer, error) {
+	return Start(ctx, "127.0.0.1", 0, paths, services...)
+}
+
+// Start runs the peer on goroutines of this process: at host, and from port on, unless that is 0.
+func Start(ctx context.Context, host string, port int, paths []Path, services ...Service) (*Peer, error) {
+	s := &server{conns: map[net.Conn]struct{}{}}
+	p := &Peer{Addresses: map[string]string{}, stop: s.close}
+	services = append([]Service{{Serve: s.start}}, services...)
+	for _, path := range paths {
+		for _, service := range services {
+			address := net.JoinHostPort(host, strconv.Itoa(port))
+			if path.Name == Unix {
+				address = fmt.Sprintf("@iwarp-benchmark-%d-%d", os.Getpid(), unixNumber.Add(1))
+			} else if port != 0 {
+				port++
+			}
+			l, err := path.Listen(ctx, address)
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("listen on %s for %s: %w", address, path.Name, err), s.close())
+			}
+			p.Addresses[at(path, service.Name)] = l.Addr().String()
+			s.stops = append(s.stops, service.Serve(l))
+		}
+	}
+	return p, nil
+}
+
+// unixNumber counts the Unix sockets of this process.
+var unixNumber atomic.Int64
 
 // peerEnv makes an executable that calls MaybePeer the peer of the process that started it.
 const peerEnv = "IWARP_BENCHMARK_PEER"
@@ -108,19 +147,19 @@ func StartProcess(ctx context.Context) (*Peer, error) {
 
 // MaybePeer returns at once, unless StartProcess started this process: then it is the peer until
 // the parent closes its standard input, and exits.
-func MaybePeer() {
+func MaybePeer(services ...Service) {
 	if os.Getenv(peerEnv) == "" {
 		return
 	}
-	if err := runPeer(os.Stdin, os.Stdout); err != nil {
+	if err := runPeer(os.Stdin, os.Stdout, services); err != nil {
 		fmt.Fprintln(os.Stderr, "benchmark peer:", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-func runPeer(in io.Reader, out io.Writer) error {
-	p, err := StartLocal(context.Background(), Paths())
+func runPeer(in io.Reader, out io.Writer, services []Service) error {
+	p, err := StartLocal(context.Background(), Paths(), services...)
 	if err != nil {
 		return err
 	}
@@ -132,12 +171,18 @@ func runPeer(in io.Reader, out io.Writer) error {
 }
 
 type server struct {
-	listeners []net.Listener
-	wg        sync.WaitGroup
+	stops []func()
+	wg    sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
 	conns  map[net.Conn]struct{}
+}
+
+// start is the Serve of the measurements.
+func (s *server) start(l net.Listener) (stop func()) {
+	s.wg.Go(func() { s.accept(l) })
+	return func() { l.Close() }
 }
 
 func (s *server) accept(l net.Listener) {
@@ -152,7 +197,7 @@ func (s *server) accept(l net.Listener) {
 		}
 		s.wg.Go(func() {
 			defer s.remove(c)
-			serve(c)
+			s.serve(c)
 		})
 	}
 }
@@ -182,8 +227,8 @@ func (s *server) close() error {
 		conns = append(conns, c)
 	}
 	s.mu.Unlock()
-	for _, l := range s.listeners {
-		l.Close()
+	for _, stop := range s.stops {
+		stop()
 	}
 	for _, c := range conns {
 		c.Close()

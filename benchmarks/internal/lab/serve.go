@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -14,37 +15,49 @@ const readSize = 64 << 10
 var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
 // serve answers requests on c until its end. Whatever goes wrong shows at the client.
-func serve(c net.Conn) {
+func (s *server) serve(c net.Conn) {
 	var head [requestLen]byte
-	pooled := buffers.Get().(*[readSize]byte)
-	defer buffers.Put(pooled)
-	buf := pooled[:]
 	for {
 		if _, err := io.ReadFull(c, head[:]); err != nil {
 			return
 		}
-		r := parseRequest(head[:])
-		var err error
-		switch r.op {
-		case opEcho:
-			if int(r.size) > len(buf) {
-				buf = make([]byte, r.size)
-			}
-			err = echo(c, buf[:r.size], r.count)
-		case opSink:
-			var total uint64
-			if total, err = sink(c, buf, uint64(r.size)*r.count); err == nil {
-				err = answer(c, total)
-			}
-		case opUsage:
-			err = answer(c, uint64(CPUTime()))
-		default:
-			return
-		}
-		if err != nil {
+		if err := s.obey(c, parseRequest(head[:])); err != nil {
 			return
 		}
 	}
+}
+
+// obey has a buffer only as long as it takes: an idle connection has none.
+func (s *server) obey(c net.Conn, r request) error {
+	if r.size > MaxMessage {
+		return errors.New("message too large")
+	}
+	pooled := buffers.Get().(*[readSize]byte)
+	defer buffers.Put(pooled)
+	buf := pooled[:]
+	switch r.op {
+	case opEcho:
+		if int(r.size) > len(buf) {
+			buf = make([]byte, r.size)
+		}
+		return echo(c, buf[:r.size], r.count)
+	case opSink:
+		total, err := sink(c, buf, uint64(r.size)*r.count)
+		if err != nil {
+			return err
+		}
+		return answer(c, total)
+	case opUsage, opMemory:
+		u := OwnUsage(r.op == opMemory)
+		s.mu.Lock()
+		u.Conns = uint64(len(s.conns))
+		s.mu.Unlock()
+		var b [usageLen]byte
+		u.put(b[:])
+		_, err := c.Write(b[:])
+		return err
+	}
+	return errors.New("unknown request")
 }
 
 func answer(c net.Conn, v uint64) error {
