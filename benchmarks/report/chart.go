@@ -238,6 +238,7 @@ func (r *report) crowds(t theme) (*plot.Plot, error) {
 		l.Color, s.Color, s.Shape = colourOf(path), colourOf(path), draw.CircleGlyph{}
 		p.Add(l, s)
 	}
+	p.X.Max *= 1.2 // else the label of the last tick is cut off
 	return p, nil
 }
 

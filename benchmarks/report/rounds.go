@@ -57,7 +57,7 @@ func measureAll(ctx context.Context, b *bench, ws []workload, paths []lab.Path, 
 		w := &ws[i]
 		fmt.Fprintf(log, "%d of %d: %s\n", i+1, len(ws), w.title)
 		lanes := lanesOf(ctx, b, w, paths)
-		w.measure(ctx, lanes, plan{p.time / time.Duration(len(ws)), p.rounds})
+		w.measure(ctx, lanes, plan{w.share(p.time, ws), p.rounds})
 		for _, l := range lanes {
 			if l.runner != nil {
 				l.runner.close()

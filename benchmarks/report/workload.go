@@ -15,6 +15,7 @@ type workload struct {
 	paths    []string // besides the reference and the control
 	measures []measure
 
+	weight  int    // its share of the time, where that is not 1
 	fixed   uint64 // operations of each slice; 0 means as many as fill it
 	rounds  int    // at most; 0 means no limit
 	steady  bool   // what is measured does not drift: one slice of the reference a round will do
@@ -91,11 +92,20 @@ func workloads(s scale) []workload {
 			fixed:    uint64(n), rounds: 2, steady: true, prepare: prepareIdle})
 	}
 	for i, n := range s.busy {
-		ws = append(ws, workload{name: fmt.Sprintf("Busy/conns=%d", n), title: "64 B there and back on " + counted(n) + " at once", paths: iwarpWay,
+		ws = append(ws, workload{name: fmt.Sprintf("Busy/conns=%d", n), title: "64 B there and back on " + counted(n) + " at once", paths: iwarpWay, weight: 1 + n/1000,
 			measures: []measure{{unit: operations, title: "rate", more: true, brief: i == len(s.busy)-1}, {unit: cpuOp, title: "processor time of each"}},
 			prepare:  func(ctx context.Context, b *bench, p lab.Path) (runner, error) { return prepareBusy(ctx, b, p, n) }})
 	}
 	return append(ws, requests()...)
+}
+
+// share returns the part of a time that is for w, one of ws.
+func (w *workload) share(of time.Duration, ws []workload) time.Duration {
+	sum := 0
+	for i := range ws {
+		sum += max(ws[i].weight, 1)
+	}
+	return of * time.Duration(max(w.weight, 1)) / time.Duration(sum)
 }
 
 // streams are the workloads on one connection.
