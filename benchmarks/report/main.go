@@ -9,7 +9,7 @@
 //
 // It also writes report.md, report.json, report.html with charts, and bench.txt for benchstat:
 //
-//	benchstat -filter '.name:PingPong .unit:p50-ns' -col /transport,/crc results/bench.txt
+//	benchstat -filter '.name:PingPong .unit:p50-ns' -col /transport,/crc,/poll results/bench.txt
 //
 // The load of a machine changes from second to second, so each slice of a path runs between two
 // slices of plain TCP and is divided by their mean. The median of these ratios over all rounds is
