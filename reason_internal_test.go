@@ -96,12 +96,3 @@ func TestDescribeWrapped(t *testing.T) {
 		}, "%T", w)
 	}
 }
-
-// TestReasonsExplained has the operator's guide say of each Reason what to do.
-func TestReasonsExplained(t *testing.T) {
-	guide, err := os.ReadFile("docs/operations.md")
-	require.NoError(t, err)
-	for _, name := range reasonNames[ReasonPolicy:] {
-		require.Contains(t, string(guide), "\n| "+name+" | ")
-	}
-}
