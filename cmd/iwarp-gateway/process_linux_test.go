@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// asProgram has this program be the gateway.
+const asProgram = "IWARP_GATEWAY_TEST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+var takenOver = regexp.MustCompile(`has taken over" pid=(\d+)`)
+
+// TestHandOver has one process after another take over while clients ask all the time.
+func TestHandOver(t *testing.T) {
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+	defer web.Close()
+	log := new(logged)
+	port := freePort(t)
+	p := exec.Command(os.Args[0], "--drain", "20s", "tcp://127.0.0.1:"+port+"=tcp://"+web.Listener.Addr().String())
+	p.Env = append(os.Environ(), asProgram+"=1")
+	p.Stderr = log
+	p.WaitDelay = limit
+	require.NoError(t, p.Start())
+	pid := p.Process.Pid
+	defer func() { _ = syscall.Kill(pid, syscall.SIGKILL) }()
+	listening := func(n int) func() bool {
+		return func() bool { return strings.Count(log.String(), "msg=listening") == n }
+	}
+	require.Eventually(t, listening(1), limit, time.Millisecond, "%s", log)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	var answers atomic.Int64
+	for range 4 {
+		clients.Go(func() {
+			transport := &http.Transport{DisableKeepAlives: true}
+			for ctx.Err() == nil {
+				r, err := (&http.Client{Transport: transport, Timeout: limit}).Post("http://127.0.0.1:"+port, "text/plain", strings.NewReader("whole"))
+				if err != nil {
+					t.Errorf("request: %v", err)
+					return
+				}
+				b, err := io.ReadAll(r.Body)
+				r.Body.Close()
+				if err != nil || string(b) != "whole" {
+					t.Errorf("answer: %q, %v", b, err)
+					return
+				}
+				answers.Add(1)
+			}
+		})
+	}
+	for i := range 3 {
+		before := answers.Load()
+		require.NoError(t, syscall.Kill(pid, syscall.SIGHUP))
+		require.Eventually(t, func() bool {
+			all := takenOver.FindAllStringSubmatch(log.String(), -1)
+			if len(all) <= i {
+				return false
+			}
+			pid, _ = strconv.Atoi(all[i][1])
+			return true
+		}, limit, time.Millisecond, "%s", log)
+		require.Eventually(t, func() bool { return answers.Load() > before+20 || t.Failed() }, limit, time.Millisecond)
+	}
+	cancel()
+	clients.Wait()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+	require.NoError(t, p.Wait(), "%s", log)
+	require.Eventually(t, func() bool { return syscall.Kill(pid, 0) != nil || isZombie(pid) }, limit, time.Millisecond)
+	t.Logf("%d answers", answers.Load())
+}
+
+// isZombie reports whether a process has ended and waits to be noticed.
+func isZombie(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err != nil || strings.Contains(string(b), ") Z ")
+}
+
+func freePort(t *testing.T) string {
+	web := httptest.NewServer(nil)
+	defer web.Close()
+	_, port, _ := strings.Cut(web.Listener.Addr().String(), ":")
+	return port
+}
