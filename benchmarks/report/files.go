@@ -64,9 +64,9 @@ const (
 // document has the documents below the folder show the report.
 func (r *report) document(folder string) error {
 	var brief, full bytes.Buffer
-	fmt.Fprintf(&brief, "%s\n\n", wrap(r.conditions()+" "+r.legend()))
-	r.table(true).markdown(&brief)
-	r.markdown(&full)
+	r.brief(&brief)
+	r.head(&full)
+	r.details(&full)
 	for name, text := range map[string]string{"README.md": brief.String(), filepath.Join("docs", "performance.md"): full.String()} {
 		if err := replaceTables(filepath.Join(folder, name), text); err != nil {
 			return err

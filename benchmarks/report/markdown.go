@@ -162,9 +162,23 @@ func (r *report) legend() string {
 
 // markdown prints all there is.
 func (r *report) markdown(out io.Writer) {
-	fmt.Fprintf(out, "%s\n\n", wrap(r.conditions()+" "+r.legend()))
-	r.table(true).markdown(out)
+	r.brief(out)
 	fmt.Fprintf(out, "\nAll measures, with the intervals that have the median with a confidence of 95 %%:\n\n")
+	r.details(out)
+}
+
+// brief prints what README shows.
+func (r *report) brief(out io.Writer) {
+	r.head(out)
+	r.table(true).markdown(out)
+}
+
+func (r *report) head(out io.Writer) {
+	fmt.Fprintf(out, "%s\n\n", wrap(r.conditions()+" "+r.legend()))
+}
+
+// details prints every measure, and what became of the bars.
+func (r *report) details(out io.Writer) {
 	r.table(false).markdown(out)
 	if len(r.Bars) > 0 {
 		fmt.Fprintf(out, "\nThe bars:\n\n")
