@@ -34,6 +34,8 @@ import (
 var (
 	kills       = flag.Int("kills", 4, "processes that TestKill kills")
 	connections = flag.Int("connections", 100, "connections that TestNothingLeft makes")
+	load        = flag.Int("load", 100_000, "bytes that each of these sends and gets back")
+	cgroup      = flag.String("cgroup", "", "directory of a memory cgroup, version 1, in which TestMemoryLimit makes one")
 )
 
 // childVariable has this program be another process of a test.
@@ -42,32 +44,11 @@ const childVariable = "SHM_TEST_CHILD"
 // children are what other processes do, with a word as an argument. They end with their standard
 // input.
 var children = map[string]func(arg string) error{
-	// A server sends a count to its clients, on and on.
-	"count": func(string) error {
-		l, err := iwarp.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		fmt.Println(l.Addr())
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return err
-			}
-			go func() {
-				b := make([]byte, 64<<10)
-				for n := uint64(0); ; {
-					for i := 0; i < len(b); i += 8 {
-						binary.LittleEndian.PutUint64(b[i:], n)
-						n++
-					}
-					if _, err := c.Write(b); err != nil {
-						_ = c.Close()
-						return
-					}
-				}
-			}()
-		}
+	// Both ends of a connection may send a count, on and on, or discard what comes. A server has no
+	// argument, and serves one client.
+	"count": func(at string) error { return forever(at, count) },
+	"discard": func(at string) error {
+		return forever(at, func(c net.Conn) error { _, err := io.Copy(io.Discard, c); return err })
 	},
 	// A client says how it has got to a service.
 	"ask": func(at string) error {
@@ -87,6 +68,28 @@ var children = map[string]func(arg string) error{
 		info, _ := iwarp.Describe(c)
 		fmt.Println(info.Transport, info.Err)
 		return nil
+	},
+	// A double in a network namespace of its own has the address and port of a service.
+	"double": func(at string) error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		lo, err := unix.NewIfreq("lo")
+		if err != nil {
+			return err
+		}
+		lo.SetUint16(unix.IFF_UP)
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+			return err
+		}
+		l, err := iwarp.Listen("tcp", at)
+		if err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		_, err = l.Accept()
+		return err
 	},
 	// An owner has a port of TCP.
 	"own": func(at string) error {
@@ -113,6 +116,61 @@ var children = map[string]func(arg string) error{
 			go io.Copy(c, c)
 		}
 	},
+}
+
+// forever connects to a server, or is one, and says so.
+func forever(at string, do func(c net.Conn) error) error {
+	if at != "" {
+		c, err := patient.Dial("tcp", at)
+		if err != nil {
+			return err
+		}
+		fmt.Println("connected")
+		return do(c)
+	}
+	l, err := iwarp.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			_ = do(c)
+			_ = c.Close()
+		}()
+	}
+}
+
+// count sends numbers.
+func count(c net.Conn) error {
+	b := make([]byte, 64<<10)
+	for n := uint64(0); ; {
+		for i := 0; i < len(b); i += 8 {
+			binary.LittleEndian.PutUint64(b[i:], n)
+			n++
+		}
+		if _, err := c.Write(b); err != nil {
+			return err
+		}
+	}
+}
+
+// checkCount reads what count sends, and returns how that ends.
+func checkCount(t testing.TB, c net.Conn) error {
+	b := make([]byte, 8)
+	r := bufio.NewReaderSize(c, 32<<10)
+	for n := uint64(0); ; n++ {
+		if _, err := io.ReadFull(r, b); err != nil {
+			return err
+		}
+		if got := binary.LittleEndian.Uint64(b); got != n {
+			require.Equal(t, n, got)
+		}
+	}
 }
 
 func runAsChild() bool {
@@ -156,34 +214,59 @@ func startChild(t testing.TB, what string, attr *syscall.SysProcAttr) (c *exec.C
 	return c, strings.TrimSpace(says)
 }
 
-// TestKill kills a peer at any time. All that it has sent arrives, and then an error, soon.
+// TestKill kills either end at any time, while it sends or receives. All that it has sent arrives,
+// and then an error, soon.
 func TestKill(t *testing.T) {
-	for range *kills {
-		child, at := startChild(t, "count", nil)
-		c, err := patient.Dial("tcp", at)
-		require.NoError(t, err)
-		require.Equal(t, "shm", describe(t, c).Transport)
-		killed := make(chan time.Time, 1)
-		go func() {
-			time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond) // at random, by what the test is about
-			_ = child.Process.Kill()
-			killed <- time.Now()
-		}()
-		require.NoError(t, c.SetDeadline(soon()))
-		b := make([]byte, 8)
-		r := bufio.NewReaderSize(c, 32<<10)
-		for n := uint64(0); ; n++ {
-			if _, err = io.ReadFull(r, b); err != nil {
-				break
+	l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
+	var longest time.Duration
+	for i := range *kills {
+		what, isServer := []string{"count", "discard"}[i%2], i/2%2 == 0
+		t.Run(fmt.Sprintf("%s server=%t", what, isServer), func(t *testing.T) {
+			var child *exec.Cmd
+			var c net.Conn
+			if isServer {
+				var at string
+				var err error
+				child, at = startChild(t, what, nil)
+				c, err = patient.Dial("tcp", at)
+				require.NoError(t, err)
+			} else {
+				accepted := make(chan net.Conn, 1)
+				go func() {
+					c, err := l.Accept()
+					if err != nil {
+						t.Error(err)
+					}
+					accepted <- c
+				}()
+				child, _ = startChild(t, what+" "+l.Addr().String(), nil)
+				c = <-accepted
 			}
-			require.Equal(t, n, binary.LittleEndian.Uint64(b))
-		}
-		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-		require.Less(t, time.Since(<-killed), limit/2)
-		_, err = c.Write(b)
-		require.ErrorIs(t, err, syscall.EPIPE)
-		require.NoError(t, c.Close())
+			defer c.Close()
+			require.Equal(t, "shm", describe(t, c).Transport)
+			killed := make(chan time.Time, 1)
+			go func() {
+				time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond) // at random, by what the test is about
+				_ = child.Process.Kill()
+				_, _ = child.Process.Wait() // the system may take its time
+				killed <- time.Now()
+			}()
+			require.NoError(t, c.SetDeadline(soon()))
+			if what == "count" {
+				require.ErrorIs(t, checkCount(t, c), io.ErrUnexpectedEOF)
+			} else {
+				require.ErrorIs(t, count(c), syscall.EPIPE)
+			}
+			took := time.Since(<-killed)
+			longest = max(longest, took)
+			require.Less(t, took, limit/2)
+			_, err := c.Write([]byte("x"))
+			require.ErrorIs(t, err, syscall.EPIPE)
+			_, err = c.Read(make([]byte, 1))
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+		})
 	}
+	t.Log("the longest time until an error:", longest)
 }
 
 // TestSuspendedPeer blocks nobody but its own connections, and no call beyond its deadline.
@@ -271,6 +354,57 @@ func TestOtherClients(t *testing.T) {
 			require.Equal(t, tt.says, says)
 		})
 	}
+}
+
+// TestNetworkNamespacesThatLookAlike have nothing to do with each other.
+func TestNetworkNamespacesThatLookAlike(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
+	at := l.Addr().String()
+	_, says := startChild(t, "double "+at, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET})
+	require.Equal(t, "ready", says)
+	d := iwarp.Dialer{Timeout: limit}
+	c, s := meet(t, l, &d, at)
+	require.Equal(t, "shm", describe(t, c).Transport)
+	exchange(t, c, s, "hello")
+	require.NoError(t, l.Close())
+	_, err := d.Dial("tcp", at)
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+}
+
+// TestMemoryLimit has a server reach the limit of its memory cgroup by what it sends to clients
+// that do not read. The system kills it, and that is all that the clients see.
+func TestMemoryLimit(t *testing.T) {
+	if *cgroup == "" {
+		t.Skip("needs -cgroup")
+	}
+	dir, err := os.MkdirTemp(*cgroup, "shm")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.Remove(dir) })
+	child, at := startChild(t, "count", nil)
+	for name, v := range map[string]int{"memory.limit_in_bytes": 48 << 20, "cgroup.procs": child.Process.Pid} {
+		require.NoError(t, os.WriteFile(dir+"/"+name, []byte(strconv.Itoa(v)), 0o600))
+	}
+	var all []net.Conn
+	for range 1000 {
+		c, err := patient.Dial("tcp", at)
+		if err != nil {
+			break
+		}
+		defer c.Close()
+		all = append(all, c)
+	}
+	t.Log(len(all), "connections until the server is gone")
+	require.Less(t, len(all), 1000)
+	ends := make(map[string]int)
+	for _, c := range all {
+		_ = c.SetDeadline(soon())
+		err := checkCount(t, c)
+		ends[fmt.Sprint(describe(t, c).Transport, " ", errors.Unwrap(err))]++
+	}
+	t.Log(ends)
 }
 
 // TestMeetingPlaceThatIsTaken gets it once it is free.
@@ -369,7 +503,7 @@ func TestNothingLeft(t *testing.T) {
 		}
 		defer c.Close()
 		_ = c.SetDeadline(soon())
-		data := random(100_000)
+		data := random(*load)
 		go c.Write(data)
 		got := make([]byte, len(data))
 		if _, err := io.ReadFull(c, got); err != nil || string(got) != string(data) {

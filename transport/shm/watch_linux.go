@@ -8,7 +8,7 @@ import (
 
 // watchPeriod is how often the connections are checked on which somebody has slept since before the
 // last look.
-const watchPeriod = 40 * time.Millisecond
+const watchPeriod = 25 * time.Millisecond
 
 // A watcher finds out which peers went away while nobody slept, so that no sleep need begin with a
 // system call. It has a timer while there may be something to find.
