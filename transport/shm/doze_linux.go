@@ -24,7 +24,7 @@ const (
 // is no time limit, which would cost more than all else; watch ends a doze that lasts. A thread of
 // the runtime's sees to other work that waits for the processor, as with any system call.
 const (
-	briefTime = 50 * time.Microsecond
+	briefTime = 20 * time.Microsecond
 	longDoze  = 3 * watchPeriod // is ended by then
 )
 
