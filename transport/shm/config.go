@@ -19,8 +19,9 @@ type Config struct {
 	Allow func(uid, gid uint32) bool
 	// Poll is how long a call that waits looks for news before it sleeps. It takes a processor for
 	// that time, and saves the time that it takes to wake a sleeper, where both ends have processors
-	// to spare; on a busy machine it costs more than it saves. 0 means that it sleeps at once, for a
-	// moment in a way that blocks its thread if its last wait was short, and then in Go's poller.
+	// to spare; on a busy machine it costs more than it saves. 0 means that it sleeps at once: in
+	// Go's poller or, where waits are short and that is faster, for a moment in a way that blocks its
+	// thread.
 	Poll time.Duration
 	// RequestTimeout bounds how long a client may take to send its request once it has connected.
 	// 0 means 5 s.

@@ -19,10 +19,10 @@ const (
 	dozing // in a futex
 )
 
-// A wait that is as short as the last one is spent dozing: it blocks a thread, as a short system
-// call does, but takes less time than the scheduler does to find other work and to come back. There
-// is no time limit, which would cost more than all else; watch ends a doze that lasts. A thread of
-// the runtime's sees to other work that waits for the processor, as with any system call.
+// A wait that follows a brief one may be spent dozing: it blocks a thread, as a short system call
+// does, but mostly takes less time than the scheduler does to find other work and to come back.
+// There is no time limit, which would cost more than all else; watch ends a doze that lasts. A
+// thread of the runtime's sees to other work that waits for the processor, as with any system call.
 const (
 	briefTime = 20 * time.Microsecond
 	longDoze  = 3 * watchPeriod // is ended by then
@@ -46,18 +46,22 @@ type dozer struct {
 // rest waits until there may be something to do.
 func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 	began := time.Now()
-	if s.brief {
+	if !s.brief {
+		s.until(c, seen, deadline)
+	} else {
+		s.waits++
+		doze := s.choice.next(began, s.waits+s.q.rx.taken)
 		n := briefWaits.Add(1)
-		if n > mostDozers.Load() || !deadline.IsZero() && deadline.Sub(began) < longDoze {
-			s.until(c, seen, deadline)
-		} else {
+		if doze && n <= mostDozers.Load() && (deadline.IsZero() || deadline.Sub(began) >= longDoze) {
 			s.doze(c, seen)
+		} else {
+			s.until(c, seen, deadline)
 		}
 		briefWaits.Add(-1)
-	} else {
-		s.until(c, seen, deadline)
 	}
-	s.brief = time.Since(began) <= briefTime
+	if s.brief = time.Since(began) <= briefTime; !s.brief {
+		s.choice.cut()
+	}
 }
 
 // doze waits in a futex.

@@ -26,6 +26,7 @@ type receiver struct {
 	moff    uint64 // bytes placed of the Send under way
 	mid     bool   // a Send is under way
 	records int    // since others had their turn
+	taken   uint64 // records, in all
 	output  bool   // something became due to be sent
 }
 
@@ -59,6 +60,7 @@ func (q *queuePair) receive(c *wait.Condition) (some bool) {
 			break
 		}
 		rx.records++
+		rx.taken++
 		f := q.record(avail)
 		if f != nil {
 			q.terminate(f)

@@ -151,6 +151,8 @@ type sleeper struct {
 	dead   bool   // the peer has closed its socket
 	heard  uint32 // what q.asked was when the bells were read last
 	brief  bool   // the last wait was brief
+	waits  uint64 // that began after a brief one
+	choice choice
 	dozer  dozer
 }
 
