@@ -17,11 +17,11 @@ type Config struct {
 	// the server's is OffloadRequire. A server that must know its clients checks PeerCredentials of
 	// the rdmanet.Conn, and takes no other connections.
 	Allow func(uid, gid uint32) bool
-	// Poll is how long a call that waits looks for news before it sleeps. It takes a processor for
-	// that time, and saves the time that it takes to wake a sleeper, where both ends have processors
-	// to spare; on a busy machine it costs more than it saves. 0 means that it sleeps at once: in
-	// Go's poller or, where waits are short and that is faster, for a moment in a way that blocks its
-	// thread.
+	// Poll is how long a call that waits looks for news before it sleeps, where waits are that short
+	// and this turns out to be faster than to sleep at once. It takes a processor for that time, and
+	// saves the time that it takes to wake a sleeper, where both ends have processors to spare. 0
+	// means that a call sleeps at once: in Go's poller or, where waits are short and that is faster,
+	// for a moment in a way that blocks its thread.
 	Poll time.Duration
 	// RequestTimeout bounds how long a client may take to send its request once it has connected.
 	// 0 means 5 s.

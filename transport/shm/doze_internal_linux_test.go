@@ -18,7 +18,7 @@ func dozes(t *testing.T, q *made) <-chan error {
 	t.Helper()
 	mostDozers.Add(100) // others may have brief waits, too
 	t.Cleanup(countProcessors)
-	q.sleep.brief, q.sleep.choice = true, choice{doze: true, left: 100}
+	q.sleep.brief, q.sleep.choice = true, choice{way: wayDoze, most: wayDoze, left: 100}
 	ended := make(chan error, 1)
 	go func() { ended <- q.Wait(time.Time{}) }()
 	for end := time.Now().Add(patience); q.in.reader.Load() != dozing; runtime.Gosched() {
@@ -82,7 +82,7 @@ func TestLongDoze(t *testing.T) {
 // TestNoDozeBeforeADeadline lets none run into one.
 func TestNoDozeBeforeADeadline(t *testing.T) {
 	_, b := pairOf(t, fullRing, func(a, b *queuePair) {})
-	b.sleep.brief, b.sleep.choice = true, choice{doze: true, left: 100}
+	b.sleep.brief, b.sleep.choice = true, choice{way: wayDoze, most: wayDoze, left: 100}
 	mostDozers.Add(100)
 	t.Cleanup(countProcessors)
 	ended := make(chan error, 1)

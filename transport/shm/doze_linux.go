@@ -46,20 +46,23 @@ type dozer struct {
 // rest waits until there may be something to do.
 func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 	began := time.Now()
-	if !s.brief {
-		s.until(c, seen, deadline)
-	} else {
+	if s.brief {
 		s.waits++
-		doze := s.choice.next(began, s.waits+s.q.rx.taken)
+		way := s.choice.next(began, s.waits+s.q.rx.taken)
 		n := briefWaits.Add(1)
-		if doze && n <= mostDozers.Load() && (deadline.IsZero() || deadline.Sub(began) >= longDoze) {
+		defer briefWaits.Add(-1)
+		switch {
+		case way == wayLook && s.q.lookAWhile(c, seen, deadline):
+			return
+		case way == wayDoze && n <= mostDozers.Load() && (deadline.IsZero() || deadline.Sub(began) >= longDoze):
 			s.doze(c, seen)
-		} else {
+		default:
 			s.until(c, seen, deadline)
 		}
-		briefWaits.Add(-1)
+	} else {
+		s.until(c, seen, deadline)
 	}
-	if s.brief = time.Since(began) <= briefTime; !s.brief {
+	if s.brief = time.Since(began) <= max(briefTime, s.q.t.cfg.Poll); !s.brief {
 		s.choice.cut()
 	}
 }

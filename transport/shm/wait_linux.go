@@ -54,7 +54,7 @@ func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (_
 	err = wait.ErrAgain // also after a fault
 	defer q.survive(debug.SetPanicOnFault(true))
 	some := q.receive(c)
-	if q.push() || some || q.t.cfg.Poll > 0 && q.lookAWhile(c, seen, deadline) {
+	if q.push() || some {
 		return q.rx.pause(), wait.ErrAgain
 	}
 	q.sleep.rest(c, seen, deadline)
@@ -159,6 +159,10 @@ type sleeper struct {
 func (s *sleeper) init(q *queuePair) {
 	s.q = q
 	s.look = s.lookOrSleep
+	s.choice.most = wayDoze
+	if q.t.cfg.Poll > 0 {
+		s.choice.most = wayLook
+	}
 }
 
 // kick wakes the sleeper, so that it checks its condition again.
