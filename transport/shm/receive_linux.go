@@ -81,7 +81,7 @@ func (q *queuePair) receive(c *wait.Condition) (some bool) {
 func (q *queuePair) giveRoom() {
 	in := q.in
 	in.head.Store(q.rx.pos)
-	if in.writer.Load() != 0 && (in.tail.Load()-q.rx.pos <= in.size()/4) && in.writer.CompareAndSwap(1, 0) {
+	if in.writer.Load() != 0 && (in.tail.Load()-q.rx.pos <= in.size()/2) && in.writer.CompareAndSwap(1, 0) {
 		q.ring()
 	}
 }
