@@ -14,8 +14,8 @@ import (
 )
 
 // leaveOneDescriptor lets the process have one descriptor more than it has, until restore is
-// called.
-func leaveOneDescriptor(t *testing.T) (restore func()) {
+// called. What others close meanwhile, such as a connection of an earlier test, exhaust takes.
+func leaveOneDescriptor(t *testing.T) (exhaust, restore func()) {
 	t.Helper()
 	free, err := unix.Dup(0)
 	require.NoError(t, err)
@@ -23,7 +23,20 @@ func leaveOneDescriptor(t *testing.T) (restore func()) {
 	var old unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
 	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free) + 1, Max: old.Max}))
-	return func() { require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old)) }
+	var taken []int
+	exhaust = func() {
+		for fd, err := unix.Dup(0); err == nil; fd, err = unix.Dup(0) {
+			taken = append(taken, fd)
+		}
+	}
+	restore = func() {
+		for _, fd := range taken {
+			_ = unix.Close(fd)
+		}
+		taken = nil
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old))
+	}
+	return exhaust, restore
 }
 
 // TestOutOfDescriptors has Accept return the error that package net gives, and go on when there are
@@ -32,13 +45,14 @@ func TestOutOfDescriptors(t *testing.T) {
 	for _, policy := range policies {
 		t.Run(policy.String(), func(t *testing.T) {
 			l := listen(t, iwarp.ListenConfig{Offload: policy})
-			restore := leaveOneDescriptor(t)
+			exhaust, restore := leaveOneDescriptor(t)
 			defer restore()
 
 			c, err := net.Dial("tcp", l.Addr().String()) // which takes the last one
 			require.NoError(t, err)
 			defer c.Close()
 			for range 3 {
+				exhaust()
 				_, err = l.Accept()
 				op := opError(t, err)
 				require.ErrorIs(t, err, syscall.EMFILE)
@@ -68,7 +82,7 @@ func TestOutOfDescriptorsForAMoment(t *testing.T) {
 		if refuses(l) {
 			policy = iwarp.OffloadRequire
 		}
-		restore := leaveOneDescriptor(t)
+		_, restore := leaveOneDescriptor(t)
 		defer restore()
 		c := dialTCP(t, l) // which takes the last one
 		_, err := io.WriteString(c, "hello")

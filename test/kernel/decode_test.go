@@ -61,7 +61,7 @@ func capture(t *testing.T, host *place, file string, port int) (stop func()) {
 	require.NoError(t, p.WaitOutput("listening on"))
 	return func() {
 		// The last frames are on their way to the file for a moment.
-		last, limit := "", time.Now().Add(10*time.Second)
+		last, limit := "", time.Now().Add(cellLimit)
 		for tick := time.NewTicker(200 * time.Millisecond); ; <-tick.C {
 			require.True(t, time.Now().Before(limit), "no end of the connection in the capture")
 			now, err := tshark(file, "-Y", "tcp.flags.fin == 1 || tcp.flags.reset == 1", "-T", "fields", "-e", "tcp.srcport")

@@ -38,7 +38,7 @@ const (
 	prepareLimit = 25 * time.Minute // the installation of packages included
 	bootLimit    = 3 * time.Minute  // preparation included when the cache is there
 	vmLimit      = 60 * time.Minute
-	cellLimit    = 30 * time.Second
+	cellLimit    = time.Minute
 
 	groupLimit   = 5 * time.Minute  // for the tests that share a server, and for a dissector
 	captureLimit = 15 * time.Minute // for those that share a capture
@@ -274,7 +274,7 @@ func (g *guest) awaitCM(t *testing.T, server *agent.Process, addr string) {
 // eventually waits until ok, for a server to come up if there is one.
 func eventually(t *testing.T, server *agent.Process, ok func() bool) {
 	t.Helper()
-	limit := time.Now().Add(10 * time.Second)
+	limit := time.Now().Add(cellLimit)
 	for tick := time.NewTicker(50 * time.Millisecond); !ok(); <-tick.C {
 		said := ""
 		if server != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
 )
 
-// preload has a program use rsockets for its sockets, for some seconds at most.
-var preload = []string{"env", "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/rsocket/librspreload.so", "timeout", "10"}
+// preload has a program use rsockets for its sockets, for less than cellLimit.
+var preload = []string{"env", "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/rsocket/librspreload.so", "timeout", "40"}
 
 // A swap is a program that knows nothing of RDMA, as both ends of a connection.
 type swap struct {
@@ -56,7 +56,7 @@ func (g *guest) meet(t *testing.T, p pair, server []string, at *place, client []
 	t.Helper()
 	bound := cmp.Or(p.limit, cellLimit)
 	s := g.startFor(t, bound, server...)
-	limit := time.Now().Add(3 * time.Second)
+	limit := time.Now().Add(10 * time.Second)
 	for !g.listens(t, p) {
 		if time.Now().After(limit) {
 			s.Kill()
@@ -145,13 +145,13 @@ func TestPreload(t *testing.T) {
 		t.Run("socat to us", func(t *testing.T) {
 			p := g.inGuest(true)
 			want.add(t, p, mayStall)
-			why := g.swap(t, p, words("go-stream -l %s -p %s -r %d -d 10s", p.addr, p.port, streamBytes), append(preload, socat.client(p)...))
+			why := g.swap(t, p, words("go-stream -l %s -p %s -r %d -d 40s", p.addr, p.port, streamBytes), append(preload, socat.client(p)...))
 			outcomeOf(t, cell{"socat preloaded (siw)", "server", "eth0", "a file to us"}, socat.name, why)
 		})
 		t.Run("socat from us", func(t *testing.T) {
 			p := g.inGuest(false)
 			want.add(t, p, mayStall)
-			why := g.swap(t, p, append(preload, socat.server(p)...), words("go-stream -c %s -p %s -s %d -d 10s", p.addr, p.port, streamBytes))
+			why := g.swap(t, p, append(preload, socat.server(p)...), words("go-stream -c %s -p %s -s %d -d 40s", p.addr, p.port, streamBytes))
 			outcomeOf(t, cell{"socat preloaded (siw)", "client", "eth0", "a file from us"}, socat.name, why)
 			if why == "" {
 				g.run(t, "cmp", file, "/tmp/socat")
@@ -195,7 +195,7 @@ func TestPreloadCurl(t *testing.T) {
 	}{
 		{"rsockets, iWARP only", "require", preload},
 		{"rsockets, both", "auto", preload},
-		{"plain, both", "auto", []string{"timeout", "10"}},
+		{"plain, both", "auto", []string{"timeout", "40"}},
 	} {
 		p := g.inGuest(true)
 		server := g.startFor(t, groupLimit, "env", "IWARP_OFFLOAD="+s.policy, "go-httpd", "-l", p.addr+":"+p.port)

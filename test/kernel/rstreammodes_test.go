@@ -44,7 +44,7 @@ func (m mode) transfer() xfer {
 
 func (m mode) theirs(p pair, server bool) []string {
 	x := m.transfer()
-	a := slices.Concat(words("timeout 10 rstream"), m.args, words("-T v"), x.common(), x.where(p, server))
+	a := slices.Concat(words("timeout 40 rstream"), m.args, words("-T v"), x.common(), x.where(p, server))
 	if m.preload {
 		return slices.Concat(preload[:2], m.env, a)
 	}

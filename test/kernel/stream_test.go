@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -111,23 +111,28 @@ func TestStream(t *testing.T) {
 }
 
 // Two ends on rsockets do the same, as far as they can. Which flows of small writes end in the
-// Terminate is a matter of time.
+// Terminate is a matter of time, and now and then siw refuses a connect with EINVAL.
 func TestStreamControl(t *testing.T) {
 	g := theGuest(t)
 	for _, f := range flows {
 		t.Run(f.name, func(t *testing.T) {
 			c := cell{"stream on rsockets (siw)", "control", "eth0", f.name}
-			g.healthy(t)
-			p := g.inGuest(false)
-			p.limit = 10 * time.Second
-			args := f.onRsockets(p)
-			why := g.swap(t, p, args(true), args(false))
-			if why == "" {
-				record(t, c)
-				return
+			var why, log string
+			for range 3 {
+				g.healthy(t)
+				p := g.inGuest(false)
+				p.limit = cellLimit / 2
+				args := f.onRsockets(p)
+				if why = g.swap(t, p, args(true), args(false)); why == "" {
+					record(t, c)
+					return
+				}
+				if log = g.healthy(t); strings.Contains(log, noReceiveLogged) {
+					fault(t, c, noReceive)
+					return
+				}
 			}
-			require.Contains(t, g.healthy(t), noReceiveLogged, why)
-			fault(t, c, noReceive)
+			require.Contains(t, log, noReceiveLogged, why)
 		})
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // limited is a prefix that bounds a program.
-var limited = []string{"timeout", "10"}
+var limited = []string{"timeout", "40"}
 
 // Programs of rdma-core that only talk to themselves here: what works on this kernel between two C
 // ends.

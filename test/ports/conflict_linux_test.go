@@ -256,7 +256,7 @@ func TestNobodyHoldsUpBinds(t *testing.T) {
 	require.NoError(t, err)
 	defer lock.Close()
 	fastest := time.Hour
-	for range 5 {
+	for end := time.Now().Add(patience); fastest >= 250*time.Millisecond && time.Now().Before(end); {
 		began := time.Now()
 		require.NoError(t, reserve(t, nil, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))).Release())
 		fastest = min(fastest, time.Since(began))

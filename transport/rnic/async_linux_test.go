@@ -141,7 +141,7 @@ func TestPortEvents(t *testing.T) {
 		t.Cleanup(func() { _ = exec.Command("ip", "link", "set", d.NetDev, "up").Run() })
 		for _, state := range []string{"down", "up"} {
 			require.NoError(t, exec.Command("ip", "link", "set", d.NetDev, state).Run())
-			require.Eventually(t, func() bool { return has() == (state == "up") }, 10*time.Second, 10*time.Millisecond, state)
+			require.Eventually(t, func() bool { return has() == (state == "up") }, time.Minute, 10*time.Millisecond, state)
 		}
 		return
 	}

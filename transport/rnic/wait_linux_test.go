@@ -151,8 +151,15 @@ func TestWaitersAndTheEnd(t *testing.T) {
 // The end does not wait for sends that are done but that nobody was told of. It may where a device
 // is late to say that the peer has gone, so each device has several tries.
 func TestEndBehindUnsignaledSends(t *testing.T) {
+	const most = 900 * time.Millisecond
 	least := make(map[string]time.Duration)
-	for range 3 {
+	slowest := func() (slowest time.Duration) {
+		for _, took := range least {
+			slowest = max(slowest, took)
+		}
+		return slowest
+	}
+	for try := 0; try == 0 || try < 10 && slowest() >= most; try++ {
 		pairs(t, nil, posted, func(t *testing.T, p pair, d transport.Device) {
 			post(t, p.a, transport.SendWR{Flags: transport.Inline, Data: []byte("x")})
 			require.Equal(t, 1, next(t, p.b).Bytes)
@@ -167,7 +174,5 @@ func TestEndBehindUnsignaledSends(t *testing.T) {
 			}
 		})
 	}
-	for device, took := range least {
-		require.Less(t, took, 900*time.Millisecond, device)
-	}
+	require.Less(t, slowest(), most, least)
 }

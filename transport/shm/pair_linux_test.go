@@ -23,7 +23,7 @@ type settling struct{ *testing.M }
 
 func (m settling) Run() int {
 	code := m.M.Run()
-	for end := time.Now().Add(5 * time.Second); goleak.Find() != nil && time.Now().Before(end); {
+	for end := time.Now().Add(limit); goleak.Find() != nil && time.Now().Before(end); {
 	}
 	return code
 }

@@ -91,3 +91,11 @@ func BoundLargeParked(n int) (restore func()) {
 	before := mostLargeParked.Swap(int32(n))
 	return func() { mostLargeParked.Store(before) }
 }
+
+// SetFarewellLimit sets for how long the end of the stream is left to a peer, and returns what puts
+// it back.
+func SetFarewellLimit(d time.Duration) (undo func()) {
+	old := farewellLimit
+	farewellLimit = d
+	return func() { farewellLimit = old }
+}

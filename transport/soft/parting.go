@@ -17,13 +17,15 @@ const (
 	partingMost  = time.Second
 	partingRest  = 100 * time.Millisecond // at most, while the kernel has not taken everything
 
-	farewellLimit  = time.Second      // for which the end of the stream is left to the peer
 	terminateLimit = 5 * time.Second  // for a peer that has broken the protocol
 	lingerLimit    = 30 * time.Second // without progress, where the system does not say what is acknowledged
 
 	partingReads = 2        // of the socket in one step
 	partingFlood = 16 << 20 // bytes from a peer that takes nothing; more of them are read slowly
 )
+
+// farewellLimit is for how long the end of the stream is left to the peer.
+var farewellLimit = time.Second
 
 // A parting finishes a connection after Close, or after a Terminate of ours: it sends the rest,
 // ends the stream and discards what comes. It needs neither a goroutine nor the caller's memory,

@@ -71,7 +71,7 @@ func main() {
 	if request == nil {
 		log.Fatalf("no such case: %q", *name)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
 	if err := provoke(ctx, *addr, request, *rsocket); err != nil {
 		log.Fatal(err)
