@@ -51,7 +51,8 @@ var imports = map[string]string{
 
 	// For tests.
 	"transport/internal/transporttest": "rdmanet transport github.com/stretchr/testify/require golang.org/x/net/nettest",
-	"internal/testkit":                 ". github.com/stretchr/testify/require go.uber.org/goleak golang.org/x/sys/unix",
+	"internal/testkit":                 ". internal/testkit/leak github.com/stretchr/testify/require golang.org/x/sys/unix",
+	"internal/testkit/leak":            "go.uber.org/goleak",
 	"transport/soft/internal/badpeer":  "transport/soft/internal/ddp transport/soft/internal/mpa transport/soft/internal/rdmap",
 	"transport/soft/internal/wiretest": "transport/soft/internal/mpa transport/soft/internal/rdmap",
 

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/benchmarks/internal/lab"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 )
 
 var twoProcesses = flag.Bool("two-processes", false, "run the peer of the benchmarks in a process of its own")
@@ -17,7 +17,7 @@ var twoProcesses = flag.Bool("two-processes", false, "run the peer of the benchm
 func TestMain(m *testing.M) {
 	lab.MaybePeer()
 	flag.Parse()
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 func startPeer(tb testing.TB, paths ...lab.Path) *lab.Peer {

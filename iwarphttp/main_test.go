@@ -4,11 +4,11 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 )
 
 func TestMain(m *testing.M) {
 	os.Unsetenv("IWARP_OFFLOAD") // which would change the policies
 	os.Unsetenv("IWARP_LISTEN_OFFLOAD")
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }

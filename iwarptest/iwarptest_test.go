@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/iwarptest"
 	"github.com/rdmanet/iwarp/transport"
 	_ "github.com/rdmanet/iwarp/transport/shm"
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("IWARPTEST_LEAK") != "" {
 		os.Exit(m.Run()) // TestCheckLeaks has it fail
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 const limit = 30 * time.Second

@@ -3,7 +3,7 @@ package sniff
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }

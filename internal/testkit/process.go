@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 )
 
 // ProcessVariable names what a process that a test starts from its own program must do.
@@ -44,7 +45,7 @@ func Run(m *testing.M) {
 	if run, ok := Processes[os.Getenv(ProcessVariable)]; ok {
 		os.Exit(run())
 	}
-	goleak.VerifyTestMain(noticing{m})
+	leak.Main(noticing{m})
 }
 
 // noticing says at the end what was not tested.

@@ -2,10 +2,8 @@ package shm_test
 
 import (
 	"testing"
-	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 	"github.com/rdmanet/iwarp/transport/shm"
@@ -15,17 +13,7 @@ func TestMain(m *testing.M) {
 	if runAsChild() {
 		return
 	}
-	goleak.VerifyTestMain(settling{m})
-}
-
-// settling gives net/http the time that it takes after its connections.
-type settling struct{ *testing.M }
-
-func (m settling) Run() int {
-	code := m.M.Run()
-	for end := time.Now().Add(limit); goleak.Find() != nil && time.Now().Before(end); {
-	}
-	return code
+	leak.Main(m)
 }
 
 const limit = transporttest.Limit
