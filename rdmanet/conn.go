@@ -40,9 +40,9 @@ import (
 type Conn struct {
 	qp          transport.QueuePair
 	addrs       atomic.Pointer[addrs]
-	order       wire.Order // of words, and of entries written to the peer's table
 	peerTable   wire.SGE
 	peerIomap   int        // entries after it, for memory that is exposed here
+	order       wire.Order // of words, and of entries written to the peer's table
 	ownOrder    wire.Order // of entries that the peer writes here
 	extended    bool
 	immediate   bool // words go as immediate data
@@ -69,25 +69,21 @@ type Conn struct {
 	in   flow.Inbound
 	out  flow.Outbound
 
-	table [wire.TableLen]byte // what the peer writes, unless that is in remoteMem
-
-	// For a transport that works on memory: ring and table, which the peer writes; slots and stage.
-	// Where the ring or the stage has moved on to more, that is where.
-	remoteMem, remoteMore memory
-	localMem, localMore   memory
-	ringMost              uint64 // bytes that the ring may get
-	released              bool   // all that, so that it must not be touched
+	table [wire.TableLen]byte // what the peer writes, unless that is in mem
+	mem   *memories           // nil where the transport places by software
 
 	driver             *side // whose call may wait for the queue pair, and poll it
+	released           bool  // mem is, so that it must not be touched
 	closed, readClosed bool
-	own, peer          end   // what this end has said of its end, or is about to; what the peer has
-	refused            bool  // a Write was told that the peer has closed, or was accepted and lost
-	peerLeftUnread     bool  // the peer has closed without reading all, or is about to say so
-	peerShut           bool  // the peer has said SHUTDOWN
+	own, peer          end  // what this end has said of its end, or is about to; what the peer has
+	refused            bool // a Write was told that the peer has closed, or was accepted and lost
+	peerLeftUnread     bool // the peer has closed without reading all, or is about to say so
+	peerShut           bool // the peer has said SHUTDOWN
+	noKeepAlive        bool
+	failureTold        bool  // to statpage.OnFailure
 	err                error // why the queue pair ended; all that came before is in the ring
 	sendErr            error // why nothing can be sent; known before err is
 	linger             int   // seconds, as SetLinger has it
-	noKeepAlive        bool
 
 	maps     *flow.Mappings // what the peer has exposed; nil while it has exposed nothing
 	confirm  uint32         // bits of the entries of maps whose revocation is to be confirmed
@@ -96,8 +92,6 @@ type Conn struct {
 
 	stats *statpage.Conn  // what others see; nil before the connection is up, and once it is closed
 	final *statpage.Words // what stats said when it was closed
-
-	failureTold bool // to statpage.OnFailure
 }
 
 var _ net.Conn = (*Conn)(nil)

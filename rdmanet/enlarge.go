@@ -36,7 +36,7 @@ func (c *Conn) more(size, least int, access transport.Access) memory {
 
 // ringTooSmall reports whether the ring should move on to more memory. The caller holds mu.
 func (c *Conn) ringTooSmall() bool {
-	if c.ring.Size >= c.ringMost || c.remoteMore.region != nil {
+	if c.mem == nil || c.ring.Size >= c.mem.ringMost || c.mem.remoteMore.region != nil {
 		return false
 	}
 	return c.in.Space.Busy() || c.ring.Full() && !c.in.Space.Patient()
@@ -45,15 +45,15 @@ func (c *Conn) ringTooSmall() bool {
 // enlargeRing moves the ring on to more memory, if there is some. The caller holds sendMu and mu,
 // which is released meanwhile.
 func (c *Conn) enlargeRing() {
-	least := 2 * c.ring.Size
+	least, most := 2*c.ring.Size, c.mem.ringMost
 	c.mu.Unlock()
-	m := c.more(int(c.ringMost), int(min(least, c.ringMost)), transport.RemoteWrite|transport.CallerDriven)
+	m := c.more(int(most), int(min(least, most)), transport.RemoteWrite|transport.CallerDriven)
 	c.mu.Lock()
 	if m.region == nil {
 		c.in.Space.Bear(enlargePatience)
 		return
 	}
-	c.remoteMore = m
+	c.mem.remoteMore = m
 	c.ring.Move(m.b)
 	c.stats.SetRing(c.ring.Size)
 	c.in.Move(wire.SGE{Addr: m.region.Base(), Key: uint32(m.region.STag()), Length: uint32(len(m.b))}, c.ring.Announced())
@@ -63,7 +63,7 @@ func (c *Conn) enlargeRing() {
 // there is some. The caller holds sendMu and mu; it reports whether mu was released meanwhile.
 func (c *Conn) enlargeStage() bool {
 	s := &c.stage
-	if s.waits++; s.waits < stageWaits || c.localMore.region != nil {
+	if s.waits++; s.waits < stageWaits || c.mem == nil || c.mem.localMore.region != nil {
 		return false
 	}
 	c.mu.Unlock()
@@ -73,7 +73,7 @@ func (c *Conn) enlargeStage() bool {
 		s.waits = -enlargePatience
 		return true
 	}
-	c.localMore = m
+	c.mem.localMore = m
 	s.use(m)
 	return true
 }

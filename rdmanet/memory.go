@@ -8,6 +8,14 @@ type memory struct {
 	region transport.MemoryRegion
 }
 
+// memories are what a Conn has over a transport that works on memory: ring and table, which the
+// peer writes; slots and stage. Where the ring or the stage has moved on to more, that is where.
+type memories struct {
+	remote, remoteMore memory
+	local, localMore   memory
+	ringMost           uint64 // bytes that the ring may get
+}
+
 // allocate registers n bytes of new memory, which the queue pair brings if it can.
 func allocate(qp transport.QueuePair, n int, access transport.Access) (m memory, err error) {
 	if a, ok := transport.As[transport.MemoryAllocator](qp); ok {
@@ -36,13 +44,15 @@ func (c *Conn) release() {
 	c.mu.Lock()
 	c.ring.Release()
 	c.in.Space.Close()
-	all := [...]memory{c.remoteMem, c.localMem, c.remoteMore, c.localMore}
-	c.remoteMem, c.localMem, c.remoteMore, c.localMore = memory{}, memory{}, memory{}, memory{}
+	var m memories
+	if c.mem != nil {
+		m, *c.mem = *c.mem, memories{}
+	}
 	c.released = true
 	c.withdraw()
 	c.mu.Unlock()
 	c.sendMu.Unlock()
-	for _, m := range all {
+	for _, m := range [...]memory{m.remote, m.local, m.remoteMore, m.localMore} {
 		m.free()
 	}
 }

@@ -148,7 +148,8 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, Config, error) {
 		c.in.Space.Open(&conf.Budget.account, c.ring.Size, time.Now())
 		err = c.registerPlacer(placers)
 	} else {
-		c.ringMost, c.ring.Size = c.ring.Size, uint64(firstRing(conf.RingSize))
+		c.mem = &memories{ringMost: c.ring.Size}
+		c.ring.Size = uint64(firstRing(conf.RingSize))
 		c.in.Space.Fix(c.ring.Size)
 		err = c.allocateBuffers()
 	}
@@ -185,13 +186,13 @@ func (c *Conn) reach(r transport.MemoryRegion, size uint64) {
 // else.
 func (c *Conn) allocateBuffers() (err error) {
 	size := int(c.ring.Size)
-	c.remoteMem, err = allocate(c.qp, size+wire.TableLen+wire.IomapTableLen, transport.RemoteWrite|transport.CallerDriven)
+	c.mem.remote, err = allocate(c.qp, size+wire.TableLen+wire.IomapTableLen, transport.RemoteWrite|transport.CallerDriven)
 	if err != nil {
 		return pkgerrors.Wrap(err, "register ring and table")
 	}
-	c.ring.Mem, c.out.Table = c.remoteMem.b[:size], c.remoteMem.b[size:size+wire.TableLen]
-	c.maps = &flow.Mappings{Table: c.remoteMem.b[size+wire.TableLen:]}
-	c.reach(c.remoteMem.region, c.ring.Size)
+	c.ring.Mem, c.out.Table = c.mem.remote.b[:size], c.mem.remote.b[size:size+wire.TableLen]
+	c.maps = &flow.Mappings{Table: c.mem.remote.b[size+wire.TableLen:]}
+	c.reach(c.mem.remote.region, c.ring.Size)
 	n := c.slots.size()
 	total := n
 	if !c.stage.bare {
@@ -200,13 +201,13 @@ func (c *Conn) allocateBuffers() (err error) {
 	if total == 0 {
 		return nil
 	}
-	c.localMem, err = allocate(c.qp, total, transport.LocalWrite)
+	c.mem.local, err = allocate(c.qp, total, transport.LocalWrite)
 	if err != nil {
 		return pkgerrors.Wrap(err, "register receive slots and send buffer")
 	}
-	c.slots.use(c.localMem.part(0, n))
+	c.slots.use(c.mem.local.part(0, n))
 	if !c.stage.bare {
-		c.stage.use(c.localMem.part(n, total))
+		c.stage.use(c.mem.local.part(n, total))
 	}
 	return nil
 }

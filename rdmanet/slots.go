@@ -22,12 +22,12 @@ const (
 // Unless their number was asked for, a connection starts with few of them, and gets the rest when
 // it turns out to carry many small messages.
 type slots struct {
-	bare   bool      // words come as immediate data, or in completions, so receives need no memory
-	words  bool      // they come in completions
-	slabs  [2]memory // of the receives posted at the start, and of those posted since
-	start  uint64    // number of the former
-	window uint64    // messages that may be under way with what is posted
-	most   uint64    // the same once grown
+	bare   bool       // words come as immediate data, or in completions, so receives need no memory
+	words  bool       // they come in completions
+	slabs  *[2]memory // of the receives posted at the start, and of those posted since; nil without memory
+	start  uint64     // number of the former
+	window uint64     // messages that may be under way with what is posted
+	most   uint64     // the same once grown
 
 	first, count uint64 // IDs that wait to be posted again
 	batch        uint64 // how many may wait
@@ -74,7 +74,7 @@ func (s *slots) use(m memory) {
 		return
 	}
 	n := wire.WordLen * int(s.start)
-	s.slabs = [2]memory{m.part(0, n), m.part(n, s.size())}
+	s.slabs = &[2]memory{m.part(0, n), m.part(n, s.size())}
 }
 
 // open posts the slots of the start.
@@ -96,6 +96,9 @@ func (s *slots) grow(qp transport.QueuePair) bool {
 
 // add posts n slots with IDs from id on, and provides their memory.
 func (s *slots) add(qp transport.QueuePair, slab int, id, n uint64) (err error) {
+	if !s.bare && s.slabs == nil {
+		s.slabs = new([2]memory)
+	}
 	if !s.bare && s.slabs[slab].region == nil {
 		s.slabs[slab], err = allocate(qp, int(n)*wire.WordLen, transport.LocalWrite)
 		if err != nil {

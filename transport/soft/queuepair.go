@@ -35,7 +35,7 @@ type queuePair struct {
 	awaited    atomic.Bool // WillAwaitClosed was called, and AwaitClosed has not given up
 
 	// Guarded by Mu.
-	ird, ord int
+	ird, ord int32
 	crc      bool
 	revision uint8 // of MPA
 	closeErr error
@@ -95,7 +95,7 @@ func (q *queuePair) configure(crc bool, ird, ord int, gate bool) {
 	q.tx.mu.Unlock()
 	q.rx.crc, q.rx.ird = crc, ird
 	q.Mu.Lock()
-	q.crc, q.ird, q.ord = crc, ird, ord
+	q.crc, q.ird, q.ord = crc, int32(ird), int32(ord)
 	q.Mu.Unlock()
 }
 
@@ -147,7 +147,7 @@ func (q *queuePair) Attributes() transport.Attributes {
 	q.Mu.Lock()
 	defer q.Mu.Unlock()
 	return transport.Attributes{
-		Device: deviceName, IRD: q.ird, ORD: q.ord, CRC: q.crc, MPARevision: int(q.revision),
+		Device: deviceName, IRD: int(q.ird), ORD: int(q.ord), CRC: q.crc, MPARevision: int(q.revision),
 		MaxSegment: mpa.FPDULen(maxULPDU), MaxRecvSeg: mpa.MaxFPDULen,
 		MaxInline: min(work.MaxMessage, math.MaxInt), SendDepth: q.Opts.SendDepth, RecvDepth: q.Opts.RecvDepth,
 	}

@@ -24,16 +24,16 @@ type receiver struct {
 	n     int // result of the last read of the socket
 	err   error
 
-	crc     bool
 	ird     int
-	first   bool      // an FPDU has arrived
 	stalled time.Time // since when the FPDU at r is incomplete, if that matters
+	turn    turn
 
 	sendMSN, readMSN uint32
 	moff             uint32 // bytes placed of the Send under way
 	untagged, tagged bool   // a message of the kind is under way
-	over             bool   // the peer has sent a Terminate
-	turn             turn
+	crc              bool
+	first            bool // an FPDU has arrived
+	over             bool // the peer has sent a Terminate
 	output           bool // something must be sent
 }
 
@@ -73,7 +73,6 @@ func (q *queuePair) receive(c *wait.Condition, block bool) error {
 // number of bytes.
 func (q *queuePair) fill(block bool) (total int, err error) {
 	rx := &q.rx
-	defer rx.unpark()
 	for {
 		rx.n, rx.err = 0, nil
 		if block {
@@ -81,6 +80,7 @@ func (q *queuePair) fill(block bool) (total int, err error) {
 		} else if !q.sock.tryRead() {
 			err = os.ErrDeadlineExceeded
 		}
+		rx.unpark()
 		if err == nil {
 			err = rx.err
 		}

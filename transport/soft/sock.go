@@ -12,9 +12,8 @@ import (
 // A sock is the kernel TCP connection below a queue pair, used through the runtime's poller without
 // blocking.
 type sock struct {
-	c             *net.TCPConn // with rc and the addresses, replaced at most once, before the queue pair is connected
-	rc            syscall.RawConn
-	local, remote netip.AddrPort
+	c  *net.TCPConn // with rc, replaced at most once, before the queue pair is connected
+	rc syscall.RawConn
 
 	q        *queuePair
 	platform platformSock
@@ -40,7 +39,7 @@ func (s *sock) use(c *net.TCPConn) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.c, s.rc, s.local, s.remote = c, rc, addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
+	s.c, s.rc = c, rc
 	s.rd, s.wd, s.released = deadline{}, deadline{}, false
 	return nil
 }
@@ -48,7 +47,7 @@ func (s *sock) use(c *net.TCPConn) error {
 func (s *sock) addrs() (local, remote netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.local, s.remote
+	return addrPort(s.c.LocalAddr()), addrPort(s.c.RemoteAddr())
 }
 
 // addrPort keeps the form that the socket's family gives an address: on a socket of both families

@@ -99,47 +99,57 @@ const canAim = true
 // fillStaging reads what the descriptor has.
 func (q *queuePair) fillStaging(fd uintptr) bool {
 	rx := &q.rx
-	var space []byte
-	switch {
-	case rx.aim != nil:
-		a := rx.aim
-		a.vec = [...][]byte{a.rest(), rx.shortSpace(ahead)}
-		defer clear(a.vec[:])
-	case rx.short > 0:
-		space = rx.shortSpace(rx.short)
-	default:
-		space = rx.space()
+	if rx.aim != nil {
+		return q.fillAim(int(fd))
 	}
+	space := rx.nextSpace()
 	for {
-		n, err := rx.readTo(int(fd), space)
-		switch err {
-		case nil:
-			rx.n = n
-			if rx.aim == nil {
-				rx.noteRead(n)
-			}
-		case unix.EINTR:
+		n, err := unix.Read(int(fd), space)
+		if err == unix.EINTR {
 			continue
-		case unix.EAGAIN:
-			rx.park()
-			rx.turn = turn{}
-			return false
-		default:
-			rx.err = os.NewSyscallError("read", err)
 		}
-		return true
+		if err == nil {
+			rx.noteRead(n)
+		}
+		return q.filled(n, err)
 	}
 }
 
-// readTo reads once, to where the aim says if there is one.
-func (rx *receiver) readTo(fd int, space []byte) (int, error) {
-	if a := rx.aim; a != nil {
+// fillAim is fillStaging for what is aimed at.
+func (q *queuePair) fillAim(fd int) bool {
+	rx, a := &q.rx, q.rx.aim
+	space := rx.shortSpace(ahead)
+	for {
+		var n int
+		var err error
 		if a.got < len(a.mem) {
-			return readv(fd, &a.vec)
+			a.vec = [...][]byte{a.rest(), space}
+			n, err = readv(fd, &a.vec)
+		} else {
+			n, err = unix.Read(fd, space)
 		}
-		space = a.vec[1]
+		if err == unix.EINTR {
+			continue
+		}
+		clear(a.vec[:])
+		return q.filled(n, err)
 	}
-	return unix.Read(fd, space)
+}
+
+// filled records the outcome of a read, and reports whether it is one.
+func (q *queuePair) filled(n int, err error) bool {
+	rx := &q.rx
+	switch err {
+	case nil:
+		rx.n = n
+	case unix.EAGAIN:
+		rx.park()
+		rx.turn = turn{}
+		return false
+	default:
+		rx.err = os.NewSyscallError("read", err)
+	}
+	return true
 }
 
 // write hands the rest of b to the kernel and returns how many bytes it took, 0 if it takes none

@@ -113,6 +113,14 @@ func (s *staging) shortSpace(n int) []byte {
 	return (*s.buf)[s.w:min(s.w+n, len(*s.buf))]
 }
 
+// nextSpace returns where in staging to read to next.
+func (rx *receiver) nextSpace() []byte {
+	if rx.short > 0 {
+		return rx.shortSpace(rx.short)
+	}
+	return rx.space()
+}
+
 // bytes returns what is in staging.
 func (s *staging) bytes() []byte {
 	if s.buf == nil {
