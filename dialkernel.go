@@ -3,6 +3,7 @@ package iwarp
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"time"
 
@@ -95,10 +96,10 @@ func (k *kernelDial) patience() time.Duration {
 }
 
 // speak makes an iWARP connection. Where a peer that has spoken iWARP before hangs up, as one that
-// is restarting does, it is asked once more.
+// is restarting does, or has too many clients at once, it is asked again.
 func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 	defer k.asked()
-	for again := k.spoke && k.policy != OffloadRequire; ; again = false {
+	for tries := 0; ; tries++ {
 		began := time.Now()
 		c, err := k.upgrade(ctx)
 		if err == nil {
@@ -111,7 +112,7 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 		if k.policy != OffloadRequire {
 			k.learn(k.peer, err, proves(err), began)
 		}
-		if !again || !errors.Is(err, transport.ErrNotIWARP) || proves(err) {
+		if !errors.Is(err, transport.ErrNotIWARP) || proves(err) || !k.asksAgain(ctx, tries) {
 			return nil, err
 		}
 		tcp, took, failed := k.timed(ctx, k.remote.String())
@@ -119,6 +120,29 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 			return nil, err
 		}
 		k.use(tcp, took)
+	}
+}
+
+// pauses come before each time that a dial asks again for which there is nothing but iWARP.
+var pauses = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
+
+// asksAgain reports, after a pause, whether to ask a peer again that has hung up. Where there is
+// plain TCP to have, that is done once. Otherwise a dial is as patient as with a full queue of the
+// kernel; of those to a peer that has hung up on many at once, not all come back at once.
+func (k *kernelDial) asksAgain(ctx context.Context, tries int) bool {
+	if k.policy != OffloadRequire {
+		return k.spoke && tries == 0
+	}
+	if tries >= len(pauses) || !peers.speaks(k.peer, time.Now()) {
+		return false
+	}
+	pause := time.NewTimer(pauses[tries] + rand.N(pauses[tries]))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -153,11 +153,13 @@ func TestFirstContactWithPausedServer(t *testing.T) {
 // TestServerHangsUp asks a server once more that has spoken iWARP before and hangs up, as one does
 // that starts anew, and does not hold it against it.
 func TestServerHangsUp(t *testing.T) {
-	for name, hangUp := range map[string]func(*net.TCPConn){
+	hangUps := map[string]func(*net.TCPConn){
 		"reset": func(c *net.TCPConn) { resetConn(c, nil) },
 		"end":   func(c *net.TCPConn) { _ = c.CloseWrite(); untilGone(c); _ = c.Close() },
-	} {
-		t.Run(name, func(t *testing.T) {
+	}
+	test := func(name string, policy iwarp.Offload) {
+		hangUp := hangUps[name]
+		t.Run(name+"/"+policy.String(), func(t *testing.T) {
 			s := pause(t, iwarp.OffloadRequire, true)
 			// A reset makes two connections of one attempt, the second for MPA revision 1.
 			times := map[string]int{"reset": 2, "end": 1}[name]
@@ -176,10 +178,14 @@ func TestServerHangsUp(t *testing.T) {
 				}
 				s.resume()
 			}()
-			s.works(&iwarp.Dialer{Offload: iwarp.OffloadPrefer})
+			s.works(&iwarp.Dialer{Offload: policy})
 			<-resumed
 			require.EqualValues(t, times, seen.Load())
 		})
+	}
+	for name := range hangUps {
+		test(name, iwarp.OffloadPrefer)
+		test(name, iwarp.OffloadRequire)
 	}
 }
 
