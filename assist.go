@@ -67,26 +67,27 @@ func ownListener(local netip.Addr, remote netip.AddrPort) *Listener {
 }
 
 // assist makes sure until stop is called that a connection from local to remote is taken, if it is
-// to a listener of this process.
-func assist(local netip.Addr, remote netip.AddrPort) (stop func()) {
+// to a listener of this process. It returns nil if it is not.
+func assist(local netip.Addr, remote netip.AddrPort) *assistant {
 	l := ownListener(local, remote)
 	if l == nil {
-		return func() {}
+		return nil
 	}
-	a := &assistant{l: l, ended: make(chan struct{})}
+	a := &assistant{l: l}
+	a.ended.Add(1)
 	delay := time.Duration(0)
 	if l.isAwaited() {
 		delay = assistDelay
 	}
 	a.timer = time.AfterFunc(delay, a.work)
-	return a.stop
+	return a
 }
 
 // An assistant takes clients of a listener once its timer has expired, until stop.
 type assistant struct {
 	l     *Listener
 	timer *time.Timer
-	ended chan struct{} // closed when work is over
+	ended sync.WaitGroup // for work, once the timer has expired
 
 	mu      sync.Mutex
 	stopped bool
@@ -94,7 +95,7 @@ type assistant struct {
 }
 
 func (a *assistant) work() {
-	defer close(a.ended)
+	defer a.ended.Done()
 	a.mu.Lock()
 	if a.stopped {
 		a.mu.Unlock()
@@ -107,8 +108,9 @@ func (a *assistant) work() {
 	a.l.assist(ctx)
 }
 
+// stop does nothing if a is nil.
 func (a *assistant) stop() {
-	if a.timer.Stop() {
+	if a == nil || a.timer.Stop() {
 		return
 	}
 	a.mu.Lock()
@@ -118,11 +120,11 @@ func (a *assistant) stop() {
 	if cancel != nil {
 		cancel()
 	}
-	<-a.ended
+	a.ended.Wait()
 }
 
 // assistDial is assist for a connection of the kernel.
-func assistDial(c *net.TCPConn) (stop func()) {
+func assistDial(c *net.TCPConn) *assistant {
 	return assist(c.LocalAddr().(*net.TCPAddr).AddrPort().Addr(), c.RemoteAddr().(*net.TCPAddr).AddrPort())
 }
 

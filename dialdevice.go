@@ -127,7 +127,7 @@ func (d *deviceDial) attempt(ctx context.Context, port uint16, k redirect.Connec
 	d.began = time.Now()
 	hctx, cancel := d.handshake(ctx)
 	defer cancel()
-	defer assist(d.local.Addr(), d.remote)()
+	defer assist(d.local.Addr(), d.remote).stop()
 	c, err := d.connect(hctx, netip.AddrPortFrom(d.remote.Addr(), port), k)
 	return c, inTime(ctx, hctx, err)
 }

@@ -179,7 +179,7 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	}
 	k.wait = k.answer(ctx, k.tcp, trip, k.spoke)
 	defer k.wait.stop()
-	defer assistDial(k.tcp)()
+	defer assistDial(k.tcp).stop()
 	k.forNext(k.tcp)
 	k.present = k.tcp
 	c, err := k.streamBy(k.wait.Context)

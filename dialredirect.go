@@ -166,7 +166,7 @@ func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, 
 	hctx := d.answer(ctx, tcp, tripOf(tcp, took), spoke)
 	defer hctx.stop()
 	_ = tcp.SetLinger(0)
-	defer assistDial(tcp)()
+	defer assistDial(tcp).stop()
 	var c *rdmanet.Conn
 	var err error
 	if k.Connector, err = software.Client(tcp, nil); err == nil {

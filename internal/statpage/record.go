@@ -1,6 +1,7 @@
 package statpage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -327,11 +328,19 @@ func addrPort(words []uint64, port uint16, scope uint32) netip.AddrPort {
 // text returns a string that a terminal can show, whatever the words are.
 func text(words []uint64, size int) string {
 	var b [textLen]byte
+	s := string(rawText(&b, words, size))
+	return printable(strings.TrimRight(strings.ToValidUTF8(s, ""), " "))
+}
+
+// rawText returns the text of the words as it is there, in b.
+func rawText(b *[textLen]byte, words []uint64, size int) []byte {
 	for i := 0; i < size; i += 8 {
 		binary.NativeEndian.PutUint64(b[i:], words[i/8])
 	}
-	s, _, _ := strings.Cut(string(b[:size]), "\x00")
-	return printable(strings.TrimRight(strings.ToValidUTF8(s, ""), " "))
+	if n := bytes.IndexByte(b[:size], 0); n >= 0 {
+		size = n
+	}
+	return b[:size]
 }
 
 // printable replaces what could make a terminal do something.

@@ -109,7 +109,9 @@ func (g *gone) keep(k Kind, r *Record) {
 	defer g.mu.Unlock()
 	switch k {
 	case KindConn:
-		g.totals.addConn(pathOf(text(w[wordTransport:], transportLen), text(w[wordDevice:], deviceLen)), uint16(w[wordTraits]), c)
+		var b, d [textLen]byte
+		path := pathOf(string(rawText(&b, w[wordTransport:], transportLen)), string(rawText(&d, w[wordDevice:], deviceLen)))
+		g.totals.addConn(path, uint16(w[wordTraits]), c)
 	case KindListener:
 		g.totals.addListener(c)
 	}

@@ -3,6 +3,7 @@ package firstdial
 import (
 	"bufio"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -46,7 +47,7 @@ var kinds = []struct {
 
 // TestServices dials many services of all kinds, each for the first time, and says what that costs:
 //
-//	go test -run Services -v -services=1000 ./test/firstdial
+//	go test ./test/firstdial -run Services -v -services=1000
 func TestServices(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -81,7 +82,7 @@ func TestServices(t *testing.T) {
 		}
 		served.Wait()
 	})
-	took := make([]time.Duration, len(addrs))
+	took, control := make([]time.Duration, len(addrs)), make([]time.Duration, len(addrs))
 	var next atomic.Int64
 	var dials sync.WaitGroup
 	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, Timeout: patience}
@@ -100,19 +101,33 @@ func TestServices(t *testing.T) {
 					t.Errorf("%s: %v instead of %v", kinds[i%len(kinds)].name, info.Reason, want)
 				}
 				_ = c.Close()
+				began = time.Now()
+				c, err = net.Dial("tcp", addrs[i])
+				control[i] = time.Since(began)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = c.Close()
 			}
 		})
 	}
 	dials.Wait()
 	for k, kind := range kinds {
-		var list []time.Duration
-		for i := k; i < len(took); i += len(kinds) {
-			list = append(list, took[i])
-		}
-		slices.Sort(list)
-		at := func(q float64) string {
-			return strconv.FormatFloat(list[int(q*float64(len(list)-1))].Seconds()*1000, 'f', 2, 64)
-		}
-		t.Logf("%-25s %d dials: median %s ms, 99 %% %s ms, at most %s ms", kind.name, len(list), at(0.5), at(0.99), at(1))
+		t.Logf("%-25s %s", kind.name, summary(took, k))
 	}
+	t.Logf("%-25s %s", "of net.Dial, silent ones", summary(control, 0))
+}
+
+// summary says how long the dials to services of a kind took.
+func summary(took []time.Duration, kind int) string {
+	var list []time.Duration
+	for i := kind; i < len(took); i += len(kinds) {
+		list = append(list, took[i])
+	}
+	slices.Sort(list)
+	at := func(q float64) string {
+		return strconv.FormatFloat(list[int(q*float64(len(list)-1))].Seconds()*1000, 'f', 2, 64)
+	}
+	return fmt.Sprintf("%d dials: median %s ms, 99 %% %s ms, at most %s ms", len(list), at(0.5), at(0.99), at(1))
 }

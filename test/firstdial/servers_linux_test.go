@@ -137,7 +137,7 @@ uwsgi_temp_path %[1]s/4; scgi_temp_path %[1]s/5; server { listen %[2]d; } }`, r.
 // TestFirstDial reaches each server by plain TCP, and says what the first dial and a later one
 // cost, as medians of several rounds:
 //
-//	go test -run FirstDial -v -rounds=101 ./test/firstdial
+//	go test ./test/firstdial -run FirstDial -v -rounds=101
 func TestFirstDial(t *testing.T) {
 	if !inNamespace(t) {
 		return

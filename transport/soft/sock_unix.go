@@ -22,10 +22,7 @@ type platformSock struct {
 	err            error
 }
 
-func (p *platformSock) init(s *sock) {
-	p.read = s.q.fillStaging
-	p.tryW = func(fd uintptr) { s.q.transmitOn(int(fd)) }
-}
+func (p *platformSock) init(s *sock) { p.read = s.q.fillStaging }
 
 // blockingRead calls fillStaging until it has an answer or the read deadline passes.
 func (s *sock) blockingRead() error { return s.rc.Read(s.platform.read) }
@@ -40,7 +37,13 @@ func (s *sock) tryRead() bool {
 }
 
 // tryWrite calls transmitOn once. The caller holds its lock.
-func (s *sock) tryWrite() { _ = s.rc.Control(s.platform.tryW) }
+func (s *sock) tryWrite() {
+	p := &s.platform
+	if p.tryW == nil {
+		p.tryW = func(fd uintptr) { s.q.transmitOn(int(fd)) }
+	}
+	_ = s.rc.Control(p.tryW)
+}
 
 // writeNow writes as much of b as the kernel takes now. The caller holds the lock of transmitOn.
 func (s *sock) writeNow(b []byte) (n int, err error) {
