@@ -57,6 +57,9 @@ func (r *request) PrivateData() []byte            { return r.frame.PrivateData }
 func (r *request) QueuePair() transport.QueuePair { return r.q }
 
 func (r *request) Accept(ctx context.Context, private []byte) error {
+	if err := r.q.mayBegin(); err != nil {
+		return err
+	}
 	if r.q.sock.peerGone() {
 		_ = r.q.Abort()
 		return handshakeError(io.EOF)
@@ -69,6 +72,9 @@ func (r *request) Accept(ctx context.Context, private []byte) error {
 }
 
 func (r *request) Reject(private []byte) error {
+	if err := r.q.mayBegin(); err != nil {
+		return err
+	}
 	return r.refuse(private)
 }
 

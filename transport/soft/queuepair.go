@@ -99,6 +99,19 @@ func (q *queuePair) configure(crc bool, ird, ord int, gate bool) {
 	q.Mu.Unlock()
 }
 
+var errBegun = errors.New("the connection is set up already")
+
+// mayBegin returns why no frame of the set-up may be sent, or nil.
+func (q *queuePair) mayBegin() error {
+	switch q.State() {
+	case transport.StateIdle:
+		return nil
+	case transport.StateRTS:
+		return errBegun
+	}
+	return q.Err()
+}
+
 // start brings the queue pair to StateRTS.
 func (q *queuePair) start() error {
 	q.sock.resetDeadlines()

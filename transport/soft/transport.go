@@ -90,6 +90,9 @@ func (c *connector) QueuePair() transport.QueuePair { return c.q }
 func (c *connector) SetRedial(f func(context.Context) (*net.TCPConn, error)) { c.redial = f }
 
 func (c *connector) Connect(ctx context.Context, private []byte) ([]byte, error) {
+	if err := c.q.mayBegin(); err != nil {
+		return nil, err
+	}
 	reply, err := c.q.initiate(ctx, uint8(c.q.cfg.Revision), private)
 	if err != nil && isReset(err) && c.redial != nil && c.q.cfg.Revision > int(mpa.Rev1) {
 		// Peers that know only revision 1 answer a newer request with a reset (RFC 6581 §8).
