@@ -24,8 +24,8 @@ type rudeClient struct {
 	*net.TCPConn
 }
 
-// streamRequest is an MPA request of revision 1 with CRC, for a stream: one of rsockets with a ring of
-// n bytes.
+// streamRequest is an MPA request of revision 1 with CRC, for a stream: one of rsockets with a ring
+// of n bytes.
 func streamRequest(n uint32) []byte {
 	b := append([]byte("MPA ID Req Frame\x40\x01\x00\x28"), make([]byte, 40)...)
 	copy(b[20:], []byte{1, 2, 1, 0x80}) // version, flags, credits
@@ -167,8 +167,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestUnreadLimits has clients that never stop writing, to a server that reads nothing of theirs. They
-// get no more room than ReadBuffer and ReadBudget give, and honest clients are served.
+// TestUnreadLimits has clients that never stop writing, to a server that reads nothing of theirs.
+// They get no more room than ReadBuffer and ReadBudget give, and honest clients are served.
 func TestUnreadLimits(t *testing.T) {
 	const (
 		many   = 8

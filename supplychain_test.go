@@ -32,8 +32,8 @@ var (
 	grants = regexp.MustCompile(`(?m)^\s+([a-z-]+): write\b`)
 )
 
-// TestWorkflows has the actions of workflows pinned by commit, and no more rights given to them than
-// it takes.
+// TestWorkflows has the actions of workflows pinned by commit, and no more rights given to them
+// than it takes.
 func TestWorkflows(t *testing.T) {
 	files, err := filepath.Glob(".github/workflows/*.yml")
 	require.NoError(t, err)

@@ -125,7 +125,8 @@ func faults() []fault {
 	return all
 }
 
-// allCases are all there are: those of the set-up, and each fault after a set-up of either revision.
+// allCases are all there are: those of the set-up, and each fault after a set-up of either
+// revision.
 func allCases() []testCase {
 	all := setupCases()
 	for _, f := range faults() {

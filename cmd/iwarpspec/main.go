@@ -1,6 +1,6 @@
 // Iwarpspec checks whether a listener keeps to the standards of iWARP: RFC 5044 (MPA), RFC 6581
-// (enhanced set-up), RFC 5041 (DDP) and RFC 5040 (RDMAP). It is the initiator, on connections of its
-// own, one for each case, and speaks by an encoder of its own.
+// (enhanced set-up), RFC 5041 (DDP) and RFC 5040 (RDMAP). It is the initiator, on connections of
+// its own, one for each case, and speaks by an encoder of its own.
 package main
 
 import (

@@ -18,8 +18,8 @@ type target struct {
 	wait    time.Duration
 }
 
-// A testCase checks a rule on a connection of its own. It returns what the peer did in place of what
-// it should.
+// A testCase checks a rule on a connection of its own. It returns what the peer did in place of
+// what it should.
 type testCase struct {
 	section, name, rule string
 	run                 func(p *peer) error
@@ -86,7 +86,8 @@ func words(ird, ord uint16) []byte {
 	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, ird), ord)
 }
 
-// rsocketData asks for a stream of rsockets: version, flags, credits, and a table and a ring of ours.
+// rsocketData asks for a stream of rsockets: version, flags, credits, and a table and a ring of
+// ours.
 func rsocketData() []byte {
 	b := make([]byte, 40)
 	b[0], b[2] = 1, 1

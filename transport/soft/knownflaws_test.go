@@ -205,8 +205,8 @@ func TestCVE2026_23242(t *testing.T) {
 }
 
 // CVE-2021-47012, CVE-2024-57857, CVE-2024-53094 (siw): memory, or the device that it belongs to,
-// given back while the peer uses it. Once Deregister has returned, nothing is written to the memory,
-// and nothing of what is in it then reaches the peer.
+// given back while the peer uses it. Once Deregister has returned, nothing is written to the
+// memory, and nothing of what is in it then reaches the peer.
 func TestCVE2021_47012(t *testing.T) {
 	t.Parallel()
 	for round := range 40 {
@@ -259,8 +259,8 @@ func finishes(q transport.QueuePair) {
 }
 
 // CVE-2024-42285, CVE-2025-38211, CVE-2026-45898 (iw_cm): a connection's name given back while work
-// for it waits. Both ends and the listener are closed while connections are being made, and nobody is
-// left waiting for an answer.
+// for it waits. Both ends and the listener are closed while connections are being made, and nobody
+// is left waiting for an answer.
 func TestCVE2024_42285(t *testing.T) {
 	t.Parallel()
 	for round := range 12 {
