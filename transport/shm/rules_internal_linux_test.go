@@ -142,6 +142,27 @@ func TestRestOfARingThatIsExactlyFull(t *testing.T) {
 	require.Equal(t, transport.ErrInterrupted, <-ended)
 }
 
+// TestRoomAfterSmallMessages has a sender of small messages find room for a larger one at any time,
+// though the peer does not read.
+func TestRoomAfterSmallMessages(t *testing.T) {
+	a, b, _, ring := ringed(t, ringSize)
+	data := make([]byte, 20_000)
+	for i := range 400 {
+		for _, n := range []int{1000, len(data)} {
+			_, err := a.PostSend(writeOf(ring, data[:n], transport.WillDrain))
+			require.NoError(t, err)
+			drained, err := a.drained()
+			require.NoError(t, err)
+			require.True(t, drained, "message %d, of %d bytes", i, n)
+			if i%20 > 0 {
+				break
+			}
+		}
+		for b.Look() {
+		}
+	}
+}
+
 // late is a connection whose reads begin late.
 type late struct {
 	syscall.RawConn

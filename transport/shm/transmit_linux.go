@@ -14,8 +14,9 @@ const (
 	// leastPiece is how much of a longer payload is worth a record of its own.
 	leastPiece = 4 << 10
 	// rewindAt is how far into the ring a connection with little traffic gets before it starts
-	// again at the front, so that it uses little memory, and little of the processor's caches.
-	rewindAt = 2 << 10
+	// again at the front, so that it uses little memory, and little of the processor's caches. It is
+	// also the least that can be written after that while the peer does not read.
+	rewindAt = 32 << 10
 	// publishAt is how much is written before the peer may read it: a peer that is woken for each
 	// record of a message sleeps again after each, as it is faster than we are.
 	publishAt = 64 << 10
