@@ -39,6 +39,10 @@ func TestTwoHosts(t *testing.T) {
 	if !testkit.InNamespace(t) {
 		return
 	}
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		testkit.SkipUnprivileged(t, err)
+	}
 	peer := testkit.Command(t, "report listener")
 	peer.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	in, err := peer.StdinPipe()
@@ -56,7 +60,7 @@ func TestTwoHosts(t *testing.T) {
 	testkit.IP(t, "address add 10.7.0.1/24 dev near")
 	testkit.IP(t, "link set near up")
 	for _, args := range [][]string{{"address", "add", "10.7.0.2/24", "dev", "far"}, {"link", "set", "far", "up"}} {
-		b, err := exec.Command("nsenter", append([]string{"-t", pid, "-n", "ip"}, args...)...).CombinedOutput()
+		b, err := exec.Command(nsenter, append([]string{"-t", pid, "-n", "ip"}, args...)...).CombinedOutput()
 		require.NoError(t, err, "%s", b)
 	}
 
