@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+
+	"github.com/rdmanet/iwarp/benchmarks/internal/lab"
 )
 
 // A machine is what the figures depend on most.
@@ -14,14 +16,15 @@ type machine struct {
 	Processors int    `json:"processors"`
 	System     string `json:"system"` // with the kernel's version
 	Go         string `json:"go"`
+	Congestion string `json:"congestion_control"`
 }
 
 func thisMachine() machine {
-	return machine{CPU: processor(), Processors: runtime.NumCPU(), System: system(), Go: runtime.Version()}
+	return machine{CPU: processor(), Processors: runtime.NumCPU(), System: system(), Go: runtime.Version(), Congestion: lab.Congestion()}
 }
 
 func (m machine) String() string {
-	return fmt.Sprintf("%d processors (%s), %s, %s", m.Processors, m.CPU, m.System, m.Go)
+	return fmt.Sprintf("%d processors (%s), %s, %s, congestion control %s", m.Processors, m.CPU, m.System, m.Go, m.Congestion)
 }
 
 // processor returns the name that Linux reports.

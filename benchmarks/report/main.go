@@ -140,7 +140,7 @@ func run(ctx context.Context, c config, log io.Writer) (*report, error) {
 		return nil, err
 	}
 	defer b.close()
-	r := &report{Date: time.Now(), Machine: thisMachine(), Peer: b.machine, TwoHosts: b.twoHosts, Congestion: lab.Congestion, LoadBefore: load(), Rounds: c.rounds}
+	r := &report{Date: time.Now(), Machine: thisMachine(), Peer: b.machine, TwoHosts: b.twoHosts, LoadBefore: load(), Rounds: c.rounds}
 	all, err := measureAll(ctx, b, ws, paths, c.plan, log)
 	if err != nil {
 		return nil, err

@@ -137,8 +137,8 @@ func (r *report) conditions() string {
 	if r.TwoHosts {
 		where = fmt.Sprintf("client and server on two hosts: %v; %v", r.Machine, r.Peer)
 	}
-	s := fmt.Sprintf("Ratios to plain TCP, medians of up to %d interleaved pairs; %s; congestion control: %s. %s, in %v",
-		r.Rounds, where, r.Congestion, r.Date.Format("2 January 2006"), time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
+	s := fmt.Sprintf("Ratios to plain TCP, medians of up to %d interleaved pairs; %s. %s, in %v",
+		r.Rounds, where, r.Date.Format("2 January 2006"), time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
 	if r.LoadBefore != "" {
 		s += fmt.Sprintf(", load %s before and %s after", r.LoadBefore, r.LoadAfter)
 	}

@@ -18,7 +18,6 @@ type report struct {
 	Machine    machine   `json:"machine"`
 	Peer       machine   `json:"peer"`
 	TwoHosts   bool      `json:"two_hosts"`
-	Congestion string    `json:"congestion_control"`
 	LoadBefore string    `json:"load_before"`
 	LoadAfter  string    `json:"load_after"`
 	Rounds     int       `json:"rounds"`

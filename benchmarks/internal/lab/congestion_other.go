@@ -4,7 +4,7 @@ package lab
 
 import "syscall"
 
-// Congestion is the congestion control that every path is measured with.
-const Congestion = "the host's default"
+// Congestion returns the congestion control that every path of this process is measured with.
+func Congestion() string { return "the host's default" }
 
 func pinCongestion(_, _ string, _ syscall.RawConn) error { return nil }
