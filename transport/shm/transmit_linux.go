@@ -256,11 +256,13 @@ func (q *queuePair) room() (n uint64, ok bool) {
 }
 
 // rewind puts the next record at the front of the ring if nothing is in the ring and the front has
-// room for more than the n bytes of payload that are left of the message.
+// room for more than the n bytes of payload that are left of the message. What it skips counts as
+// written until the peer has read it, so the peer must be waiting: one that does not read has room
+// for as much as the ring has.
 func (q *queuePair) rewind(room uint64, n int) {
 	t := &q.tx
 	at := t.pos & (t.out.size() - 1)
-	if room < t.out.size() || at < rewindAt || 2*recordLen(uint64(n)) > at {
+	if room < t.out.size() || at < rewindAt || 2*recordLen(uint64(n)) > at || t.out.reader.Load() == awake {
 		return
 	}
 	t.out.putHeader(t.pos, &header{op: opSkip})
