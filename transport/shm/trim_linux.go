@@ -33,23 +33,34 @@ func (q *queuePair) spread() {
 // nothing more to give back. The kernel lets a peer delay that for as long as it likes, so no lock
 // is held meanwhile.
 func (q *queuePair) trim() (done bool) {
+	out, done := q.beginTrim()
+	if out != nil {
+		_ = unix.Madvise(out.mem[os.Getpagesize():], unix.MADV_REMOVE)
+		q.endTrim(out)
+	}
+	return done
+}
+
+// beginTrim returns the peer's segment if the connection is idle. Nothing is written to it until
+// endTrim.
+func (q *queuePair) beginTrim() (out *segment, done bool) {
 	t := &q.tx
 	t.mu.Lock()
-	out := t.out
-	if out == nil {
-		t.mu.Unlock()
-		return true
+	defer t.mu.Unlock()
+	if t.out == nil {
+		return nil, true
 	}
-	if idle := t.last == t.pos; !idle || out.head.Load() != t.pos {
+	if idle := t.last == t.pos; !idle || t.out.head.Load() != t.pos {
 		t.last = t.pos
-		t.mu.Unlock()
-		return false
+		return nil, false
 	}
 	t.trimming, t.wide = true, false
-	t.mu.Unlock()
+	return t.out, true
+}
 
-	_ = unix.Madvise(out.mem[os.Getpagesize():], unix.MADV_REMOVE)
-
+// endTrim sends what could not be sent meanwhile.
+func (q *queuePair) endTrim(out *segment) {
+	t := &q.tx
 	t.mu.Lock()
 	t.trimming = false
 	if t.out == nil {
@@ -62,7 +73,6 @@ func (q *queuePair) trim() (done bool) {
 	if progress {
 		q.kick()
 	}
-	return true
 }
 
 // mostTrimmers bounds those that a peer can delay.
