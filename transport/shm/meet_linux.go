@@ -122,10 +122,11 @@ const (
 	// in all.
 	callAgain    = time.Millisecond
 	callPatience = 20 * time.Millisecond
-	// handoverPatience is how long a service is waited for that was met lately, as another process
-	// may be about to take its place.
-	handoverPatience = 5 * placeRetry
 )
+
+// handoverPatience is how long a service is waited for that was met lately, as another process may
+// be about to take its place.
+var handoverPatience = 5 * placeRetry
 
 func call(ctx context.Context, name string) (*net.UnixConn, error) {
 	for began := time.Now(); ; {
