@@ -7,6 +7,9 @@ import "errors"
 // Links is there on Linux only.
 func Links() ([]Link, error) { return nil, errors.ErrUnsupported }
 
+// Devices is there on Linux only.
+func Devices() ([]Link, error) { return nil, errors.ErrUnsupported }
+
 // Resources is there on Linux only.
 func Resources(string) (Counts, error) { return Counts{}, errors.ErrUnsupported }
 

@@ -11,19 +11,51 @@ import (
 
 // Links lists the ports of the RDMA devices that the calling thread's network namespace sees, by
 // device and port. A kernel without RDMA has none, which is no failure. The question has the kernel
-// load ib_uverbs if that is a module, as opening a device would.
+// load ib_uverbs if that is a module, as opening a device would. It has some drivers ask the
+// Ethernet interface for its speed, which the kernel logs if that is not known.
 func Links() ([]Link, error) {
 	s, err := open()
 	if err != nil {
 		return nil, ignore(err, unix.EPROTONOSUPPORT) // no module makes a NETLINK_RDMA
 	}
 	defer s.Close()
-	var devices, links []Link
-	err = ask(s, commandGet, netlink.Dump, func(b []byte) error {
+	devices, err := devices(s)
+	if err != nil {
+		return nil, err
+	}
+	var links []Link
+	for _, d := range devices {
+		err = ask(s, commandPortGet, netlink.Dump, func(b []byte) error {
+			l := d
+			err := parseLink(b, &l)
+			links = append(links, l)
+			return err
+		}, netlink.Uint32(attributeDeviceIndex, d.Index))
+		if ignore(err, unix.EINVAL) != nil { // by which the kernel says that the device is gone
+			return nil, err
+		}
+	}
+	return links, nil
+}
+
+// Devices is Links for the devices themselves: without their ports, and what those are connected
+// to. It may be called often.
+func Devices() ([]Link, error) {
+	s, err := open()
+	if err != nil {
+		return nil, ignore(err, unix.EPROTONOSUPPORT)
+	}
+	defer s.Close()
+	return devices(s)
+}
+
+func devices(s *netlink.Socket) ([]Link, error) {
+	var list []Link
+	err := ask(s, commandGet, netlink.Dump, func(b []byte) error {
 		var l Link
 		err := parseLink(b, &l)
 		l.Port = 0
-		devices = append(devices, l)
+		list = append(list, l)
 		return err
 	})
 	if err != nil {
@@ -32,24 +64,15 @@ func Links() ([]Link, error) {
 		// without.
 		return nil, ignore(err, unix.ECONNREFUSED, unix.EINVAL, unix.EOPNOTSUPP)
 	}
-	for _, d := range devices {
-		index := netlink.Uint32(attributeDeviceIndex, d.Index)
-		err := ask(s, commandGetChardev, netlink.Ack, func(b []byte) error { return parseLink(b, &d) },
-			index, netlink.Attribute{Kind: attributeChardevType, Value: []byte("uverbs\x00")})
+	for i := range list {
+		d := &list[i]
+		err := ask(s, commandGetChardev, netlink.Ack, func(b []byte) error { return parseLink(b, d) },
+			netlink.Uint32(attributeDeviceIndex, d.Index), netlink.Attribute{Kind: attributeChardevType, Value: []byte("uverbs\x00")})
 		if err != nil && !errors.As(err, new(netlink.Refusal)) { // with a refusal the driver stays unknown
 			return nil, err
 		}
-		err = ask(s, commandPortGet, netlink.Dump, func(b []byte) error {
-			l := d
-			err := parseLink(b, &l)
-			links = append(links, l)
-			return err
-		}, index)
-		if ignore(err, unix.EINVAL) != nil { // by which the kernel says that the device is gone
-			return nil, err
-		}
 	}
-	return links, nil
+	return list, nil
 }
 
 // Resources counts the objects of a device. No such device is ENODEV.

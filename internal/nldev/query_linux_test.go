@@ -46,7 +46,13 @@ func content(file string) string {
 func TestLinks(t *testing.T) {
 	links, err := Links()
 	require.NoError(t, err)
+	devices, err := Devices()
+	require.NoError(t, err)
 	told := make(map[string]Link)
+	for _, l := range links {
+		l.Port, l.State, l.NetDev, l.NetDevIndex = 0, 0, "", 0
+		require.Contains(t, devices, l)
+	}
 	for _, l := range links {
 		t.Logf("%+v", l)
 		told[l.Device+"/"+strconv.Itoa(int(l.Port))] = l
