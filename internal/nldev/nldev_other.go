@@ -16,5 +16,5 @@ func Resources(string) (Counts, error) { return Counts{}, errors.ErrUnsupported 
 // CMIDs is there on Linux only.
 func CMIDs(uint32) ([]CMID, error) { return nil, errors.ErrUnsupported }
 
-// QPs is there on Linux only.
-func QPs(uint32) ([]QP, error) { return nil, errors.ErrUnsupported }
+// QueuePairs is there on Linux only.
+func QueuePairs(uint32) ([]QP, error) { return nil, errors.ErrUnsupported }

@@ -114,8 +114,8 @@ func CMIDs(device uint32) (list []CMID, err error) {
 	return list, err
 }
 
-// QPs is CMIDs for queue pairs.
-func QPs(device uint32) (list []QP, err error) {
+// QueuePairs is CMIDs for queue pairs.
+func QueuePairs(device uint32) (list []QP, err error) {
 	err = objects(device, commandQPGet, attributeQP, attributeQPEntry, func(b []byte) error {
 		if len(list) >= most {
 			return ErrTooMany

@@ -142,7 +142,7 @@ func TestObjects(t *testing.T) {
 			ids, err = CMIDs(l.Index)
 			require.NoError(t, err)
 			require.EqualValues(t, c.CMID, len(ids))
-			qps, err := QPs(l.Index)
+			qps, err := QueuePairs(l.Index)
 			require.NoError(t, err)
 			require.EqualValues(t, c.QP, len(qps))
 			t.Logf("%s: %+v %+v", l.Device, ids, qps)
