@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
+
+	"github.com/rdmanet/iwarp/cmd/internal/manual"
 )
 
 // Exit codes.
@@ -105,18 +106,8 @@ func command(out, errs io.Writer) *cobra.Command {
 	f.DurationVarP(&o.watch, "watch", "w", 0, "look again each `time`, until interrupted")
 	f.Lookup("watch").NoOptDefVal = "1s"
 	cmd.MarkFlagsMutuallyExclusive("json", "quiet", "watch")
-	cmd.AddCommand(manCommand(cmd))
+	cmd.AddCommand(manual.Command(cmd))
 	return cmd
-}
-
-func manCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
-		Use: "man DIRECTORY", Short: "Write the manual page", Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			root.DisableAutoGenTag = true
-			return doc.GenManTree(root, &doc.GenManHeader{Title: "IWARPSTAT", Section: "8", Source: "iwarp"}, args[0])
-		},
-	}
 }
 
 // complete offers the names of conditions, and values where there are only some.

@@ -78,6 +78,8 @@ var goPrograms = []program{
 	{"iwarp.test", "../..", ".", true},
 	{"ports.test", "../..", "./test/ports", true},
 	{"nldev.test", "../..", "./internal/nldev", true},
+	{"iwarp-portguard", "../../cmd", "./iwarp-portguard", false},
+	{"portguard.test", "../../cmd", "./iwarp-portguard", true},
 	{"rnic.test", "../..", "./transport/rnic", true},
 }
 
