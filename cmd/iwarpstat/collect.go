@@ -41,6 +41,7 @@ type connection struct {
 	BytesOut    uint64         `json:"bytes_out"`
 	MessagesIn  uint64         `json:"messages_in"`
 	MessagesOut uint64         `json:"messages_out"`
+	QPN         uint32         `json:"qpn,omitempty"`    // of the device's queue pair
 	Stream      *stream        `json:"stream,omitempty"` // of iWARP
 	TCP         *tcp           `json:"tcp,omitempty"`    // the kernel's connection beneath
 }
@@ -113,6 +114,8 @@ type report struct {
 	Connections []connection   `json:"connections"`
 	Listeners   []listener     `json:"listeners"`
 	Ports       []port         `json:"ports"`
+	RDMA        []verbs        `json:"rdma"` // of programs that do not use this module
+	RDMAError   string         `json:"rdma_error,omitempty"`
 	Processes   []process      `json:"processes"`
 	Problems    []problem      `json:"problems,omitempty"`
 	Hidden      int            `json:"hidden_processes"` // that may not be looked into
@@ -136,7 +139,7 @@ func collect(pids []int) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &report{Time: time.Now(), Hidden: census.Hidden, Connections: []connection{}, Listeners: []listener{}, Ports: []port{}, Processes: []process{}}
+	r := &report{Time: time.Now(), Hidden: census.Hidden, Connections: []connection{}, Listeners: []listener{}, Ports: []port{}, RDMA: []verbs{}, Processes: []process{}}
 	kernels := make(map[uint64]*kernel)
 	for i := range census.Processes {
 		p := &census.Processes[i]
@@ -151,6 +154,7 @@ func collect(pids []int) (*report, error) {
 		}
 		r.add(who, p.Page, kernels[p.Netns])
 	}
+	r.askRDMA(pids)
 	r.Setups = setupsOf(&r.Tally)
 	slices.SortStableFunc(r.Connections, func(a, b connection) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), a.Local.Compare(b.Local), a.Peer.Compare(b.Peer))

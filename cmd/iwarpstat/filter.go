@@ -147,14 +147,21 @@ func (f filter) wants(r row) bool {
 // apply drops what is not wanted.
 func (f filter) apply(r *report, netns uint64) {
 	elsewhere := func(p process) bool { return netns != 0 && p.Netns != netns }
-	r.Connections = slices.DeleteFunc(r.Connections, func(c connection) bool {
-		return elsewhere(c.process) || !f.wants(row{c.Local, c.Peer, c.State, c.Path, c.Reason, c.Detail, c.process, c.Offloaded, true})
-	})
+	r.Connections = slices.DeleteFunc(r.Connections, func(c connection) bool { return elsewhere(c.process) || !f.wants(c.row()) })
 	r.Listeners = slices.DeleteFunc(r.Listeners, func(l listener) bool {
 		return elsewhere(l.process) || !f.wants(row{local: l.Local, state: l.State, process: l.process})
 	})
 	r.Ports = slices.DeleteFunc(r.Ports, func(p port) bool {
 		return elsewhere(p.process) || !f.wants(row{local: p.Local, state: p.State, process: p.process})
 	})
+	r.RDMA = slices.DeleteFunc(r.RDMA, func(v verbs) bool { return elsewhere(v.process) || !f.wants(v.row()) })
 	r.Processes = slices.DeleteFunc(r.Processes, elsewhere)
+}
+
+func (c *connection) row() row {
+	return row{c.Local, c.Peer, c.State, c.Path, c.Reason, c.Detail, c.process, c.Offloaded, true}
+}
+
+func (v *verbs) row() row {
+	return row{local: v.Local, peer: v.Peer, state: v.State, path: pathRDMA, process: v.process, offloaded: v.Offloaded}
 }

@@ -21,16 +21,20 @@ import (
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/internal/statpage"
+	_ "github.com/rdmanet/iwarp/transport/rnic"
 )
 
 const childVariable = "IWARPSTAT_TEST_CHILD"
 
-var many = flag.Int("many", 0, "connections of TestMany")
+var (
+	many = flag.Int("many", 0, "connections of TestMany")
+	siw  = flag.String("siw", "", "`address` of a device of siw, for TestDevices")
+	rxe  = flag.String("rxe", "", "`address` of a device of rxe, for TestDevices")
+)
 
 func TestMain(m *testing.M) {
-	var plain, soft int
-	if _, err := fmt.Sscan(os.Getenv(childVariable), &plain, &soft); err == nil {
-		child(plain, soft)
+	if list := os.Getenv(childVariable); list != "" {
+		child(list)
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
@@ -38,50 +42,60 @@ func TestMain(m *testing.M) {
 
 // A described is what a process itself says of a connection.
 type described struct {
-	Local, Remote, Transport, Reason string
-	Offloaded                        bool
+	Local, Remote, Transport, Reason, Device string
+	Offloaded                                bool
 }
 
-// child has connections, and says what Describe does.
-func child(plain, soft int) {
-	must := func(err error) {
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+// A group is of connections of one kind.
+type group struct {
+	n       int
+	policy  iwarp.Offload
+	address string // of the listener
+}
+
+func (g group) String() string { return fmt.Sprintf("%d/%d/%s", g.n, g.policy, g.address) }
+
+const loopback = "127.0.0.1:0"
+
+// plain and soft are groups of plain TCP, and of iWARP in software.
+func plain(n int) group { return group{n, iwarp.OffloadAuto, loopback} }
+func soft(n int) group  { return group{n, iwarp.OffloadRequire, loopback} }
+
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	lc := iwarp.ListenConfig{FirstByteTimeout: time.Minute}
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	must(err)
-	_, err = iwarp.DefaultPortSpace.Reserve(context.Background(), "tcp", "127.0.0.1:0")
-	must(err)
+}
+
+// child has connections, groups of them, and says what Describe does.
+func child(groups string) {
+	listeners := make(map[string]net.Listener)
 	var conns []net.Conn
-	for i := range plain + soft {
-		d := iwarp.Dialer{Offload: iwarp.OffloadRequire}
-		if i < plain {
-			d.Offload = iwarp.OffloadAuto
+	for word := range strings.FieldsSeq(groups) {
+		var g group
+		_, err := fmt.Sscanf(strings.ReplaceAll(word, "/", " "), "%d %d %s", &g.n, &g.policy, &g.address)
+		must(err)
+		l := listeners[g.address]
+		if l == nil {
+			lc := iwarp.ListenConfig{FirstByteTimeout: time.Minute}
+			l, err = lc.Listen(context.Background(), "tcp", g.address)
+			must(err)
+			listeners[g.address] = l
 		}
-		accepted := make(chan net.Conn, 1)
-		go func() {
-			c, _ := l.Accept()
-			accepted <- c
-		}()
-		c, err := d.Dial("tcp", l.Addr().String())
-		must(err)
-		_, err = c.Write(make([]byte, 1000+i))
-		must(err)
-		s := <-accepted
-		_, err = io.ReadFull(s, make([]byte, 1000+i))
-		must(err)
-		conns = append(conns, c, s)
+		for range g.n {
+			conns = append(conns, connect(l, g.policy, 1000+len(conns)/2)...)
+		}
 	}
+	_, err := iwarp.DefaultPortSpace.Reserve(context.Background(), "tcp", "127.0.0.1:0")
+	must(err)
 	var list []described
 	for _, c := range conns {
 		info, ok := iwarp.Describe(c)
 		if !ok {
 			os.Exit(1)
 		}
-		d := described{c.LocalAddr().String(), c.RemoteAddr().String(), info.Transport, "", info.Offloaded}
+		d := described{c.LocalAddr().String(), c.RemoteAddr().String(), info.Transport, "", info.Device, info.Offloaded}
 		if info.Reason != iwarp.ReasonNone {
 			d.Reason = info.Reason.String()
 		}
@@ -94,6 +108,24 @@ func child(plain, soft int) {
 	}
 }
 
+// connect returns both ends of a connection, over which n bytes have gone.
+func connect(l net.Listener, policy iwarp.Offload, n int) []net.Conn {
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		c, _ := l.Accept()
+		accepted <- c
+	}()
+	d := iwarp.Dialer{Offload: policy}
+	c, err := d.Dial("tcp", l.Addr().String())
+	must(err)
+	_, err = c.Write(make([]byte, n))
+	must(err)
+	s := <-accepted
+	_, err = io.ReadFull(s, make([]byte, n))
+	must(err)
+	return []net.Conn{c, s}
+}
+
 type program struct {
 	*exec.Cmd
 	in   io.WriteCloser
@@ -101,11 +133,11 @@ type program struct {
 	list []described
 }
 
-func start(t testing.TB, plain, soft int) *program {
+func start(t testing.TB, groups ...group) *program {
 	exe, err := os.Executable()
 	require.NoError(t, err)
 	p := &program{Cmd: exec.Command(exe)}
-	p.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", childVariable, plain, soft))
+	p.Env = append(os.Environ(), childVariable+"="+strings.Trim(fmt.Sprint(groups), "[]"))
 	p.Stderr = os.Stderr
 	p.in, err = p.StdinPipe()
 	require.NoError(t, err)
@@ -125,12 +157,12 @@ func start(t testing.TB, plain, soft int) *program {
 
 // TestAgrees finds all connections of another process, and says what the process itself does.
 func TestAgrees(t *testing.T) {
-	const plain, soft = 40, 30
-	p := start(t, plain, soft)
+	const plains, softs = 40, 30
+	p := start(t, plain(plains), soft(softs))
 	r, err := collect([]int{p.Process.Pid})
 	require.NoError(t, err)
 	require.Len(t, r.Processes, 1)
-	require.Len(t, r.Connections, 2*(plain+soft))
+	require.Len(t, r.Connections, 2*(plains+softs))
 	found := make(map[string]connection)
 	for _, c := range r.Connections {
 		found[c.Local.String()+" "+c.Peer.String()] = c
@@ -139,7 +171,7 @@ func TestAgrees(t *testing.T) {
 	for i, want := range p.list {
 		c, ok := found[want.Local+" "+want.Remote]
 		require.True(t, ok, want)
-		require.Equal(t, want, described{want.Local, want.Remote, c.Path, c.Reason, c.Offloaded})
+		require.Equal(t, want, described{want.Local, want.Remote, c.Path, c.Reason, c.Device, c.Offloaded})
 		require.Equal(t, "established", c.State)
 		require.Equal(t, p.Process.Pid, c.PID)
 		require.Equal(t, i%2 == 1, c.Accepted)
@@ -150,10 +182,10 @@ func TestAgrees(t *testing.T) {
 		require.Positive(t, c.TCP.RoundTrip)
 		paths[c.Path]++
 	}
-	require.Equal(t, map[string]int{"tcp": 2 * plain, "soft": 2 * soft}, paths)
+	require.Equal(t, map[string]int{"tcp": 2 * plains, "soft": 2 * softs}, paths)
 	require.Len(t, r.Listeners, 1)
-	require.EqualValues(t, plain, r.Listeners[0].PlainTCP)
-	require.EqualValues(t, soft, r.Listeners[0].IWARP)
+	require.EqualValues(t, plains, r.Listeners[0].PlainTCP)
+	require.EqualValues(t, softs, r.Listeners[0].IWARP)
 	require.Len(t, r.Ports, 1)
 	require.Equal(t, "idle", r.Ports[0].State)
 
@@ -164,12 +196,12 @@ func TestAgrees(t *testing.T) {
 	require.NoError(t, err)
 	r, err = collect([]int{p.Process.Pid})
 	require.NoError(t, err)
-	require.Len(t, r.Connections, 2*(plain+soft)-1)
+	require.Len(t, r.Connections, 2*(plains+softs)-1)
 }
 
 // TestStoppedAndKilled shows a process that does nothing, and nothing of one that is dead.
 func TestStoppedAndKilled(t *testing.T) {
-	p := start(t, 2, 2)
+	p := start(t, plain(2), soft(2))
 	require.NoError(t, p.Process.Signal(syscall.SIGSTOP))
 	r, err := collect([]int{p.Process.Pid})
 	require.NoError(t, err)
@@ -186,9 +218,70 @@ func TestStoppedAndKilled(t *testing.T) {
 	}
 }
 
+// TestDevices is TestAgrees with connections by devices as well. What the kernel knows of those is
+// joined, and is not listed as another program's.
+func TestDevices(t *testing.T) {
+	if *siw == "" || *rxe == "" {
+		t.Skip("only with -siw and -rxe")
+	}
+	p := start(t, plain(40), soft(30), group{20, iwarp.OffloadRequire, *rxe + ":0"}, group{10, iwarp.OffloadRequire, *siw + ":0"})
+	paths, joined := make(map[string]int), make(map[string]int)
+	agree := func() {
+		var out, errs bytes.Buffer
+		began := time.Now()
+		require.Equal(t, exitFound, run([]string{"--json", "--pid", fmt.Sprint(p.Process.Pid)}, &out, &errs), errs.String())
+		t.Log("looked for", time.Since(began))
+		var r report
+		require.NoError(t, json.Unmarshal(out.Bytes(), &r))
+		require.Len(t, r.Connections, 200)
+		require.Empty(t, r.RDMA)
+		require.Empty(t, errs.String())
+		found := make(map[string]connection)
+		for _, c := range r.Connections {
+			found[c.Local.String()+" "+c.Peer.String()] = c
+		}
+		clear(paths)
+		for i, want := range p.list {
+			c, ok := found[want.Local+" "+want.Remote]
+			require.True(t, ok, want)
+			require.Equal(t, want, described{want.Local, want.Remote, c.Path, c.Reason, c.Device, c.Offloaded})
+			require.Equal(t, "established", c.State)
+			require.EqualValues(t, 1000+i/2, []uint64{c.BytesOut, c.BytesIn}[i%2])
+			if paths[c.Path+" "+c.Device]++; c.Path == "rnic" {
+				joined[fmt.Sprint(c.Device, " accepted: ", c.Accepted, " joined: ", c.QPN != 0)]++
+			}
+		}
+	}
+	agree()
+	t.Log(paths, joined)
+	n := map[string]int{}
+	for path, k := range paths {
+		n[strings.TrimRight(path, "0123456789")] += k
+	}
+	require.Equal(t, map[string]int{"tcp ": 80, "soft soft": 60, "rnic rxe": 40, "rnic siw": 20}, n)
+	require.NoError(t, p.Process.Signal(syscall.SIGSTOP))
+	agree()
+	require.NoError(t, p.Process.Kill())
+	killed := time.Now()
+	for left := -1; left != 0; {
+		r, err := collect(nil)
+		require.NoError(t, err)
+		left = 0
+		for _, c := range r.Connections {
+			left += map[bool]int{true: 1}[c.PID == p.Process.Pid]
+		}
+		for _, v := range r.RDMA {
+			left += map[bool]int{true: 1}[v.PID == p.Process.Pid]
+		}
+		took := time.Since(killed)
+		t.Log(left, "left", took, "after the end")
+		require.Less(t, took, 20*time.Second)
+	}
+}
+
 // TestRun tries what a user types.
 func TestRun(t *testing.T) {
-	p := start(t, 2, 1)
+	p := start(t, plain(2), soft(1))
 	try := func(args ...string) (code int, out, errs string) {
 		var o, e bytes.Buffer
 		code = run(append(args, "--pid", fmt.Sprint(p.Process.Pid)), &o, &e)
@@ -241,7 +334,7 @@ func TestRun(t *testing.T) {
 
 // TestNetns lists nothing of a process that is in another network namespace than asked for.
 func TestNetns(t *testing.T) {
-	p := start(t, 1, 0)
+	p := start(t, plain(1))
 	pid := fmt.Sprint(p.Process.Pid)
 	var out, errs bytes.Buffer
 	require.Equal(t, exitFound, run([]string{"--pid", pid, "--netns", pid}, &out, &errs), errs.String())
@@ -290,7 +383,7 @@ func TestMany(t *testing.T) {
 	if *many == 0 {
 		t.Skip("only with -many")
 	}
-	p := start(t, *many/4, *many/4)
+	p := start(t, plain(*many/4), soft(*many/4))
 	for range 5 {
 		began := time.Now()
 		var out bytes.Buffer

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,7 +54,8 @@ type options struct {
 const long = `Iwarpstat lists the connections of all programs that use github.com/rdmanet/iwarp: by which path each
 goes, and why it is plain TCP where it is. It reads what these programs keep for it, which they need
 not answer for, so that it shows a program that hangs, too, and it asks the kernel about the TCP
-connections beneath.
+connections beneath, and about the connections and listeners by RDMA of all other programs: rping,
+rsockets, NFS and the like, which are listed as "rdma/DEVICE".
 
 It shows the programs that you may debug: your own, or with root's rights all of them. How many others
 there are is said on standard error.
@@ -62,7 +64,7 @@ Conditions choose what is listed, as those of ss(8) do. All that are given must 
 turns it round.
 
   state STATE      established, write-closed, peer-finished, closing, failed, listening, ...
-  path PATH        tcp, soft, rnic or shm
+  path PATH        tcp, soft, rnic, shm, or rdma for programs that do not use the module
   reason TEXT      part of why it is plain TCP, or of what has ended it
   fallback         plain TCP, although the program would have liked something else, or could not
   offloaded        past the kernel's TCP
@@ -120,7 +122,7 @@ func complete(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellC
 	case "state":
 		return []string{"established", "write-closed", "peer-finished", "closing", "failed", "listening", "draining"}, cobra.ShellCompDirectiveNoFileComp
 	case "path":
-		return []string{"tcp", "soft", "rnic", "shm"}, cobra.ShellCompDirectiveNoFileComp
+		return []string{"tcp", "soft", "rnic", "shm", "rdma"}, cobra.ShellCompDirectiveNoFileComp
 	}
 	if _, ok := conditions[last]; ok {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -167,16 +169,18 @@ func (o *options) run(args []string, out, errs io.Writer) error {
 
 // found reports whether there is something of what was asked for.
 func (o *options) found(r *report) bool {
-	rest := len(r.Listeners)+len(r.Ports) > 0
+	listeners := slices.ContainsFunc(r.RDMA, func(v verbs) bool { return v.State == listening })
+	connects := slices.ContainsFunc(r.RDMA, func(v verbs) bool { return v.State != listening }) || len(r.Connections) > 0
+	rest := len(r.Listeners)+len(r.Ports) > 0 || listeners
 	switch {
 	case o.listening:
 		return rest
 	case o.all:
-		return rest || len(r.Connections) > 0
+		return rest || connects
 	case o.summary:
-		return len(r.Processes) > 0
+		return len(r.Processes)+len(r.RDMA) > 0
 	}
-	return len(r.Connections) > 0
+	return connects
 }
 
 func (o *options) write(r *report, out io.Writer) error {

@@ -32,12 +32,18 @@ func (p *printer) print(r *report) error {
 		if err := p.connections(r.Connections); err != nil {
 			return err
 		}
+		if err := p.others(r.RDMA); err != nil {
+			return err
+		}
 	}
 	if p.all || p.listening {
 		if err := p.listeners(r.Listeners); err != nil {
 			return err
 		}
 		if err := p.ports(r.Ports); err != nil {
+			return err
+		}
+		if err := p.rdma(r.RDMA, true); err != nil {
 			return err
 		}
 	}
@@ -49,10 +55,7 @@ func (p *printer) table(heading []string, rows [][]string) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	if p.printed {
-		fmt.Fprintln(p.out)
-	}
-	p.printed = true
+	p.gap()
 	if !p.processes {
 		heading = heading[:len(heading)-1]
 	}
@@ -67,6 +70,14 @@ func (p *printer) table(heading []string, rows [][]string) error {
 	return w.Flush()
 }
 
+// gap separates from what was printed before.
+func (p *printer) gap() {
+	if p.printed {
+		fmt.Fprintln(p.out)
+	}
+	p.printed = true
+}
+
 func (p *printer) connections(list []connection) error {
 	heading := []string{"PATH", "STATE", "LOCAL", "PEER", "IN", "OUT", "WHY", "PROCESS"}
 	var rows [][]string
@@ -78,11 +89,23 @@ func (p *printer) connections(list []connection) error {
 		return p.table(heading, rows)
 	}
 	for i := range list {
-		if i > 0 {
-			fmt.Fprintln(p.out)
-		}
+		p.gap()
 		if err := p.detail(&list[i]); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// others lists connections of programs that do not use this module.
+func (p *printer) others(list []verbs) error {
+	if !p.details {
+		return p.rdma(list, false)
+	}
+	for i := range list {
+		if list[i].State != listening {
+			p.gap()
+			p.rdmaDetail(&list[i])
 		}
 	}
 	return nil
@@ -194,6 +217,9 @@ func (p *printer) detail(c *connection) error {
 	line("since", "%s, for %s; %s", c.Since.Format(time.DateTime), span(p.now.Sub(c.Since)), made)
 	if c.SetupNanos > 0 {
 		line("set-up", "took %s", span(c.SetupNanos))
+	}
+	if c.QPN != 0 {
+		line("queue pair", "%d of device %s", c.QPN, c.Device)
 	}
 	if c.Offloaded {
 		line("offloaded", "yes, by device %s", c.Device)
@@ -318,6 +344,9 @@ func (p *printer) summary(r *report) error {
 	}
 	fmt.Fprintf(p.out, "%s: iwarp clients %d, plain tcp %d (silent %d), refused %d, handshakes failed %d, cut short for want of room %d\n",
 		several(len(r.Listeners), "listener", "listeners"), sum.IWARP, sum.PlainTCP, sum.Silent, sum.Refused, sum.Failed, sum.Overflow)
+	if len(r.RDMA) > 0 {
+		fmt.Fprintln(p.out, several(len(r.RDMA), "connection or listener by rdma", "connections and listeners by rdma"), "of programs that do not use this module")
+	}
 	fmt.Fprintln(p.out, several(len(r.Ports), "other reservation of a port", "other reservations of ports"))
 	return nil
 }
@@ -383,6 +412,9 @@ func several(n int, one, more string) string {
 func (r *report) remarks(w io.Writer) {
 	for _, p := range r.Problems {
 		fmt.Fprintf(w, "iwarpstat: %s: %s\n", whose(p.process), p.Error)
+	}
+	if r.RDMAError != "" {
+		fmt.Fprintln(w, "iwarpstat: the kernel cannot be asked about all of rdma:", r.RDMAError)
 	}
 	if r.Hidden > 0 {
 		advice := "; run it as root to see theirs"

@@ -10,8 +10,11 @@ import (
 	"time"
 )
 
-// live looks again and again.
+// live shows what there is again and again: as a table on a terminal, and else as text.
 func (o *options) live(look func() (*report, error), out io.Writer) error {
+	if f, ok := out.(*os.File); ok && o.interactive(f) {
+		return o.browse(look, f)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	tick := time.NewTicker(o.watch)

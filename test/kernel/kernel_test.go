@@ -79,6 +79,8 @@ var goPrograms = []program{
 	{"ports.test", "../..", "./test/ports", true},
 	{"nldev.test", "../..", "./internal/nldev", true},
 	{"iwarp-portguard", "../../cmd", "./iwarp-portguard", false},
+	{"iwarpstat", "../../cmd", "./iwarpstat", false},
+	{"iwarpstat.test", "../../cmd", "./iwarpstat", true},
 	{"portguard.test", "../../cmd", "./iwarp-portguard", true},
 	{"rnic.test", "../..", "./transport/rnic", true},
 }
