@@ -135,8 +135,8 @@ func isFree(t *testing.T, a netip.AddrPort) bool {
 	return true
 }
 
-// freePort returns an address with a port that is free, and that the kernel gives to nobody who does
-// not ask for it.
+// freePort returns an address with a port that is free, and that the kernel gives only to those who
+// ask for it.
 func freePort(t *testing.T, host string) netip.AddrPort {
 	t.Helper()
 	for range 100 {

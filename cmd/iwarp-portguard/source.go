@@ -108,8 +108,8 @@ func (c *id) guarded() bool {
 		c.State != nldev.CMIdle && c.State != nldev.CMDestroying
 }
 
-// wants returns the places that the ids have, wildcards first. An id that is on its way to listen or
-// to be connected has its port already.
+// wants returns the places that the ids have, wildcards first. An id that is on its way to listen
+// or to be connected has its port already.
 func (v *view) wants() (list []*want) {
 	wants := make(map[place]*want)
 	for _, c := range v.ids {

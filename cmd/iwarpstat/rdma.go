@@ -112,7 +112,7 @@ func (r *report) addDevice(l *nldev.Link, ids []nldev.CMID, qps []nldev.QP, ours
 }
 
 // conns are a process's connections by devices. One to a service that has redirected it has another
-// port than its id at the end of the service, so it is found by the other end, if only one has that.
+// port than its id at the end of the service, so it is found by the other end, if only one has it.
 type conns struct {
 	exact            map[pair]*connection
 	dialed, accepted map[netip.AddrPort]*connection // by local and by peer; nil for more than one
