@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -38,8 +39,12 @@ func (c *connector) Close() error {
 	return c.q.Close()
 }
 
-// connectTries bounds how often a service is asked that leaves its place to another process.
-const connectTries = 3
+// connectTries bounds how often a service is asked that leaves its place to another process, with
+// pauses between that begin with connectPause and become four times as long each time.
+const (
+	connectTries = 4
+	connectPause = time.Millisecond
+)
 
 // errAgain means that a service is about to leave, or lacks what it needs for a connection.
 var errAgain = fmt.Errorf("%w: nobody there takes connections through shared memory at the moment", transport.ErrNoRoute)
@@ -50,6 +55,11 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 		answer, err = q.ask(ctx, scope, private)
 		if try == connectTries || !isMoving(err) || ctx.Err() != nil {
 			return answer, err
+		}
+		select {
+		case <-time.After(connectPause << (2 * (try - 1))):
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 		m, merr := meet(ctx, q.local.Addr(), q.remote)
 		if merr != nil {
