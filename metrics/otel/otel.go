@@ -32,7 +32,7 @@ type instruments struct {
 }
 
 // Register makes the instruments with a meter of the provider, and has them filled whenever it
-// collects, until Unregister is called on what Register returns. A collection takes some
+// collects, until Unregister is called on what Register returns. A collection takes some tens of
 // microseconds for each open connection. Register must not be called twice for one provider
 // without Unregister in between, or the values may double.
 func Register(p metric.MeterProvider) (metric.Registration, error) {

@@ -25,8 +25,8 @@ type collector struct {
 }
 
 // NewCollector returns a collector of the process. It holds nothing that would have to be closed,
-// and several may be in use, each in a registry of its own. A scrape takes some microseconds for
-// each open connection.
+// and several may be in use, each in a registry of its own. A scrape takes some tens
+// of microseconds for each open connection.
 func NewCollector() prometheus.Collector {
 	c := &collector{
 		descs: make(map[*series.Metric]*prometheus.Desc),
