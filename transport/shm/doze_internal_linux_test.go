@@ -4,23 +4,34 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/regions"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
-// dozes has a call of Wait doze, as if the last one had been brief, and returns how the call ends.
-func dozes(t *testing.T, q *made) <-chan error {
+// waits has a call of Wait begin, as if the last one had been brief and to doze were the best way,
+// and returns how the call ends.
+func waits(t *testing.T, q *made) <-chan error {
 	t.Helper()
 	mostDozers.Add(100) // others may have brief waits, too
 	t.Cleanup(countProcessors)
 	q.sleep.brief, q.sleep.choice = true, choice{way: wayDoze, most: wayDoze, left: 100}
 	ended := make(chan error, 1)
 	go func() { ended <- q.Wait(time.Time{}) }()
+	return ended
+}
+
+// dozes has a call of Wait doze, and returns how the call ends.
+func dozes(t *testing.T, q *made) <-chan error {
+	t.Helper()
+	ended := waits(t, q)
 	for end := time.Now().Add(patience); q.in.reader.Load() != dozing; runtime.Gosched() {
 		require.True(t, time.Now().Before(end), "the call does not doze")
 	}
@@ -97,4 +108,62 @@ func TestNoDozeBeforeADeadline(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
+}
+
+// TestSendCompletesDuringADoze ends the doze of a call that waits for it.
+func TestSendCompletesDuringADoze(t *testing.T) {
+	a, _, _, ring := ringed(t, ringSize)
+	watch.remove(a.queuePair) // which would end the doze after a while
+	ended := dozes(t, a)
+	_, err := a.PostSend(writeOf(ring, []byte("x"), transport.Signaled))
+	require.NoError(t, err)
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(patience):
+		t.Fatal("the call hangs")
+	}
+}
+
+// TestNoDozeForAStranger has only peers that have power over the process anyway hold a doze up.
+func TestNoDozeForAStranger(t *testing.T) {
+	stranger := uint32(os.Geteuid()) + 1
+	for uid, want := range map[uint32]uint32{stranger: asleep, 0: dozing, uint32(os.Geteuid()): dozing} {
+		_, b := pairOf(t, fullRing, func(_, b *queuePair) { b.cred.Uid = uid })
+		watch.remove(b.queuePair)
+		ended := waits(t, b)
+		state := b.in.reader.Load()
+		for end := time.Now().Add(patience); state == awake; state = b.in.reader.Load() {
+			require.True(t, time.Now().Before(end), "the call does not sleep")
+			runtime.Gosched()
+		}
+		require.Equal(t, want, state, "user %d", uid)
+		b.Interrupt()
+		require.ErrorIs(t, <-ended, transport.ErrInterrupted)
+	}
+}
+
+// TestFaultInADoze leaves nothing behind through which memory would be used that is gone.
+func TestFaultInADoze(t *testing.T) {
+	a, _ := pairOf(t, fullRing, func(a, b *queuePair) {})
+	mem := a.in.mem
+	protect := func(how int) { require.NoError(t, unix.Mprotect(mem, how)) }
+	var c wait.Condition
+	c.Question = wait.Func(func() (bool, error) {
+		protect(unix.PROT_NONE)
+		_ = a.in.tail.Load()
+		return false, nil
+	})
+	<-a.tok
+	mostDozers.Add(100)
+	t.Cleanup(countProcessors)
+	a.sleep.brief, a.sleep.choice = true, choice{way: wayDoze, most: wayDoze, left: 100}
+	_, err := a.Drive(&c, c.Begin(), time.Time{})
+	protect(unix.PROT_READ | unix.PROT_WRITE)
+	a.tok <- struct{}{}
+	require.Equal(t, wait.ErrAgain, err)
+	require.Nil(t, a.sleep.dozer.word.Load())
+	require.Nil(t, a.sleep.on.Load())
+	require.Zero(t, a.sleep.nights.Load()%2)
+	require.ErrorIs(t, a.Wait(time.Now().Add(patience)), syscall.ENOMEM)
 }

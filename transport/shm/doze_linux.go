@@ -23,6 +23,10 @@ const (
 // does, but mostly takes less time than the scheduler does to find other work and to come back.
 // There is no time limit, which would cost more than all else; watch ends a doze that lasts. A
 // thread of the runtime's sees to other work that waits for the processor, as with any system call.
+//
+// The word is in memory that the peer maps as well, and whoever maps it can move a waiter to
+// another futex (FUTEX_REQUEUE), or have others queue before it, so that no wake-up of ours reaches
+// it. So only a wait for a peer who has power over this process anyway is spent that way: see kin.
 const (
 	briefTime = 20 * time.Microsecond
 	longDoze  = 3 * watchPeriod // is ended by then
@@ -54,8 +58,11 @@ func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 		switch {
 		case way == wayLook && s.q.lookAWhile(c, seen, deadline):
 			return
-		case way == wayDoze && n <= mostDozers.Load() && (deadline.IsZero() || deadline.Sub(began) >= longDoze):
+		case way == wayDoze && s.q.kin && n <= mostDozers.Load() && (deadline.IsZero() || deadline.Sub(began) >= longDoze):
 			s.doze(c, seen)
+			if s.died.Load() {
+				s.q.peerDied()
+			}
 		default:
 			s.until(c, seen, deadline)
 		}
@@ -73,19 +80,23 @@ func (s *sleeper) doze(c *wait.Condition, seen uint32) {
 	s.nights.Add(1)
 	watch.arm()
 	r := q.in.reader
+	s.on.Store(c)
 	s.dozer.word.Store(r)
+	defer s.getUp()
 	r.Store(dozing)
 	if !q.due(c, seen) {
 		_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(r)), futexWait, dozing, 0, 0, 0)
 	}
+}
+
+// getUp ends what doze has begun, also after a fault.
+func (s *sleeper) getUp() {
 	s.dozer.mu.Lock()
 	s.dozer.word.Store(nil)
 	s.dozer.mu.Unlock()
-	r.Store(awake)
+	s.on.Store(nil)
 	s.nights.Add(1)
-	if s.died.Load() {
-		q.peerDied()
-	}
+	s.q.in.reader.Store(awake) // last, as it may be a fault
 }
 
 // wake ends the doze, if there is one.

@@ -29,6 +29,7 @@ type queuePair struct {
 	t             *Transport
 	local, remote netip.AddrPort
 	cred          unix.Ucred // of the peer
+	kin           bool       // the peer is of our own user or root; not known before the start
 	sock          *net.UnixConn
 	raw           syscall.RawConn
 	ringBell      func(fd uintptr)
@@ -109,6 +110,7 @@ func (q *queuePair) start(in, out *segment, ird, ord int) error {
 	_ = q.sock.SetDeadline(time.Time{})
 	q.tx.mu.Lock()
 	q.in, q.tx.out, q.tx.maxOutstanding, q.rx.ird = in, out, ord, ird
+	q.kin = isKin(q.cred.Uid)
 	q.Mu.Lock()
 	q.ird, q.ord = ird, ord
 	q.Mu.Unlock()
@@ -126,6 +128,12 @@ func (q *queuePair) start(in, out *segment, ird, ord int) error {
 	q.tok <- struct{}{}
 	q.tend()
 	return nil
+}
+
+// isKin reports whether a user has power over this process anyway. Users that are not known in this
+// user namespace look like one.
+func isKin(uid uint32) bool {
+	return uid == 0 || uid == uint32(os.Geteuid()) && uid != overflowUID()
 }
 
 // fail ends the queue pair with err, unless it has ended already, and wakes everybody.

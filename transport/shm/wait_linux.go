@@ -139,7 +139,7 @@ const bellsUnread = 32
 // there is watch.
 type sleeper struct {
 	q      *queuePair
-	on     atomic.Pointer[wait.Condition] // what the one who sleeps waits for
+	on     atomic.Pointer[wait.Condition] // what the one who sleeps or dozes waits for
 	nights atomic.Uint64                  // how often somebody has gone to sleep, and woken up; odd while somebody sleeps
 	died   atomic.Bool                    // watch has found the peer dead
 	kicked atomic.Bool                    // the deadline of the socket is that of kick
