@@ -103,6 +103,7 @@ func TestUnknown(t *testing.T) {
 	ctx := iwarphttp.ConnContext(t.Context(), a)
 	_, ok = iwarphttp.FromContext(ctx)
 	require.False(t, ok)
-	_, ok = iwarphttp.FromContext(context.WithValue(ctx, struct{}{}, 1))
+	type key struct{}
+	_, ok = iwarphttp.FromContext(context.WithValue(ctx, key{}, 1))
 	require.False(t, ok)
 }
