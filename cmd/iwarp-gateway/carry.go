@@ -52,19 +52,17 @@ func (c *carried) carry(ctx context.Context) error {
 	if err := c.connect(ctx); err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
-	errs := make(chan error, 2)
-	go func() {
-		errs <- c.direction(end{c.target, c.targetBelow, "target", &c.targetTold}, end{c.client, c.clientBelow, "client", &c.clientTold}, &c.sent)
-	}()
-	go func() {
-		errs <- c.direction(end{c.client, c.clientBelow, "client", &c.clientTold}, end{c.target, c.targetBelow, "target", &c.targetTold}, &c.gotten)
-	}()
-	err := <-errs
-	if err != nil {
-		c.reset()
-	}
-	if other := <-errs; err == nil {
-		err = other
+	client := end{c.client, c.clientBelow, "client", &c.clientTold}
+	target := end{c.target, c.targetBelow, "target", &c.targetTold}
+	there, back := make(chan error, 1), make(chan error, 1)
+	go func() { there <- c.direction(target, client, &c.sent) }()
+	go func() { back <- c.direction(client, target, &c.gotten) }()
+	var err error
+	select {
+	case err = <-there:
+		err = c.second(err, back, client)
+	case err = <-back:
+		err = c.second(err, there, target)
 	}
 	if err == nil {
 		err = c.close()
@@ -172,6 +170,37 @@ func (c *carried) connect(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// goneInterval is how often an end that has ended its stream is looked at while the other end has
+// not. It is a variable for tests.
+var goneInterval = 30 * time.Second
+
+// second waits for the other direction, after the one from an end has come to its own with err. If
+// that end is gone for good meanwhile, nobody may be left to notice.
+func (c *carried) second(err error, other <-chan error, from end) error {
+	if err != nil {
+		c.reset()
+		<-other
+		return err
+	}
+	look := time.NewTicker(goneInterval)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-other:
+			if err != nil {
+				c.reset()
+			}
+			return err
+		case <-look.C:
+			if from.wasReset() {
+				c.reset()
+				<-other
+				return fmt.Errorf("%s: %w", from.name, syscall.ECONNRESET)
+			}
+		}
+	}
 }
 
 // An end is one of the two connections.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -20,6 +19,7 @@ import (
 type gateway struct {
 	mappings  []*mapping
 	listeners []*iwarp.Listener // in their order
+	admin     *iwarp.Listener   // nil without an address for it
 	log       *slog.Logger
 	metrics   *metrics
 	accepting sync.WaitGroup
@@ -30,46 +30,63 @@ type gateway struct {
 	draining bool
 }
 
-// newGateway listens on the addresses of all mappings, or on none. Sockets that an old process, or
-// systemd, has passed are used for them.
-func newGateway(all []*mapping, log *slog.Logger) (*gateway, error) {
+// newGateway listens on the addresses of all mappings and that for operators, or on none. Sockets
+// that an old process, or systemd, has passed are used for them, and closed if nobody needs them.
+func newGateway(all []*mapping, admin string, log *slog.Logger) (*gateway, error) {
 	g := &gateway{mappings: all, log: log, metrics: newMetrics(), carried: make(map[*carried]bool)}
-	ready, err := inherit()
+	passed, ready, err := inherit()
+	if err == nil {
+		err = g.listen(admin)
+	}
+	for _, r := range passed {
+		if r.Release() == nil && err == nil {
+			log.Warn("closed a socket that was passed, as no mapping listens on it", "address", r.Addr().String())
+		}
+	}
+	if err == nil {
+		err = ready()
+	}
 	if err != nil {
+		g.closeListeners()
 		return nil, err
 	}
-	for _, m := range all {
+	return g, nil
+}
+
+// listen makes the listeners.
+func (g *gateway) listen(admin string) error {
+	for _, m := range g.mappings {
 		lc := iwarp.ListenConfig{Offload: m.Listen.policy}
 		l, err := lc.Listen(context.Background(), "tcp", m.Listen.addr)
 		if err != nil {
-			g.closeListeners()
-			return nil, err
+			return err
 		}
 		g.listeners = append(g.listeners, l.(*iwarp.Listener))
 	}
-	for _, r := range iwarp.DefaultPortSpace.Reservations() {
-		if r.State == iwarp.PortIdle {
-			log.Warn("a socket was passed that no mapping listens on", "address", r.Addr)
+	if admin != "" {
+		lc := iwarp.ListenConfig{Offload: iwarp.OffloadNever}
+		l, err := lc.Listen(context.Background(), "tcp", admin)
+		if err != nil {
+			return err
 		}
+		g.admin = l.(*iwarp.Listener)
 	}
-	return g, ready()
+	return nil
 }
 
 func (g *gateway) closeListeners() {
 	for _, l := range g.listeners {
 		_ = l.Close()
 	}
+	if g.admin != nil {
+		_ = g.admin.Close()
+	}
 }
 
 // serve carries until ctx is done or another process has taken over, and then until what is carried
 // is done, or has had its time.
 func (g *gateway) serve(ctx context.Context, hangup <-chan os.Signal, o *options) error {
-	stopAdmin, err := g.serveAdmin(o.admin)
-	if err != nil {
-		g.closeListeners()
-		return err
-	}
-	defer stopAdmin()
+	defer g.serveAdmin()()
 	carrying, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	for i, l := range g.listeners {
@@ -88,6 +105,7 @@ func (g *gateway) serve(ctx context.Context, hangup <-chan os.Signal, o *options
 				g.log.Error("no other process takes over, so this one goes on", "error", err)
 				continue
 			}
+			g.leaveAdmin()
 			serving = false
 		}
 	}
@@ -113,6 +131,9 @@ func (g *gateway) accept(ctx context.Context, l net.Listener, m *mapping) {
 				<-places
 			}
 			if !isTemporary(err) {
+				if !errors.Is(err, net.ErrClosed) {
+					g.log.Error("takes no more clients", "listen", l.Addr().String(), "error", err)
+				}
 				return
 			}
 			pause = min(max(2*pause, 5*time.Millisecond), mostPause)
@@ -130,14 +151,10 @@ func (g *gateway) accept(ctx context.Context, l net.Listener, m *mapping) {
 	}
 }
 
-// isTemporary reports whether Accept may do better later.
+// isTemporary reports whether Accept may do better later, as package http takes it.
 func isTemporary(err error) bool {
-	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
 }
 
 // carry carries one connection, and tells of it.

@@ -57,7 +57,7 @@ func start(t *testing.T, o options, all ...*mapping) (g *gateway, log *logged, s
 	log = new(logged)
 	logger, err := newLogger("text", log)
 	require.NoError(t, err)
-	g, err = newGateway(all, logger)
+	g, err = newGateway(all, o.admin, logger)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -183,6 +183,26 @@ func TestReset(t *testing.T) {
 		require.ErrorIs(t, request(g.addr(0)), syscall.ECONNRESET)
 		require.Eventually(t, func() bool { return strings.Contains(log.String(), "connection refused") }, limit, time.Millisecond)
 	})
+}
+
+// TestSilentClient loses its place once the target, which has ended its stream, is gone.
+func TestSilentClient(t *testing.T) {
+	interval := goneInterval
+	t.Cleanup(func() { goneInterval = interval })
+	goneInterval = time.Millisecond
+	gone := make(chan struct{})
+	g, log, stop := start(t, options{drain: limit}, parsed(t, "tcp://127.0.0.1:0=tcp://"+server(t, func(c *net.TCPConn) {
+		_ = c.CloseWrite()
+		<-gone
+		_ = c.SetLinger(0)
+	})))
+	defer stop()
+	c := dial(t, g.addr(0))
+	_, err := c.Read(make([]byte, 1))
+	require.Equal(t, io.EOF, err)
+	require.NotContains(t, log.String(), "msg=carried")
+	close(gone)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "target: connection reset by peer") }, limit, time.Millisecond, "%s", log)
 }
 
 // TestProxyHeader tells the target of the client, by way of two gateways.

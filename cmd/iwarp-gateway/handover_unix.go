@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -27,21 +28,22 @@ func notifyHangup(c chan<- os.Signal) { signal.Notify(c, syscall.SIGHUP) }
 
 // inherit takes the sockets of the process before, and those of systemd. Once they are listened on,
 // ready tells that process.
-func inherit() (ready func() error, err error) {
+func inherit() (passed []*iwarp.Reservation, ready func() error, err error) {
 	ready = func() error { return nil }
 	if text, ok := os.LookupEnv(handedOver); ok {
 		_ = os.Unsetenv(handedOver)
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 || n > 1<<16 {
-			return nil, fmt.Errorf("%s is %q, not a number of sockets", handedOver, text)
+			return nil, nil, fmt.Errorf("%s is %q, not a number of sockets", handedOver, text)
 		}
 		for i := range n {
 			f := os.NewFile(uintptr(3+i), "handed over")
-			_, err := iwarp.DefaultPortSpace.Adopt(f)
+			r, err := iwarp.DefaultPortSpace.Adopt(f)
 			_ = f.Close() // Adopt copies it
 			if err != nil {
-				return nil, err
+				return passed, nil, err
 			}
+			passed = append(passed, r)
 		}
 		pipe := os.NewFile(uintptr(3+n), "ready")
 		syscall.CloseOnExec(3 + n)
@@ -50,8 +52,8 @@ func inherit() (ready func() error, err error) {
 			return errors.Join(err, pipe.Close())
 		}
 	}
-	_, err = iwarp.DefaultPortSpace.Inherit()
-	return ready, err
+	inherited, err := iwarp.DefaultPortSpace.Inherit()
+	return append(passed, inherited...), ready, err
 }
 
 // handOver starts the program anew with the listening sockets, and returns once that listens.
@@ -60,15 +62,19 @@ func (g *gateway) handOver() error {
 	if err != nil {
 		return err
 	}
+	listeners := g.listeners
+	if g.admin != nil {
+		listeners = append(slices.Clone(listeners), g.admin)
+	}
 	c := exec.Command(program, os.Args[1:]...)
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
-	c.Env = append(os.Environ(), handedOver+"="+strconv.Itoa(len(g.listeners)))
+	c.Env = append(os.Environ(), handedOver+"="+strconv.Itoa(len(listeners)))
 	defer func() {
 		for _, f := range c.ExtraFiles {
 			_ = f.Close()
 		}
 	}()
-	for _, l := range g.listeners {
+	for _, l := range listeners {
 		f, err := l.File()
 		if err != nil {
 			return err

@@ -126,7 +126,7 @@ func (o *options) run(ctx context.Context, args []string, errs io.Writer) error 
 	hangup := make(chan os.Signal, 1)
 	notifyHangup(hangup)
 	defer signal.Stop(hangup)
-	g, err := newGateway(mappings, log)
+	g, err := newGateway(mappings, o.admin, log)
 	if err != nil {
 		return err
 	}

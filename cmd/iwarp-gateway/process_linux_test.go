@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -38,8 +42,12 @@ func TestHandOver(t *testing.T) {
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
 	defer web.Close()
 	log := new(logged)
-	port := freePort(t)
-	p := exec.Command(os.Args[0], "--drain", "20s", "tcp://127.0.0.1:"+port+"=tcp://"+web.Listener.Addr().String())
+	port, admin, removed := freePort(t), "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	file := filepath.Join(t.TempDir(), "gateway.toml")
+	mapping := "[[mapping]]\nlisten = \"tcp://%s\"\ntarget = \"tcp://" + web.Listener.Addr().String() + "\"\n"
+	kept := fmt.Sprintf(mapping, "127.0.0.1:"+port)
+	require.NoError(t, os.WriteFile(file, []byte(kept+fmt.Sprintf(mapping, removed)), 0o600))
+	p := exec.Command(os.Args[0], "--drain", "20s", "--admin", admin, "--config", file)
 	p.Env = append(os.Environ(), asProgram+"=1")
 	p.Stderr = log
 	p.WaitDelay = limit
@@ -49,7 +57,7 @@ func TestHandOver(t *testing.T) {
 	listening := func(n int) func() bool {
 		return func() bool { return strings.Count(log.String(), "msg=listening") == n }
 	}
-	require.Eventually(t, listening(1), limit, time.Millisecond, "%s", log)
+	require.Eventually(t, listening(2), limit, time.Millisecond, "%s", log)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
@@ -73,8 +81,18 @@ func TestHandOver(t *testing.T) {
 			}
 		})
 	}
+	requireHealthy := func() {
+		t.Helper()
+		r, err := http.Get("http://" + admin + "/healthz")
+		require.NoError(t, err)
+		r.Body.Close()
+		require.Contains(t, []int{http.StatusOK, http.StatusServiceUnavailable}, r.StatusCode, "the old process may answer")
+	}
 	for i := range 3 {
 		before := answers.Load()
+		if i == 1 {
+			require.NoError(t, os.WriteFile(file, []byte(kept), 0o600))
+		}
 		require.NoError(t, syscall.Kill(pid, syscall.SIGHUP))
 		require.Eventually(t, func() bool {
 			all := takenOver.FindAllStringSubmatch(log.String(), -1)
@@ -85,7 +103,15 @@ func TestHandOver(t *testing.T) {
 			return true
 		}, limit, time.Millisecond, "%s", log)
 		require.Eventually(t, func() bool { return answers.Load() > before+20 || t.Failed() }, limit, time.Millisecond)
+		requireHealthy()
 	}
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", removed)
+		if err == nil {
+			c.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	}, limit, time.Millisecond, "nobody holds the port of a mapping that was removed")
 	cancel()
 	clients.Wait()
 	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))

@@ -76,15 +76,11 @@ func isOver(err error) bool {
 }
 
 // serveAdmin serves what operators ask for, if there is an address for that.
-func (g *gateway) serveAdmin(address string) (stop func(), err error) {
-	if address == "" {
-		return func() {}, nil
+func (g *gateway) serveAdmin() (stop func()) {
+	if g.admin == nil {
+		return func() {}
 	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	g.log.Info("metrics, health and debug page", "address", l.Addr().String())
+	g.log.Info("metrics, health and debug page", "address", g.admin.Addr().String())
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle("/debug/iwarp", debug.Handler())
@@ -99,6 +95,21 @@ func (g *gateway) serveAdmin(address string) (stop func(), err error) {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: greetingTime}
-	go func() { _ = srv.Serve(l) }()
-	return func() { _ = srv.Close() }, nil
+	go func() { _ = srv.Serve(g.admin) }()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), greetingTime)
+		defer cancel()
+		_ = srv.Shutdown(ctx)
+		_ = srv.Close()
+	}
+}
+
+// leaveAdmin leaves further questions to another process that has the socket, too.
+func (g *gateway) leaveAdmin() {
+	if g.admin == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), greetingTime)
+	defer cancel()
+	_ = g.admin.Drain(ctx)
 }

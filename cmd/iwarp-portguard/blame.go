@@ -122,18 +122,19 @@ func (p processes) maybe(uid int) bool {
 }
 
 // foreign reports whether w is of processes that are all known to be in other network namespaces.
-// Ids of the kernel's own, and of processes that may not be looked into, are taken to be of this
-// one.
+// Ids of the kernel's own, and of processes that are not seen, are taken to be of this one.
 func foreign(w *want) bool {
 	pids := w.pids()
 	if slices.ContainsFunc(w.ids, func(c id) bool { return c.PID == 0 }) {
 		return false
 	}
-	here := proc.Netns(0)
+	if len(pids) == 0 {
+		return false
+	}
 	for pid := range pids {
-		if there := proc.Netns(pid); there == 0 || there == here {
+		if !proc.Elsewhere(pid) {
 			return false
 		}
 	}
-	return here != 0
+	return true
 }

@@ -76,3 +76,11 @@ func Netns(pid int) uint64 {
 	}
 	return inode
 }
+
+// Elsewhere reports whether a process is known to be in another network namespace than the calling
+// thread. It takes no rights, where /proc is mounted without hidepid.
+func Elsewhere(pid int) bool {
+	here, ok := inode("/proc/thread-self/net/dev")
+	there, known := inode("/proc/" + strconv.Itoa(pid) + "/net/dev")
+	return ok && known && here != there
+}

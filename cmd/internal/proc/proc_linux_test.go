@@ -2,6 +2,8 @@ package proc
 
 import (
 	"os"
+	"os/exec"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,4 +27,20 @@ func TestNoProcess(t *testing.T) {
 	require.False(t, ok)
 	require.Equal(t, "?", Name(1<<30))
 	require.Zero(t, Netns(1<<30))
+	require.False(t, Elsewhere(1<<30))
+}
+
+func TestElsewhere(t *testing.T) {
+	require.False(t, Elsewhere(os.Getpid()))
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make a network namespace")
+	}
+	c := exec.Command("sleep", "60")
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	require.NoError(t, c.Start())
+	defer func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	}()
+	require.True(t, Elsewhere(c.Process.Pid))
 }
