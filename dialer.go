@@ -224,7 +224,7 @@ func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPC
 		}
 	}
 	n := d.dialer()
-	if n == plainNet && ctx == context.Background() && network == "tcp" {
+	if n == plainNet && ctx == context.Background() && network == "tcp" && !new(net.Dialer).MultipathTCP() {
 		if to, err := netip.ParseAddrPort(address); err == nil && isOrdinary(to.Addr()) {
 			return net.DialTCP(network, nil, netaddr.TCP(to))
 		}

@@ -32,7 +32,7 @@ type summary struct {
 	output  map[key][]string
 	parents map[key]bool
 	ended   map[key]string
-	grave   map[string]bool // packages in which a test has failed that no second run makes good
+	grave   map[string]bool // packages whose failure no second run makes good
 	builds  map[string][]string
 	results []string
 }
@@ -103,6 +103,7 @@ func (s *summary) add(e event) {
 			s.parents[key{e.Package, e.Test[:i]}] = true
 		}
 	case "output":
+		s.grave[e.Package] = s.grave[e.Package] || isGrave(e.Output)
 		s.output[k] = append(s.output[k], e.Output)
 	case "pass", "fail", "skip":
 		s.end(k, e.Action)
@@ -118,7 +119,6 @@ func (s *summary) end(k key, action string) {
 	switch {
 	case action == "fail":
 		s.print(s.output[k])
-		s.grave[k.pkg] = s.grave[k.pkg] || isGrave(s.output[k])
 	case action == "skip":
 		fmt.Fprintf(s.out, "skipped %s %s: %s\n", k.pkg, k.test, reason(s.output[k]))
 	}
@@ -184,15 +184,10 @@ func (s *summary) print(lines []string) {
 	}
 }
 
-// isGrave reports whether the output of a test has a data race, or an end of the whole program,
+// isGrave reports whether a line of output tells of a data race, or of an end of the whole program,
 // after which other tests have not run.
-func isGrave(lines []string) bool {
-	for _, l := range lines {
-		if strings.HasPrefix(l, "panic: ") || strings.HasPrefix(l, "fatal error: ") || strings.Contains(l, "race detected during execution of test") {
-			return true
-		}
-	}
-	return false
+func isGrave(line string) bool {
+	return strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.HasPrefix(line, "WARNING: DATA RACE")
 }
 
 // reason is the message of t.Skip: the lines between the test runner's own.
