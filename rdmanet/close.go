@@ -77,7 +77,7 @@ func (c *Conn) endCalls() (linger int, ok bool) {
 func (c *Conn) lookForUnread() {
 	c.mu.Lock()
 	if c.ring.Available() == 0 && !c.own.disconnected() && !c.peer.disconnected() && c.err == nil {
-		c.look(&looking, 1)
+		c.look(&looking, enoughSteps)
 	}
 	c.mu.Unlock()
 }

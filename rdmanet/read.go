@@ -12,7 +12,7 @@ import (
 // Read reads what has arrived, up to len(b) bytes and across messages; it waits only if there is
 // nothing. The error is io.EOF itself once the peer has finished and everything is read, otherwise
 // a *net.OpError. With an empty b it returns at once, with an error only if the connection is
-// closed.
+// closed. All of b may be used as scratch space, also where it returns less, or an error.
 func (c *Conn) Read(b []byte) (int, error) {
 	if !c.calls.begin() {
 		return 0, c.opError("read", net.ErrClosed)

@@ -61,7 +61,7 @@ type Targeter interface {
 	Placer
 	// Target returns the n bytes of memory to which Place, called with off, would copy as many, or nil
 	// if there is no such place. It is called by the goroutine that is in a call of Wait, and the
-	// memory is touched only until that returns. What is put there counts for nothing until Place is
-	// called with that very memory.
+	// memory is touched only until that returns, whatever Deregister and Close say. What is put there
+	// counts for nothing until Place is called with that very memory.
 	Target(off uint64, n int) []byte
 }

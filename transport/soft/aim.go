@@ -100,12 +100,12 @@ func (q *queuePair) aimAt(b []byte, n int) bool {
 }
 
 // target returns the memory where the n bytes of an RDMA Write belong, if it is that of the calling
-// Wait.
+// Wait, and they may go there.
 func (q *queuePair) target(stag uint32, to uint64, n int) []byte {
 	q.Regions.RLock()
 	defer q.Regions.RUnlock()
 	r := q.Regions.Lookup(transport.STag(stag))
-	if r == nil || r.Access&transport.RemoteWrite == 0 {
+	if r == nil || r.Access&transport.RemoteWrite == 0 || !r.Inside(to, uint64(n)) {
 		return nil
 	}
 	t, ok := r.Placer.(transport.Targeter)
@@ -150,8 +150,9 @@ func (q *queuePair) placeAimed() (*rdmap.Error, []byte) {
 	rx.turn.fpdus++
 	rx.tagged = !h.Last
 	if e := q.handleWrite(&h, a.mem); e != nil {
-		rx.dropAim()
-		ulpdu := rx.bytes()[mpa.LengthLen : writeHeader+len(a.mem)]
+		end := writeHeader + len(a.mem)
+		rx.dropAim() // which leaves a to others
+		ulpdu := rx.bytes()[mpa.LengthLen:end]
 		rx.r = rx.w
 		return e, ulpdu
 	}

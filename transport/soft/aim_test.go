@@ -27,6 +27,8 @@ type catcher struct {
 	at     uint64 // where the next bytes belong
 	asked  int    // for a place
 	aimed  int    // bytes that were there before they were placed
+
+	refuses bool // what comes from now on
 }
 
 func (c *catcher) Target(off uint64, n int) []byte {
@@ -38,7 +40,7 @@ func (c *catcher) Target(off uint64, n int) []byte {
 }
 
 func (c *catcher) Place(off uint64, p []byte) (bool, error) {
-	if off != c.at {
+	if off != c.at || c.refuses {
 		return false, os.ErrInvalid
 	}
 	c.at += uint64(len(p))
@@ -209,6 +211,34 @@ func TestAimAtWhatIsWrong(t *testing.T) {
 			require.Greater(t, c.asked, asked)
 		})
 	}
+}
+
+// What is refused of a Write that was aimed at its place is told to the peer as that of any other.
+func TestAimRefused(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	var told [2]transport.TerminateError
+	for i, aimed := range []bool{false, true} {
+		c, stag, q, p := catching(t, nil, mpa.Frame{})
+		c.take(3 * n)
+		p.write(write(stag, 0, make([]byte, n)))
+		require.NoError(t, q.Wait(soon()))
+		c.refuses = true
+		if !aimed {
+			c.take(0)
+		}
+		asked := c.asked
+		p.write(write(stag, n, make([]byte, n)))
+		var te *transport.TerminateError
+		require.ErrorAs(t, q.Wait(soon()), &te)
+		told[i] = *te
+		if runtime.GOOS != "windows" {
+			require.Equal(t, aimed, c.asked > asked)
+		}
+		m := p.terminated()
+		require.EqualValues(t, 14+n, m.SegLen, "aimed %v", aimed)
+	}
+	require.Equal(t, told[0], told[1])
 }
 
 // A Write to where the peer may not write is refused as it is when it is small.

@@ -279,6 +279,7 @@ func (p *parting) hear() error {
 	p.looked = true
 	rx := &q.rx
 	defer rx.unpark()
+	rx.short = 0
 	for range partingReads {
 		holds := q.gateHolds()
 		if !holds {

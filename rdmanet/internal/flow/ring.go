@@ -59,9 +59,14 @@ func (r *Ring) Place(off uint64, p []byte) error {
 }
 
 // Target returns where in the buffer of a waiting Read the n bytes from off bytes into the ring on
-// belong, if they come next and all have room there. The end of the ring is its beginning.
+// belong, if they come next, Place would take them, and all have room there. The end of the ring is
+// its beginning.
 func (r *Ring) Target(off uint64, n int) []byte {
-	if n <= 0 || off%r.Size != r.placed%r.Size || n > len(r.direct)-r.filled {
+	at := off % r.Size
+	if n <= 0 || at != r.placed%r.Size || n > len(r.direct)-r.filled {
+		return nil
+	}
+	if k := uint64(n); k > r.granted-r.placed || at+k > r.Size {
 		return nil
 	}
 	return r.direct[r.filled:][:n]

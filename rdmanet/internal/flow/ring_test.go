@@ -117,6 +117,35 @@ func TestRingPlacesDirectly(t *testing.T) {
 	}
 }
 
+// TestRingTarget has a place for what Place would take, and for nothing else.
+func TestRingTarget(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		off  uint64
+		n    int
+		ok   bool
+	}{
+		{"next", 10, 20, true},
+		{"all that was granted", 10, 40, true},
+		{"more than was granted", 10, 41, false},
+		{"not next", 11, 10, false},
+		{"nothing", 10, 0, false},
+		{"as if the ring had been passed", 70, 20, true},
+	} {
+		r := &Ring{Size: 60, granted: 50, placed: 10, announced: 10, read: 10}
+		r.Attach(make([]byte, 100))
+		require.Equal(t, c.ok, r.Target(c.off, c.n) != nil, c.name)
+		if c.n > 40 {
+			require.Error(t, r.Place(c.off, stream(0, c.n)))
+		}
+	}
+	r := &Ring{Size: 60, granted: 100, placed: 50, announced: 50, read: 50}
+	r.Attach(make([]byte, 100))
+	require.Len(t, r.Target(50, 10), 10)
+	require.Nil(t, r.Target(50, 11), "across the end")
+	require.Nil(t, (&Ring{Size: 60, granted: 60, direct: make([]byte, 5)}).Target(0, 6), "no room in the buffer")
+}
+
 func TestMemoryRing(t *testing.T) {
 	r := &Ring{Size: 1000, Mem: stream(0, 1000), granted: 1000}
 	require.ErrorIs(t, r.Announce(1001), wire.ErrProtocol)
