@@ -14,7 +14,8 @@ const (
 )
 
 // Close implements transport.QueuePair. What was posted is in the peer's memory when it returns,
-// unless there is no room; then a goroutine goes on, for as long as the peer takes something.
+// unless there is no room, or pages of that memory are being given back and that takes long; then a
+// goroutine goes on, for as long as the peer takes something.
 func (q *queuePair) Close() error { return q.shut(false) }
 
 // Abort implements transport.QueuePair.
@@ -39,6 +40,7 @@ func (q *queuePair) shut(abort bool) error {
 	<-q.tok // kept, so that nobody drives any more
 	left := false
 	if was.InOrder {
+		q.awaitTrim()
 		q.tx.mu.Lock()
 		q.dropReads()
 		q.flush()
@@ -118,6 +120,7 @@ func (q *queuePair) finish(end uint32) {
 	q.tx.out = nil
 	q.stopSending(transport.ErrClosed)
 	q.tx.mu.Unlock()
+	trims.remove(q)
 	q.in.close()
 	hangUp(q.sock) // which wakes the peer
 	q.over()

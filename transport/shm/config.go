@@ -34,8 +34,9 @@ type Config struct {
 	MaxHalfOpen int
 	// MaxMemory bounds the memory in bytes that all connections of the Transport together receive in,
 	// 256 KiB each, or down to 64 KiB once half of it is taken. Most of that is there only while a
-	// connection is busy. Where none is left, dials and listeners of the Transport go on with plain
-	// TCP as their policy says. 0 means 1 GiB.
+	// connection is busy, unless the two ends are of different users. Where none is left, dials and
+	// listeners of the Transport go on with plain TCP as their policy says. Neither what peers receive
+	// in counts nor what they keep after the end. 0 means 1 GiB.
 	MaxMemory int64
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net/netip"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -148,6 +149,122 @@ func TestCloseWhileMemoryIsGivenBack(t *testing.T) {
 	require.NoError(t, unix.Madvise(out.mem, unix.MADV_REMOVE))
 	a.endTrim(out)
 	require.Nil(t, out.mem)
+}
+
+// TestCloseSendsWhatWaitsForATrim before it returns, if the trim ends soon.
+func TestCloseSendsWhatWaitsForATrim(t *testing.T) {
+	defer func(d time.Duration) { trimPatience = d }(trimPatience)
+	trimPatience = patience
+	a, b, mem, ring := ringed(t, ringSize)
+	out := begun(t, a)
+	_, err := a.PostSend(writeOf(ring, []byte{1}, 0))
+	require.NoError(t, err)
+	closed := make(chan error, 1)
+	go func() { closed <- a.Close() }()
+	for waited := false; !waited; runtime.Gosched() {
+		select {
+		case <-closed:
+			t.Fatal("Close did not wait")
+		default:
+		}
+		a.tx.mu.Lock()
+		waited = a.tx.trimmed != nil
+		a.tx.mu.Unlock()
+	}
+	a.endTrim(out)
+	require.NoError(t, <-closed)
+	require.EqualValues(t, endClosed, b.in.end.Load())
+	b.Look()
+	require.Equal(t, byte(1), mem[0])
+}
+
+// TestCloseDuringALongTrim does not wait for its end, and what was posted arrives after it.
+func TestCloseDuringALongTrim(t *testing.T) {
+	a, b, mem, ring := ringed(t, ringSize)
+	out := begun(t, a)
+	_, err := a.PostSend(writeOf(ring, []byte{1}, 0))
+	require.NoError(t, err)
+	require.NoError(t, a.Close())
+	a.endTrim(out)
+	for end := time.Now().Add(patience); mem[0] == 0; runtime.Gosched() {
+		require.True(t, time.Now().Before(end), "nothing has come")
+		b.Look()
+	}
+}
+
+// fill has a use more of b's memory than the first page.
+func fill(t testing.TB, a *made, ring transport.MemoryRegion) {
+	t.Helper()
+	_, err := a.PostSend(writeOf(ring, make([]byte, 2*firstSize), transport.WillDrain))
+	require.NoError(t, err)
+	require.True(t, a.tx.wide)
+}
+
+// looked reports whether the memory of a connection is to be given back.
+func looked(q *made) bool {
+	trims.mu.Lock()
+	defer trims.mu.Unlock()
+	_, wide := trims.wide[q.queuePair]
+	_, due := trims.due[q.queuePair]
+	return wide || due
+}
+
+// TestTrimsOfClosedConnections are forgotten, also while peers delay all that give memory back.
+func TestTrimsOfClosedConnections(t *testing.T) {
+	a, b, _, ring := ringed(t, ringSize)
+	c, d, _, other := ringed(t, ringSize)
+	delayed := func(n int) (was int) {
+		trims.mu.Lock()
+		defer trims.mu.Unlock()
+		was = trims.running
+		if was == 0 || n == 0 {
+			trims.running = n
+		}
+		return was
+	}
+	for end := time.Now().Add(patience); delayed(mostTrimmers) > 0; runtime.Gosched() {
+		require.True(t, time.Now().Before(end))
+	}
+	defer delayed(0)
+	fill(t, a, ring)
+	trims.look() // a is due
+	fill(t, c, other)
+	require.True(t, looked(a))
+	require.True(t, looked(c))
+	for _, q := range []*made{a, b, c, d} {
+		require.NoError(t, q.Abort())
+	}
+	require.False(t, looked(a))
+	require.False(t, looked(c))
+}
+
+// TestNoTrimForAStranger gives back only the memory of peers that have power over the process
+// anyway.
+func TestNoTrimForAStranger(t *testing.T) {
+	var ring transport.MemoryRegion
+	a, _ := pairOf(t, fullRing, func(a, b *queuePair) {
+		a.cred.Uid++
+		if a.cred.Uid == 0 {
+			a.cred.Uid++
+		}
+		var err error
+		ring, err = b.RegisterMemory(make([]byte, ringSize), transport.RemoteWrite|transport.CallerDriven)
+		require.NoError(t, err)
+	})
+	fill(t, a, ring)
+	require.False(t, looked(a))
+}
+
+// TestFaultBeforeATrim ends the connection.
+func TestFaultBeforeATrim(t *testing.T) {
+	a, _, _, _ := ringed(t, ringSize)
+	mem := a.tx.out.mem
+	require.NoError(t, unix.Mprotect(mem, unix.PROT_NONE))
+	out, done := a.beginTrim()
+	require.NoError(t, unix.Mprotect(mem, unix.PROT_READ|unix.PROT_WRITE))
+	require.Nil(t, out)
+	require.False(t, done)
+	require.ErrorIs(t, a.Wait(time.Now().Add(patience)), syscall.ENOMEM)
 }
 
 // TestBudget has connections get smaller rings, and then none.

@@ -1,7 +1,9 @@
 package shm
 
 import (
+	"maps"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -9,7 +11,9 @@ import (
 )
 
 // Only the sender knows which pages of a ring nobody uses, so it gives back those of a connection
-// that has fallen idle, all but the first.
+// that has fallen idle, all but the first. Whoever does so waits in the kernel for others who write
+// to the memory as a file, which a peer can make last for good. So that is done only for a peer who
+// has power over this process anyway.
 
 // trimPeriod is how often the connections are looked at that have used more than the first page.
 // One that has sent nothing since the look before is idle.
@@ -17,21 +21,23 @@ const trimPeriod = time.Second
 
 // A surplus is what a transmitter knows about the pages of the peer's ring. tx.mu guards it.
 type surplus struct {
-	wide     bool   // more than the first page was used
-	last     uint64 // how much had been written at the last look
-	trimming bool   // pages are being given back: nothing may be written
+	wide     bool          // more than the first page was used
+	last     uint64        // how much had been written at the last look
+	trimming bool          // pages are being given back: nothing may be written
+	trimmed  chan struct{} // closed at the end of that, if somebody waits for it
 }
 
 // spread is called when the ring is used beyond its first page. The caller holds tx.mu.
 func (q *queuePair) spread() {
 	q.tx.wide = true
 	q.tx.last = 0
-	trims.add(q)
+	if q.kin {
+		trims.add(q)
+	}
 }
 
 // trim gives back the pages that nobody uses if the connection is idle. It reports whether there is
-// nothing more to give back. The kernel lets a peer delay that for as long as it likes, so no lock
-// is held meanwhile.
+// nothing more to give back. No lock is held meanwhile, as the peer can delay that.
 func (q *queuePair) trim() (done bool) {
 	out, done := q.beginTrim()
 	if out != nil {
@@ -50,6 +56,7 @@ func (q *queuePair) beginTrim() (out *segment, done bool) {
 	if t.out == nil {
 		return nil, true
 	}
+	defer q.survive(debug.SetPanicOnFault(true))
 	if idle := t.last == t.pos; !idle || t.out.head.Load() != t.pos {
 		t.last = t.pos
 		return nil, false
@@ -63,6 +70,10 @@ func (q *queuePair) endTrim(out *segment) {
 	t := &q.tx
 	t.mu.Lock()
 	t.trimming = false
+	if t.trimmed != nil {
+		defer close(t.trimmed)
+		t.trimmed = nil
+	}
 	if t.out == nil {
 		out.close()
 	}
@@ -75,6 +86,28 @@ func (q *queuePair) endTrim(out *segment) {
 	}
 }
 
+// trimPatience is how long Close waits for the end of a trim, which takes much less as a rule.
+var trimPatience = 10 * time.Millisecond
+
+// awaitTrim waits for the end of a trim, if that keeps something from being sent.
+func (q *queuePair) awaitTrim() {
+	t := &q.tx
+	t.mu.Lock()
+	if !t.trimming || !t.pending.Load() {
+		t.mu.Unlock()
+		return
+	}
+	over := make(chan struct{})
+	t.trimmed = over
+	t.mu.Unlock()
+	patience := time.NewTimer(trimPatience)
+	defer patience.Stop()
+	select {
+	case <-over:
+	case <-patience.C:
+	}
+}
+
 // mostTrimmers bounds those that a peer can delay.
 const mostTrimmers = 4
 
@@ -84,7 +117,7 @@ var trims trimmers
 type trimmers struct {
 	mu      sync.Mutex
 	wide    map[*queuePair]struct{} // that are not in due
-	due     []*queuePair
+	due     map[*queuePair]struct{}
 	running int
 	timer   *time.Timer
 	armed   bool
@@ -94,10 +127,27 @@ func (w *trimmers) add(q *queuePair) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.wide == nil {
-		w.wide = make(map[*queuePair]struct{})
+		w.wide, w.due = make(map[*queuePair]struct{}), make(map[*queuePair]struct{})
 	}
 	w.wide[q] = struct{}{}
 	w.arm()
+}
+
+// next takes one of those in due. The caller holds mu.
+func (w *trimmers) next() (q *queuePair) {
+	for q = range w.due {
+		delete(w.due, q)
+		break
+	}
+	return q
+}
+
+// remove forgets a connection that has ended.
+func (w *trimmers) remove(q *queuePair) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.wide, q)
+	delete(w.due, q)
 }
 
 // arm makes sure that look is called after a while. The caller holds mu.
@@ -116,9 +166,7 @@ func (w *trimmers) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.armed = false
-	for q := range w.wide {
-		w.due = append(w.due, q)
-	}
+	maps.Copy(w.due, w.wide)
 	clear(w.wide)
 	if len(w.due) > 0 && w.running < mostTrimmers {
 		w.running++
@@ -133,8 +181,7 @@ func (w *trimmers) run() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for len(w.due) > 0 {
-		q := w.due[len(w.due)-1]
-		w.due = w.due[:len(w.due)-1]
+		q := w.next()
 		w.mu.Unlock()
 		done := q.trim()
 		w.mu.Lock()
@@ -143,6 +190,5 @@ func (w *trimmers) run() {
 			w.arm()
 		}
 	}
-	w.due = nil
 	w.running--
 }
