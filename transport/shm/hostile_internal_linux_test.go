@@ -307,7 +307,7 @@ func TestBadClients(t *testing.T) {
 		{name: "two descriptors", say: whole, fds: []int{fd, fd}},
 		{name: "many descriptors", say: whole, fds: []int{fd, fd, fd, fd, fd, fd, fd, fd, fd, fd, fd, fd}},
 		{name: "noise", say: make([]byte, 100), fds: []int{fd}},
-		{name: "another version", say: append([]byte("iWARPshm\x02"), whole[9:]...), fds: []int{fd}},
+		{name: "another version", say: append([]byte("iWARPshm\x01"), whole[9:]...), fds: []int{fd}},
 		{name: "an answer", say: with(func(g *greeting) { g.kind = consent }), fds: []int{fd}},
 		{name: "a foreign address", say: with(func(g *greeting) { g.local = netip.MustParseAddrPort("192.0.2.1:50000") }), fds: []int{fd}},
 		{name: "no port", say: with(func(g *greeting) { g.local = netip.MustParseAddrPort("127.0.0.1:0") }), fds: []int{fd}},

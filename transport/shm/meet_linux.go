@@ -18,7 +18,7 @@ import (
 
 const (
 	unixNetwork = "unix"
-	namePrefix  = "@iwarp/shm/1/"
+	namePrefix  = "@iwarp/shm/2/" // with the version of the greeting
 	onlyIPv6    = "/6"
 )
 

@@ -35,7 +35,7 @@ type segment struct {
 	data []byte // the ring
 	// Bytes written to the ring and read from it since the start, by the sender and the receiver.
 	tail, head *atomic.Uint64
-	// Whoever sleeps sets its word to 1; whoever sets it back rings.
+	// Whoever sleeps sets its word to 1, or a reader that dozes to 2; whoever sets it back wakes it.
 	reader, writer *atomic.Uint32
 	end            *atomic.Uint32 // why nothing more comes from the sender; the tail is final before it is set
 
