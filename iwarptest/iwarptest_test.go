@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/iwarptest"
 	"github.com/rdmanet/iwarp/transport"
@@ -69,7 +70,7 @@ func TestPair(t *testing.T) {
 // TestOnlyThePath has a listener of a path turn others away.
 func TestOnlyThePath(t *testing.T) {
 	l := iwarptest.Listen(t, iwarptest.Soft)
-	go echo(l)
+	go testkit.Echo(l)
 	c, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	defer c.Close()
@@ -84,44 +85,19 @@ func TestOnlyThePath(t *testing.T) {
 func TestDial(t *testing.T) {
 	iwarptest.Each(t, func(t *testing.T, p iwarptest.Path) {
 		l := iwarptest.Listen(t, p)
-		go echo(l)
+		go testkit.Echo(l)
 		c := iwarptest.Dial(t, p, l.Addr())
-		requireEcho(t, c, "text")
+		testkit.ExchangeWithEcho(t, c, "text")
 	})
-}
-
-// echo serves connections until l is closed.
-func echo(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			_, _ = io.Copy(c, c)
-		}()
-	}
-}
-
-func requireEcho(t *testing.T, c net.Conn, text string) {
-	t.Helper()
-	require.NoError(t, c.SetDeadline(time.Now().Add(limit)))
-	_, err := io.WriteString(c, text)
-	require.NoError(t, err)
-	got := make([]byte, len(text))
-	_, err = io.ReadFull(c, got)
-	require.NoError(t, err)
-	require.Equal(t, text, string(got))
 }
 
 // relayed returns a connection over p to an echo server behind a relay.
 func relayed(t *testing.T, p iwarptest.Path) (net.Conn, *iwarptest.Relay) {
 	l := iwarptest.Listen(t, p)
-	go echo(l)
+	go testkit.Echo(l)
 	r := iwarptest.NewRelay(t, l.Addr())
 	c := iwarptest.Dial(t, p, r.Addr())
-	requireEcho(t, c, "before")
+	testkit.ExchangeWithEcho(t, c, "before")
 	return c, r
 }
 
@@ -238,7 +214,7 @@ func Example() {
 	t := new(testing.T) // that of a test
 	iwarptest.Each(t, func(t *testing.T, p iwarptest.Path) {
 		l := iwarptest.Listen(t, p)
-		go echo(l) // the service under test
+		go testkit.Echo(l) // the service under test
 		c := iwarptest.Dial(t, p, l.Addr())
 		fmt.Fprintln(c, "hello")
 	})

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 
+	"github.com/rdmanet/iwarp/cmd/internal/manual"
 	_ "github.com/rdmanet/iwarp/transport/shm"
 )
 
@@ -101,13 +101,7 @@ func command(errs io.Writer) *cobra.Command {
 	f.BoolVar(&o.defaults.ProxyIn, "proxy-in", false, "clients of each MAPPING begin with a PROXY header")
 	f.BoolVar(&o.defaults.ProxyOut, "proxy-out", false, "tell the target of each MAPPING of the client by a PROXY header")
 	_ = cmd.MarkFlagFilename("config", "toml")
-	cmd.AddCommand(&cobra.Command{
-		Use: "man DIRECTORY", Short: "Write the manual page", Hidden: true, Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			cmd.DisableAutoGenTag = true
-			return doc.GenManTree(cmd, &doc.GenManHeader{Title: "IWARP-GATEWAY", Section: "8", Source: "iwarp"}, args[0])
-		},
-	})
+	cmd.AddCommand(manual.Command(cmd))
 	return cmd
 }
 

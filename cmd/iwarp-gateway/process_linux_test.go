@@ -22,6 +22,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
 // asProgram has this program be the gateway.
@@ -42,10 +44,10 @@ func TestHandOver(t *testing.T) {
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
 	defer web.Close()
 	log := new(logged)
-	port, admin, removed := freePort(t), "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
+	address, admin, removed := testkit.ClosedPort(t), testkit.ClosedPort(t), testkit.ClosedPort(t)
 	file := filepath.Join(t.TempDir(), "gateway.toml")
 	mapping := "[[mapping]]\nlisten = \"tcp://%s\"\ntarget = \"tcp://" + web.Listener.Addr().String() + "\"\n"
-	kept := fmt.Sprintf(mapping, "127.0.0.1:"+port)
+	kept := fmt.Sprintf(mapping, address)
 	require.NoError(t, os.WriteFile(file, []byte(kept+fmt.Sprintf(mapping, removed)), 0o600))
 	p := exec.Command(os.Args[0], "--drain", "20s", "--admin", admin, "--config", file)
 	p.Env = append(os.Environ(), asProgram+"=1")
@@ -66,7 +68,7 @@ func TestHandOver(t *testing.T) {
 		clients.Go(func() {
 			transport := &http.Transport{DisableKeepAlives: true}
 			for ctx.Err() == nil {
-				r, err := (&http.Client{Transport: transport, Timeout: limit}).Post("http://127.0.0.1:"+port, "text/plain", strings.NewReader("whole"))
+				r, err := (&http.Client{Transport: transport, Timeout: limit}).Post("http://"+address, "text/plain", strings.NewReader("whole"))
 				if err != nil {
 					t.Errorf("request: %v", err)
 					return
@@ -124,11 +126,4 @@ func TestHandOver(t *testing.T) {
 func isZombie(pid int) bool {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err != nil || strings.Contains(string(b), ") Z ")
-}
-
-func freePort(t *testing.T) string {
-	web := httptest.NewServer(nil)
-	defer web.Close()
-	_, port, _ := strings.Cut(web.Listener.Addr().String(), ":")
-	return port
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/internal/nldev"
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
 const childVariable = "PORTGUARD_TEST_LISTEN"
@@ -327,22 +328,11 @@ func TestWhoseItIs(t *testing.T) {
 }
 
 func TestOtherNamespace(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	other := exec.Command("sleep", "60")
-	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if err := other.Start(); err != nil {
-		t.Skip(err)
-	}
-	defer func() {
-		_ = other.Process.Kill()
-		_ = other.Wait()
-	}()
+	other := testkit.ProcessElsewhere(t)
 	w := newWorld(t)
 	a := freePort(t, "127.91.0.1")
 	c := listening(a)
-	c.Owner = nldev.Owner{PID: uint32(other.Process.Pid)}
+	c.Owner = nldev.Owner{PID: uint32(other)}
 	w.pass(c)
 	require.Equal(t, elsewhere, w.reason(a))
 	require.True(t, isFree(t, a))

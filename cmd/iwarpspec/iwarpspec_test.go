@@ -23,10 +23,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestStream checks a Listener of the library, to which each connection is a stream.
-func TestStream(t *testing.T) {
-	l, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+// serveEach handles each connection of l, and closes it. What it returns waits for all of them,
+// once l is closed.
+func serveEach(l net.Listener, handle func(c net.Conn)) (wait func()) {
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -35,14 +34,22 @@ func TestStream(t *testing.T) {
 				return
 			}
 			serving.Go(func() {
-				_, _ = io.Copy(io.Discard, c)
+				handle(c)
 				_ = c.Close()
 			})
 		}
 	})
+	return serving.Wait
+}
+
+// TestStream checks a Listener of the library, to which each connection is a stream.
+func TestStream(t *testing.T) {
+	l, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	served := serveEach(l, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	kept(t, l.Addr().String())
 	require.NoError(t, l.Close())
-	serving.Wait()
+	served()
 }
 
 // TestQueuePairs checks software iWARP as it is, with receives of 16 bytes.
@@ -113,19 +120,7 @@ func lines(text, word string) string {
 func TestBroken(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				_, _ = io.Copy(c, c)
-				_ = c.Close()
-			})
-		}
-	})
+	served := serveEach(l, func(c net.Conn) { _, _ = io.Copy(c, c) })
 	results := func(format string) string {
 		var out bytes.Buffer
 		require.Equal(t, exitBroken, run([]string{"-run", "rdmap version 2|request of revision 1", "-format", format, l.Addr().String()}, &out, io.Discard))
@@ -142,7 +137,7 @@ func TestBroken(t *testing.T) {
 	require.NoError(t, xml.Unmarshal([]byte(results("junit")), &suite))
 	require.Equal(t, 3, suite.Failures)
 	require.NoError(t, l.Close())
-	serving.Wait()
+	served()
 }
 
 func TestCases(t *testing.T) {

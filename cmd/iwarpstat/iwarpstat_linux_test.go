@@ -21,6 +21,7 @@ import (
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/internal/statpage"
+	"github.com/rdmanet/iwarp/internal/testkit"
 	_ "github.com/rdmanet/iwarp/transport/rnic"
 )
 
@@ -339,20 +340,9 @@ func TestNetns(t *testing.T) {
 	var out, errs bytes.Buffer
 	require.Equal(t, exitFound, run([]string{"--pid", pid, "--netns", pid}, &out, &errs), errs.String())
 	require.Equal(t, exitFailed, run([]string{"--pid", pid, "--netns", "no such namespace"}, &out, &errs))
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	other := exec.Command("sleep", "60")
-	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if err := other.Start(); err != nil {
-		t.Skip(err)
-	}
-	defer func() {
-		_ = other.Process.Kill()
-		_ = other.Wait()
-	}()
+	other := testkit.ProcessElsewhere(t)
 	out.Reset()
-	require.Equal(t, exitNothing, run([]string{"--pid", pid, "--netns", fmt.Sprint(other.Process.Pid)}, &out, &errs))
+	require.Equal(t, exitNothing, run([]string{"--pid", pid, "--netns", fmt.Sprint(other)}, &out, &errs))
 }
 
 func TestManual(t *testing.T) {

@@ -102,40 +102,33 @@ func Resources(device string) (Counts, error) {
 // nor queue pairs take a privilege to see, but only those are there whose process is in the PID
 // namespace of the caller, and the kernel's own in the first one of the host. An id that comes or
 // goes while the kernel lists many may have it skip another.
-func CMIDs(device uint32) (list []CMID, err error) {
-	err = objects(device, commandCMIDGet, attributeCMID, attributeCMIDEntry, func(b []byte) error {
-		if len(list) >= most {
-			return ErrTooMany
-		}
-		c, err := parseCMID(b)
-		list = append(list, c)
-		return err
-	})
-	return list, err
+func CMIDs(device uint32) ([]CMID, error) {
+	return objects(device, commandCMIDGet, attributeCMID, attributeCMIDEntry, parseCMID)
 }
 
 // QueuePairs is CMIDs for queue pairs.
-func QueuePairs(device uint32) (list []QP, err error) {
-	err = objects(device, commandQPGet, attributeQP, attributeQPEntry, func(b []byte) error {
+func QueuePairs(device uint32) ([]QP, error) {
+	return objects(device, commandQPGet, attributeQP, attributeQPEntry, parseQP)
+}
+
+// objects lists what parse makes of the entries of a table.
+func objects[T any](device uint32, command, table, entry uint16, parse func([]byte) (T, error)) (list []T, err error) {
+	s, err := open()
+	if err != nil {
+		return nil, ignore(err, unix.EPROTONOSUPPORT)
+	}
+	defer s.Close()
+	each := func(b []byte) error {
 		if len(list) >= most {
 			return ErrTooMany
 		}
-		q, err := parseQP(b)
-		list = append(list, q)
+		o, err := parse(b)
+		list = append(list, o)
 		return err
-	})
-	return list, err
-}
-
-func objects(device uint32, command, table, entry uint16, each func([]byte) error) error {
-	s, err := open()
-	if err != nil {
-		return ignore(err, unix.EPROTONOSUPPORT)
 	}
-	defer s.Close()
 	err = ask(s, command, netlink.Dump, func(b []byte) error { return parseEntries(b, table, entry, each) },
 		netlink.Uint32(attributeDeviceIndex, device))
-	return ignore(err, unix.EINVAL, unix.ECONNREFUSED, unix.EOPNOTSUPP)
+	return list, ignore(err, unix.EINVAL, unix.ECONNREFUSED, unix.EOPNOTSUPP)
 }
 
 // ignore returns err, or nil if it is one of the errnos.

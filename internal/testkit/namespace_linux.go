@@ -56,6 +56,25 @@ func InNamespace(t *testing.T) bool {
 	return false
 }
 
+// ProcessElsewhere starts a process in a network namespace of its own, which ends with the test,
+// and returns its number. Where that is not allowed, the test is skipped.
+func ProcessElsewhere(t testing.TB) (pid int) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		SkipUnprivileged(t, "only root makes network namespaces")
+	}
+	c := exec.Command("sleep", "60")
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := c.Start(); err != nil {
+		SkipUnprivileged(t, err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	return c.Process.Pid
+}
+
 // IP runs ip(8).
 func IP(t testing.TB, args string) {
 	t.Helper()

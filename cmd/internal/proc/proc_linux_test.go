@@ -2,12 +2,12 @@ package proc
 
 import (
 	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
 func TestOwnProcess(t *testing.T) {
@@ -32,15 +32,5 @@ func TestNoProcess(t *testing.T) {
 
 func TestElsewhere(t *testing.T) {
 	require.False(t, Elsewhere(os.Getpid()))
-	if os.Getuid() != 0 {
-		t.Skip("needs root to make a network namespace")
-	}
-	c := exec.Command("sleep", "60")
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	require.NoError(t, c.Start())
-	defer func() {
-		_ = c.Process.Kill()
-		_ = c.Wait()
-	}()
-	require.True(t, Elsewhere(c.Process.Pid))
+	require.True(t, Elsewhere(testkit.ProcessElsewhere(t)))
 }
