@@ -56,9 +56,7 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 		if try == connectTries || !isMoving(err) || ctx.Err() != nil {
 			return answer, err
 		}
-		select {
-		case <-time.After(connectPause << (2 * (try - 1))):
-		case <-ctx.Done():
+		if !sleep(ctx, connectPause<<(2*(try-1))) {
 			return nil, ctx.Err()
 		}
 		m, merr := meet(ctx, q.local.Addr(), q.remote)

@@ -99,18 +99,6 @@ func closePlace(place *net.UnixListener) {
 	_ = place.Close()
 }
 
-// pause waits, and reports whether the listener is still open.
-func (l *listener) pause(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-l.ctx.Done():
-		return false
-	}
-}
-
 func (l *listener) serve(place *net.UnixListener) {
 	defer l.wg.Done()
 	defer func() {
@@ -119,7 +107,7 @@ func (l *listener) serve(place *net.UnixListener) {
 		}
 	}()
 	for place == nil {
-		if !l.pause(placeRetry) {
+		if !sleep(l.ctx, placeRetry) {
 			return
 		}
 		place, _ = l.takePlace()
@@ -127,13 +115,13 @@ func (l *listener) serve(place *net.UnixListener) {
 	waiting := setup.NewHalfOpen(l.t.cfg.MaxHalfOpen)
 	for {
 		for graves.full() { // a client may send more of what cannot be closed
-			if !l.pause(acceptRetry) {
+			if !sleep(l.ctx, acceptRetry) {
 				return
 			}
 		}
 		c, err := place.AcceptUnix()
 		if err != nil {
-			if !l.pause(acceptRetry) {
+			if !sleep(l.ctx, acceptRetry) {
 				return
 			}
 			continue
