@@ -35,8 +35,12 @@ type Arrival struct {
 var RequestGrace = 100 * time.Millisecond
 
 // Enter adds a. Where all others wait for Accept or are young, it waits for room until ctx is done.
+// Once ctx is done it adds nothing, even where there is room.
 func (h *HalfOpen) Enter(ctx context.Context, a *Arrival) error {
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		ok, young := h.admit(a)
 		if ok {
 			return nil

@@ -118,4 +118,6 @@ func TestAttend(t *testing.T) {
 	<-spoke
 	cancel()
 	require.False(t, h.Attend(ctx, &wg, &setup.Arrival{}, nil))
+	wg.Wait()
+	require.False(t, h.Attend(ctx, &wg, &setup.Arrival{}, nil), "there is room, and nobody to take it")
 }
