@@ -26,7 +26,7 @@ func TestDependencies(t *testing.T) {
 // imports are what each package may import of others than those of Go, below the module's path "."
 // for the root. A pattern that ends in "/..." stands for all below it.
 var imports = map[string]string{
-	".": "internal/bound internal/brief internal/guard internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
+	".": "internal/addrrules internal/bound internal/brief internal/guard internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
 		"internal/statpage internal/tcpinfo rdmanet transport transport/soft",
 
 	"internal/ports":      "internal/bound internal/netaddr internal/neterr internal/portmap internal/sockdiag internal/statpage",
@@ -43,6 +43,7 @@ var imports = map[string]string{
 	"internal/tcpinfo":    "golang.org/x/sys/unix",
 	"internal/statpage":   "golang.org/x/sys/unix",
 	"internal/redirect":   "transport",
+	"internal/addrrules":  "",
 	"internal/brief":      "",
 	"internal/netaddr":    "",
 	"internal/neterr":     "",

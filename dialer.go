@@ -67,6 +67,11 @@ type Dialer struct {
 	Transports []transport.Transport // in order of preference; nil means transport.Registered, hardware first
 	PortSpace  *PortSpace            // nil means DefaultPortSpace
 
+	// Policy, if not nil, returns the policy for an address, which is as it was given to Dial, such as
+	// "db.internal:5432". OffloadAuto means that Offload applies. It may be called from several
+	// goroutines at once, and not for networks other than "tcp", "tcp4" and "tcp6".
+	Policy func(address string) Offload
+
 	// HandshakeTimeout limits the wait for the peer's answer to an iWARP connection request. 0 or less
 	// means 10 s, which is also the limit of the soft transport itself. Where a fallback to plain TCP
 	// may follow it means less: 3 s through a device; in software, unless the peer has spoken iWARP
@@ -144,15 +149,26 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 }
 
 func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	policy, err := d.Offload.effective(offloadEnv)
-	if err != nil {
+	policy, rules, err := d.choose(address)
+	switch {
+	case err != nil:
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
+	case rules != nil:
+		return d.byRules(ctx, rules, network, address)
 	}
+	return d.by(ctx, policy, network, address)
+}
+
+// by dials by a policy.
+func (d *Dialer) by(ctx context.Context, policy Offload, network, address string) (net.Conn, error) {
 	began := now()
 	if policy == OffloadNever || !isTCPAddr(d.LocalAddr) { // which is an error of package net
 		return d.plain(ctx, network, address, began, ReasonPolicy, nil)
 	}
 	devices, kernel := split(d.Transports)
+	if policy == OffloadDevice {
+		policy, kernel = OffloadRequire, nil
+	}
 	if len(devices) == 0 {
 		switch {
 		case policy == OffloadAuto:

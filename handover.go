@@ -54,7 +54,7 @@ func (lc *ListenConfig) Wrap(l *net.TCPListener) (*Listener, error) {
 	if l == nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Err: syscall.EINVAL}
 	}
-	policy, err := lc.policy(network)
+	policy, err := lc.policy(context.Background(), network, l.Addr().String())
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 	if !netaddr.IsTCP(network) {
 		return lc.netConfig().Listen(ctx, network, address)
 	}
-	policy, err := lc.policy(network)
+	policy, err := lc.policy(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -111,9 +111,9 @@ func (lc *ListenConfig) Listen(ctx context.Context, network, address string) (ne
 }
 
 // policy returns the policy that applies, as far as the system supports it.
-func (lc *ListenConfig) policy(network string) (Offload, error) {
-	policy, err := lc.Offload.effective(listenOffloadEnv, offloadEnv)
-	if err == nil && policy == OffloadRequire && !sniff.CanPeek {
+func (lc *ListenConfig) policy(ctx context.Context, network, address string) (Offload, error) {
+	policy, err := lc.choose(ctx, network, address)
+	if err == nil && policy >= OffloadRequire && !sniff.CanPeek {
 		err = &OffloadError{ReasonNoDevice, errNoPeek}
 	}
 	if err != nil {
@@ -139,6 +139,9 @@ func (lc *ListenConfig) listen(
 		turn: make(chan struct{}, 1), nudge: make(chan struct{}, 1), finding: make(chan struct{}, 1), closing: make(chan struct{}),
 		serving: make(map[*deviceListener]bool), counters: newCounters(tcp.Addr(), policy),
 	}
+	if policy == OffloadDevice {
+		l.policy, kernel = OffloadRequire, nil
+	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if l.config.HandshakeTimeout <= 0 {
 		l.config.HandshakeTimeout = defaultHandshakeTimeout
@@ -158,7 +161,7 @@ func (lc *ListenConfig) listen(
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: err}
 	}
 	if l.kernel == nil && len(l.deviceList()) == 0 {
-		if policy == OffloadRequire {
+		if l.policy == OffloadRequire {
 			l.giveUp()
 			return nil, &net.OpError{Op: "listen", Net: network, Addr: tcp.Addr(), Err: &OffloadError{ReasonNoDevice, l.whyNone}}
 		}

@@ -75,7 +75,11 @@ var dialerOptions = map[string]optionCase[iwarp.Dialer]{
 		},
 		ignored: []string{"ControlContext"}, calls: true,
 	},
-	"Offload":          {}, // what makes the path
+	"Offload": {}, // what makes the path
+	"Policy": {set: func(d *iwarp.Dialer, e *effects) {
+		policy := d.Offload
+		d.Offload, d.Policy = 77, func(string) iwarp.Offload { e.calls++; return policy }
+	}, calls: true},
 	"Transports":       {}, // the same
 	"PortSpace":        {set: func(d *iwarp.Dialer, _ *effects) { d.PortSpace = &iwarp.PortSpace{} }},
 	"HandshakeTimeout": {set: func(d *iwarp.Dialer, _ *effects) { d.HandshakeTimeout = patience }},

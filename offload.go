@@ -1,10 +1,20 @@
 package iwarp
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/rdmanet/iwarp/internal/addrrules"
+	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // Offload is the policy that says which paths a connection may take.
@@ -16,7 +26,8 @@ const (
 	// an iWARP device it never sends an MPA frame to a peer. A listener serves plain TCP, iWARP in
 	// software and devices. It is the zero value, which the environment can replace by another: the
 	// variable IWARP_OFFLOAD for Dialers and listeners, and for listeners alone IWARP_LISTEN_OFFLOAD,
-	// which takes precedence. Spaces around the name do not matter.
+	// which takes precedence. Each has the name of a policy, or rules with one for some addresses, as
+	// in "prefer,10.0.0.0/8=require,db.internal:5432=never": see the documentation of the package.
 	OffloadAuto Offload = iota
 	// OffloadNever uses plain TCP. A listener does not look at the bytes of a connection.
 	OffloadNever
@@ -26,20 +37,18 @@ const (
 	// OffloadRequire dials through a device or iWARP in software, or fails with an *OffloadError. A
 	// listener closes the connections of plain TCP clients.
 	OffloadRequire
-)
-
-const (
-	offloadEnv       = "IWARP_OFFLOAD"
-	listenOffloadEnv = "IWARP_LISTEN_OFFLOAD"
+	// OffloadDevice dials through a device, siw, rxe and shared memory included, or fails with an
+	// *OffloadError. A listener takes the clients of devices alone; without a device Listen fails.
+	OffloadDevice
 )
 
 var (
-	offloadNames = [...]string{"auto", "never", "prefer", "require"}
+	offloadNames = [...]string{"auto", "never", "prefer", "require", "device"}
 
-	errUnknownOffload = errors.New("unknown offload policy; use auto, never, prefer or require")
+	errUnknownOffload = errors.New("unknown offload policy; use auto, never, prefer or require, or device")
 )
 
-// String returns "auto", "never", "prefer" or "require".
+// String returns "auto", "never", "prefer", "require" or "device".
 func (o Offload) String() string {
 	if int(o) < len(offloadNames) {
 		return offloadNames[o]
@@ -59,8 +68,8 @@ func ParseOffload(s string) (Offload, error) {
 
 // MarshalText returns the name of the policy, so that flag.TextVar and encoders can use it.
 func (o Offload) MarshalText() ([]byte, error) {
-	if int(o) >= len(offloadNames) {
-		return nil, fmt.Errorf("%v: %w", o, errUnknownOffload)
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	return []byte(o.String()), nil
 }
@@ -74,25 +83,181 @@ func (o *Offload) UnmarshalText(text []byte) error {
 	return err
 }
 
-// effective returns the policy that applies; for the zero value that is set by the first of the
-// environment variables that is not empty.
-func (o Offload) effective(variables ...string) (Offload, error) {
+// check returns an error for what is no policy.
+func (o Offload) check() error {
 	if int(o) >= len(offloadNames) {
-		return 0, fmt.Errorf("%v: %w", o, errUnknownOffload)
+		return fmt.Errorf("%v: %w", o, errUnknownOffload)
 	}
-	if o != OffloadAuto {
-		return o, nil
+	return nil
+}
+
+// policyRules are the policies for addresses.
+type policyRules = addrrules.Rules[Offload]
+
+// An environment remembers the rules that a variable of the environment has, which a program may
+// change.
+type environment struct {
+	name string
+	last atomic.Pointer[environmentValue]
+}
+
+type environmentValue struct {
+	text  string
+	rules policyRules
+	err   error
+}
+
+var (
+	dialEnvironment   = environment{name: "IWARP_OFFLOAD"}
+	listenEnvironment = environment{name: "IWARP_LISTEN_OFFLOAD"}
+)
+
+// rules returns nil for a variable that is not set, or is empty.
+func (e *environment) rules() (policyRules, error) {
+	text := strings.TrimSpace(os.Getenv(e.name))
+	if text == "" {
+		return nil, nil
 	}
-	for _, v := range variables {
-		s := strings.TrimSpace(os.Getenv(v))
-		if s == "" {
-			continue
+	v := e.last.Load()
+	if v == nil || v.text != text {
+		v = &environmentValue{text: text}
+		if v.rules, v.err = parsePolicies(text); v.err != nil {
+			v.err = fmt.Errorf("environment variable %s: %w", e.name, v.err)
 		}
-		p, err := ParseOffload(s)
-		if err != nil {
-			return 0, fmt.Errorf("environment variable %s: %w", v, err)
-		}
-		return p, nil
+		e.last.Store(v)
 	}
-	return o, nil
+	return v.rules, v.err
+}
+
+func parsePolicies(text string) (policyRules, error) {
+	if !strings.ContainsAny(text, ",=") {
+		p, err := ParseOffload(text)
+		return addrrules.All(p), err
+	}
+	return addrrules.Parse(text, ParseOffload)
+}
+
+// choose returns the policy for an address, or the rules that have to tell, once it is resolved.
+func (d *Dialer) choose(address string) (Offload, policyRules, error) {
+	policy := d.Offload
+	if d.Policy != nil {
+		if p := d.Policy(address); p != OffloadAuto {
+			policy = p
+		}
+	}
+	if policy != OffloadAuto {
+		return policy, nil, policy.check()
+	}
+	rules, err := dialEnvironment.rules()
+	if rules == nil || err != nil {
+		return policy, nil, err
+	}
+	if p, ok := rules.Only(); ok {
+		return p, nil, nil
+	}
+	host, service, err := net.SplitHostPort(address)
+	if err != nil {
+		return OffloadNever, nil, nil // package net will say what is wrong
+	}
+	port, err := net.LookupPort("tcp", service)
+	if err != nil {
+		return OffloadNever, nil, nil
+	}
+	policy, _, resolve := rules.Find(peerOf(host), netip.Addr{}, uint16(port))
+	if !resolve {
+		rules = nil
+	}
+	return policy, rules, nil
+}
+
+// peerOf is what a host means in an address that is dialed: none is this one.
+func peerOf(host string) string {
+	switch a, err := netip.ParseAddr(host); {
+	case host == "", err == nil && a.Unmap() == netip.IPv4Unspecified():
+		return "127.0.0.1"
+	case err == nil && a.IsUnspecified():
+		return "::1"
+	}
+	return host
+}
+
+// byRules dials a name whose addresses have to be known for the policy. Where they do not agree on
+// it, one is tried after the other, as package net divides the time.
+func (d *Dialer) byRules(ctx context.Context, rules policyRules, network, address string) (net.Conn, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	remotes, err := netaddr.Lookup(untraced{ctx}, d.Resolver, network, address)
+	if err != nil {
+		return d.plain(ctx, network, address, now(), ReasonPolicy, nil) // which fails in the same way
+	}
+	host, _, _ := net.SplitHostPort(address)
+	policies := make([]Offload, len(remotes))
+	for i, r := range remotes {
+		policies[i], _, _ = rules.Find(host, r.Addr(), r.Port())
+	}
+	if len(slices.Compact(slices.Clone(policies))) == 1 {
+		return d.by(ctx, policies[0], network, address)
+	}
+	var first error
+	for i, r := range remotes {
+		c, err := d.within(ctx, len(remotes)-i, func(ctx context.Context) (net.Conn, error) {
+			return d.by(ctx, policies[i], network, r.String())
+		})
+		if err == nil {
+			return c, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if neterr.Over(ctx) != nil {
+			break
+		}
+	}
+	return nil, first
+}
+
+// leastForAddress is what an address has of the time for several in any case, as with package net.
+const leastForAddress = 2 * time.Second
+
+// within calls dial for one of n addresses with its part of the time that is left.
+func (d *Dialer) within(ctx context.Context, n int, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, max(left/time.Duration(n), min(left, leastForAddress)))
+		defer cancel()
+	}
+	return dial(ctx)
+}
+
+// choose returns the policy for what listens on an address.
+func (lc *ListenConfig) choose(ctx context.Context, network, address string) (Offload, error) {
+	if lc.Offload != OffloadAuto {
+		return lc.Offload, lc.Offload.check()
+	}
+	rules, err := listenEnvironment.rules()
+	if rules != nil && err == nil {
+		return onAddress(ctx, rules, network, address), nil
+	}
+	if err == nil {
+		rules, err = dialEnvironment.rules()
+	}
+	// The rules of that variable are for who is dialed.
+	policy, _, _ := rules.Find("", netip.Addr{}, 0)
+	return policy, err
+}
+
+func onAddress(ctx context.Context, rules policyRules, network, address string) Offload {
+	if p, ok := rules.Only(); ok {
+		return p
+	}
+	host, service, _ := net.SplitHostPort(address)
+	port, _ := net.LookupPort(network, service) // if that fails, Listen fails as well
+	policy, _, resolve := rules.Find(host, netip.Addr{}, uint16(port))
+	if resolve {
+		if local, err := netaddr.LookupLocal(ctx, network, address); err == nil {
+			policy, _, _ = rules.Find(host, netaddr.Of(local).Addr(), uint16(port))
+		}
+	}
+	return policy
 }
