@@ -31,10 +31,13 @@ func waits(t *testing.T, q *made) <-chan error {
 // dozes has a call of Wait doze, and returns how the call ends.
 func dozes(t *testing.T, q *made) <-chan error {
 	t.Helper()
+	watch.remove(q.queuePair) // or the doze may be over before it is seen
 	ended := waits(t, q)
 	for end := time.Now().Add(patience); q.in.reader.Load() != dozing; runtime.Gosched() {
 		require.True(t, time.Now().Before(end), "the call does not doze")
 	}
+	watch.add(q.queuePair)
+	watch.arm()
 	return ended
 }
 
@@ -90,6 +93,26 @@ func TestLongDoze(t *testing.T) {
 	require.ErrorIs(t, <-ended, transport.ErrInterrupted)
 }
 
+// TestWatchOverALateDoze goes on until the call dozes that was held up as it was about to, and ends
+// that doze.
+func TestWatchOverALateDoze(t *testing.T) {
+	_, b := pairOf(t, fullRing, func(a, b *queuePair) {})
+	watch.remove(b.queuePair)
+	s := &b.sleep
+	<-b.tok // the test is the call that is about to doze
+	defer func() { b.tok <- struct{}{} }()
+	s.dozer.word.Store(b.in.reader)
+	s.nights.Add(1)
+	for range 3 {
+		require.True(t, b.watch())
+	}
+	b.in.reader.Store(dozing)
+	require.True(t, b.watch())
+	require.Equal(t, uint32(awake), b.in.reader.Load())
+	s.getUp()
+	require.False(t, b.watch())
+}
+
 // TestNoDozeBeforeADeadline lets none run into one.
 func TestNoDozeBeforeADeadline(t *testing.T) {
 	_, b := pairOf(t, fullRing, func(a, b *queuePair) {})
@@ -113,8 +136,8 @@ func TestNoDozeBeforeADeadline(t *testing.T) {
 // TestSendCompletesDuringADoze ends the doze of a call that waits for it.
 func TestSendCompletesDuringADoze(t *testing.T) {
 	a, _, _, ring := ringed(t, ringSize)
-	watch.remove(a.queuePair) // which would end the doze after a while
 	ended := dozes(t, a)
+	watch.remove(a.queuePair) // which would end the doze after a while
 	_, err := a.PostSend(writeOf(ring, []byte("x"), transport.Signaled))
 	require.NoError(t, err)
 	select {

@@ -77,12 +77,12 @@ func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 // doze waits in a futex.
 func (s *sleeper) doze(c *wait.Condition, seen uint32) {
 	q := s.q
-	s.nights.Add(1)
-	watch.arm()
 	r := q.in.reader
-	s.on.Store(c)
-	s.dozer.word.Store(r)
+	s.dozer.word.Store(r) // before the night begins, for watch
+	s.nights.Add(1)
 	defer s.getUp()
+	watch.arm()
+	s.on.Store(c)
 	r.Store(dozing)
 	if !q.due(c, seen) {
 		_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(r)), futexWait, dozing, 0, 0, 0)
@@ -99,18 +99,22 @@ func (s *sleeper) getUp() {
 	s.q.in.reader.Store(awake) // last, as it may be a fault
 }
 
-// wake ends the doze, if there is one.
-func (d *dozer) wake() {
+// wake ends the doze, if there is one, and reports whether there is. One that has yet to say so in
+// its word begins all the same, after another look at what there is.
+func (d *dozer) wake() bool {
 	if d.word.Load() == nil {
-		return
+		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if r := d.word.Load(); r != nil {
-		at := uintptr(unsafe.Pointer(r))
-		// The kernel sets the word: it may be in a page for which there is no memory.
-		_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, at, futexWakeOp, 1, 1, at, setAwake)
+	r := d.word.Load()
+	if r == nil {
+		return false
 	}
+	at := uintptr(unsafe.Pointer(r))
+	// The kernel sets the word: it may be in a page for which there is no memory.
+	_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, at, futexWakeOp, 1, 1, at, setAwake)
+	return true
 }
 
 const (

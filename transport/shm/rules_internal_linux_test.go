@@ -189,8 +189,10 @@ func TestDeathBeforeThePollerLooks(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- a.Wait(time.Now().Add(patience)) }()
 	<-l.entered
+	watch.mu.Lock() // others may be watched over
 	a.watch()
 	a.watch() // the peer is alive
+	watch.mu.Unlock()
 	require.NoError(t, b.sock.Close())
 	time.Sleep(10 * time.Millisecond) // not needed for the result: the poller has mostly seen it then
 	close(l.begin)

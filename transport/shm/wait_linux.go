@@ -171,7 +171,7 @@ func (q *queuePair) kick() {
 		q.sleep.kicked.Store(true)
 		_ = q.sock.SetReadDeadline(past)
 	}
-	q.sleep.dozer.wake()
+	_ = q.sleep.dozer.wake()
 }
 
 // until sleeps until there may be something to do.

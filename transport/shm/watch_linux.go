@@ -92,8 +92,10 @@ func (q *queuePair) watch() (again bool) {
 		return false
 	}
 	if !dead {
+		if q.sleep.dozer.wake() {
+			return true // until it has got up: it may only now be about to doze
+		}
 		q.awake = night // the poller reports an end from then on
-		q.sleep.dozer.wake()
 		return false
 	}
 	q.sleep.died.Store(true)
