@@ -20,6 +20,7 @@ func (n *named) Offloads() bool { return n.offloads }
 
 func TestRegister(t *testing.T) {
 	require.Empty(t, transport.Registered())
+	t.Cleanup(transport.ForgetRegistered)
 	soft, one, two, again := &named{name: "a"}, &named{name: "b", offloads: true}, &named{name: "c", offloads: true}, &named{name: "a"}
 	for _, n := range []*named{soft, one, two} {
 		transport.Register(n)

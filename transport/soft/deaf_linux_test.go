@@ -116,6 +116,7 @@ func TestLeaveRestThatGivesWay(t *testing.T) {
 
 // A kernel that does not let itself be deafened is not left alone.
 func TestLeaveRestToAKernelThatHears(t *testing.T) {
+	partings(t, 0)
 	q, p, data := handed(t)
 	closer := q.(*soft.QueuePair)
 	require.NoError(t, soft.LockFilter(closer))

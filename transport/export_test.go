@@ -1,0 +1,4 @@
+package transport
+
+// ForgetRegistered takes back what Register has done.
+func ForgetRegistered() { registry.list.Store(nil) }
