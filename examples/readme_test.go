@@ -66,7 +66,7 @@ func TestHTTP(t *testing.T) {
 				require.ErrorIs(t, <-served, http.ErrServerClosed)
 			}()
 
-			d := &iwarp.Dialer{Timeout: 5 * time.Second, Offload: c.policy}
+			d := &iwarp.Dialer{HandshakeTimeout: 20 * time.Second, Offload: c.policy}
 			dial, infos := told(t, d.DialContext)
 			client := &http.Client{Transport: transport(dial)}
 			defer client.CloseIdleConnections()
@@ -135,6 +135,11 @@ func TestGRPCByEnvironment(t *testing.T) {
 				server.Stop()
 				require.NoError(t, <-served)
 			}()
+
+			// A server that has spoken iWARP before has all the time there is to answer.
+			known, err := (&iwarp.Dialer{Offload: iwarp.OffloadRequire}).Dial("tcp", l.Addr().String())
+			require.NoError(t, err)
+			require.NoError(t, known.Close())
 
 			t.Setenv("IWARP_OFFLOAD", policy)
 			dial, infos := told(t, func(ctx context.Context, _, address string) (net.Conn, error) {

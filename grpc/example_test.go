@@ -38,7 +38,7 @@ func Example() {
 	defer server.Stop()
 
 	var counter iwarpgrpc.Counter
-	dialer := &iwarp.Dialer{Offload: iwarp.OffloadPrefer, Transports: only}
+	dialer := &iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: only}
 	options := append(iwarpgrpc.DialOptions(dialer, insecure.NewCredentials()), grpc.WithStatsHandler(&counter))
 	conn, err := grpc.NewClient("passthrough:///"+l.Addr().String(), options...)
 	if err != nil {

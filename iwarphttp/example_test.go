@@ -30,7 +30,7 @@ func Example() {
 	go server.Serve(l)
 	defer server.Close()
 
-	dialer := &iwarp.Dialer{Offload: iwarp.OffloadPrefer, Transports: only}
+	dialer := &iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: only}
 	client := &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
 	defer client.CloseIdleConnections()
 	r, err := client.Get("http://" + l.Addr().String())
