@@ -275,7 +275,7 @@ func TestCloseBeforeTheGateOpens(t *testing.T) {
 }
 
 func TestGateThatNeverOpens(t *testing.T) {
-	q, p, _ := role{cfg: &soft.Config{RequestTimeout: 30 * time.Millisecond}}.responder(t)
+	q, p, _ := role{cfg: &soft.Config{RequestTimeout: 300 * time.Millisecond}}.responder(t)
 	post(t, q, transport.SendWR{ID: 3, Opcode: transport.OpSend, Flags: transport.Inline | transport.WillDrain, Data: []byte("x")})
 	require.NoError(t, q.Close())
 	p.ended()
