@@ -59,7 +59,9 @@ func testWriteThenSend(t *testing.T, connect func(t testing.TB, prepare Setup) P
 	})
 	data := Random(len(ring))
 	part := len(ring) / 4
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		for i := range 4 {
 			off := i * part
 			Post(t, p.A,
@@ -73,6 +75,7 @@ func testWriteThenSend(t *testing.T, connect func(t testing.TB, prepare Setup) P
 		require.Equal(t, transport.StatusSuccess, Next(t, p.B).Status)
 	}
 	require.True(t, bytes.Equal(data, ring))
+	<-done
 }
 
 func testReadWhileTheOwnerDoesNothing(t *testing.T, connect func(t testing.TB, prepare Setup) Pair) {
