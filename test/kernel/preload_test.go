@@ -56,7 +56,7 @@ func (g *guest) meet(t *testing.T, p pair, server []string, at *place, client []
 	t.Helper()
 	bound := cmp.Or(p.limit, cellLimit)
 	s := g.startFor(t, bound, server...)
-	limit := time.Now().Add(10 * time.Second)
+	limit := time.Now().Add(cellLimit / 2)
 	for !g.listens(t, p) {
 		if time.Now().After(limit) {
 			s.Kill()
