@@ -227,6 +227,13 @@ func (q *queuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ir
 			reply.Enhanced.IRD = depth(ird)
 		}
 	}
+	// A depth that is not negotiated is answered by the same.
+	if e.IRD == mpa.NoDepth {
+		reply.Enhanced.ORD = mpa.NoDepth
+	}
+	if e.ORD == mpa.NoDepth {
+		reply.Enhanced.IRD = mpa.NoDepth
+	}
 	return reply, ird, ord, nil
 }
 

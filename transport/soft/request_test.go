@@ -79,7 +79,7 @@ func TestRequests(t *testing.T) {
 		"more reads than usual, as asked for": {sent: start(requestKey, 0x50, 2, []byte{0x3f, 0xfe, 1, 0}), opts: &transport.Options{IRD: 200, ORD: 300},
 			answer: start(replyKey, 0x50, 2, []byte{0, 200, 1, 44, 'o', 'k'}), ird: 200, ord: 300, checksCRC: true},
 		"depths not to be negotiated": {sent: start(requestKey, 0x50, 2, []byte{0x3f, 0xff, 0x3f, 0xff}),
-			answer: start(replyKey, 0x50, 2, []byte{0, 16, 0, 16, 'o', 'k'}), ird: 16, ord: 16, checksCRC: true},
+			answer: start(replyKey, 0x50, 2, []byte{0x3f, 0xff, 0x3f, 0xff, 'o', 'k'}), ird: 16, ord: 16, checksCRC: true},
 		"rtr by write": {sent: start(requestKey, 0x50, 2, []byte{0x80, 16, 0x80, 16}),
 			answer: start(replyKey, 0x50, 2, []byte{0x80, 16, 0x80, 16, 'o', 'k'}), ird: 16, ord: 16, checksCRC: true},
 		"rtr by read": {sent: start(requestKey, 0x50, 2, []byte{0x80, 16, 0x40, 16}),
