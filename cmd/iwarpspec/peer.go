@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,18 +9,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 )
 
-// A target is the listener that is checked.
-type target struct {
-	address string
-	private []byte // that it accepts
-	wait    time.Duration
-}
-
 // A testCase checks a rule on a connection of its own. It returns what the peer did in place of
-// what it should.
+// what it should, or a notApplicable.
 type testCase struct {
 	section, name, rule string
 	run                 func(p *peer) error
@@ -27,35 +22,61 @@ type testCase struct {
 
 func (c *testCase) title() string { return c.section + ": " + c.name }
 
-func (t *target) try(c *testCase) result {
+// notApplicable is why a rule does not concern a peer, as that of a frame which it did not offer.
+type notApplicable string
+
+func (n notApplicable) Error() string { return string(n) }
+
+// A source makes the connections to what is checked.
+type source struct {
+	connect func(deadline time.Time) (c *net.TCPConn, done func(), err error)
+	close   func()
+	private []byte // that the peer accepts
+	rsocket bool   // whether that is of a stream
+	wait    time.Duration
+	pause   time.Duration // once a connection is accepted
+}
+
+func (s *source) try(c *testCase) result {
 	r := result{Section: c.section, Name: c.name, Rule: c.rule}
 	begin := time.Now()
-	if err := t.connect(c.run); err != nil {
+	switch err := s.on(c.run).(type) {
+	case nil:
+	case notApplicable:
+		r.Skipped = err.Error()
+	default:
 		r.Broken = err.Error()
 	}
 	r.Took = time.Since(begin)
 	return r
 }
 
-func (t *target) connect(f func(p *peer) error) error {
-	c, err := net.DialTimeout("tcp", t.address, t.wait)
+func (s *source) on(run func(p *peer) error) error {
+	c, done, err := s.connect(time.Now().Add(s.wait))
 	if err != nil {
 		return err
 	}
+	defer done()
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(t.wait)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(s.wait)); err != nil {
 		return err
 	}
-	return f(&peer{TCPConn: c.(*net.TCPConn), private: t.private})
+	return run(&peer{TCPConn: c, private: s.private, rsocket: s.rsocket, pause: s.pause})
 }
 
-// A peer is a connection to the target.
+// A peer is a connection to what is checked.
 type peer struct {
 	*net.TCPConn
 	private []byte
+	rsocket bool
+	pause   time.Duration
+	sent    []byte // all of it
+
+	unchecked bool // the CRC of what comes
 }
 
 func (p *peer) send(b []byte) error {
+	p.sent = append(p.sent, b...)
 	if _, err := p.Write(b); err != nil {
 		return fmt.Errorf("it takes no bytes: %w", err)
 	}
@@ -66,7 +87,7 @@ const (
 	requestKey = "MPA ID Req Frame"
 	replyKey   = "MPA ID Rep Frame"
 
-	flagCRC, flagReject, flagEnhanced = 0x40, 0x20, 0x10
+	flagMarkers, flagCRC, flagReject, flagEnhanced = 0x80, 0x40, 0x20, 0x10
 )
 
 // A frame of the set-up (RFC 5044 §7.1.1).
@@ -75,7 +96,16 @@ type frame struct {
 	private         []byte
 }
 
-func request(key string, flags, revision byte, private []byte) []byte {
+// depths are the two words of RFC 6581 §9, if the frame has them.
+func (f *frame) depths() (ird, ord uint16, ok bool) {
+	if f.flags&flagEnhanced == 0 || len(f.private) < 4 {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint16(f.private), binary.BigEndian.Uint16(f.private[2:]), true
+}
+
+// startup is a frame of the set-up, of whatever is right or wrong.
+func startup(key string, flags, revision byte, private []byte) []byte {
 	b := append([]byte(key), flags, revision)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(private)))
 	return append(b, private...)
@@ -96,19 +126,19 @@ func rsocketData() []byte {
 	return b
 }
 
-// reply reads the answer to a request.
-func (p *peer) reply() (f frame, err error) {
+// frame reads one of the set-up.
+func (p *peer) frame(key string) (f frame, err error) {
 	head := make([]byte, 20)
 	if _, err := io.ReadFull(p, head); err != nil {
-		return f, fmt.Errorf("no reply: %w", err)
+		return f, fmt.Errorf("no frame of the set-up: %w", err)
 	}
-	if string(head[:16]) != replyKey {
-		return f, fmt.Errorf("the reply begins with %q", head[:16])
+	if string(head[:16]) != key {
+		return f, fmt.Errorf("the frame begins with %q", head[:16])
 	}
 	f.flags, f.revision = head[16], head[17]
 	n := binary.BigEndian.Uint16(head[18:])
 	if n > 512 {
-		return f, fmt.Errorf("the reply has %d bytes of private data; 512 is the most", n)
+		return f, fmt.Errorf("the frame has %d bytes of private data; 512 is the most", n)
 	}
 	f.private = make([]byte, n)
 	_, err = io.ReadFull(p, f.private)
@@ -154,7 +184,7 @@ func (p *peer) segment() ([]byte, error) {
 		return nil, fmt.Errorf("an FPDU is cut: %w", err)
 	}
 	body := b[:len(b)-4]
-	if got := binary.LittleEndian.Uint32(b[len(body):]); got != crc32.Checksum(body, castagnoli) {
+	if got := binary.LittleEndian.Uint32(b[len(body):]); !p.unchecked && got != crc32.Checksum(body, castagnoli) {
 		return nil, fmt.Errorf("the CRC of an FPDU is wrong: %x", b)
 	}
 	if n < 14 || body[2]&3 != 1 || body[3]>>6 != 1 {
@@ -169,29 +199,49 @@ type cause struct{ layer, typ, code byte }
 func (c cause) String() string { return fmt.Sprintf("%d/%d/%#02x", c.layer, c.typ, c.code) }
 
 // terminated reads up to a Terminate, which must have one of the causes, and the end of the stream
-// (RFC 5040 §4.8, §5.4).
+// (RFC 5040 §4.8, §5.4). Where no cause is given the standards leave it open.
 func (p *peer) terminated(want ...cause) error {
 	for {
 		s, err := p.segment()
 		if err != nil {
 			return fmt.Errorf("no Terminate: %w", err)
 		}
-		if s[0]&0x80 != 0 || s[1]&15 != 7 {
+		if s[0]&0x80 != 0 || s[1]&15 != opTerminate&15 {
 			continue
 		}
-		if len(s) < 18+4 || s[0]&0x40 == 0 || binary.BigEndian.Uint32(s[6:]) != 2 || binary.BigEndian.Uint32(s[10:]) != 1 {
-			return fmt.Errorf("the Terminate is not one message of queue 2, with MSN 1: %x", s)
+		if err := p.wellFormed(s); err != nil {
+			return fmt.Errorf("%w: %x", err, s)
 		}
 		got := cause{s[18] >> 4, s[18] & 15, s[19]}
-		ok := false
-		for _, w := range want {
-			ok = ok || got == w
-		}
-		if !ok {
+		if len(want) > 0 && !slices.Contains(want, got) {
 			return fmt.Errorf("a Terminate of %v, not of %v: %x", got, want, s)
 		}
 		return p.over()
 	}
+}
+
+// wellFormed checks a Terminate but for its cause (RFC 5040 §4.8, figures 7, 8 and 10).
+func (p *peer) wellFormed(s []byte) error {
+	if len(s) < 18+4 || s[0]&0x40 == 0 || binary.BigEndian.Uint32(s[6:]) != 2 || binary.BigEndian.Uint32(s[10:]) != 1 || binary.BigEndian.Uint32(s[14:]) != 0 {
+		return errors.New("the Terminate is not one message of queue 2, with MSN 1")
+	}
+	if s[20]&0x1f != 0 || s[21] != 0 {
+		return errors.New("reserved bits of the Terminate are set")
+	}
+	if s[20]&0x40 == 0 {
+		return nil
+	}
+	if len(s) < 26 {
+		return errors.New("the Terminate is without the header that it announces")
+	}
+	n := 18
+	if s[24]&0x80 != 0 {
+		n = 14
+	}
+	if len(s) < 24+n || !bytes.Contains(p.sent, s[22:24+n]) {
+		return errors.New("the header in the Terminate is of nothing that was sent")
+	}
+	return nil
 }
 
 // over waits for the end of the stream, before which nothing may come.
@@ -199,9 +249,48 @@ func (p *peer) over() error {
 	n, err := p.Read(make([]byte, 1))
 	switch {
 	case n > 0:
-		return errors.New("bytes after the last")
+		return errors.New("bytes in place of the end of the stream")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errors.New("the connection is left open")
 	}
 	return nil
+}
+
+// quiet is how long nothing is waited for. What comes later is not noticed; what comes in time is.
+const quiet = 30 * time.Millisecond
+
+// silent expects nothing yet.
+func (p *peer) silent(until string) error {
+	if err := p.SetReadDeadline(time.Now().Add(quiet)); err != nil {
+		return err
+	}
+	b := make([]byte, 64)
+	n, err := p.Read(b)
+	if n > 0 {
+		return fmt.Errorf("it sends before it has %s: %x", until, b[:n])
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("it ends the connection: %w", err)
+	}
+	return p.SetReadDeadline(time.Now().Add(5 * time.Second))
+}
+
+// answeredRead expects the answer to an RDMA Read of nothing whose sink is given.
+func (p *peer) answeredRead(stag uint32, offset uint64) error {
+	for {
+		s, err := p.segment()
+		if err != nil {
+			return fmt.Errorf("no Read Response: %w", err)
+		}
+		if s[0]&0x80 == 0 || s[1]&15 != opReadResponse&15 {
+			if s[0]&0x80 == 0 && s[1]&15 == opTerminate&15 {
+				return fmt.Errorf("a Terminate: %x", s)
+			}
+			continue
+		}
+		if len(s) != 14 || s[0]&0x40 == 0 || binary.BigEndian.Uint32(s[2:]) != stag || binary.BigEndian.Uint64(s[6:]) != offset {
+			return fmt.Errorf("the Read Response is not the whole of nothing to %#x, %#x: %x", stag, offset, s)
+		}
+		return nil
+	}
 }
