@@ -113,7 +113,7 @@ var legacyAnswers = []struct {
 		untilGone(c)
 	}},
 	{name: "declines", reason: iwarp.ReasonDeclined, is: syscall.ECONNREFUSED, requests: 1, answer: func(c *net.TCPConn, header []byte) {
-		// R, and S with the enhanced words that it stands for (RFC 6581 §4.1)
+		// R, and S with the enhanced words that it stands for (RFC 6581 §6)
 		_, _ = c.Write(append([]byte("MPA ID Rep Frame"), header[16]&0x50|0x20, header[17], 0, 4, 0, 0, 0, 0))
 		_ = c.CloseWrite()
 		untilGone(c)

@@ -4,7 +4,7 @@ package transport
 type Opcode uint8
 
 const (
-	OpSend           Opcode = iota // RDMAP Send (RFC 5040 §4.3)
+	OpSend           Opcode = iota // RDMAP Send (RFC 5040 §5.3)
 	OpSendInvalidate               // Send with Invalidate of SendWR.Invalidate, a region of the peer
 	OpWrite                        // RDMA Write of Data to the peer's region
 	OpRead                         // RDMA Read from the peer's region to Data

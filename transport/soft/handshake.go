@@ -16,7 +16,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
-// rtrSTag is what start-up frames and other empty Writes name; nobody looks it up (RFC 6581 §6).
+// rtrSTag is what start-up frames and other empty Writes name; nobody looks it up (RFC 5041 §5.2).
 const rtrSTag = 1
 
 var errNotMPA = errors.New("what the peer sent is not an mpa start-up frame")

@@ -32,7 +32,7 @@ type Owner interface {
 }
 
 // A Table holds the regions of a queue pair. Its lock is held for reading while bytes are placed or
-// fetched, so that Deregister returns only when nobody is touching the memory (RFC 5042 §6.2.3.2).
+// fetched, so that Deregister returns only when nobody is touching the memory (RFC 5042 §6.3.3).
 type Table struct {
 	Owner Owner
 
@@ -106,7 +106,7 @@ func (t *Table) Add(r *Region) error {
 	t.mu.Lock()
 	r.table = t
 	// The whole STag is random: a peer cannot guess one that it does not know from one that it does
-	// (RFC 5042 §6.3).
+	// (RFC 5042 §6.1.1).
 	for range 16 {
 		stag := transport.STag(random())
 		// Zero and one appear in start-up frames and are avoided by some peers.

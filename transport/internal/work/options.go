@@ -6,7 +6,7 @@ const (
 	defaultDepth = 512
 	defaultReads = 16
 	mostDepth    = 1 << 20
-	mostReads    = 16382 // one less than what stands for no limit in an MPA frame (RFC 6581 §4.2)
+	mostReads    = 16382 // one less than what stands for no limit in an MPA frame (RFC 6581 §9.1)
 )
 
 // normalize returns o with every default in place and out-of-range values clamped to the range.

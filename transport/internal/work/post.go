@@ -9,7 +9,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/regions"
 )
 
-// MaxMessage is the longest RDMAP message (RFC 5040 §5.1).
+// MaxMessage is the longest RDMAP message (RFC 5041 §5.2).
 const MaxMessage = math.MaxUint32
 
 var (
