@@ -197,6 +197,8 @@ func fill(t testing.TB, a *made, ring transport.MemoryRegion) {
 	t.Helper()
 	_, err := a.PostSend(writeOf(ring, make([]byte, 2*firstSize), transport.WillDrain))
 	require.NoError(t, err)
+	a.tx.mu.Lock()
+	defer a.tx.mu.Unlock()
 	require.True(t, a.tx.wide)
 }
 

@@ -12,6 +12,7 @@ import (
 
 // TestLeaveEndToPeer lets the peer end the stream, but leaves it no more than a moment for that.
 func TestLeaveEndToPeer(t *testing.T) {
+	partings(t, 0) // those of tests before
 	undo := soft.SetFarewellLimit(time.Hour)
 	q, p, _ := role{}.initiator(t)
 	post(t, q, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("end")})
@@ -24,6 +25,7 @@ func TestLeaveEndToPeer(t *testing.T) {
 	require.ErrorIs(t, q.Close(), transport.ErrClosed)
 	require.NoError(t, q.(*soft.QueuePair).AwaitClosed(time.Now().Add(patience)))
 
+	partings(t, 0)
 	undo()
 	q, p, _ = role{}.initiator(t)
 	q.(*soft.QueuePair).LeaveEndToPeer()
