@@ -89,7 +89,7 @@ func TestLimits(t *testing.T) {
 		after func(c rudeClient) // once the honest ones are served
 	}{
 		"set-up time": {
-			lc:    iwarp.ListenConfig{HandshakeTimeout: 300 * time.Millisecond},
+			lc:    iwarp.ListenConfig{HandshakeTimeout: time.Second},
 			rude:  func(c rudeClient) { _, _ = c.Write(streamRequest(1)[:30]) },
 			after: func(c rudeClient) { require.Empty(c.t, c.ended()) },
 		},
