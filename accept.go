@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/keepalive"
@@ -202,16 +203,28 @@ func (l *Listener) sort(c *net.TCPConn) client {
 	if err == nil && (l.kernel == nil || first.Verdict == sniff.PlainTCP && l.half.ahead(nil) == nil) {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}
-	h := &halfOpen{c: c, since: time.Now()}
 	if err == nil && first.Whole && l.prompt && len(l.deviceList()) == 0 {
-		if c := l.shakeKernel(h); c != nil {
-			return client{Conn: c}
-		}
-		return client{}
+		return l.shakeAtOnce(c)
 	}
-	l.find(h)
+	l.find(&halfOpen{c: c, since: time.Now()})
 	return client{}
 }
+
+// shakeAtOnce sets up the iWARP connection that c asks for, whose request has come.
+func (l *Listener) shakeAtOnce(c *net.TCPConn) client {
+	h := halfOpens.Get().(*halfOpen)
+	h.c, h.since = c, time.Now()
+	made := l.shakeKernel(h)
+	*h = halfOpen{}
+	halfOpens.Put(h)
+	if made == nil {
+		return client{}
+	}
+	return client{Conn: made}
+}
+
+// halfOpens are for clients that are identified at once.
+var halfOpens = sync.Pool{New: func() any { return new(halfOpen) }}
 
 // find starts finding out in the background what h is.
 func (l *Listener) find(h *halfOpen) {

@@ -305,7 +305,7 @@ var (
 )
 
 // sortAfter is how long a note keeps alive a connection that may be garbage.
-const sortAfter = 2 * time.Millisecond
+const sortAfter = 20 * time.Millisecond
 
 func (b *notebook) add(n *note) {
 	for {

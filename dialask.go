@@ -107,7 +107,7 @@ func (a *dialing) answer(ctx context.Context, c *net.TCPConn, trip time.Duration
 		limit = min(limit, share)
 	}
 	a.waited = waitLimit{limit: limit, least: max(leastPatience, leastTrips*trip), full: trip + w.after}
-	w.Context = brief.New(ctx, time.Now().Add(limit))
+	w.Begin(ctx, time.Now().Add(limit))
 	if quick {
 		w.start(c)
 	}
@@ -117,7 +117,7 @@ func (a *dialing) answer(ctx context.Context, c *net.TCPConn, trip time.Duration
 // An answerWait ends the wait for an answer once a peer has been silent for too long: a request
 // that is still on its way, or was lost there, says nothing about the peer.
 type answerWait struct {
-	*brief.Context
+	brief.Context
 	trip, after time.Duration
 	of          func(*net.TCPConn) (tcpinfo.Info, bool)
 

@@ -173,20 +173,17 @@ func (d *Dialer) by(ctx context.Context, policy Offload, network, address string
 		switch {
 		case policy == OffloadAuto:
 			return d.plain(ctx, network, address, began, ReasonNoDevice, nil)
-		case policy == OffloadPrefer && len(kernel) > 0:
-			if why, ok := mute(kernel[0], address, began); ok {
+		case policy == OffloadPrefer && kernel != nil:
+			if why, ok := mute(kernel, address, began); ok {
 				return d.plain(ctx, network, address, began, why.Reason, why.Err)
 			}
 		}
 	}
-	a := dialing{Dialer: d, origin: origin{began: began}, network: network, address: address, policy: policy}
-	if len(kernel) > 0 {
-		a.software = kernel[0]
-	}
+	a := dialing{Dialer: d, origin: origin{began: began}, network: network, address: address, policy: policy, software: kernel}
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
-	if len(devices) == 0 && len(kernel) > 0 {
-		return a.viaKernel(ctx, kernel[0])
+	if len(devices) == 0 && kernel != nil {
+		return a.viaKernel(ctx, kernel)
 	}
 	c, why, err := a.viaDevice(ctx, devices)
 	switch {
@@ -194,8 +191,8 @@ func (d *Dialer) by(ctx context.Context, policy Offload, network, address string
 		return c, err
 	case policy == OffloadAuto:
 		return d.plain(ctx, network, address, began, why.Reason, why.Err)
-	case len(kernel) > 0:
-		return a.viaKernel(ctx, kernel[0])
+	case kernel != nil:
+		return a.viaKernel(ctx, kernel)
 	case policy == OffloadRequire:
 		return nil, a.fail(a.tried, &why)
 	}
@@ -212,6 +209,7 @@ type dialing struct {
 	ahead            int             // addresses that are still to be tried
 	software         kernelTransport // nil if there is none
 	waited           waitLimit       // of the latest attempt
+	first            kernelDial      // to the first address that is dialed through the kernel
 }
 
 // plain dials TCP and hands out the very connection.

@@ -57,6 +57,7 @@ type kernelDial struct {
 	other     bool   // another address of the name may speak iWARP
 	wait      *answerWait
 	present   *net.TCPConn // tcp, or the one that redial has made
+	asks      redirect.Connector
 }
 
 func (a *dialing) dialKernel(ctx context.Context, t kernelTransport, address string) (*kernelDial, error) {
@@ -64,7 +65,11 @@ func (a *dialing) dialKernel(ctx context.Context, t kernelTransport, address str
 	if err != nil {
 		return nil, err
 	}
-	k := &kernelDial{dialing: a, transport: t}
+	k := &a.first
+	if k.dialing != nil {
+		k = new(kernelDial)
+	}
+	k.dialing, k.transport = a, t
 	k.use(tcp, took)
 	return k, nil
 }
@@ -182,7 +187,7 @@ func (k *kernelDial) upgrade(ctx context.Context) (*rdmanet.Conn, error) {
 	defer assistDial(k.tcp).stop()
 	k.forNext(k.tcp)
 	k.present = k.tcp
-	c, err := k.streamBy(k.wait.Context)
+	c, err := k.streamBy(&k.wait.Context)
 	if err != nil {
 		_ = k.present.Close()
 		return nil, inTime(ctx, k.wait, err)
@@ -222,7 +227,8 @@ func (k *kernelDial) streamBy(ctx context.Context) (*rdmanet.Conn, error) {
 	if r, ok := connector.(transport.Redialer); ok {
 		r.SetRedial(k.redial)
 	}
-	return k.stream(ctx, &redirect.Connector{Connector: connector})
+	k.asks = redirect.Connector{Connector: connector}
+	return k.stream(ctx, &k.asks)
 }
 
 // stream sets up the stream over the connection in the making that k has.

@@ -170,7 +170,7 @@ func (d *deviceDial) upgradeOnce(ctx context.Context, software kernelTransport, 
 	var c *rdmanet.Conn
 	var err error
 	if k.Connector, err = software.Client(tcp, nil); err == nil {
-		c, err = d.Dialer.stream(hctx.Context, &k)
+		c, err = d.Dialer.stream(&hctx.Context, &k)
 	}
 	if err != nil {
 		_ = tcp.Close()

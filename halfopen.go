@@ -53,9 +53,10 @@ type halfOpen struct {
 	elem    *list.Element
 
 	// Of a handshake.
-	l    *Listener
-	host netip.Addr
-	ask  redirect.Request
+	shake brief.Context
+	l     *Listener
+	host  netip.Addr
+	ask   redirect.Request
 }
 
 // halfOpenSet holds half-open connections in the order of their arrival.

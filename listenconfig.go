@@ -152,8 +152,8 @@ func (lc *ListenConfig) listen(
 		l.direct = true
 		return l.started(), nil
 	}
-	if len(kernel) > 0 {
-		l.kernel = kernel[0]
+	if kernel != nil {
+		l.kernel = kernel
 	}
 	l.transports = devices
 	if err := l.listenDevices(ctx); err != nil {

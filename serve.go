@@ -123,7 +123,9 @@ func (l *Listener) shakeDevice(h *halfOpen, d *deviceListener, r transport.Reque
 
 // handshake returns the context of a set-up. It has ended if h had to give way.
 func (l *Listener) handshake(h *halfOpen, parent context.Context) *brief.Context {
-	ctx := brief.New(parent, time.Now().Add(l.config.HandshakeTimeout))
+	ctx := &h.shake
+	*ctx = brief.Context{}
+	ctx.Begin(parent, time.Now().Add(l.config.HandshakeTimeout))
 	if !l.half.shaking(h, ctx) {
 		ctx.End()
 	}

@@ -12,25 +12,19 @@ type kernelTransport = transport.Upgrader
 // Software iWARP needs nothing but the kernel's TCP, so it is always available.
 func init() { transport.Register(ownSoft) }
 
-var (
-	ownSoft  = soft.New(nil)
-	onlySoft = []kernelTransport{ownSoft}
-)
+var ownSoft = soft.New(nil)
 
 // split divides transports, or the registered ones for nil, by what their connections run over, and
-// keeps their order.
-func split(list []transport.Transport) (devices []transport.Transport, kernel []kernelTransport) {
+// keeps their order. Of those over the kernel's TCP only the first is of use.
+func split(list []transport.Transport) (devices []transport.Transport, kernel kernelTransport) {
 	if list == nil {
 		list = transport.Registered()
 	}
-	if len(list) == 1 { // as where there are no devices
-		if k, ok := list[0].(*soft.Transport); ok && k == ownSoft {
-			return nil, onlySoft
-		}
-	}
 	for _, t := range list {
 		if k, ok := t.(kernelTransport); ok {
-			kernel = append(kernel, k)
+			if kernel == nil {
+				kernel = k
+			}
 		} else if t != nil {
 			devices = append(devices, t)
 		}

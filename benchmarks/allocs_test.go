@@ -51,8 +51,8 @@ func TestSetUpAllocatesLittle(t *testing.T) {
 	}
 	const (
 		conns       = 500
-		most        = 16 << 10 // bytes for both ends of a connection
-		mostObjects = 110      // objects, of which a plain connection with its user takes about 30
+		most        = 12 << 10 // bytes for both ends of a connection
+		mostObjects = 80       // objects, of which a plain connection with its user takes about 35
 	)
 	for _, name := range []string{lab.TCP, lab.Fallback, lab.SoftCRC} {
 		t.Run(name, func(t *testing.T) {

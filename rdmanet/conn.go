@@ -2,6 +2,7 @@ package rdmanet
 
 import (
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,7 +111,10 @@ type side struct {
 }
 
 // addrs are the addresses of both ends in the form of package net.
-type addrs struct{ local, remote net.TCPAddr }
+type addrs struct {
+	local, remote net.TCPAddr
+	ips           [2][16]byte // of both
+}
 
 // ends returns the addresses, which are made when they are first asked for.
 func (c *Conn) ends() *addrs {
@@ -118,12 +122,26 @@ func (c *Conn) ends() *addrs {
 		return a
 	}
 	a := new(addrs)
-	a.local = *net.TCPAddrFromAddrPort(c.qp.LocalAddr())
-	a.remote = *net.TCPAddrFromAddrPort(c.qp.RemoteAddr())
+	setAddr(&a.local, &a.ips[0], c.qp.LocalAddr())
+	setAddr(&a.remote, &a.ips[1], c.qp.RemoteAddr())
 	if !c.addrs.CompareAndSwap(nil, a) {
 		return c.addrs.Load()
 	}
 	return a
+}
+
+// setAddr makes of a what net.TCPAddrFromAddrPort returns, with the IP in mem.
+func setAddr(a *net.TCPAddr, mem *[16]byte, from netip.AddrPort) {
+	*mem = [16]byte{}
+	n := 0
+	if ip := from.Addr(); ip.Is4() {
+		b := ip.As4()
+		n = copy(mem[:], b[:])
+	} else if ip.IsValid() {
+		*mem = ip.As16()
+		n = len(mem)
+	}
+	*a = net.TCPAddr{IP: mem[:n:n], Zone: from.Addr().Zone(), Port: int(from.Port())}
 }
 
 // LocalAddr returns the local address, a *net.TCPAddr. It stays valid after Close.

@@ -21,6 +21,7 @@ const maxChunk = 64 << 10 // bytes of the largest message; rsockets sends no mor
 type hello struct {
 	own, peer       wire.ConnData
 	ownExt, peerExt wire.Extension
+	buf             [helloLen]byte
 }
 
 var hellos = sync.Pool{New: func() any { return new(hello) }}
@@ -43,7 +44,11 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	if own.Ext != nil {
 		own.Ext.Line = c.ring.Mem == nil
 	}
-	answer, err := k.Connect(ctx, own.Append(make([]byte, 0, helloLen)))
+	private := h.buf[:0]
+	if !c.ring.Virtual() {
+		private = nil // a device may still read it once the call has returned
+	}
+	answer, err := k.Connect(ctx, own.Append(private))
 	if err != nil {
 		_ = k.Close()
 		c.release()
@@ -108,7 +113,7 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 	// is.
 	own := c.connData(h, peer.Order, peer.Ext != nil && !conf.Plain)
 	c.start(peer, own)
-	if err := r.Accept(ctx, own.Append(make([]byte, 0, helloLen))); err != nil {
+	if err := r.Accept(ctx, own.Append(h.buf[:0])); err != nil {
 		c.release()
 		return nil, err
 	}

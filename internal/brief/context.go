@@ -29,10 +29,17 @@ type Context struct {
 // New returns a Context that ends at the deadline, or at that of parent if that is sooner. End must
 // be called.
 func New(parent context.Context, deadline time.Time) *Context {
+	c := new(Context)
+	c.Begin(parent, deadline)
+	return c
+}
+
+// Begin makes of c, which must be zero, what New returns.
+func (c *Context) Begin(parent context.Context, deadline time.Time) {
 	if d, ok := parent.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
-	return &Context{parent: parent, deadline: deadline}
+	c.parent, c.deadline = parent, deadline
 }
 
 // Deadline implements context.Context.

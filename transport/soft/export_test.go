@@ -99,3 +99,16 @@ func SetFarewellLimit(d time.Duration) (undo func()) {
 	farewellLimit = d
 	return func() { farewellLimit = old }
 }
+
+// HoldRTR has initiators hold back the RTR frame for as long as d, until the function that it
+// returns is called.
+func HoldRTR(d time.Duration) (restore func()) {
+	set := func(d time.Duration) (was time.Duration) {
+		heldRTRs.mu.Lock()
+		defer heldRTRs.mu.Unlock()
+		was, heldRTRs.wait, heldRTRs.list = heldRTRs.wait, d, nil
+		return was
+	}
+	was := set(d)
+	return func() { set(was) }
+}

@@ -12,18 +12,25 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/pool"
 	"github.com/rdmanet/iwarp/transport/internal/setup"
+	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
+
+// rtrLen is the length of an FPDU with an empty Write.
+const rtrLen = mpa.LengthLen + ddp.TaggedLen + mpa.CRCLen
 
 // rtrSTag is what start-up frames and other empty Writes name; nobody looks it up (RFC 5041 §5.2).
 const rtrSTag = 1
 
 var errNotMPA = errors.New("what the peer sent is not an mpa start-up frame")
 
+// room is for the private data of a peer of this module, so that it takes no memory of its own.
+type room [112]byte
+
 // readFrame reads one start-up frame, and returns what has come behind it as well. Whether that may
-// be is up to the caller.
-func readFrame(c *net.TCPConn, reply bool) (f mpa.Frame, rest []byte, err error) {
+// be is up to the caller. The private data is in mem if there is room for it.
+func readFrame(c *net.TCPConn, reply bool, mem *room) (f mpa.Frame, rest []byte, err error) {
 	own := pool.Get(mpa.MaxFrameLen)
 	defer pool.Put(own)
 	buf := *own
@@ -52,7 +59,7 @@ func readFrame(c *net.TCPConn, reply bool) (f mpa.Frame, rest []byte, err error)
 		rest = buf[min(n, total):n]
 	}
 	f, err = mpa.Parse(buf[:total], reply)
-	f.PrivateData = bytes.Clone(f.PrivateData)
+	f.PrivateData = append(mem[:0], f.PrivateData...)
 	return f, bytes.Clone(rest), err
 }
 
@@ -78,8 +85,9 @@ func writeFrame(c *net.TCPConn, f *mpa.Frame) error {
 
 func depth(n int) uint16 { return uint16(min(n, mpa.NoDepth-1)) }
 
-// initiate exchanges request and reply as the active side and brings q to StateRTS.
-func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (reply mpa.Frame, err error) {
+// initiate exchanges request and reply as the active side and brings q to StateRTS. What readFrame
+// has mem for, it has.
+func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte, mem *room) (reply mpa.Frame, err error) {
 	req := mpa.Frame{Revision: rev, PrivateData: private}
 	if !q.Opts.NoCRC {
 		req.Flags |= mpa.FlagCRC
@@ -94,7 +102,7 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 	x := setup.Begin(ctx, c, q.cfg.ReplyTimeout)
 	var rest []byte
 	if err = writeFrame(c, &req); err == nil {
-		reply, rest, err = readFrame(c, true)
+		reply, rest, err = readFrame(c, true, mem)
 	}
 	if err = x.End(err); err != nil {
 		return reply, err
@@ -132,10 +140,11 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte) (re
 	if err := q.start(); err != nil {
 		return reply, err
 	}
-	q.tx.mu.Lock()
-	q.trySend(false)
-	q.tx.mu.Unlock()
-	q.startNudges()
+	if rtr.PeerToPeer {
+		heldRTRs.add(q)
+	} else {
+		q.startNudges()
+	}
 	return reply, nil
 }
 
@@ -168,7 +177,7 @@ func (q *queuePair) giveUp(e *rdmap.Error, crc bool) {
 }
 
 // queueRTR makes the frame that opens the responder's gate (RFC 6581 §5) the first FPDU that is
-// sent.
+// sent. That is with the first data, or before a call waits for the peer, or else soon.
 func (q *queuePair) queueRTR(read bool) {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
@@ -180,8 +189,40 @@ func (q *queuePair) queueRTR(read bool) {
 	} else {
 		q.composeEmptyWrite()
 	}
-	t.control = append(t.control, (*t.out.buf)[:t.out.used]...)
+	t.control = append(t.rtr[:0], (*t.out.buf)[:t.out.used]...)
 	t.out.reset()
+	q.held.Store(true)
+}
+
+// sendHeld sends the RTR frame, if that is still held back.
+func (q *queuePair) sendHeld() {
+	if q.held.Load() {
+		q.tx.mu.Lock()
+		defer q.tx.mu.Unlock()
+		q.sendHeldLocked()
+	}
+}
+
+// sendHeldLocked is sendHeld for a caller that holds tx.mu.
+func (q *queuePair) sendHeldLocked() {
+	if q.held.Load() && q.State() == transport.StateRTS {
+		q.trySend(false)
+	}
+}
+
+// takeControl copies the FPDUs that precede all others to b, which has room for them. The caller
+// holds tx.mu.
+func (q *queuePair) takeControl(b []byte) (n int) {
+	t := &q.tx
+	n = copy(b, t.control)
+	t.control = nil
+	if q.held.Load() {
+		q.held.Store(false)
+		if !t.prompt {
+			q.awaitNudge()
+		}
+	}
+	return n
 }
 
 // answer sends the reply to req and brings q to StateRTS.

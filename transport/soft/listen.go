@@ -25,7 +25,7 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 	}
 	r := &request{q: q}
 	x := setup.Begin(ctx, c, t.cfg.RequestTimeout)
-	frame, rest, err := readFrame(c, false)
+	frame, rest, err := readFrame(c, false, &r.room)
 	r.frame, err = frame, x.End(err)
 	switch {
 	case err == nil && r.frame.Flags&mpa.FlagMarkers != 0:
@@ -51,6 +51,7 @@ func (t *Transport) Server(ctx context.Context, c *net.TCPConn, o *transport.Opt
 type request struct {
 	q     *queuePair
 	frame mpa.Frame
+	room  room
 }
 
 func (r *request) PrivateData() []byte            { return r.frame.PrivateData }

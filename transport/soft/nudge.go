@@ -58,11 +58,18 @@ func (q *queuePair) awaitNudge() {
 	})
 }
 
-// firstNudges are the first waits of all queue pairs, most of which are over before they end. They
-// have one timer, and keep a queue pair alive for that short time.
-var firstNudges nudgeQueue
+// firstNudges are the first waits of all queue pairs, most of which are over before they end, and
+// heldRTRs those for something to send the RTR frame with. They have one timer each, and keep a
+// queue pair alive for that short time.
+var (
+	firstNudges = nudgeQueue{wait: nudges[0]}
+	heldRTRs    = nudgeQueue{wait: 20 * time.Millisecond, held: true}
+)
 
 type nudgeQueue struct {
+	wait time.Duration
+	held bool // an RTR frame is sent, and not a nudge
+
 	mu    sync.Mutex
 	list  []awaitedNudge // in the order in which they are due
 	first [64]awaitedNudge
@@ -77,14 +84,14 @@ type awaitedNudge struct {
 func (n *nudgeQueue) add(q *queuePair) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.list = append(n.list, awaitedNudge{q, time.Now().Add(nudges[0])}); len(n.list) > 1 {
+	if n.list = append(n.list, awaitedNudge{q, time.Now().Add(n.wait)}); len(n.list) > 1 {
 		return
 	}
 	if n.timer == nil {
-		n.timer = time.AfterFunc(nudges[0], n.expire)
+		n.timer = time.AfterFunc(n.wait, n.expire)
 		return
 	}
-	n.timer.Reset(nudges[0])
+	n.timer.Reset(n.wait)
 }
 
 // expire nudges those that are due, a few at a time.
@@ -94,7 +101,11 @@ func (n *nudgeQueue) expire() {
 		k := n.take(due[:])
 		for _, q := range due[:k] {
 			q.tx.mu.Lock()
-			q.nudge()
+			if n.held {
+				q.sendHeldLocked()
+			} else {
+				q.nudge()
+			}
 			q.tx.mu.Unlock()
 		}
 		clear(due[:])
@@ -172,7 +183,7 @@ func (q *queuePair) sendNothing() {
 	t := &q.tx
 	t.out.begin(pool.Small)
 	q.composeEmptyWrite()
-	t.control = append(t.control, (*t.out.buf)[:t.out.used]...)
+	t.control = append(t.rtr[:0], (*t.out.buf)[:t.out.used]...)
 	t.out.reset()
 	unseen := t.unseen
 	q.trySend(false)
@@ -180,5 +191,14 @@ func (q *queuePair) sendNothing() {
 }
 
 // PeerMaySend reports whether a responder will be free to send without an FPDU of the user's: the
-// RTR frame, or else the first nudge, opens its gate.
-func (q *queuePair) PeerMaySend() bool { return true }
+// RTR frame, or else the first nudge, opens its gate. It sends the frame, unless the peer takes
+// FPDUs of more than one TCP segment, and so is of this module: then the frame may go with data,
+// and no nudges are needed.
+func (q *queuePair) PeerMaySend() bool {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	if q.tx.prompt = q.tx.large; !q.tx.prompt {
+		q.sendHeldLocked()
+	}
+	return true
+}

@@ -32,6 +32,7 @@ type queuePair struct {
 	farewell   atomic.Bool // LeaveEndToPeer was called
 	deafens    atomic.Bool // LeaveRest was called
 	early      atomic.Bool // something has come with the MPA reply that nobody has looked at
+	held       atomic.Bool // the RTR frame waits for something to be sent with; changed with tx.mu held
 	awaited    atomic.Bool // WillAwaitClosed was called, and AwaitClosed has not given up
 
 	// Guarded by Mu.

@@ -54,6 +54,9 @@ func (q *queuePair) receive(c *wait.Condition, block bool) error {
 		q.parse(c) // what the call before has left
 		return nil
 	}
+	if block {
+		q.sendHeld() // which the peer may be waiting for
+	}
 	for q.takeAim(c); ; block = false {
 		n, err := q.fill(block)
 		if c != nil {
@@ -287,7 +290,7 @@ func (q *queuePair) openGate() {
 	q.tx.heard = true
 	if !q.tx.gateOpen {
 		q.tx.gateOpen = true
-		q.rx.output = true
+		q.rx.output = q.rx.output || q.tx.sq.Pending() || q.tx.responses.Len() > 0
 	}
 	q.tx.mu.Unlock()
 }

@@ -13,13 +13,26 @@ import (
 // platformSock holds the callbacks for the runtime's poller, made once so that no call allocates:
 // those that not every connection needs are made when they are first needed.
 type platformSock struct {
-	read, write    func(fd uintptr) bool
-	try, tryW, now func(fd uintptr)
-	mu             *sync.Mutex // taken by write
-	got            bool
-	data           []byte // for now
-	n              int    // result of now
-	err            error
+	read func(fd uintptr) bool
+	now  func(fd uintptr)
+	data []byte // for now
+	n    int    // result of now
+	err  error
+
+	reads  *readCalls  // of those that only look
+	writes *writeCalls // of more than now does
+}
+
+// readCalls are what tryRead needs. The receive token guards them.
+type readCalls struct {
+	try func(fd uintptr)
+	got bool
+}
+
+// writeCalls are what tryWrite and blockingWrite need.
+type writeCalls struct {
+	try   func(fd uintptr)
+	write func(fd uintptr) bool // belongs to the one who may block; takes the lock of transmitOn
 }
 
 func (p *platformSock) init(s *sock) { p.read = s.q.fillStaging }
@@ -29,20 +42,28 @@ func (s *sock) blockingRead() error { return s.rc.Read(s.platform.read) }
 
 // tryRead calls fillStaging once and returns its answer, whatever the deadline.
 func (s *sock) tryRead() bool {
-	p := &s.platform
-	if p.try == nil {
-		p.try = func(fd uintptr) { p.got = s.q.fillStaging(fd) }
+	r := s.platform.reads
+	if r == nil {
+		r = new(readCalls)
+		r.try = func(fd uintptr) { r.got = s.q.fillStaging(fd) }
+		s.platform.reads = r
 	}
-	return s.rc.Control(p.try) != nil || p.got
+	return s.rc.Control(r.try) != nil || r.got
 }
 
 // tryWrite calls transmitOn once. The caller holds its lock.
 func (s *sock) tryWrite() {
-	p := &s.platform
-	if p.tryW == nil {
-		p.tryW = func(fd uintptr) { s.q.transmitOn(int(fd)) }
+	_ = s.rc.Control(s.calls().try)
+}
+
+// calls returns the callbacks that write. The caller holds the lock of transmitOn.
+func (s *sock) calls() *writeCalls {
+	w := s.platform.writes
+	if w == nil {
+		w = &writeCalls{try: func(fd uintptr) { s.q.transmitOn(int(fd)) }}
+		s.platform.writes = w
 	}
-	_ = s.rc.Control(p.tryW)
+	return w
 }
 
 // writeNow writes as much of b as the kernel takes now. The caller holds the lock of transmitOn.
@@ -84,16 +105,17 @@ func (s *sock) writeSome() { s.tryWrite() }
 
 // blockingWrite calls transmitOn, under mu, until nothing is left or the write deadline passes.
 func (s *sock) blockingWrite(mu *sync.Mutex) error {
-	p := &s.platform
-	p.mu = mu
-	if p.write == nil {
-		p.write = func(fd uintptr) bool {
-			p.mu.Lock()
-			defer p.mu.Unlock()
+	mu.Lock()
+	w := s.calls()
+	mu.Unlock()
+	if w.write == nil {
+		w.write = func(fd uintptr) bool {
+			mu.Lock()
+			defer mu.Unlock()
 			return !s.q.transmitOn(int(fd))
 		}
 	}
-	return s.rc.Write(p.write)
+	return s.rc.Write(w.write)
 }
 
 // canAim says whether fillStaging reads to where an aim says.

@@ -29,6 +29,7 @@ type transmitter struct {
 	reads     queue.FIFO[outstandingRead] // requested by us, in order
 	responses queue.FIFO[readResponse]    // requested by the peer, in order
 	control   []byte                      // FPDUs that precede all others: RTR, Terminate
+	rtr       [rtrLen]byte                // memory for one that is an empty Write
 	out       batch
 	nudger    nudger
 	err       error // sending has failed
@@ -42,6 +43,7 @@ type transmitter struct {
 	awaiting         bool   // a goroutine reads to see what the requests that cannot be sent yet wait for
 	heard            bool   // an FPDU of the peer has arrived
 	unseen           bool   // the last FPDU was composed before that
+	prompt           bool   // the peer is one that sees all that comes after its MPA reply
 	blocked          bool   // the kernel did not take everything at the last try
 	driver           driver // who is blocked until it does
 	phase            phase
@@ -87,8 +89,7 @@ func (q *queuePair) compose() bool {
 	}
 	if len(t.control) > 0 {
 		t.out.begin(len(t.control))
-		copy(t.out.header(len(t.control)), t.control)
-		t.control = t.control[:0]
+		q.takeControl(t.out.header(len(t.control)))
 		t.out.seal()
 		t.unseen = !t.heard
 		return true

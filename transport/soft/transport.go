@@ -82,6 +82,7 @@ func (t *Transport) Client(c *net.TCPConn, o *transport.Options) (transport.Conn
 type connector struct {
 	q      *queuePair
 	redial func(context.Context) (*net.TCPConn, error)
+	room   room
 }
 
 func (c *connector) QueuePair() transport.QueuePair { return c.q }
@@ -93,14 +94,14 @@ func (c *connector) Connect(ctx context.Context, private []byte) ([]byte, error)
 	if err := c.q.mayBegin(); err != nil {
 		return nil, err
 	}
-	reply, err := c.q.initiate(ctx, uint8(c.q.cfg.Revision), private)
+	reply, err := c.q.initiate(ctx, uint8(c.q.cfg.Revision), private, &c.room)
 	if err != nil && isReset(err) && c.redial != nil && c.q.cfg.Revision > int(mpa.Rev1) {
 		// Peers that know only revision 1 answer a newer request with a reset (RFC 6581 §8).
 		c.q.sock.close() // sets its port free, which may be wanted
 		var again *net.TCPConn
 		if again, err = c.redial(ctx); err == nil {
 			if err = c.q.reconnect(again); err == nil {
-				reply, err = c.q.initiate(ctx, mpa.Rev1, private)
+				reply, err = c.q.initiate(ctx, mpa.Rev1, private, &c.room)
 			}
 		}
 	}

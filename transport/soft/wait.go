@@ -86,6 +86,7 @@ func (q *queuePair) Look() bool {
 	if !q.Healthy() {
 		return false
 	}
+	q.sendHeld()
 	select {
 	case <-q.rxTok:
 		err := q.receive(nil, false)

@@ -21,7 +21,7 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 	case len(data) <= refThreshold && ddp.TaggedLen+len(data) <= t.maxULPDU:
 		q.writeShort(&h, data)
 	case t.refers(len(data)):
-		t.composeRefs(&h, data)
+		q.composeRefs(&h, data)
 		q.sock.tryWrite()
 	default:
 		return false, false
@@ -40,19 +40,24 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 	return true, true
 }
 
-// writeShort writes one FPDU with a copy of data. What the kernel does not take is left in the
-// batch. The caller holds tx.mu.
+// writeShort writes one FPDU with a copy of data, after those that precede all others. What the
+// kernel does not take is left in the batch. The caller holds tx.mu.
 func (q *queuePair) writeShort(h *ddp.Tagged, data []byte) {
 	t := &q.tx
 	h.Last = true
 	buf := pool.Get(pool.Small)
-	h.Put((*buf)[mpa.LengthLen:])
-	copy((*buf)[mpa.LengthLen+ddp.TaggedLen:], data)
-	fpdu := mpa.Seal(*buf, ddp.TaggedLen+len(data), t.crc)
-	n, err := q.sock.writeNow(fpdu)
+	before := 0
+	if len(t.control) > 0 {
+		before = q.takeControl(*buf)
+	}
+	fpdu := (*buf)[before:]
+	h.Put(fpdu[mpa.LengthLen:])
+	copy(fpdu[mpa.LengthLen+ddp.TaggedLen:], data)
+	all := (*buf)[:before+len(mpa.Seal(fpdu, ddp.TaggedLen+len(data), t.crc))]
+	n, err := q.sock.writeNow(all)
 	t.taken += uint64(n)
-	if err == nil && n < len(fpdu) {
-		t.out.hold(buf, fpdu[n:])
+	if err == nil && n < len(all) {
+		t.out.hold(buf, all[n:])
 		t.blocked = true
 		return
 	}
@@ -68,10 +73,14 @@ func (t *transmitter) refers(n int) bool {
 	return payload > refThreshold && 2*(n/payload+2)+1 <= maxPieces
 }
 
-// composeRefs fills the empty batch with data.
-func (t *transmitter) composeRefs(h *ddp.Tagged, data []byte) {
+// composeRefs fills the empty batch with what precedes all others, and with data.
+func (q *queuePair) composeRefs(h *ddp.Tagged, data []byte) {
+	t := &q.tx
 	b := &t.out
 	b.begin(pool.Small)
+	if n := len(t.control); n > 0 {
+		q.takeControl(b.header(n))
+	}
 	n := min(len(data), t.maxULPDU-ddp.TaggedLen)
 	if len(data) >= trapSize {
 		n = trapLead
@@ -91,5 +100,5 @@ func (t *transmitter) composeRefs(h *ddp.Tagged, data []byte) {
 // idle reports whether what is posted next could be sent at once.
 func (t *transmitter) idle() bool {
 	return t.large && t.gateOpen && t.err == nil && t.phase.composes() && t.out.empty() &&
-		t.sq.Len() == 0 && t.responses.Len() == 0 && len(t.control) == 0
+		t.sq.Len() == 0 && t.responses.Len() == 0
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -51,6 +52,52 @@ func TestWithin(t *testing.T) {
 			require.ErrorIs(t, err, tt.want)
 		})
 	}
+}
+
+// TestLimits ends each exchange by its own limit, in whatever order they begin, and leaves alone a
+// connection whose exchange is over.
+func TestLimits(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	long, over := dial(), dial()
+	first := setup.Begin(t.Context(), long, patience)
+	ended := setup.Begin(t.Context(), over, 5*time.Millisecond)
+	require.NoError(t, ended.End(nil))
+	require.NoError(t, over.SetReadDeadline(time.Now().Add(time.Hour)))
+	for range 3 {
+		c := dial()
+		x := setup.Begin(t.Context(), c, 20*time.Millisecond)
+		require.ErrorIs(t, x.End(read(c)), transport.ErrHandshakeTimeout)
+	}
+	require.NoError(t, long.SetReadDeadline(time.Now().Add(time.Millisecond)))
+	require.ErrorIs(t, read(long), os.ErrDeadlineExceeded)
+	require.NoError(t, first.End(nil))
+	got := make(chan error, 1)
+	go func() { got <- read(over) }()
+	select {
+	case err := <-got:
+		require.Fail(t, "the read has ended", "%v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	over.Close()
+	require.ErrorIs(t, <-got, net.ErrClosed)
+}
+
+// TestNoTimeLeft does nothing where the deadline has passed before.
+func TestNoTimeLeft(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	require.ErrorIs(t, setup.Within(ctx, a, patience, func() error { return read(a) }), context.DeadlineExceeded)
 }
 
 func read(c net.Conn) error {

@@ -28,6 +28,7 @@ type Holder interface {
 // An Exchange is what one end says and hears on a connection under a deadline and a context.
 type Exchange struct {
 	ctx    context.Context
+	limit  *limit // nil where the deadline had passed at the beginning
 	holder Holder
 	stop   func() bool   // nil if there is nothing to stop
 	kicked chan struct{} // closed once ctx has ended the exchange
@@ -39,8 +40,13 @@ func Begin(ctx context.Context, c net.Conn, limit time.Duration) (x Exchange) {
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
 		end = d
 	}
-	_ = c.SetDeadline(end)
 	x.ctx = ctx
+	if time.Now().Before(end) {
+		_ = c.SetDeadline(time.Time{})
+		x.limit = limits.add(c, end)
+	} else {
+		_ = c.SetDeadline(past)
+	}
 	if h, ok := ctx.(Holder); ok {
 		x.holder = h
 		h.Hold(c)
@@ -62,7 +68,10 @@ func (x *Exchange) watch(c net.Conn) {
 // End ends the exchange, which has ended with err, and returns err, or the context's error or
 // ErrHandshakeTimeout where one of them has led to it.
 func (x *Exchange) End(err error) error {
-	// The context must no longer set deadlines in the connection's later life.
+	// Nothing here must set deadlines in the connection's later life.
+	if x.limit != nil {
+		limits.remove(x.limit)
+	}
 	switch {
 	case x.holder != nil:
 		x.holder.Release()
