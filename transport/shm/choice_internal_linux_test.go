@@ -10,36 +10,37 @@ import (
 // TestChoice keeps the way whose waits take less time, and tries again later.
 func TestChoice(t *testing.T) {
 	now := time.Unix(1000, 0)
-	done := uint64(0)
-	for _, most := range []way{wayDoze, wayLook} {
-		c := choice{most: most}
-		for i := range 3 * (most + 1) {
-			good := i % (most + 1)
-			var chosen [ways]int
-			const waits = 10 * keptWaits
-			for range waits {
-				done++
-				w := c.next(now, done)
-				chosen[w]++
-				now = now.Add(5)
-				if w != good {
-					now = now.Add(5)
-				}
+	moved := uint64(0)
+	var c choice
+	for i := range 3 * ways {
+		good := i % ways
+		var chosen [ways]time.Duration
+		const long = 10 * keptTime
+		for end := now.Add(long); now.Before(end); {
+			moved += 128
+			w := c.next(now, func() uint64 { return moved })
+			took := 10 * time.Microsecond
+			if w != good {
+				took *= 2
 			}
-			require.Greater(t, chosen[good], waits*3/4)
+			chosen[w] += took
+			now = now.Add(took)
 		}
+		require.Greater(t, chosen[good], long*3/4)
 	}
 }
 
 // TestChoiceAfterLongWaits counts no row that one of them has cut short.
 func TestChoiceAfterLongWaits(t *testing.T) {
 	now := time.Unix(1000, 0)
-	c := choice{most: wayDoze}
-	for done := uint64(1); done < 10*keptWaits; done++ {
-		if c.next(now, done) == wayDoze {
-			require.NotZero(t, c.rows, "dozing was never found to be better")
+	var c choice
+	moved := uint64(0)
+	for end := now.Add(10 * keptTime); now.Before(end); {
+		moved += 128
+		if w := c.next(now, func() uint64 { return moved }); w != wayPoller {
+			require.True(t, c.trying, "another way was never found to be better")
 			c.cut()
 		}
-		now = now.Add(10)
+		now = now.Add(10 * time.Microsecond)
 	}
 }

@@ -113,29 +113,33 @@ func (q *queuePair) partingOver(moved bool) bool {
 func (q *queuePair) finish(end uint32) {
 	watch.remove(q)
 	q.tx.mu.Lock()
-	q.tellEnd(end)
-	if !q.tx.trimming { // which closes it otherwise
-		q.tx.out.close()
+	q.tellEnd(end, true)
+	out := q.tx.out
+	if q.tx.trimming { // which closes it
+		out = nil
 	}
 	q.tx.out = nil
 	q.stopSending(transport.ErrClosed)
 	q.tx.mu.Unlock()
-	trims.remove(q)
-	q.in.close()
 	hangUp(q.sock) // which wakes the peer
+	trims.remove(q)
+	out.close()
+	q.in.close()
 	q.over()
 }
 
-// tellEnd tells the peer that nothing more comes, unless that was done before. The caller holds
-// tx.mu.
-func (q *queuePair) tellEnd(end uint32) {
+// tellEnd tells the peer that nothing more comes, unless that was done before. The end of the
+// socket, if it is near, wakes a peer that sleeps in the poller. The caller holds tx.mu.
+func (q *queuePair) tellEnd(end uint32, hangsUp bool) {
 	if q.tx.ended || q.tx.out == nil {
 		return
 	}
 	defer q.survive(debug.SetPanicOnFault(true))
 	q.tx.ended = true
 	q.tx.out.end.Store(end)
-	q.ring()
+	if !hangsUp || q.tx.out.reader.Load() == dozing {
+		q.rouse()
+	}
 }
 
 // over is called when nothing is left of the connection.

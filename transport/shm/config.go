@@ -19,9 +19,8 @@ type Config struct {
 	Allow func(uid, gid uint32) bool
 	// Poll is how long a call that waits looks for news before it sleeps, where waits are that short
 	// and this turns out to be faster than to sleep at once. It takes a processor for that time, and
-	// saves the time that it takes to wake a sleeper, where both ends have processors to spare. 0
-	// means that a call sleeps at once: in Go's poller or, where waits are short and that is faster,
-	// for a moment in a way that blocks its thread.
+	// saves the time that it takes to wake a sleeper, where both ends have processors to spare. With
+	// less than 20 µs it is 20 µs.
 	Poll time.Duration
 	// RequestTimeout bounds how long a client may take to send its request once it has connected.
 	// 0 means 5 s.

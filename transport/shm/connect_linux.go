@@ -59,7 +59,7 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 		if !sleep(ctx, connectPause<<(2*(try-1))) {
 			return nil, ctx.Err()
 		}
-		m, merr := meet(ctx, q.local.Addr(), q.remote)
+		m, merr := meet(ctx, q.local.Addr(), site{namespace(), q.remote})
 		if merr != nil {
 			return nil, merr
 		}
@@ -98,6 +98,7 @@ func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) ([]by
 		in.close()
 		return nil, err
 	}
+	q.leads = true
 	return answer.private, q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, answer.ird))
 }
 
@@ -119,18 +120,26 @@ func (q *queuePair) reconnect(c *net.UnixConn) error {
 
 // agree checks what the peer has said, and maps its memory. It closes fd, if there is one.
 func (q *queuePair) agree(g *greeting, fd int, want greetingKind, err error) (*segment, error) {
-	defer bury(fd)
 	switch {
 	case err != nil:
-		return nil, err
 	case g.kind == refusal && want == consent:
-		return nil, &transport.RejectedError{PrivateData: g.private}
+		err = &transport.RejectedError{PrivateData: g.private}
 	case g.kind == again && want == consent:
-		return nil, errAgain
+		err = errAgain
 	case g.kind != want:
-		return nil, errGreeting
+		err = errGreeting
 	case fd < 0:
-		return nil, errNoMemory
+		err = errNoMemory
 	}
-	return openSegment(fd)
+	if err != nil {
+		bury(fd)
+		return nil, err
+	}
+	s, err := openSegment(fd)
+	if err != nil {
+		bury(fd)
+		return nil, err
+	}
+	_ = unix.Close(fd) // of memory, which takes no time
+	return s, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"syscall"
 	"testing"
@@ -237,22 +238,35 @@ func TestSharedMemoryDialed(t *testing.T) {
 	})
 }
 
+// TestSharedMemoryHTTP has net/http, and crypto/tls, above it.
 func TestSharedMemoryHTTP(t *testing.T) {
-	l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })}
-	go s.Serve(l)
-	defer s.Close()
-	d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{shm.New(nil)}}
-	tr := &http.Transport{DialContext: d.DialContext}
-	defer tr.CloseIdleConnections()
-	client := http.Client{Transport: tr, Timeout: limit}
+	for _, encrypted := range []bool{false, true} {
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+		_ = s.Listener.Close()
+		s.Listener = listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
+		if encrypted {
+			s.StartTLS()
+		} else {
+			s.Start()
+		}
+		defer s.Close()
+		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{shm.New(nil)}}
+		client := s.Client()
+		client.Timeout = limit
+		client.Transport.(*http.Transport).DialContext = d.DialContext
+		upload(t, client, s.URL)
+	}
+}
+
+// upload sends bodies in several requests at once, and gets them back.
+func upload(t *testing.T, client *http.Client, url string) {
 	body := make([]byte, 1<<20)
 	_, _ = rand.Read(body)
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
 			for range 5 {
-				r, err := client.Post("http://"+l.Addr().String(), "application/octet-stream", bytes.NewReader(body))
+				r, err := client.Post(url, "application/octet-stream", bytes.NewReader(body))
 				if err != nil {
 					t.Error(err)
 					return

@@ -16,13 +16,18 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
-// waits has a call of Wait begin, as if the last one had been brief and to doze were the best way,
-// and returns how the call ends.
-func waits(t *testing.T, q *made) <-chan error {
+// briefly has the next call wait in a way, as if the last one had been brief.
+func briefly(q *made, w way) {
+	q.leads, q.sleep.brief, q.sleep.choice = true, true, choice{way: w, left: 100}
+}
+
+// waits has a call of Wait begin, as if the last one had been brief and w were the best way, and
+// returns how the call ends.
+func waits(t *testing.T, q *made, w way) <-chan error {
 	t.Helper()
 	mostDozers.Add(100) // others may have brief waits, too
 	t.Cleanup(countProcessors)
-	q.sleep.brief, q.sleep.choice = true, choice{way: wayDoze, most: wayDoze, left: 100}
+	briefly(q, w)
 	ended := make(chan error, 1)
 	go func() { ended <- q.Wait(time.Time{}) }()
 	return ended
@@ -32,13 +37,27 @@ func waits(t *testing.T, q *made) <-chan error {
 func dozes(t *testing.T, q *made) <-chan error {
 	t.Helper()
 	watch.remove(q.queuePair) // or the doze may be over before it is seen
-	ended := waits(t, q)
+	ended := waits(t, q, wayDoze)
 	for end := time.Now().Add(patience); q.in.reader.Load() != dozing; runtime.Gosched() {
 		require.True(t, time.Now().Before(end), "the call does not doze")
 	}
 	watch.add(q.queuePair)
 	watch.arm()
 	return ended
+}
+
+func receiveOne(t *testing.T, q *queuePair) {
+	t.Helper()
+	mem, err := q.RegisterMemory(make([]byte, 8), transport.LocalWrite)
+	require.NoError(t, err)
+	_, err = q.PostRecv([]transport.RecvWR{{Data: mem.(*regions.Region).Mem, Region: mem}})
+	require.NoError(t, err)
+}
+
+func sendOne(t *testing.T, q *made) {
+	t.Helper()
+	_, err := q.PostSend([]transport.SendWR{{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("x")}})
+	require.NoError(t, err)
 }
 
 // TestDoze has everything end a doze that ends a wait.
@@ -48,10 +67,7 @@ func TestDoze(t *testing.T) {
 		do   func(t *testing.T, a, b *made)
 		want error
 	}{
-		{"data", func(t *testing.T, a, _ *made) {
-			_, err := a.PostSend([]transport.SendWR{{Opcode: transport.OpSend, Flags: transport.Inline, Data: []byte("x")}})
-			require.NoError(t, err)
-		}, nil},
+		{"data", func(t *testing.T, a, _ *made) { sendOne(t, a) }, nil},
 		{"interrupt", func(_ *testing.T, _, b *made) { b.Interrupt() }, transport.ErrInterrupted},
 		{"close", func(t *testing.T, _, b *made) { require.NoError(t, b.Close()) }, transport.ErrClosed},
 		{"end of the peer", func(t *testing.T, a, _ *made) { require.NoError(t, a.Close()) }, io.EOF},
@@ -60,10 +76,7 @@ func TestDoze(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			a, b := pairOf(t, fullRing, func(a, b *queuePair) {
 				if tt.want == nil {
-					mem, err := b.RegisterMemory(make([]byte, 8), transport.LocalWrite)
-					require.NoError(t, err)
-					_, err = b.PostRecv([]transport.RecvWR{{Data: mem.(*regions.Region).Mem, Region: mem}})
-					require.NoError(t, err)
+					receiveOne(t, b)
 				}
 			})
 			ended := dozes(t, b)
@@ -80,6 +93,77 @@ func TestDoze(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOneLookFindsADeadPeer of whoever dozes, so that it takes no longer than the time between two.
+func TestOneLookFindsADeadPeer(t *testing.T) {
+	a, b := pairOf(t, fullRing, func(a, b *queuePair) {})
+	ended := dozes(t, b)
+	watch.remove(b.queuePair)
+	require.NoError(t, a.sock.Close())
+	b.watch()
+	select {
+	case err := <-ended:
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	case <-time.After(patience):
+		t.Fatal("the call hangs")
+	}
+}
+
+// TestLook ends a wait without a sleep, and so without a wake-up.
+func TestLook(t *testing.T) {
+	for name, do := range map[string]struct {
+		do   func(t *testing.T, a, b *made)
+		want error
+	}{
+		"data":            {func(t *testing.T, a, _ *made) { sendOne(t, a) }, nil},
+		"interrupt":       {func(_ *testing.T, _, b *made) { b.Interrupt() }, transport.ErrInterrupted},
+		"close":           {func(t *testing.T, _, b *made) { require.NoError(t, b.Close()) }, transport.ErrClosed},
+		"end of the peer": {func(t *testing.T, a, _ *made) { require.NoError(t, a.Close()) }, io.EOF},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := pairOf(t, fullRing, func(_, b *queuePair) {
+				b.t.cfg.Poll = patience
+				if do.want == nil {
+					receiveOne(t, b)
+				}
+			})
+			before := briefWaits.Load()
+			ended := waits(t, b, wayLook)
+			for end := time.Now().Add(patience); briefWaits.Load() == before; runtime.Gosched() {
+				require.True(t, time.Now().Before(end), "the call does not look")
+			}
+			do.do(t, a, b)
+			err := <-ended
+			if do.want == nil {
+				require.NoError(t, err)
+			} else {
+				require.ErrorIs(t, err, do.want)
+			}
+			require.Zero(t, b.sleep.nights.Load(), "the call has slept")
+		})
+	}
+}
+
+// TestTheServerFollows has both ends wait in the way that the client has chosen, and what is no way
+// do no harm.
+func TestTheServerFollows(t *testing.T) {
+	a, b := pairOf(t, fullRing, func(a, b *queuePair) {})
+	for _, w := range []way{wayLook, wayPoller, wayDoze} {
+		briefly(a, w)
+		require.Equal(t, w, a.way(time.Now()))
+		require.Equal(t, w, b.way(time.Now()))
+	}
+	watch.remove(b.queuePair)
+	b.in.way.Store(77)
+	b.sleep.brief = true
+	ended := make(chan error, 1)
+	go func() { ended <- b.Wait(time.Time{}) }()
+	for end := time.Now().Add(patience); b.in.reader.Load() != asleep; runtime.Gosched() {
+		require.True(t, time.Now().Before(end), "the call does not sleep in the poller")
+	}
+	b.Interrupt()
+	require.ErrorIs(t, <-ended, transport.ErrInterrupted)
 }
 
 // TestLongDoze goes on in the poller.
@@ -116,7 +200,7 @@ func TestWatchOverALateDoze(t *testing.T) {
 // TestNoDozeBeforeADeadline lets none run into one.
 func TestNoDozeBeforeADeadline(t *testing.T) {
 	_, b := pairOf(t, fullRing, func(a, b *queuePair) {})
-	b.sleep.brief, b.sleep.choice = true, choice{way: wayDoze, most: wayDoze, left: 100}
+	briefly(b, wayDoze)
 	mostDozers.Add(100)
 	t.Cleanup(countProcessors)
 	ended := make(chan error, 1)
@@ -154,7 +238,7 @@ func TestNoDozeForAStranger(t *testing.T) {
 	for uid, want := range map[uint32]uint32{stranger: asleep, 0: dozing, uint32(os.Geteuid()): dozing} {
 		_, b := pairOf(t, fullRing, func(_, b *queuePair) { b.cred.Uid = uid })
 		watch.remove(b.queuePair)
-		ended := waits(t, b)
+		ended := waits(t, b, wayDoze)
 		state := b.in.reader.Load()
 		for end := time.Now().Add(patience); state == awake; state = b.in.reader.Load() {
 			require.True(t, time.Now().Before(end), "the call does not sleep")
@@ -180,7 +264,7 @@ func TestFaultInADoze(t *testing.T) {
 	<-a.tok
 	mostDozers.Add(100)
 	t.Cleanup(countProcessors)
-	a.sleep.brief, a.sleep.choice = true, choice{way: wayDoze, most: wayDoze, left: 100}
+	briefly(a, wayDoze)
 	_, err := a.Drive(&c, c.Begin(), time.Time{})
 	protect(unix.PROT_READ | unix.PROT_WRITE)
 	a.tok <- struct{}{}

@@ -14,9 +14,10 @@ import (
 
 // What the reader's word of a segment says. Whoever wakes the reader sets it back to awake.
 const (
-	awake  = iota
-	asleep // in the runtime's poller, which a byte on the socket wakes
-	dozing // in a futex
+	awake   = iota
+	asleep  // in the runtime's poller, which a byte on the socket wakes
+	dozing  // in a futex
+	looking // for news, so that it need not be woken
 )
 
 // A wait that follows a brief one may be spent dozing: it blocks a thread, as a short system call
@@ -51,19 +52,20 @@ type dozer struct {
 func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 	began := time.Now()
 	if s.brief {
-		s.waits++
-		way := s.choice.next(began, s.waits+s.q.rx.taken)
-		n := briefWaits.Add(1)
+		way := s.q.way(began)
+		if briefWaits.Add(1) > mostDozers.Load() {
+			way = wayPoller
+		}
 		defer briefWaits.Add(-1)
-		switch {
-		case way == wayLook && s.q.lookAWhile(c, seen, deadline):
+		if way == wayLook && s.q.lookAWhile(c, seen, began, deadline) {
 			return
-		case way == wayDoze && s.q.kin && n <= mostDozers.Load() && (deadline.IsZero() || deadline.Sub(began) >= longDoze):
+		}
+		if (way == wayDoze || way == wayLook) && s.q.kin && (deadline.IsZero() || deadline.Sub(began) >= longDoze) {
 			s.doze(c, seen)
 			if s.died.Load() {
 				s.q.peerDied()
 			}
-		default:
+		} else {
 			s.until(c, seen, deadline)
 		}
 	} else {
@@ -72,6 +74,26 @@ func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 	if s.brief = time.Since(began) <= max(briefTime, s.q.t.cfg.Poll); !s.brief {
 		s.choice.cut()
 	}
+}
+
+// way returns how the brief wait that begins now is to be spent.
+func (q *queuePair) way(now time.Time) way {
+	if !q.leads {
+		return way(q.in.way.Load()) // what the peer writes there can do no harm
+	}
+	w := q.sleep.choice.next(now, q.moved)
+	if told := &q.sleep.told; *told != w {
+		*told = w
+		q.tx.out.way.Store(uint32(w))
+	}
+	return w
+}
+
+// moved is how many bytes have come and gone.
+func (q *queuePair) moved() uint64 {
+	q.tx.mu.Lock()
+	defer q.tx.mu.Unlock()
+	return q.rx.pos + q.tx.pos
 }
 
 // doze waits in a futex.
@@ -124,24 +146,15 @@ const (
 	setAwake    = awake<<12 | dozing // FUTEX_OP(FUTEX_OP_SET, awake, FUTEX_OP_CMP_EQ, dozing)
 )
 
-// rouse wakes the peer for what was written if it sleeps. The caller holds tx.mu.
+// rouse wakes the peer for news if it sleeps. One that is about to sleep finds the news before it
+// does. The caller holds the token or tx.mu.
 func (q *queuePair) rouse() {
 	r := q.tx.out.reader
 	switch state := r.Load(); {
-	case state == awake || !r.CompareAndSwap(state, awake):
+	case state == awake || state == looking || !r.CompareAndSwap(state, awake):
 	case state == dozing:
 		_, _, _ = unix.RawSyscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(r)), futexWake, 1, 0, 0, 0)
 	default:
 		_ = q.raw.Control(q.ringBell)
 	}
-}
-
-// ring wakes the peer for other news, also if it does not say that it sleeps. The caller holds the
-// token or tx.mu.
-func (q *queuePair) ring() {
-	if q.tx.out.reader.Load() == dozing {
-		q.rouse()
-		return
-	}
-	_ = q.raw.Control(q.ringBell)
 }

@@ -18,7 +18,7 @@ import (
 
 const (
 	unixNetwork = "unix"
-	namePrefix  = "@iwarp/shm/2/" // with the version of the greeting
+	namePrefix  = "@iwarp/shm/3/" // with the version of the greeting
 	onlyIPv6    = "/6"
 )
 
@@ -53,20 +53,19 @@ type meeting struct {
 	scope  uint32
 }
 
-// meet connects to the listener that a TCP connection to remote would reach. The error matches
+// meet connects to the listener that a TCP connection to p would reach. The error matches
 // transport.ErrNoRoute where there is none that is known and can be trusted.
-func meet(ctx context.Context, local netip.Addr, remote netip.AddrPort) (*meeting, error) {
-	space := namespace()
-	source, err := hosts.source(site{space, netip.AddrPortFrom(remote.Addr(), 0)})
+func meet(ctx context.Context, local netip.Addr, p site) (*meeting, error) {
+	source, err := hosts.source(site{p.space, netip.AddrPortFrom(p.at.Addr(), 0)})
 	if err != nil {
 		return nil, err
 	}
-	c, err := find(ctx, site{space, remote})
-	for began := time.Now(); err == errNobody && time.Since(began) < handoverPatience && known.movesOn(site{space, remote}); {
+	c, err := find(ctx, p)
+	for began := time.Now(); err == errNobody && time.Since(began) < handoverPatience && known.movesOn(p); {
 		if !sleep(ctx, callAgain) {
 			return nil, ctx.Err()
 		}
-		c, err = find(ctx, site{space, remote})
+		c, err = find(ctx, p)
 	}
 	if err != nil {
 		return nil, err
@@ -74,7 +73,7 @@ func meet(ctx context.Context, local netip.Addr, remote netip.AddrPort) (*meetin
 	if local.IsValid() && !local.IsUnspecified() {
 		source = local.Unmap()
 	}
-	return &meeting{c: c, source: source, scope: scopeOf(remote.Addr())}, nil
+	return &meeting{c: c, source: source, scope: scopeOf(p.at.Addr())}, nil
 }
 
 // find looks for the process that has the listener at p in all places where it may be met. Others

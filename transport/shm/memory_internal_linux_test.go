@@ -89,8 +89,8 @@ func TestIdleMemory(t *testing.T) {
 // and one page once they end.
 func TestSmallMessagesTakeLittleMemory(t *testing.T) {
 	a, b, _, ring := ringed(t, 4*ringSize)
-	for range 1000 {
-		b.in.reader.Store(asleep)
+	for i := range 1000 {
+		b.in.reader.Store([]uint32{asleep, looking}[i/500])
 		_, err := a.PostSend(writeOf(ring, make([]byte, 64), transport.WillDrain))
 		require.NoError(t, err)
 		require.True(t, b.Look())

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,10 +29,10 @@ type queuePair struct {
 	local, remote netip.AddrPort
 	cred          unix.Ucred // of the peer
 	kin           bool       // the peer is of our own user or root; not known before the start
+	leads         bool       // this is the client, which chooses how both ends wait
 	sock          *net.UnixConn
 	raw           syscall.RawConn
 	ringBell      func(fd uintptr)
-	asked         atomic.Uint32 // bells: each time costs a byte on the socket at most
 
 	tok   chan struct{} // its one token is the right to drive: to read in and to sleep
 	in    *segment

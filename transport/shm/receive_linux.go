@@ -26,7 +26,6 @@ type receiver struct {
 	moff    uint64 // bytes placed of the Send under way
 	mid     bool   // a Send is under way
 	records int    // since others had their turn
-	taken   uint64 // records, in all
 	output  bool   // something became due to be sent
 }
 
@@ -60,7 +59,6 @@ func (q *queuePair) receive(c *wait.Condition) (some bool) {
 			break
 		}
 		rx.records++
-		rx.taken++
 		f := q.record(avail)
 		if f != nil {
 			q.terminate(f)
@@ -82,7 +80,7 @@ func (q *queuePair) giveRoom() {
 	in := q.in
 	in.head.Store(q.rx.pos)
 	if in.writer.Load() != 0 && (in.tail.Load()-q.rx.pos <= in.size()/2) && in.writer.CompareAndSwap(1, 0) {
-		q.ring()
+		q.rouse()
 	}
 }
 
@@ -164,7 +162,7 @@ func (q *queuePair) terminate(f *fault) {
 	q.tx.mu.Lock()
 	first := q.End(transport.StateTerminate, err)
 	if first {
-		q.tellEnd(f.end())
+		q.tellEnd(f.end(), false)
 		q.stopSending(err)
 	}
 	q.tx.mu.Unlock()

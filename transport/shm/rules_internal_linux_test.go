@@ -27,8 +27,7 @@ func ringed(t *testing.T, size int) (a, b *made, mem []byte, ring transport.Memo
 	return a, b, mem, ring
 }
 
-// TestBellsOfOneWhoDoesNotSleep are read before they fill the socket, or the one would be lost that
-// is to end the first sleep.
+// TestBellsOfOneWhoDoesNotSleep are not rung, and the one is that is to end the first sleep.
 func TestBellsOfOneWhoDoesNotSleep(t *testing.T) {
 	a, b, _, ring := ringed(t, 4*ringSize)
 	data := make([]byte, 4*ringSize)
@@ -45,6 +44,10 @@ func TestBellsOfOneWhoDoesNotSleep(t *testing.T) {
 			a.tok <- struct{}{}
 		}
 	}
+	require.NoError(t, a.raw.Control(func(fd uintptr) {
+		_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		require.Equal(t, unix.EAGAIN, err, "a bell for one who does not sleep")
+	}))
 	_, err := a.PostSend(writeOf(ring, data, transport.WillDrain))
 	require.NoError(t, err)
 	slept := make(chan error, 1)

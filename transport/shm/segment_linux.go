@@ -24,6 +24,7 @@ const (
 	atReader = 256
 	atWriter = 384
 	atEnd    = 512
+	atWay    = 640
 )
 
 var errSegment = errors.New("memory of the peer is no sealed memfd of a proper size")
@@ -38,6 +39,7 @@ type segment struct {
 	// Whoever sleeps sets its word to 1, or a reader that dozes to 2; whoever sets it back wakes it.
 	reader, writer *atomic.Uint32
 	end            *atomic.Uint32 // why nothing more comes from the sender; the tail is final before it is set
+	way            *atomic.Uint32 // how the reader is to spend brief waits, if the sender is the client
 
 	budget *budget // that it was taken off; nil for a peer's
 }
@@ -75,17 +77,39 @@ func sealedSegment(fd, size int) (*segment, error) {
 	if err := unix.Ftruncate(fd, int64(size)); err != nil {
 		return nil, os.NewSyscallError("ftruncate", err)
 	}
-	err := unix.Fallocate(fd, 0, 0, firstSize)
-	for err == unix.EINTR { // a signal of the runtime's
-		err = unix.Fallocate(fd, 0, 0, firstSize)
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("fallocate", err)
-	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return mapSegment(fd, size)
+	s, err := mapSegment(fd, size)
+	if err != nil {
+		return nil, err
+	}
+	if err := allocate(fd, s.mem[:firstSize]); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// allocate has the memory, which is at the start of a file, be there.
+func allocate(fd int, mem []byte) error {
+	err := unix.Madvise(mem, unix.MADV_POPULATE_WRITE)
+	switch err {
+	case nil:
+		return nil
+	case unix.EINVAL: // before Linux 5.14
+	case unix.EFAULT:
+		err = unix.ENOMEM
+		fallthrough
+	default:
+		return os.NewSyscallError("madvise", err)
+	}
+	for {
+		err := unix.Fallocate(fd, 0, 0, int64(len(mem)))
+		if err != unix.EINTR { // a signal of the runtime's
+			return os.NewSyscallError("fallocate", err)
+		}
+	}
 }
 
 // openSegment maps the segment of a peer, about which nothing is certain.
@@ -120,7 +144,7 @@ func mapSegment(fd, size int) (*segment, error) {
 	return &segment{
 		mem: m, data: m[headerSize:],
 		tail: index(atTail), head: index(atHead),
-		reader: word(atReader), writer: word(atWriter), end: word(atEnd),
+		reader: word(atReader), writer: word(atWriter), end: word(atEnd), way: word(atWay),
 	}, nil
 }
 

@@ -48,10 +48,11 @@ func hear(c *net.UnixConn) (g *greeting, fd int, err error) {
 	if graves.full() {
 		return nil, fd, errBurying
 	}
-	b := make([]byte, greetingLen, greetingLen+mostPrivate)
+	b := make([]byte, greetingLen+mostPrivate)
 	rights := pool.Get(rightsLen)
 	defer pool.Put(rights)
-	for n := 0; n < len(b); {
+	// What comes after the greeting, wake-ups, is of no use yet.
+	for n, size := 0, greetingLen; n < size; {
 		m, oob, flags, _, err := c.ReadMsgUnix(b[n:], (*rights)[:rightsLen])
 		if oob > 0 && !keepOne((*rights)[:oob], &fd) {
 			return nil, fd, errTooMany
@@ -68,11 +69,13 @@ func hear(c *net.UnixConn) (g *greeting, fd int, err error) {
 		case err != nil:
 			return nil, fd, err
 		}
-		if n >= greetingLen && len(b) == greetingLen {
-			size, err := greetingSize(b)
-			if err != nil {
-				return nil, fd, err
-			}
+		if n < greetingLen {
+			continue
+		}
+		if size, err = greetingSize(b); err != nil {
+			return nil, fd, err
+		}
+		if n >= size {
 			b = b[:size]
 		}
 	}

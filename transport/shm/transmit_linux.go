@@ -17,9 +17,8 @@ const (
 	// again at the front, so that it uses little memory, and little of the processor's caches. It is
 	// also the least that can be written after that while the peer does not read.
 	rewindAt = 32 << 10
-	// publishAt is how much is written before the peer may read it: a peer that is woken for each
-	// record of a message sleeps again after each, as it is faster than we are.
-	publishAt = 64 << 10
+	// publishAt is how much of a message is written before the peer may read it.
+	publishAt = maxPiece
 )
 
 // A transmitter copies work requests into the peer's ring. mu guards all of it.
@@ -218,9 +217,7 @@ func (q *queuePair) respond() bool {
 func (q *queuePair) fit(left int) (n int, ok bool) {
 	t := &q.tx
 	if t.trimming { // which sends what is left once it is done
-		if t.out.writer.Swap(1) == 0 {
-			q.asked.Add(1)
-		}
+		t.out.writer.Store(1)
 		return 0, false
 	}
 	n = min(left, maxPiece)
@@ -238,7 +235,6 @@ func (q *queuePair) fit(left int) (n int, ok bool) {
 		if asked {
 			return 0, false
 		}
-		q.asked.Add(1)
 		t.out.writer.Store(1)
 	}
 }

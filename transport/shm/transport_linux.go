@@ -51,13 +51,13 @@ func device(addrs []netip.Addr) transport.Device {
 // address that a connection would come from. Where nobody does, or where whoever does cannot be
 // trusted, the error matches transport.ErrNoRoute.
 func (t *Transport) Route(ctx context.Context, local, remote netip.AddrPort) (transport.Device, error) {
-	remote = destination(remote)
-	m, err := meet(ctx, local.Addr(), remote)
+	p := site{namespace(), destination(remote)}
+	m, err := meet(ctx, local.Addr(), p)
 	if err != nil {
 		return transport.Device{}, err
 	}
 	dev := device([]netip.Addr{m.source})
-	t.room.put(site{namespace(), remote}, m) // from where another dial may take it
+	t.room.put(p, m) // from where another dial may take it
 	return dev, nil
 }
 
@@ -76,11 +76,11 @@ func destination(a netip.AddrPort) netip.AddrPort {
 // Dial implements transport.Transport. A local port that is given must be held by the caller, for
 // the life of the connection.
 func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *transport.Options) (transport.Connector, error) {
-	remote = destination(remote)
-	m := t.room.take(site{namespace(), remote})
+	p := site{namespace(), destination(remote)}
+	m := t.room.take(p)
 	if m == nil {
 		var err error
-		if m, err = meet(ctx, local.Addr(), remote); err != nil {
+		if m, err = meet(ctx, local.Addr(), p); err != nil {
 			return nil, err
 		}
 	}
@@ -92,7 +92,7 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 		hangUp(m.c)
 		return nil, err
 	}
-	q.local, q.remote = netip.AddrPortFrom(m.source, local.Port()), remote
+	q.local, q.remote = netip.AddrPortFrom(m.source, local.Port()), p.at
 	if local.Port() == 0 {
 		if err := q.holdPort(); err != nil {
 			hangUp(m.c)

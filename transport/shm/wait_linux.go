@@ -1,7 +1,6 @@
 package shm
 
 import (
-	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -61,24 +60,42 @@ func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (_
 	return wait.NoPause, wait.ErrAgain
 }
 
-// lookAWhile looks for news for as long as Config.Poll says.
-func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, deadline time.Time) bool {
-	end := time.Now().Add(q.t.cfg.Poll)
-	if !deadline.IsZero() && deadline.Before(end) {
-		end = deadline
+const (
+	// lookTime is how long a call looks for news at least, if that is better than to sleep at once.
+	// It is about what it takes to wake up another processor and what sleeps there, twice.
+	lookTime = 20 * time.Microsecond
+	// aloneTime is how much of that passes before it makes way for the peer, which may need the very
+	// processor, and wayTime how much passes between.
+	aloneTime = 3 * time.Microsecond
+	wayTime   = time.Microsecond
+)
+
+// lookAWhile looks for news, and reports whether there is some. It does not let other goroutines
+// run: that would wake up a thread to look for work where there is none, which may take the peer's
+// processor.
+func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, began, deadline time.Time) bool {
+	if r := q.in.reader; q.rx.pos&(q.in.size()-1) >= rewindAt {
+		r.Store(looking) // so that the peer starts again at the front of the ring
+		defer r.Store(awake)
 	}
-	for {
+	patience := max(lookTime, q.t.cfg.Poll)
+	if left := deadline.Sub(began); !deadline.IsZero() && left < patience {
+		patience = left
+	}
+	for way := aloneTime; ; {
 		for range 8 {
 			if q.due(c, seen) {
 				return true
 			}
 		}
-		if !time.Now().Before(end) {
+		took := time.Since(began)
+		if took >= patience {
 			return false
 		}
-		runtime.Gosched()
-		// The peer may need the very processor that we are looking on.
-		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		if took >= way {
+			way = took + wayTime
+			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+		}
 	}
 }
 
@@ -149,20 +166,16 @@ type sleeper struct {
 	seen   uint32
 	slept  bool
 	dead   bool   // the peer has closed its socket
-	heard  uint32 // what q.asked was when the bells were read last
+	bells  uint32 // that may have come since some were read
 	brief  bool   // the last wait was brief
-	waits  uint64 // that began after a brief one
 	choice choice
+	told   way // that the peer knows of
 	dozer  dozer
 }
 
 func (s *sleeper) init(q *queuePair) {
 	s.q = q
 	s.look = s.lookOrSleep
-	s.choice.most = wayDoze
-	if q.t.cfg.Poll > 0 {
-		s.choice.most = wayLook
-	}
 }
 
 // kick wakes the sleeper, so that it checks its condition again.
@@ -211,12 +224,12 @@ func (s *sleeper) lookOrSleep(fd uintptr) bool {
 	// watch has to find.
 	s.nights.Add(1)
 	watch.arm()
-	if asked := q.asked.Load(); asked-s.heard >= bellsUnread {
-		s.heard = asked
+	if s.bells >= bellsUnread {
+		s.bells = 0
 		discard(int(fd), false)
 	}
 	s.on.Store(s.c)
-	q.asked.Add(1)
+	s.bells++
 	q.in.reader.Store(asleep)
 	return q.due(s.c, s.seen)
 }

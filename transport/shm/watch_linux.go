@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// watchPeriod is how often the connections are checked on which somebody has slept since before the
-// last look.
+// watchPeriod is how often the connections are checked on which somebody sleeps.
 const watchPeriod = 25 * time.Millisecond
 
 // A watcher finds out which peers went away while nobody slept, so that no sleep need begin with a
@@ -76,29 +75,28 @@ func (w *watcher) look() {
 	}
 }
 
-// watch checks on the peer if somebody sleeps, and has done so since before the last look. It
+// watch checks on the peer if somebody sleeps, until one has done so since before the last look. It
 // reports whether another look is due.
 func (q *queuePair) watch() (again bool) {
 	night := q.sleep.nights.Load()
-	switch {
-	case night%2 == 0, night == q.awake:
+	if night%2 == 0 || night == q.awake {
 		return false
-	case night != q.lastNight:
-		q.lastNight = night
-		return true
 	}
 	dead := false
 	if q.raw.Control(func(fd uintptr) { dead = hungUp(fd) }) != nil {
 		return false
 	}
-	if !dead {
-		if q.sleep.dozer.wake() {
-			return true // until it has got up: it may only now be about to doze
-		}
-		q.awake = night // the poller reports an end from then on
+	switch {
+	case dead:
+		q.sleep.died.Store(true)
+		q.kick()
 		return false
+	case night != q.lastNight:
+		q.lastNight = night
+		return true
+	case q.sleep.dozer.wake():
+		return true // until it has got up: it may only now be about to doze
 	}
-	q.sleep.died.Store(true)
-	q.kick()
+	q.awake = night // the poller reports an end from then on
 	return false
 }
