@@ -25,10 +25,15 @@ import (
 
 // patience is the limit for a case. A mutant that is silent shows it sooner.
 func patience() string {
-	if n := os.Getenv(mutantVariable); n != "" && n != "0" {
+	if mutated() {
 		return "500ms"
 	}
 	return "20s"
+}
+
+func mutated() bool {
+	n := os.Getenv(mutantVariable)
+	return n != "" && n != "0"
 }
 
 // asProgram makes the test binary the program.
@@ -37,6 +42,9 @@ const asProgram = "IWARP_TEST_SPEC"
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
+	}
+	if mutated() {
+		quiet *= 15 // a busy machine may take longer to say what it should not
 	}
 	goleak.VerifyTestMain(m)
 }

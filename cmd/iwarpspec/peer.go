@@ -257,7 +257,8 @@ func (p *peer) over() error {
 }
 
 // quiet is how long nothing is waited for. What comes later is not noticed; what comes in time is.
-const quiet = 30 * time.Millisecond
+// It is a variable for tests.
+var quiet = 30 * time.Millisecond
 
 // silent expects nothing yet.
 func (p *peer) silent(until string) error {
