@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -31,6 +31,7 @@ import (
 
 	"github.com/rdmanet/iwarp"
 	iwarpgrpc "github.com/rdmanet/iwarp/grpc"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/iwarphttp"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/shm"
@@ -40,7 +41,7 @@ import (
 func TestMain(m *testing.M) {
 	os.Unsetenv("IWARP_OFFLOAD") // which would change the policies
 	os.Unsetenv("IWARP_LISTEN_OFFLOAD")
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 // told answers health checks, and keeps what it has found in the context.

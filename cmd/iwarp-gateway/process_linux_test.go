@@ -21,9 +21,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/rdmanet/iwarp/internal/testkit"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 )
 
 // asProgram has this program be the gateway.
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 var takenOver = regexp.MustCompile(`has taken over" pid=(\d+)`)

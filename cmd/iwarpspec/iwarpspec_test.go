@@ -16,9 +16,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 	if mutated() {
 		quiet *= 15 // a busy machine may take longer to say what it should not
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 // serveEach handles each connection of l, and closes it. What it returns waits for all of them,

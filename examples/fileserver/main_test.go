@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 )
 
 func TestMain(m *testing.M) {
 	os.Unsetenv("IWARP_OFFLOAD") // which would change the server's policy
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 // output is what the program prints, from several goroutines at once.

@@ -11,16 +11,17 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/rdmanet/iwarp/examples/grpc/blobpb"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 )
 
 func TestMain(m *testing.M) {
 	os.Unsetenv("IWARP_OFFLOAD") // which would change the server's policy
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 // output is what the program prints, from several goroutines at once.

@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 )
 
 const runMain = "RESTART_TEST_RUN_MAIN"
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 // TestRestart replaces the server several times under load, on both paths: every request gets its

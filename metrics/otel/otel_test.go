@@ -11,16 +11,16 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
-	"go.uber.org/goleak"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	iwarpotel "github.com/rdmanet/iwarp/metrics/otel"
 )
 
 func TestMain(m *testing.M) {
 	os.Unsetenv("IWARP_OFFLOAD") // which would change the policies
 	os.Unsetenv("IWARP_LISTEN_OFFLOAD")
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 // collect returns all values, by name and attributes.

@@ -13,9 +13,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	iwarpprom "github.com/rdmanet/iwarp/metrics/prometheus"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/shm"
@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) {
 	os.Unsetenv("IWARP_OFFLOAD") // which would change the policies
 	os.Unsetenv("IWARP_LISTEN_OFFLOAD")
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 func TestLint(t *testing.T) {

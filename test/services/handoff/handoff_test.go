@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/test/services/handoff"
 	"github.com/rdmanet/iwarp/test/services/load"
 )
@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	_ = os.Unsetenv("IWARP_OFFLOAD")
 	_ = os.Unsetenv("IWARP_LISTEN_OFFLOAD")
-	goleak.VerifyTestMain(m)
+	leak.Main(m)
 }
 
 const address = "127.0.0.1:0"
