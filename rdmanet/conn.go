@@ -91,8 +91,8 @@ type Conn struct {
 	regions  []*exposure    // by index
 	revoking *exposure      // that the peer must confirm
 
-	stats *statpage.Conn  // what others see; nil before the connection is up, and once it is closed
-	final *statpage.Words // what stats said when it was closed
+	stats *statpage.Conn // what others see; nil before the connection is up, and once it is closed
+	final *statpage.Sum  // what stats said when it was closed
 }
 
 var _ net.Conn = (*Conn)(nil)

@@ -110,7 +110,7 @@ func (c *Conn) withdraw() {
 	if c.stats == nil {
 		return
 	}
-	c.final = c.stats.Words()
+	c.final = c.stats.Sum()
 	c.stats.Free()
 	c.stats = nil
 }

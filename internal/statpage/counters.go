@@ -176,12 +176,36 @@ const (
 	NumBuckets = 24 // see Bucket
 )
 
-var pathNames = [NumPaths]string{"other", "tcp", "soft", "rnic", "shm"}
+// pathTCP is the path of plain TCP.
+const pathTCP = 1
+
+var pathNames = [NumPaths]string{"other", pathTCP: "tcp", "soft", "rnic", "shm"}
 
 // PathOf returns the number under which connections of a transport are counted.
 func PathOf(transport string) int {
 	for i, name := range pathNames {
 		if name != "" && name == transport {
+			return i
+		}
+	}
+	return 0
+}
+
+// pathWords are the names as a record has them.
+var pathWords = func() (words [NumPaths]uint64) {
+	for i, name := range pathNames {
+		words[i] = wordOf(name)
+	}
+	return words
+}()
+
+// pathOfWord is PathOf for the first word of a name. It returns -1 where there is no name.
+func pathOfWord(w uint64) int {
+	if w == 0 {
+		return -1
+	}
+	for i := range pathWords {
+		if pathWords[i] == w {
 			return i
 		}
 	}
@@ -265,7 +289,7 @@ func (t *tally) setUp(d Direction, path int, reason uint8, took time.Duration) {
 
 // kindOf is 0 for plain TCP and 1 for all others.
 func kindOf(path int) int {
-	if pathNames[path] == "tcp" {
+	if path == pathTCP {
 		return 0
 	}
 	return 1

@@ -236,6 +236,29 @@ func (r *Record) Words() *Words {
 // Entry takes apart what a record says.
 func (w *Words) Entry() Entry { return entryOf((*[recordWords]uint64)(w)) }
 
+// A Sum is what is left of a connection that is closed: what it has counted.
+type Sum struct {
+	traits, since uint64
+	counters      [numCounters]uint64
+}
+
+// Sum returns what the connection has counted.
+func (c *Conn) Sum() *Sum {
+	s := &Sum{traits: c.words[wordTraits].Load(), since: c.words[wordSince].Load()}
+	for i := range s.counters {
+		s.counters[i] = c.get(i)
+	}
+	return s
+}
+
+// Entry returns an Entry without addresses and text.
+func (s *Sum) Entry() Entry {
+	var w [recordWords]uint64
+	w[wordSeq], w[wordTraits], w[wordSince] = uint64(KindConn), s.traits, s.since
+	copy(w[wordCounters:], s.counters[:])
+	return entryOf(&w)
+}
+
 // Entries returns what the records of this process say.
 func Entries() (list []Entry) {
 	p := own

@@ -149,11 +149,12 @@ func (r *Record) lock() uint64 {
 	}
 }
 
-func (r *Record) unlock(w uint64) { r.words[wordSeq].Store(w + 1<<8) }
+func (r *Record) unlock(w uint64) { store(&r.words[wordSeq], w+1<<8) }
 
 // begin gives the record to something of the kind.
 func (r *Record) begin(k Kind, s State, t *Traits) {
-	w := r.lock()
+	w := r.words[wordSeq].Load() + 1<<8 // nobody else has it
+	store(&r.words[wordSeq], w)
 	for i := wordCounters; i < recordWords; i++ {
 		store(&r.words[i], 0)
 	}
@@ -164,8 +165,8 @@ func (r *Record) begin(k Kind, s State, t *Traits) {
 
 // end makes the record free, and returns what it was.
 func (r *Record) end() Kind {
-	w := r.lock()
-	r.unlock(w &^ 0xff)
+	w := r.words[wordSeq].Load()
+	store(&r.words[wordSeq], (w+2<<8)&^0xff)
 	return Kind(w)
 }
 
@@ -236,11 +237,21 @@ func scopeOf(zone string) uint32 {
 }
 
 func (r *Record) storeText(at, size int, s string) {
-	var b [textLen]byte
-	copy(b[:size], s)
-	for i := 0; i < size; i += 8 {
-		store(&r.words[at+i/8], binary.NativeEndian.Uint64(b[i:]))
+	for end := at + size/8; at < end; at++ {
+		n := min(len(s), 8)
+		store(&r.words[at], wordOf(s[:n]))
+		s = s[n:]
 	}
+}
+
+// wordOf returns the word that s is in memory, of up to 8 bytes.
+func wordOf(s string) uint64 {
+	if len(s) == 0 {
+		return 0
+	}
+	var b [8]byte
+	copy(b[:], s)
+	return binary.NativeEndian.Uint64(b[:])
 }
 
 // SetState stores the state, and the code of a Terminate if there was one.

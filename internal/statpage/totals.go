@@ -100,20 +100,21 @@ type gone struct {
 
 // keep adds what a record has counted that is free, before others get it.
 func (g *gone) keep(k Kind, r *Record) {
-	var w [recordWords]uint64
-	for i := range w {
-		w[i] = r.words[i].Load()
+	var c [numCounters]uint64
+	for i := range c {
+		c[i] = r.words[wordCounters+i].Load()
 	}
-	c := (*[numCounters]uint64)(w[wordCounters:])
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch k {
 	case KindConn:
-		var b, d [textLen]byte
-		path := pathOf(string(rawText(&b, w[wordTransport:], transportLen)), string(rawText(&d, w[wordDevice:], deviceLen)))
-		g.totals.addConn(path, uint16(w[wordTraits]), c)
+		path := pathOfWord(r.words[wordTransport].Load())
+		if path < 0 && r.words[wordDevice+1].Load() == 0 {
+			path = pathOfWord(r.words[wordDevice].Load())
+		}
+		g.totals.addConn(max(path, 0), uint16(r.words[wordTraits].Load()), &c)
 	case KindListener:
-		g.totals.addListener(c)
+		g.totals.addListener(&c)
 	}
 }
 
