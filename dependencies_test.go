@@ -26,7 +26,7 @@ func TestDependencies(t *testing.T) {
 // imports are what each package may import of others than those of Go, below the module's path "."
 // for the root. A pattern that ends in "/..." stands for all below it.
 var imports = map[string]string{
-	".": "internal/addrrules internal/bound internal/brief internal/guard internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
+	".": "internal/addrrules internal/bound internal/brief internal/frames internal/guard internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
 		"internal/statpage internal/tcpinfo rdmanet transport transport/soft",
 
 	"internal/ports":      "internal/bound internal/netaddr internal/neterr internal/portmap internal/sockdiag internal/statpage",
@@ -45,6 +45,7 @@ var imports = map[string]string{
 	"internal/redirect":   "transport",
 	"internal/addrrules":  "",
 	"internal/brief":      "",
+	"internal/frames":     "",
 	"internal/netaddr":    "",
 	"internal/neterr":     "",
 	"internal/portmap":    "",
@@ -57,7 +58,7 @@ var imports = map[string]string{
 	"transport/soft/internal/badpeer":  "transport/soft/internal/ddp transport/soft/internal/mpa transport/soft/internal/rdmap",
 	"transport/soft/internal/wiretest": "transport/soft/internal/mpa transport/soft/internal/rdmap",
 
-	"rdmanet":               "internal/limits internal/redirect internal/statpage rdmanet/internal/... transport github.com/pkg/errors",
+	"rdmanet":               "internal/frames internal/limits internal/redirect internal/statpage rdmanet/internal/... transport github.com/pkg/errors",
 	"rdmanet/internal/flow": "rdmanet/internal/wire",
 	"rdmanet/internal/wire": "",
 
@@ -68,7 +69,7 @@ var imports = map[string]string{
 	"transport/internal/setup":      "transport",
 	"transport/internal/wait":       "transport",
 	"transport/internal/work":       "transport transport/internal/queue transport/internal/regions transport/internal/wait",
-	"transport/soft":                "internal/sockfilter transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
+	"transport/soft":                "internal/frames internal/sockfilter transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
 	"transport/soft/internal/rdmap": "transport/soft/internal/ddp transport/soft/internal/mpa",
 	"transport/soft/internal/ddp":   "",
 	"transport/soft/internal/mpa":   "internal/crc32c",

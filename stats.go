@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/frames"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/internal/statpage"
@@ -314,4 +315,27 @@ func trafficOf(t *statpage.Totals) (traffic []Traffic) {
 		})
 	}
 	return traffic
+}
+
+func init() { frames.Find = findFrames }
+
+// findFrames finds the frames of a connection by its addresses, for package debug.
+func findFrames(local, remote netip.AddrPort) (source frames.Source, err error) {
+	err = frames.ErrNotFound
+	known(func(c net.Conn, info Info) bool {
+		if netaddr.Of(c.LocalAddr()) != local || netaddr.Of(c.RemoteAddr()) != remote {
+			return true
+		}
+		switch source, err = frames.OfStream(c), nil; {
+		case source != nil:
+		case info.Transport == "tcp":
+			err = frames.ErrPlain
+		case info.Transport == "rnic":
+			err = frames.ErrDevice
+		default:
+			err = frames.ErrNone
+		}
+		return source == nil // another one may have had the addresses before
+	})
+	return source, err
 }

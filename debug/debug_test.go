@@ -21,24 +21,30 @@ func get(t *testing.T, target string) string {
 	return w.Body.String()
 }
 
-func TestPage(t *testing.T) {
-	require.Contains(t, get(t, "/"), "Connections: 0")
+// connected returns both ends of a connection of software iWARP, and its listener.
+func connected(t *testing.T) (l net.Listener, c, s net.Conn) {
 	l, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	accepted := make(chan net.Conn, 1)
 	go func() {
 		c, _ := l.Accept()
 		accepted <- c
 	}()
 	d := iwarp.Dialer{Offload: iwarp.OffloadRequire}
-	c, err := d.Dial("tcp", l.Addr().String())
+	c, err = d.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
-	defer c.Close()
-	s := <-accepted
+	t.Cleanup(func() { c.Close() })
+	s = <-accepted
 	require.NotNil(t, s)
-	defer s.Close()
-	_, err = c.Write(make([]byte, 3000))
+	t.Cleanup(func() { s.Close() })
+	return l, c, s
+}
+
+func TestPage(t *testing.T) {
+	require.Contains(t, get(t, "/"), "Connections: 0")
+	l, c, s := connected(t)
+	_, err := c.Write(make([]byte, 3000))
 	require.NoError(t, err)
 	_, err = io.ReadFull(s, make([]byte, 3000))
 	require.NoError(t, err)

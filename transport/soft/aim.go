@@ -145,6 +145,9 @@ func (q *queuePair) placeAimed() (*rdmap.Error, []byte) {
 		rx.dropAim()
 		return nil, nil
 	}
+	if t := q.trace.Load(); t != nil {
+		q.traceReceived(t, a.head[:], a.mem, tail)
+	}
 	h, _, _ := ddp.ParseTagged(a.head[mpa.LengthLen:])
 	q.arrived.Add(1)
 	rx.turn.fpdus++

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync/atomic"
 
+	"github.com/rdmanet/iwarp/internal/frames"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/work"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
@@ -29,17 +30,19 @@ type queuePair struct {
 
 	arrived    atomic.Uint32 // FPDUs
 	background background
-	farewell   atomic.Bool // LeaveEndToPeer was called
-	deafens    atomic.Bool // LeaveRest was called
-	early      atomic.Bool // something has come with the MPA reply that nobody has looked at
-	held       atomic.Bool // the RTR frame waits for something to be sent with; changed with tx.mu held
-	awaited    atomic.Bool // WillAwaitClosed was called, and AwaitClosed has not given up
+	farewell   atomic.Bool                  // LeaveEndToPeer was called
+	deafens    atomic.Bool                  // LeaveRest was called
+	early      atomic.Bool                  // something has come with the MPA reply that nobody has looked at
+	held       atomic.Bool                  // the RTR frame waits for something to be sent with; changed with tx.mu held
+	awaited    atomic.Bool                  // WillAwaitClosed was called, and AwaitClosed has not given up
+	trace      atomic.Pointer[frames.Trace] // that frames go to; mostly nil
 
 	// Guarded by Mu.
-	ird, ord int32
-	crc      bool
-	revision uint8 // of MPA
-	closeErr error
+	ird, ord  int32
+	crc       bool
+	initiator bool
+	revision  uint8 // of MPA
+	closeErr  error
 }
 
 var (
@@ -96,7 +99,7 @@ func (q *queuePair) configure(crc bool, ird, ord int, gate bool) {
 	q.tx.mu.Unlock()
 	q.rx.crc, q.rx.ird = crc, ird
 	q.Mu.Lock()
-	q.crc, q.ird, q.ord = crc, int32(ird), int32(ord)
+	q.crc, q.ird, q.ord, q.initiator = crc, int32(ird), int32(ord), gate
 	q.Mu.Unlock()
 }
 

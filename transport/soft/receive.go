@@ -217,6 +217,9 @@ func (q *queuePair) parse(c *wait.Condition) {
 // it on. Nothing is placed before its CRC is checked.
 func (q *queuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 	rx := &q.rx
+	if t := q.trace.Load(); t != nil {
+		q.traceReceived(t, fpdu)
+	}
 	if fpdu[mpa.LengthLen+1] == rdmap.Control(rdmap.OpWrite) && rx.first {
 		if e, ulpdu, ok := q.handlePlainWrite(fpdu); ok {
 			return e, ulpdu

@@ -112,8 +112,12 @@ func (s *sock) close() {
 	c, released := s.c, s.released
 	s.released = true
 	s.mu.Unlock()
-	if !released {
-		_ = c.Close()
+	if released {
+		return
+	}
+	_ = c.Close()
+	if t := s.q.trace.Load(); t != nil {
+		t.Over()
 	}
 }
 

@@ -90,8 +90,7 @@ func (q *queuePair) compose() bool {
 	if len(t.control) > 0 {
 		t.out.begin(len(t.control))
 		q.takeControl(t.out.header(len(t.control)))
-		t.out.seal()
-		t.unseen = !t.heard
+		q.sealed()
 		return true
 	}
 	if !t.gateOpen || !t.phase.composes() {
@@ -109,9 +108,18 @@ func (q *queuePair) compose() bool {
 		t.out.reset()
 		return false
 	}
+	q.sealed()
+	return true
+}
+
+// sealed makes the batch ready to be sent.
+func (q *queuePair) sealed() {
+	t := &q.tx
 	t.out.seal()
 	t.unseen = !t.heard
-	return true
+	if to := q.trace.Load(); to != nil {
+		traceSent(to, t.out.pieces...)
+	}
 }
 
 // composeNext appends the next FPDU, if one is due and fits.

@@ -22,6 +22,7 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 		q.writeShort(&h, data)
 	case t.refers(len(data)):
 		q.composeRefs(&h, data)
+		q.sealed()
 		q.sock.tryWrite()
 	default:
 		return false, false
@@ -54,6 +55,9 @@ func (q *queuePair) writeShort(h *ddp.Tagged, data []byte) {
 	h.Put(fpdu[mpa.LengthLen:])
 	copy(fpdu[mpa.LengthLen+ddp.TaggedLen:], data)
 	all := (*buf)[:before+len(mpa.Seal(fpdu, ddp.TaggedLen+len(data), t.crc))]
+	if to := q.trace.Load(); to != nil {
+		traceSent(to, all)
+	}
 	n, err := q.sock.writeNow(all)
 	t.taken += uint64(n)
 	if err == nil && n < len(all) {
@@ -73,7 +77,8 @@ func (t *transmitter) refers(n int) bool {
 	return payload > refThreshold && 2*(n/payload+2)+1 <= maxPieces
 }
 
-// composeRefs fills the empty batch with what precedes all others, and with data.
+// composeRefs fills the empty batch with what precedes all others, and with data. It is still to
+// be sealed.
 func (q *queuePair) composeRefs(h *ddp.Tagged, data []byte) {
 	t := &q.tx
 	b := &t.out
@@ -94,7 +99,6 @@ func (q *queuePair) composeRefs(h *ddp.Tagged, data []byte) {
 		data = data[n:]
 		n = min(len(data), t.maxULPDU-ddp.TaggedLen)
 	}
-	b.seal()
 }
 
 // idle reports whether what is posted next could be sent at once.
