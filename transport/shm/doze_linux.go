@@ -30,7 +30,8 @@ const (
 // it. So only a wait for a peer who has power over this process anyway is spent that way: see kin.
 const (
 	briefTime = 20 * time.Microsecond
-	longDoze  = 3 * watchPeriod // is ended by then
+	longTime  = time.Millisecond // of a wait that says nothing of how it was spent
+	longDoze  = 3 * watchPeriod  // is ended by then
 )
 
 var (
@@ -71,7 +72,9 @@ func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 	} else {
 		s.until(c, seen, deadline)
 	}
-	if s.brief = time.Since(began) <= max(briefTime, s.q.t.cfg.Poll); !s.brief {
+	took := time.Since(began)
+	s.brief = took <= max(briefTime, s.q.t.cfg.Poll)
+	if took > longTime {
 		s.choice.cut()
 	}
 }
@@ -93,7 +96,7 @@ func (q *queuePair) way(now time.Time) way {
 func (q *queuePair) moved() uint64 {
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	return q.rx.pos + q.tx.pos
+	return q.rx.pos - q.rx.skipped + q.tx.pos - q.tx.skipped
 }
 
 // doze waits in a futex.

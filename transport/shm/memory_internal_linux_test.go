@@ -96,6 +96,9 @@ func TestSmallMessagesTakeLittleMemory(t *testing.T) {
 		require.True(t, b.Look())
 	}
 	require.LessOrEqual(t, resident(t, a, b), rewindAt+8<<10)
+	for _, q := range []*made{a, b} {
+		require.Equal(t, 1000*recordLen(64), q.moved(), "what is left out of the ring does not count")
+	}
 	idle(t, a, b, 8<<10)
 }
 

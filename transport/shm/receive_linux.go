@@ -22,6 +22,7 @@ const (
 // A receiver takes records from the ring. The holder of the token owns it.
 type receiver struct {
 	pos     uint64 // read
+	skipped uint64 // of that, what was left out
 	ird     int
 	moff    uint64 // bytes placed of the Send under way
 	mid     bool   // a Send is under way
@@ -97,6 +98,7 @@ func (q *queuePair) record(avail uint64) *fault {
 			return faultRing
 		}
 		rx.pos += rest
+		rx.skipped += rest
 		return nil
 	}
 	n := uint64(h.length)

@@ -26,7 +26,8 @@ type transmitter struct {
 	mu             sync.Mutex
 	out            *segment // nil before the start and after the end
 	pos            uint64   // written
-	told           uint64   // of that, what the peer knows of
+	skipped        uint64   // of that, what was left out
+	told           uint64   // of pos, what the peer knows of
 	head           uint64   // of the peer, as seen last
 	sq             queue.Sends
 	reads          queue.FIFO[outstandingRead] // requested by us, in order
@@ -263,6 +264,7 @@ func (q *queuePair) rewind(room uint64, n int) {
 	}
 	t.out.putHeader(t.pos, &header{op: opSkip})
 	t.pos += t.out.size() - at
+	t.skipped += t.out.size() - at
 }
 
 // put writes a record. There must be room. The caller holds tx.mu, and publishes.
