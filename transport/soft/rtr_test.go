@@ -71,7 +71,12 @@ func TestRTRAlone(t *testing.T) {
 		}},
 		"wait": {time.Hour, func(t *testing.T, q transport.QueuePair) {
 			require.NoError(t, q.SetMaxSegment(64<<10))
-			require.Error(t, q.Wait(time.Now().Add(time.Millisecond)))
+			waited := make(chan error, 1)
+			go func() { waited <- q.Wait(soon()) }()
+			t.Cleanup(func() {
+				q.Interrupt()
+				require.Equal(t, transport.ErrInterrupted, <-waited)
+			})
 		}},
 		"look": {time.Hour, func(t *testing.T, q transport.QueuePair) {
 			require.NoError(t, q.SetMaxSegment(64<<10))
