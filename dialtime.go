@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/brief"
 	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/internal/tcpinfo"
 	"github.com/rdmanet/iwarp/transport"
@@ -51,7 +52,8 @@ func (a *dialing) handshake(ctx context.Context) (context.Context, context.Cance
 		limit = min(limit, a.share(time.Until(deadline)))
 	}
 	a.waited = waitLimit{limit: limit, least: devicePatience, full: defaultFallbackTimeout}
-	return context.WithTimeout(ctx, limit)
+	c := brief.New(ctx, time.Now().Add(limit))
+	return c, c.End
 }
 
 // connecting returns ctx limited to the time that another address has to connect. Where there is

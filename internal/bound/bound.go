@@ -13,6 +13,15 @@ import (
 // Control is the type of Control fields.
 type Control = func(network, address string, c syscall.RawConn) error
 
+// A Use is what a socket is bound for.
+type Use uint8
+
+const (
+	ToUse    Use = iota // to listen or to connect later
+	ToListen            // to listen at once
+	ToHold              // to hold the port, and for nothing else
+)
+
 // Options are what a dial wants of its socket.
 type Options struct {
 	Control         func(ctx context.Context, network, address string, c syscall.RawConn) error

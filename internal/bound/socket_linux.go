@@ -38,13 +38,13 @@ const bindTries = 16
 // way.
 //
 // A socket keeps its port when a connect fails only if it was bound to the port by its number. So
-// for port 0 a first socket finds the port and a second one is bound to it, except for a listener,
-// whose Control function must be called only once, as by package net.
+// for port 0 a first socket finds the port and a second one is bound to it, unless it will never
+// connect; the Control function of a listener must be called only once, as by package net.
 //
 // After an error the socket is closed, and says where it would have been. A listener listens at
 // once.
-func Bind(ctx context.Context, network string, addr *net.TCPAddr, control Control, listener bool) (*Socket, error) {
-	s := &Socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6", listener: listener}
+func Bind(ctx context.Context, network string, addr *net.TCPAddr, control Control, use Use) (*Socket, error) {
+	s := &Socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6", listener: use == ToListen}
 	dual := network == "tcp" && netaddr.IsWildcard(addr.IP)
 	if dual {
 		s.v6 = true
@@ -54,7 +54,7 @@ func Bind(ctx context.Context, network string, addr *net.TCPAddr, control Contro
 		s.v6 = false
 		err = s.claim(ctx, addr, control)
 	}
-	for try := 1; err == nil && addr.Port == 0 && !listener; try++ {
+	for try := 1; err == nil && addr.Port == 0 && use == ToUse; try++ {
 		numbered := *addr
 		numbered.Port = s.local.Port
 		_ = s.Close()
@@ -141,8 +141,10 @@ func (s *Socket) bind(addr *net.TCPAddr, control Control, reuse bool) error {
 	if err := s.families(rc); err != nil {
 		return err
 	}
-	if err := s.reuse(reuse); err != nil {
-		return err
+	if reuse {
+		if err := s.reuse(true); err != nil {
+			return err
+		}
 	}
 	if control != nil {
 		if err := control(s.network(), addr.String(), rc); err != nil {

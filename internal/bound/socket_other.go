@@ -20,7 +20,7 @@ type Socket struct {
 	adopted bool
 }
 
-func Bind(ctx context.Context, network string, addr *net.TCPAddr, control Control, _ bool) (*Socket, error) {
+func Bind(ctx context.Context, network string, addr *net.TCPAddr, control Control, _ Use) (*Socket, error) {
 	lc := net.ListenConfig{Control: control}
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(ctx, network, addr.String())

@@ -37,6 +37,27 @@ func isFree(t testing.TB, a net.Addr) bool {
 	return err == nil
 }
 
+// TestHoldMakesOneSocket binds a port for a device's connection at the first go: the socket will
+// never connect, so it need not be bound by number.
+func TestHoldMakesOneSocket(t *testing.T) {
+	for _, fresh := range []bool{false, true} {
+		sp, made := &Space{}, 0
+		count := func(string, string, syscall.RawConn) error {
+			made++
+			return nil
+		}
+		e, err := sp.Hold(t.Context(), noAddress, peerNumber(1), "nic0", []netip.Addr{ownAddr}, fresh, count)
+		require.NoError(t, err)
+		require.Equal(t, 1, made, "sockets")
+		addr := net.TCPAddrFromAddrPort(e.AddrPort())
+		require.NotZero(t, addr.Port)
+		require.False(t, isFree(t, addr))
+		e.Keep()
+		e.Leave()
+		require.True(t, isFree(t, addr))
+	}
+}
+
 // TestSharedPortsNeedFewSockets has connections of a device share ports: 20,000 of them to 200
 // destinations need 100 sockets, as no more than 100 go to the same one.
 func TestSharedPortsNeedFewSockets(t *testing.T) {

@@ -52,7 +52,14 @@ func (sp *Space) reserve(ctx context.Context, network string, local *net.TCPAddr
 
 // bind gives r a socket that has the port of local.
 func (sp *Space) bind(ctx context.Context, local *net.TCPAddr, control bound.Control, r *Reservation) (*Reservation, error) {
-	s, err := bound.Bind(ctx, r.network, local, control, r.owner == listenerOwner)
+	use := bound.ToUse
+	switch {
+	case r.owner == listenerOwner:
+		use = bound.ToListen
+	case r.spent:
+		use = bound.ToHold
+	}
+	s, err := bound.Bind(ctx, r.network, local, control, use)
 	if err != nil {
 		at := netip.AddrPortFrom(s.At().Addr, uint16(local.Port))
 		return nil, &net.OpError{Op: "reserve", Net: r.network, Addr: local, Err: conflict(at, s.At(), err)}
