@@ -140,7 +140,7 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte, mem
 	if err := q.start(); err != nil {
 		return reply, err
 	}
-	if rtr.PeerToPeer {
+	if q.held.Load() {
 		heldRTRs.add(q)
 	} else {
 		q.startNudges()
