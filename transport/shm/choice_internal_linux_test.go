@@ -15,11 +15,11 @@ func TestChoice(t *testing.T) {
 	for i := range 3 * ways {
 		good := i % ways
 		var chosen [ways]time.Duration
-		const long = 10 * keptTime
+		const long = 20 * longKept
 		for end := now.Add(long); now.Before(end); {
 			moved += 128
 			w := c.next(now, func() uint64 { return moved })
-			took := 10 * time.Microsecond
+			took := 100 * time.Microsecond
 			if w != good {
 				took *= 2
 			}

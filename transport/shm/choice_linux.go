@@ -22,23 +22,27 @@ const (
 // rows of its waits, keeps the best one for a while, and the server follows.
 type choice struct {
 	way    way
-	left   int  // waits until the row ends
-	trying bool // and not keeping the best way
-	rows   int  // of the way that are left to try
-	until  time.Time
-	began  time.Time           // the row; zero if that does not count
-	done   uint64              // up to the row
-	best   [ways]time.Duration // for what was done in the best row of each way
+	kept   way           // after the last trial
+	left   int           // waits until the row ends
+	trying bool          // and not keeping the best way
+	rows   int           // of the way that are left to try
+	keeps  time.Duration // how long the best way is kept; 0 before the first trial
+	until  time.Time     // it is kept
+	began  time.Time     // the row; zero if that does not count
+	done   uint64        // up to the row
+	tried  [ways]struct {
+		took  time.Duration
+		moved uint64
+	}
 }
 
 const (
 	trialRows = 4 // of each way
 	leastRow  = 8 // waits, and up to twice as many, so that the two ends do not keep step
-	// settleTime is how long is tried to look: two threads that have slept in turns are on one
-	// processor, as a rule, and it takes the system some time to move one away that does not sleep.
-	settleTime = 8 * time.Millisecond
-	keptTime   = 200 * time.Millisecond
-	progress   = 1 << 10 // bytes that times are compared for
+	// keptTime is how long the best way is kept, and twice as long each time that it is the best
+	// again, up to longKept.
+	keptTime = 200 * time.Millisecond
+	longKept = 8 * keptTime
 )
 
 // next returns the way of a wait that begins now. done tells how many bytes have moved.
@@ -48,30 +52,39 @@ func (c *choice) next(now time.Time, done func() uint64) way {
 	}
 	moved := done()
 	if c.trying && !c.began.IsZero() {
-		took := now.Sub(c.began) * progress / time.Duration(max(moved-c.done, 1))
-		c.best[c.way] = min(c.best[c.way], took)
+		t := &c.tried[c.way]
+		t.took += now.Sub(c.began)
+		t.moved += moved - c.done
 	}
 	c.rows--
 	switch {
-	case c.trying && c.rows > 0, now.Before(c.until):
+	case c.trying && c.rows > 0, !c.trying && now.Before(c.until):
 	case !c.trying:
 		c.trying, c.way, c.rows = true, wayPoller, trialRows
-		c.best = [ways]time.Duration{time.Hour, time.Hour, time.Hour}
-	case c.way < wayLook:
-		if c.way, c.rows = c.way+1, trialRows; c.way == wayLook {
-			c.until = now.Add(settleTime)
-		}
+		clear(c.tried[:])
+	case c.way < ways-1:
+		c.way, c.rows = c.way+1, trialRows
 	default:
-		c.trying, c.way, c.until = false, wayPoller, now.Add(keptTime)
-		for w := range ways {
-			if c.best[w] < c.best[c.way] {
-				c.way = w
-			}
-		}
+		c.decide(now)
 	}
 	c.left = leastRow + rand.IntN(leastRow)
 	c.began, c.done = now, moved
 	return c.way
+}
+
+// decide ends the trial.
+func (c *choice) decide(now time.Time) {
+	c.trying, c.way = false, wayPoller
+	for w := range ways {
+		if a, b := c.tried[w], c.tried[c.way]; a.moved > 0 && (b.moved == 0 || float64(a.took)*float64(b.moved) < float64(b.took)*float64(a.moved)) {
+			c.way = w
+		}
+	}
+	c.keeps = min(2*c.keeps, longKept)
+	if c.way != c.kept || c.keeps == 0 {
+		c.kept, c.keeps = c.way, keptTime
+	}
+	c.until = now.Add(c.keeps)
 }
 
 // cut ends the row, which does not count, as a wait was long.

@@ -148,6 +148,12 @@ func mapSegment(fd, size int) (*segment, error) {
 	}, nil
 }
 
+// isAwake reports whether the reader will find what comes without being woken.
+func (s *segment) isAwake() bool {
+	r := s.reader.Load()
+	return r == awake || r == looking
+}
+
 func (s *segment) size() uint64 { return uint64(len(s.data)) }
 
 // close gives the mapping back. The segment must not be used after that.

@@ -62,12 +62,10 @@ func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (_
 
 const (
 	// lookTime is how long a call looks for news at least, if that is better than to sleep at once.
-	// It is about what it takes to wake up another processor and what sleeps there, twice.
-	lookTime = 20 * time.Microsecond
-	// aloneTime is how much of that passes before it makes way for the peer, which may need the very
-	// processor, and wayTime how much passes between.
-	aloneTime = 3 * time.Microsecond
-	wayTime   = time.Microsecond
+	// It is about what it takes to wake up what sleeps on another processor.
+	lookTime = 10 * time.Microsecond
+	// wayTime is how often it makes way after that for the peer, which may need the very processor.
+	wayTime = time.Microsecond
 )
 
 // lookAWhile looks for news, and reports whether there is some. It does not let other goroutines
@@ -82,7 +80,7 @@ func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, began, deadline t
 	if left := deadline.Sub(began); !deadline.IsZero() && left < patience {
 		patience = left
 	}
-	for way := aloneTime; ; {
+	for way := lookTime; ; {
 		for range 8 {
 			if q.due(c, seen) {
 				return true
