@@ -8,8 +8,8 @@ import (
 // background holds what is known about the goroutines that run on demand.
 type background struct {
 	mu      sync.Mutex
-	stalls  int           // callers of Drain that a peer blocks by not reading, and output that waits for something from the peer
 	quit    chan struct{} // ends the reader; nil while there is none
+	stalls  int32         // callers of Drain that a peer blocks by not reading, and output that waits for something from the peer
 	reading bool          // the reader holds the receive token
 	writing bool          // a goroutine finishes output; guarded by tx.mu
 }
@@ -35,7 +35,7 @@ func (q *queuePair) serveExposed() {
 
 func (b *background) stall(q *queuePair, n int) {
 	b.mu.Lock()
-	b.stalls += n
+	b.stalls += int32(n)
 	b.mu.Unlock()
 	q.serveExposed()
 }
