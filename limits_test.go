@@ -34,19 +34,26 @@ func streamRequest(n uint32) []byte {
 	return b
 }
 
-// connected goes through the set-up, and sends b then.
-func (c rudeClient) connected(b []byte) {
+// connected goes through the set-up, and sends b then. It returns the private data of the reply.
+func (c rudeClient) connected(b []byte) []byte {
+	return c.connectedTo(func([]byte) []byte { return b })
+}
+
+// connectedTo is connected where what is sent depends on the reply.
+func (c rudeClient) connectedTo(f func(private []byte) []byte) []byte {
 	_, err := c.Write(streamRequest(64 << 10))
 	head := make([]byte, 20)
 	if err == nil {
 		_, err = io.ReadFull(c, head)
 	}
+	private := make([]byte, binary.BigEndian.Uint16(head[18:]))
 	if err == nil {
-		_, err = io.CopyN(io.Discard, c, int64(binary.BigEndian.Uint16(head[18:])))
+		_, err = io.ReadFull(c, private)
 	}
 	if noError(c.t, err) {
-		_, _ = c.Write(b)
+		_, _ = c.Write(f(private))
 	}
+	return private
 }
 
 // fpdu seals a DDP segment (RFC 5044 §4).
@@ -83,15 +90,25 @@ const terminate = 7 // RDMAP opcode
 func TestLimits(t *testing.T) {
 	const many = 24
 	empty := append([]byte{0xc1, 0x40, 0, 0, 0, 1}, make([]byte, 8)...) // an RDMA Write of nothing
+	other := listen(t, iwarp.ListenConfig{HandshakeTimeout: time.Hour})
+	go echo(other)
+	patient := dialTCP(t, other)
+	_, err := patient.Write(streamRequest(1)[:30])
+	require.NoError(t, err)
 	for name, tc := range map[string]struct {
 		lc    iwarp.ListenConfig
 		rude  func(c rudeClient)
 		after func(c rudeClient) // once the honest ones are served
 	}{
 		"set-up time": {
-			lc:    iwarp.ListenConfig{HandshakeTimeout: time.Second},
-			rude:  func(c rudeClient) { _, _ = c.Write(streamRequest(1)[:30]) },
-			after: func(c rudeClient) { require.Empty(c.t, c.ended()) },
+			lc:   iwarp.ListenConfig{HandshakeTimeout: time.Second},
+			rude: func(c rudeClient) { _, _ = c.Write(streamRequest(1)[:30]) },
+			after: func(c rudeClient) {
+				require.Empty(c.t, c.ended())
+				require.NoError(c.t, patient.SetReadDeadline(time.Now().Add(time.Millisecond)))
+				_, err := patient.Read(make([]byte, 1))
+				require.ErrorIs(c.t, err, os.ErrDeadlineExceeded, "the limit is the option's")
+			},
 		},
 		"private data": {
 			rude: func(c rudeClient) {
@@ -106,7 +123,27 @@ func TestLimits(t *testing.T) {
 				c.connected([]byte{0xff, 0xff, 0x41})
 			},
 		},
-		"reads": { // the stream serves none
+		"reads": { // the stream serves none, not even of the memory that the peer may write to
+			rude: func(c rudeClient) {
+				c.connectedTo(func(private []byte) []byte {
+					request := make([]byte, 28)
+					request[15] = 4                    // bytes
+					copy(request[16:20], private[32:]) // the ring's STag
+					copy(request[20:28], private[24:]) // and its address
+					var all []byte
+					for i := range 16 {
+						all = append(all, fpdu(untagged(1, 1, uint32(i+1)), request)...)
+					}
+					return all
+				})
+			},
+			after: func(c rudeClient) {
+				got := c.ended()
+				require.Equal(c.t, []byte{0x41, 0x47}, got[2:4], "a Terminate comes first")
+				require.Equal(c.t, []byte{0x01, 0x02}, got[20:22], "for a right that the peer has not")
+			},
+		},
+		"reads of nothing": { // are answered, as long as they are no more than the peer may have at once
 			rude: func(c rudeClient) {
 				var all []byte
 				for i := range 300 {
@@ -114,7 +151,17 @@ func TestLimits(t *testing.T) {
 				}
 				c.connected(all)
 			},
-			after: func(c rudeClient) { _ = c.SetReadDeadline(time.Now()); _, _ = io.Copy(io.Discard, c) },
+			after: func(c rudeClient) {
+				require.NoError(c.t, c.CloseWrite())
+				got, answers := c.ended(), 0
+				for ; len(got) >= 20 && got[3]&15 == 2; answers++ {
+					got = got[20:] // an FPDU of 14 bytes
+				}
+				if len(got) >= 22 {
+					require.Equal(c.t, []byte{0x12, 0x02}, got[20:22], "a Terminate for too many at once")
+				}
+				require.LessOrEqual(c.t, answers, 300)
+			},
 		},
 		"terminates": {
 			rude: func(c rudeClient) {
