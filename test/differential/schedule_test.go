@@ -33,10 +33,11 @@ const (
 	pastReadDeadline
 	pastWriteDeadline
 	noDeadline
-	calls // how many there are
+	calls        // how many there are of those above
+	writeWaiting // last: a Write that waits for room, and the next step during it
 )
 
-var callNames = [calls]string{"write", "read", "waiting read", "close write", "close read", "close", "abort", "past read deadline", "past write deadline", "no deadline"}
+var callNames = [...]string{"write", "read", "waiting read", "close write", "close read", "close", "abort", "past read deadline", "past write deadline", "no deadline", "", "waiting write"}
 
 // weights are how often each call is made, as most that end something should come late.
 var weights = [calls]int{write: 30, read: 30, readWaiting: 12, closeWrite: 5, closeRead: 3, closeBoth: 4, abort: 2, pastReadDeadline: 2, pastWriteDeadline: 2, noDeadline: 3}
@@ -67,6 +68,10 @@ func newSchedule(seed uint64) []step {
 			pick -= weights[c]
 		}
 		s[i] = step{end: r.IntN(2), call: c, n: sizes[r.IntN(len(sizes))]}
+	}
+	if r.IntN(3) == 0 {
+		during := []call{closeWrite, closeRead, closeBoth, abort, pastReadDeadline, pastWriteDeadline, read}
+		s = append(s, step{r.IntN(2), writeWaiting, 0}, step{r.IntN(2), during[r.IntN(len(during))], 1})
 	}
 	return s
 }
@@ -124,6 +129,12 @@ func do(client, server conn, steps []step) []string {
 	r := &run{ends: [2]conn{client, server}}
 	for i := 0; i < len(steps); i++ {
 		s := steps[i]
+		if s.call == writeWaiting {
+			if i+1 < len(steps) {
+				r.blocked(s, steps[i+1])
+			}
+			return r.out
+		}
 		if s.call != readWaiting || i+1 == len(steps) || steps[i+1].call == readWaiting || steps[i+1].call == read && steps[i+1].end == s.end {
 			r.out = append(r.out, r.do(s))
 			continue
@@ -172,6 +183,36 @@ func (r *run) during(s, other step) {
 		got = <-done
 	}
 	r.out = append(r.out, r.finish(s, got))
+}
+
+// plenty is more than any path takes without a reader.
+var plenty = make([]byte, 32<<20)
+
+// blocked has a Write wait while another step is made. How much of it was taken is not compared.
+func (r *run) blocked(s, other step) {
+	m, peer := &r.model[s.end], &r.model[1-s.end]
+	if m.closed || m.broken || peer.closed || peer.readClosed {
+		return // it does not wait, or is taken for nobody
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.ends[s.end].Write(plenty)
+		done <- err
+	}()
+	time.Sleep(short)
+	r.out = append(r.out, r.do(other))
+	said := ""
+	select {
+	case err := <-done:
+		said = class(err)
+	case <-time.After(10 * short):
+		_ = r.ends[s.end].SetWriteDeadline(time.Unix(1, 0))
+		said = "waits, " + class(<-done)
+	}
+	if other.end != s.end && (other.call == closeBoth || other.call == abort) && said != "closed" && said != "ok" {
+		said = "ended" // by a reset, of which a writer may hear late
+	}
+	r.out = append(r.out, fmt.Sprintf("%v = %s", s, said))
 }
 
 func (r *run) do(s step) string {
