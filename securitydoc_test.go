@@ -16,7 +16,7 @@ var (
 	testName = regexp.MustCompile("`((?:Test|Fuzz)\\w+)(/[^`]+)?`")
 )
 
-// TestDocsNameTests finds every test that the pages about security name.
+// TestDocsNameTests finds every test that the pages about security and trust name.
 func TestDocsNameTests(t *testing.T) {
 	source := make(map[string]string) // by name of a test, the file that has it
 	require.NoError(t, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
@@ -29,7 +29,7 @@ func TestDocsNameTests(t *testing.T) {
 		}
 		return err
 	}))
-	for _, page := range []string{"docs/security.md", "docs/limits.md", "SECURITY.md"} {
+	for _, page := range []string{"docs/security.md", "docs/limits.md", "docs/trust.md", "SECURITY.md"} {
 		b, err := os.ReadFile(page)
 		require.NoError(t, err)
 		for _, m := range testName.FindAllStringSubmatch(string(b), -1) {
