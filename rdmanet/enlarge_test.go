@@ -83,6 +83,41 @@ func TestBusyConnectionGetsMoreMemory(t *testing.T) {
 	}
 }
 
+// A busy connection has all its memory after few bytes, and is then as good as one that had it from
+// the start: no Write of a size that divides the memory's is cut at an end of it.
+func TestGrownConnectionCutsNoWrites(t *testing.T) {
+	const chunk = 64 << 10 // the largest message
+	for _, s := range deviceKinds {
+		t.Run(s.name, func(t *testing.T) {
+			e, a, b := connectDevicesOf(t, s, func(*device) {})
+			send := func(size, n int) (messages uint64) {
+				before := e.a.Stats().MessagesOut
+				part := pattern(size)
+				wait := background(t, func() {
+					for range n {
+						if _, err := e.a.Write(part); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+				_, err := io.CopyN(io.Discard, e.b, int64(n*size))
+				require.NoError(t, err)
+				wait()
+				return e.a.Stats().MessagesOut - before
+			}
+			send(chunk, 16)
+			require.EqualValues(t, 1, a.spares.Load(), "the writer has more to send from")
+			require.EqualValues(t, 256<<10, e.b.Stats().RingSize)
+			require.EqualValues(t, 1, b.spares.Load())
+			const n = 32
+			for size, messages := range map[int]int{chunk / 2: 1, chunk: 1, 2 * chunk: 2} {
+				require.EqualValues(t, n*messages, send(size, n), "Writes of %d bytes", size)
+			}
+		})
+	}
+}
+
 // readPattern reads part again and again, up to the end of the stream.
 func readPattern(t *testing.T, r io.Reader, part []byte) {
 	t.Helper()

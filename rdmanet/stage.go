@@ -63,7 +63,7 @@ func (s *stage) entries() uint64 { return s.depth - min(s.used-s.freed, s.depth)
 // room returns how many bytes the next message can have, if it is not sent inline.
 func (s *stage) room() int {
 	free := s.size - (s.head - max(s.tail, s.moved))
-	return int(min(free, s.size-(s.head-s.moved)%s.size))
+	return int(min(free, s.size-s.head%s.size))
 }
 
 // use has what is added from now on lie in m. What was added before is still sent.
@@ -85,7 +85,7 @@ func (s *stage) controlReady() bool { return s.entries() >= 6 }
 
 // take takes n bytes, which must not be more than room.
 func (s *stage) take(n int) []byte {
-	p := s.b[(s.head-s.moved)%s.size:][:n]
+	p := s.b[s.head%s.size:][:n]
 	s.head += uint64(n)
 	return p
 }

@@ -60,13 +60,17 @@ func (i *Inbound) SpaceDue() bool {
 }
 
 // piece returns the length of the next piece of space, which does not reach beyond the end of the
-// ring.
+// ring. The first after a move is the rest of a half.
 func (i *Inbound) piece() uint64 {
-	return min(i.Half(), uint64(i.Ring.Length)-i.at())
+	n, at := i.Half(), i.at()
+	if i.moved > 0 {
+		n -= at % n
+	}
+	return min(n, uint64(i.Ring.Length)-at)
 }
 
 // at returns where in the ring the next piece begins.
-func (i *Inbound) at() uint64 { return (i.granted - i.moved) % uint64(i.Ring.Length) }
+func (i *Inbound) at() uint64 { return i.granted % uint64(i.Ring.Length) }
 
 // CreditsDue reports whether 1/part of the window can be given to the peer.
 func (i *Inbound) CreditsDue(part uint64) bool {

@@ -7,7 +7,9 @@ import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
 //
 // With a transport that places by software the ring is virtual: it has a length, but what is placed
 // goes straight to the buffer of a waiting Read, or else to blocks from a pool. Otherwise it is
-// memory, which the transport fills on its own. The stream can move on to other memory, once.
+// memory, which the transport fills on its own. The stream can move on to other memory, once. Where
+// a byte lies follows from its place in the stream alone, so pieces of a size that divides the
+// ring's are not cut at its end, in whichever memory.
 //
 // It is not safe for concurrent use.
 type Ring struct {
@@ -121,7 +123,7 @@ func (r *Ring) Front() []byte {
 	case r.read < r.moved:
 		p, n = r.first[r.read%uint64(len(r.first)):], min(n, r.moved-r.read)
 	default:
-		p = r.Mem[(r.read-r.moved)%r.Size:]
+		p = r.Mem[r.read%r.Size:]
 	}
 	return p[:min(n, uint64(len(p)))]
 }
