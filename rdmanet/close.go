@@ -103,7 +103,7 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 				break
 			}
 		}
-		if errors.Is(err, io.EOF) && c.peerClosed() {
+		if errors.Is(err, io.EOF) && c.peerEnded() {
 			err = nil // it has what it wants
 		}
 	}
@@ -128,14 +128,15 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 	return cause("close", err)
 }
 
-// peerClosed reports whether the peer has closed the connection, with everything read.
-func (c *Conn) peerClosed() bool {
+// peerEnded reports whether the peer has said its last word, with everything read. One that has
+// finished writing closes without another word once it knows of our end.
+func (c *Conn) peerEnded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.peer.disconnected() && c.err == nil {
 		c.look(&looking, enoughSteps)
 	}
-	return c.peer.disconnected() && !c.peerLeftUnread
+	return c.peer.finished() && !c.peerLeftUnread
 }
 
 // CloseWrite tells the peer that nothing more will be written; its Read returns io.EOF after what
@@ -210,7 +211,11 @@ func (c *Conn) sendEnd(both bool) {
 		if c.closed && c.extended && c.ring.Available() > 0 {
 			c.addWord(b, wire.MakeWord(wire.OpCtrl, wire.CtrlUnread), 0)
 		}
-		c.addWord(b, to.word(), 0)
+		flags := transport.Flags(0)
+		if c.closed && c.linger > 0 && !c.stage.bare {
+			flags = transport.WillDrain // so that it is known that the peer has it, whatever comes then
+		}
+		c.addWord(b, to.word(), flags)
 	}
 	c.mu.Unlock()
 	if b == nil {

@@ -395,6 +395,29 @@ func TestLinger(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, e.b.Close())
 		}, nil},
+		"positive after both have finished": {func(t *testing.T, e ends) {
+			_, err := io.ReadFull(e.b, make([]byte, len("hello")))
+			require.NoError(t, err)
+			require.NoError(t, e.b.CloseWrite())
+			_, err = io.Copy(io.Discard, e.a)
+			require.NoError(t, err)
+			require.NoError(t, e.a.CloseWrite())
+			_, err = io.Copy(io.Discard, e.b)
+			require.NoError(t, err)
+			require.NoError(t, e.b.Close())
+		}, nil},
+		"positive after the peer has finished, and this end reads no more": {func(t *testing.T, e ends) {
+			_, err := io.ReadFull(e.b, make([]byte, len("hello")))
+			require.NoError(t, err)
+			require.NoError(t, e.b.CloseWrite())
+			_, err = io.Copy(io.Discard, e.a)
+			require.NoError(t, err)
+			require.NoError(t, e.a.CloseRead())
+			require.NoError(t, e.a.CloseWrite())
+			_, err = io.Copy(io.Discard, e.b)
+			require.NoError(t, err)
+			require.NoError(t, e.b.Close())
+		}, nil},
 		"positive after the peer broke off": {func(t *testing.T, e ends) {
 			_, err := io.ReadFull(e.b, make([]byte, len("hello")))
 			require.NoError(t, err)
@@ -415,6 +438,13 @@ func TestLinger(t *testing.T) {
 			requireOpError(t, e.a, err, "close", tt.want)
 		})
 	}
+	t.Run("positive knows that the last word is sent, although the peer ends the connection at once", func(t *testing.T) {
+		e := connect(t, setting{wrap: func(qp transport.QueuePair) transport.QueuePair { return &outlived{restricted: restricted{qp, false}} }})
+		_, err := e.a.Write([]byte("hello"))
+		require.NoError(t, err)
+		require.NoError(t, e.a.SetLinger(20))
+		require.NoError(t, e.a.Close())
+	})
 	t.Run("positive is bounded", func(t *testing.T) {
 		e := connect(t, setting{})
 		require.NoError(t, e.tcpB.SetReadBuffer(1<<12))
@@ -431,6 +461,24 @@ type departed struct{ restricted }
 
 func (q departed) Drain(deadline time.Time) error {
 	_ = q.Wait(deadline)
+	return io.EOF
+}
+
+// outlived is a queue pair whose peer ends the connection before anybody can ask for a completion.
+type outlived struct {
+	restricted
+	known bool // the last request has one
+}
+
+func (q *outlived) PostSend(wrs []transport.SendWR) (int, error) {
+	q.known = wrs[len(wrs)-1].Flags&(transport.Signaled|transport.WillDrain) != 0
+	return q.restricted.PostSend(wrs)
+}
+
+func (q *outlived) Drain(time.Time) error {
+	if q.known {
+		return nil
+	}
 	return io.EOF
 }
 

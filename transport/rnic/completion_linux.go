@@ -94,6 +94,7 @@ func (q *queuePair) complete(w *abi.WC) (c transport.Completion, mine bool) {
 		e := &q.sq.entries[number&q.sq.mask]
 		c.ID, c.Opcode = e.id, e.op
 		q.sq.tail.Store(number + 1)
+		q.sq.lost = q.sq.lost || w.Status != abi.WCSuccess && !e.own
 		mine = !e.own && (!e.silent || w.Status != abi.WCSuccess)
 		if w.Status == abi.WCSuccess && e.op == transport.OpRead {
 			c.Bytes = int(w.ByteLen)

@@ -343,3 +343,36 @@ func TestSpare(t *testing.T) {
 	require.EqualValues(t, held, spare.Load(), "what was refused is not counted")
 	require.False(t, takeSpare(1, 0))
 }
+
+// What was sent stays so when the peer ends the connection after it.
+func TestDrainedBeforeTheEnd(t *testing.T) {
+	for name, tc := range map[string]struct {
+		completed []uint32 // statuses of the first of two requests, or of both
+		own       bool     // the second is of this package
+		closed    bool
+		want      error // nil if it is drained
+	}{
+		"all sent":           {completed: []uint32{abi.WCSuccess, abi.WCSuccess}},
+		"all of the user's":  {completed: []uint32{abi.WCSuccess, abi.WCLocQPOpErr}, own: true},
+		"one not":            {completed: []uint32{abi.WCSuccess}, want: io.EOF},
+		"one given back":     {completed: []uint32{abi.WCSuccess, abi.WCWrFlushErr}, want: io.EOF},
+		"all sent and close": {completed: []uint32{abi.WCSuccess, abi.WCSuccess}, closed: true, want: transport.ErrClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := &queuePair{remains: remainsFalling, closed: tc.closed}
+			q.sq.init(4)
+			q.sq.head.Store(2)
+			q.sq.entries[1].own = tc.own
+			for i, status := range tc.completed {
+				q.complete(&abi.WC{WrID: uint64(i), Status: status})
+			}
+			if tc.closed {
+				q.noteEnd(transport.StateError, transport.ErrClosed)
+			}
+			q.noteEnd(transport.StateError, endOfStream)
+			ok, err := q.drained()
+			require.Equal(t, tc.want == nil, ok)
+			require.Equal(t, tc.want, err)
+		})
+	}
+}

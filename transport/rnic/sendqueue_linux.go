@@ -23,6 +23,7 @@ type sendQueue struct {
 	tail     atomic.Uint64 // number of the oldest that has not completed; changes with mu held
 	unsigned int           // requests since the last that asks for a completion
 	marked   atomic.Uint64 // the number after the last that does; changes with sendMu held
+	lost     bool          // some of the user's were not sent; guarded by mu
 }
 
 type sendEntry struct {

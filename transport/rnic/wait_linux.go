@@ -70,15 +70,19 @@ func (q *queuePair) known() (bool, error) {
 	return false, nil
 }
 
-// drained reports whether everything on the send queue has completed, and otherwise why it never
-// will.
+// drained reports whether everything on the send queue has been sent, and otherwise why it never
+// will be. What was sent stays so, whatever becomes of the connection after that, except for Close:
+// an empty Write that mark has posted may find that the peer has taken all and gone.
 func (q *queuePair) drained() (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.sq.outstanding() > 0 && q.reapSome() > 0 {
 		q.rouse()
 	}
-	return q.sq.outstanding() == 0 && q.err == nil, q.err
+	if q.sq.outstanding() == 0 && !q.sq.lost && !q.closed {
+		return true, nil
+	}
+	return false, q.err
 }
 
 // waitFor sleeps on the completion channel, or waits for the one who does, until c holds.
