@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
@@ -104,9 +105,12 @@ func (k *kernelDial) patience() time.Duration {
 // is restarting does, or has too many clients at once, it is asked again.
 func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 	defer k.asked()
+	first := time.Now()
 	for tries := 0; ; tries++ {
 		began := time.Now()
+		speaking.Add(1)
 		c, err := k.upgrade(ctx)
+		speaking.Add(-1)
 		if err == nil {
 			peers.spoke(k.peer, time.Now())
 			return remember(c, Info{Transport: k.transport.Name(), Device: c.Attributes().Device, Offloaded: k.transport.Offloads()}, k.origin), nil
@@ -117,7 +121,7 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 		if k.policy != OffloadRequire {
 			k.learn(k.peer, err, proves(err), began)
 		}
-		if !errors.Is(err, transport.ErrNotIWARP) || proves(err) || !k.asksAgain(ctx, tries) {
+		if !errors.Is(err, transport.ErrNotIWARP) || proves(err) || !k.asksAgain(ctx, tries, time.Since(first)) {
 			return nil, err
 		}
 		tcp, took, failed := k.timed(ctx, k.remote.String())
@@ -128,23 +132,42 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// pauses come before each time that a dial asks again for which there is nothing but iWARP.
+// pauses come before each time that a dial asks again for which there is nothing but iWARP, the
+// last one from then on.
 var pauses = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
-// asksAgain reports, after a pause, whether to ask a peer again that has hung up. Where there is
-// plain TCP to have, that is done once. Otherwise a dial is as patient as with a full queue of the
-// kernel; of those to a peer that has hung up on many at once, not all come back at once.
-func (k *kernelDial) asksAgain(ctx context.Context, tries int) bool {
+// asksAgain reports, after a pause, whether to ask a peer again that has hung up, asked being how
+// long it has been asked. Where there is plain TCP to have, that is done once. Otherwise a dial is
+// as patient as with a full queue of the kernel, until its end or for HandshakeTimeout; of those to
+// a peer that has hung up on many at once, not all come back at once.
+func (k *kernelDial) asksAgain(ctx context.Context, tries int, asked time.Duration) bool {
 	if k.policy != OffloadRequire {
 		return k.spoke && tries == 0
 	}
-	if tries >= len(pauses) || !peers.speaks(k.peer, time.Now()) {
-		return false
+	for began := time.Now(); ; tries++ {
+		length := pauses[min(tries, len(pauses)-1)]
+		length += rand.N(length)
+		asked := asked + time.Since(began) + length
+		if asked > k.handshakeLimit() || !waitFor(ctx, length) {
+			return false
+		}
+		// That it speaks iWARP may be known from another dial, or soon will be.
+		known := peers.speaks(k.peer, time.Now())
+		if known || asked > defaultFallbackTimeout || speaking.Load() == 0 {
+			return known
+		}
 	}
-	pause := time.NewTimer(pauses[tries] + rand.N(pauses[tries]))
-	defer pause.Stop()
+}
+
+// speaking is how many dials are asking a peer at present.
+var speaking atomic.Int32
+
+// waitFor waits for d, and reports whether ctx has not ended before.
+func waitFor(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case <-pause.C:
+	case <-t.C:
 		return true
 	case <-ctx.Done():
 		return false

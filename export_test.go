@@ -46,6 +46,16 @@ func SetAnswerSlack(d time.Duration) (undo func()) {
 	return func() { answerSlack = old }
 }
 
+// SetPauses sets how long dials pause before they ask a peer again that has hung up, and returns
+// what puts it back.
+func SetPauses(d time.Duration) (undo func()) {
+	old := pauses
+	for i := range pauses {
+		pauses[i] = d
+	}
+	return func() { pauses = old }
+}
+
 // SetPassingTTL sets for how long what may pass is remembered at first, and returns what puts it
 // back.
 func SetPassingTTL(d time.Duration) (undo func()) {

@@ -26,8 +26,11 @@ const (
 	// silentShare is the part of the half-open connections that may be silent.
 	silentShare = 2
 
-	// fairTime is what each of them has until it may have to give way to another.
-	fairTime = 100 * time.Millisecond
+	// fairTime is what each of them has until it may have to give way to another: more, up to
+	// mostFairTime, where clients that have asked for iWARP lately took long for that, as where the
+	// machine is busy.
+	fairTime     = 100 * time.Millisecond
+	mostFairTime = time.Second
 	// promptTime is what the first bytes and a handshake take where nothing is in the way, and fewSlow
 	// is how many clients that take longer are no burden.
 	promptTime = 2 * time.Millisecond
@@ -66,6 +69,8 @@ type halfOpenSet struct {
 	silent int       // how many in the list are
 	alive  int       // those in the list, and those that were cut and have not ended yet
 	woken  bool      // nobody waits any more
+
+	slowest time.Duration // that a client has lately taken to ask for iWARP
 }
 
 // add takes h in, and reports whether the oldest had to give way. The oldest then ends soon.
@@ -123,15 +128,18 @@ func (s *halfOpenSet) heard(h *halfOpen) {
 	}
 }
 
-// room returns how long it takes until there is room for another, as nobody is cut before fairTime.
+// room returns how long it takes until there is room for another, as nobody is cut before its time.
 func (s *halfOpenSet) room() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.inTheWay(); e != nil {
-		return fairTime - time.Since(e.Value.(*halfOpen).since)
+		return s.fair() - time.Since(e.Value.(*halfOpen).since)
 	}
 	return 0
 }
+
+// fair returns what each connection has until it may have to give way. Its caller holds s.mu.
+func (s *halfOpenSet) fair() time.Duration { return max(fairTime, min(2*s.slowest, mostFairTime)) }
 
 // moment returns for how long clients should be left to others that accept from the queue. Most are
 // identified at once, so the newest gets a moment to itself if there is already one for each call
@@ -161,6 +169,9 @@ func (s *halfOpenSet) await(h *halfOpen, until time.Time) {
 func (s *halfOpenSet) shaking(h *halfOpen, ctx *brief.Context) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if h.silent {
+		s.slowest = max(min(time.Since(h.since), mostFairTime), s.slowest-s.slowest/8)
+	}
 	s.heard(h)
 	h.makeWay()
 	h.ctx = ctx

@@ -189,6 +189,48 @@ func TestServerHangsUp(t *testing.T) {
 	}
 }
 
+// TestServerHangsUpOften asks a server that has spoken iWARP before as long as there is time, where
+// there is nothing but iWARP to have: one with too many clients at once hangs up on some of them.
+func TestServerHangsUpOften(t *testing.T) {
+	defer iwarp.SetPauses(time.Millisecond)()
+	hangUp := func(s *pausedServer) bool {
+		c, err := s.raw.AcceptTCP()
+		if err == nil {
+			_, _ = c.Read(make([]byte, 512))
+			resetConn(c, nil)
+		}
+		return err == nil
+	}
+	t.Run("and takes it then", func(t *testing.T) {
+		s := pause(t, iwarp.OffloadRequire, true)
+		resumed := make(chan struct{})
+		go func() {
+			defer close(resumed)
+			for range 20 {
+				hangUp(s)
+			}
+			s.resume()
+		}()
+		s.works(&iwarp.Dialer{Offload: iwarp.OffloadRequire})
+		<-resumed
+	})
+	for name, d := range map[string]iwarp.Dialer{
+		"until the dial's end": {Timeout: 200 * time.Millisecond},
+		"for HandshakeTimeout": {HandshakeTimeout: 200 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := pause(t, iwarp.OffloadRequire, true)
+			go func() {
+				for hangUp(s) {
+				}
+			}()
+			d.Offload = iwarp.OffloadRequire
+			_, err := d.Dial("tcp", s.addr.String())
+			require.Error(t, err)
+		})
+	}
+}
+
 // TestHangsUpForGood falls back where a server has spoken iWARP before and has stopped to, and says
 // why.
 func TestHangsUpForGood(t *testing.T) {
