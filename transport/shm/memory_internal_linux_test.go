@@ -95,6 +95,7 @@ func TestSmallMessagesTakeLittleMemory(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, b.Look())
 	}
+	require.Equal(t, uint32(looking), b.in.reader.Load(), "one who looks need not be woken")
 	require.LessOrEqual(t, resident(t, a, b), rewindAt+8<<10)
 	for _, q := range []*made{a, b} {
 		require.Equal(t, 1000*recordLen(64), q.moved(), "what is left out of the ring does not count")
