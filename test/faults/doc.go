@@ -3,7 +3,7 @@
 // duplicates and flips each bit, and it cuts the stream into segments of a byte. Every call returns
 // by its deadline or with an error, no byte is wrong, and nothing is left over.
 //
-// A few hundred of these, chosen at random, are tried with the others' tests; all of them by
+// A few hundred of these, always the same, are tried with the others' tests; all of them by
 //
 //	go test ./test/faults -all -timeout 30m
 package faults

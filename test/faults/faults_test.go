@@ -27,6 +27,7 @@ import (
 var (
 	all    = flag.Bool("all", false, "do harm at each byte and to each bit, not to some of them")
 	sample = flag.Int("sample", 150, "how many of the faults to try with each policy, without -all")
+	seed   = flag.Uint64("seed", 1, "for the choice of these")
 	strict = flag.Duration("strict", 0, "fail where a call returns later than this after its deadline; 0 bounds it as a hang only")
 )
 
@@ -194,7 +195,7 @@ func TestFaults(t *testing.T) {
 			list := faults(tt.kinds, passed)
 			t.Logf("%d and %d bytes, %d faults", passed[0], passed[1], len(list))
 			if !*all {
-				rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+				rand.New(rand.NewPCG(*seed, 0)).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 				list = list[:min(*sample, len(list))]
 			}
 			each(t, list, tt.policy)
