@@ -5,7 +5,7 @@ go 1.26.0
 replace github.com/rdmanet/iwarp => ../../
 
 require (
-	github.com/rdmanet/iwarp v0.0.0
+	github.com/rdmanet/iwarp v0.1.0
 	github.com/stretchr/testify v1.12.1
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da
 	gonum.org/v1/plot v0.17.0

@@ -15,9 +15,9 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/common v0.72.1
 	github.com/prometheus/prometheus v0.316.0
-	github.com/rdmanet/iwarp v0.0.0
-	github.com/rdmanet/iwarp/debug/pcapng v0.0.0
-	github.com/rdmanet/iwarp/metrics/prometheus v0.0.0
+	github.com/rdmanet/iwarp v0.1.0
+	github.com/rdmanet/iwarp/debug/pcapng v0.1.0
+	github.com/rdmanet/iwarp/metrics/prometheus v0.1.0
 	github.com/stretchr/testify v1.12.1
 	k8s.io/api v0.37.2
 	sigs.k8s.io/yaml v1.6.0

@@ -7,7 +7,7 @@ replace github.com/rdmanet/iwarp => ../..
 require (
 	github.com/caddyserver/caddy/v2 v2.11.9
 	github.com/cloudflare/tableflip v1.2.3
-	github.com/rdmanet/iwarp v0.0.0
+	github.com/rdmanet/iwarp v0.1.0
 	github.com/stretchr/testify v1.12.1
 )
 
