@@ -9,10 +9,12 @@ require (
 	google.golang.org/protobuf v1.36.12
 )
 
+require go.uber.org/goleak v1.3.0 // indirect
+
 require (
 	github.com/ebitengine/purego v0.11.3 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
-	go.uber.org/goleak v1.3.0 // indirect
+	github.com/rdmanet/iwarp/grpc v0.1.0
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/net v0.57.0 // indirect
 	golang.org/x/sys v0.47.0 // indirect
@@ -21,3 +23,5 @@ require (
 )
 
 replace github.com/rdmanet/iwarp => ../
+
+replace github.com/rdmanet/iwarp/grpc => ../grpc

@@ -24,6 +24,8 @@ import (
 	"github.com/rdmanet/iwarp"
 )
 
+var logs = flag.Bool("logs", false, "show what servers log, of all rounds and of their start and end")
+
 var rounds = flag.Int("rounds", 3, "how many first dials are made to each server")
 
 // patience bounds what a test waits for.
@@ -91,10 +93,10 @@ var serversUnderTest = []server{
 		}},
 	{name: "nginx", binary: "nginx", reason: iwarp.ReasonNotIWARP, works: greets(getRequest, "HTTP/1.1 "),
 		prep: func(t *testing.T, r *run) {
-			r.write(t, "conf", fmt.Sprintf(`daemon off; master_process off; user root; pid %[1]s/pid; error_log %[1]s/errors;
-events {} http { access_log off; client_body_temp_path %[1]s/1; proxy_temp_path %[1]s/2; fastcgi_temp_path %[1]s/3;
+			r.write(t, "conf", fmt.Sprintf(`daemon off; master_process off; user root; pid %[1]s/pid; error_log stderr;
+events {} http { access_log /dev/stderr; client_body_temp_path %[1]s/1; proxy_temp_path %[1]s/2; fastcgi_temp_path %[1]s/3;
 uwsgi_temp_path %[1]s/4; scgi_temp_path %[1]s/5; server { listen %[2]d; } }`, r.dir, r.port))
-		}, args: func(r *run) []string { return []string{"-c", r.path("conf"), "-e", r.path("errors")} }},
+		}, args: func(r *run) []string { return []string{"-c", r.path("conf"), "-e", "stderr"} }},
 	{name: "Redis", binary: "redis-server", reason: iwarp.ReasonHandshakeTimeout, works: greets("PING\r\n", "+PONG\r\n"),
 		args: func(r *run) []string {
 			return []string{"--port", strconv.Itoa(r.port), "--save", "", "--dir", r.dir, "--protected-mode", "no"}
@@ -216,7 +218,7 @@ func (s *server) start(t *testing.T) (port int) {
 			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
 			<-ended
 		}
-		if t.Failed() {
+		if t.Failed() || *logs {
 			t.Logf("%s", log.String())
 		}
 	})
@@ -287,7 +289,7 @@ func inNamespace(t *testing.T) bool {
 	}
 	self, err := os.Executable()
 	require.NoError(t, err)
-	c := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m", "-rounds="+strconv.Itoa(*rounds), "-services="+strconv.Itoa(*services))
+	c := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m", "-rounds="+strconv.Itoa(*rounds), "-services="+strconv.Itoa(*services), "-logs="+strconv.FormatBool(*logs))
 	c.Env = append(os.Environ(), namespaceVariable+"=1", "IWARP_OFFLOAD=")
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
 	out, err := c.CombinedOutput()

@@ -1,0 +1,354 @@
+package clients
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/rdmanet/iwarp"
+)
+
+// patience bounds what a test waits for.
+const patience = time.Minute
+
+// A server is one of a Debian package. It is started in an empty folder.
+type server struct {
+	binary string // or a pattern
+	user   string // empty means root
+	prep   func(t *testing.T, r *run)
+	args   func(r *run) []string
+	ready  func(r *run) *exec.Cmd // succeeds once it serves; nil means that it does as soon as it listens
+}
+
+type run struct {
+	dir, binary, port string
+	attr              *syscall.SysProcAttr
+}
+
+func (r *run) path(name string) string { return filepath.Join(r.dir, name) }
+
+func (r *run) do(t *testing.T, name string, args ...string) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), name, args...)
+	c.Dir, c.SysProcAttr = r.dir, r.attr
+	out, err := c.CombinedOutput()
+	require.NoErrorf(t, err, "%s: %s", name, out)
+}
+
+var (
+	redisServer = server{binary: "redis-server", args: func(r *run) []string {
+		return []string{"--port", r.port, "--bind", "127.0.0.1", "--save", "", "--dir", r.dir}
+	}}
+	memcached  = server{binary: "memcached", args: func(r *run) []string { return []string{"-u", "root", "-l", "127.0.0.1", "-p", r.port} }}
+	natsServer = server{binary: "nats-server", args: func(r *run) []string { return []string{"-a", "127.0.0.1", "-p", r.port} }}
+	postgres   = server{binary: "/usr/lib/postgresql/*/bin/postgres", user: "postgres", prep: func(t *testing.T, r *run) {
+		r.do(t, filepath.Join(filepath.Dir(r.binary), "initdb"), "-D", r.path("data"), "-A", "trust", "--no-sync")
+	}, args: func(r *run) []string {
+		return []string{"-D", r.path("data"), "-p", r.port, "-h", "127.0.0.1", "-k", r.dir}
+	}, ready: func(r *run) *exec.Cmd {
+		return exec.Command(filepath.Join(filepath.Dir(r.binary), "pg_isready"), "-h", "127.0.0.1", "-p", r.port)
+	}}
+	mariadb = server{binary: "mariadbd", user: "mysql", prep: func(t *testing.T, r *run) {
+		r.do(t, "mariadb-install-db", "--no-defaults", "--datadir="+r.path("data"), "--skip-test-db", "--auth-root-authentication-method=normal")
+	}, args: func(r *run) []string {
+		return []string{"--no-defaults", "--datadir=" + r.path("data"), "--bind-address=127.0.0.1", "--port=" + r.port, "--socket=" + r.path("socket"), "--pid-file=" + r.path("pid")}
+	}}
+	sshd = server{binary: "sshd", prep: func(t *testing.T, r *run) {
+		for _, key := range []string{"host", "user"} {
+			r.do(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", r.path(key))
+		}
+		require.NoError(t, os.MkdirAll("/run/sshd", 0o755))
+	}, args: func(r *run) []string {
+		return []string{"-D", "-e", "-f", "/dev/null", "-h", r.path("host"), "-p", r.port, "-o", "ListenAddress=127.0.0.1", "-o", "PidFile=none",
+			"-o", "StrictModes=no", "-o", "AuthorizedKeysFile=" + r.path("user.pub")}
+	}}
+)
+
+// TestClients has each program talk to the real server through the gateway, which takes nothing but
+// iWARP. The programs take nothing else, too.
+func TestClients(t *testing.T) {
+	bin := t.TempDir()
+	build(t, ".", bin, "./...")
+	build(t, "../../cmd", bin, "./iwarp-gateway")
+	for _, tt := range []struct {
+		name   string
+		server server
+		args   func(address string, r *run) []string // nil means the address
+		want   string
+	}{
+		{name: "redis", server: redisServer, want: "hello from redis\n"},
+		{name: "memcache", server: memcached, want: "hello from memcached\n"},
+		{name: "nats", server: natsServer, want: "hello from nats\n"},
+		{name: "pgx", server: postgres, want: "hello from postgresql <nil>\n",
+			args: func(address string, _ *run) []string { return []string{"postgres://postgres@" + address + "/postgres"} }},
+		{name: "mysql", server: mariadb, want: "hello from mysql <nil>\n"},
+		{name: "ssh", server: sshd, want: "hello from ssh\n",
+			args: func(address string, r *run) []string {
+				return []string{address, "root", r.path("user"), "echo hello from ssh"}
+			}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := tt.server.start(t)
+			address, log := gateway(t, bin, r.port)
+			args := []string{address}
+			if tt.args != nil {
+				args = tt.args(address, r)
+			}
+			require.Equal(t, tt.want, program(t, bin, tt.name, args...))
+			require.Contains(t, log(), "soft", "the path of the client's connection")
+		})
+	}
+}
+
+// TestBothEnds has programs that are server and client in one.
+func TestBothEnds(t *testing.T) {
+	bin := t.TempDir()
+	build(t, ".", bin, "./fasthttp", "./connect", "./h2c")
+	for name, want := range map[string]string{
+		"fasthttp": "hello from fasthttp <nil>\n", "connect": "hello from connect\n", "h2c": "hello from HTTP/2.0 <nil>\n",
+	} {
+		require.Equal(t, want, program(t, bin, name))
+	}
+}
+
+// TestKafka has a fake of brokers, that of franz-go, listen by iWARP alone: Debian has no Kafka.
+func TestKafka(t *testing.T) {
+	bin := t.TempDir()
+	build(t, ".", bin, "./kafka")
+	lc := iwarp.ListenConfig{Offload: iwarp.OffloadRequire}
+	brokers, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "greetings"), kfake.ListenFn(func(network, address string) (net.Listener, error) {
+		return lc.Listen(t.Context(), network, address)
+	}))
+	require.NoError(t, err)
+	defer brokers.Close()
+	require.Equal(t, "hello from kafka <nil>\n", program(t, bin, "kafka", brokers.ListenAddrs()...))
+}
+
+// TestReverseProxy has iWARP on either side of the proxy, or on both.
+func TestReverseProxy(t *testing.T) {
+	bin := t.TempDir()
+	build(t, ".", bin, "./reverseproxy")
+	for _, tt := range []struct{ clients, backend iwarp.Offload }{
+		{iwarp.OffloadRequire, iwarp.OffloadNever}, {iwarp.OffloadNever, iwarp.OffloadRequire}, {iwarp.OffloadRequire, iwarp.OffloadRequire},
+	} {
+		l, err := (&iwarp.ListenConfig{Offload: tt.backend}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+		require.NoError(t, backend.Listener.Close())
+		backend.Listener = l
+		backend.Start()
+		defer backend.Close()
+
+		c := exec.Command(filepath.Join(bin, "reverseproxy"), "127.0.0.1:0", backend.URL)
+		c.Env = append(os.Environ(), "IWARP_OFFLOAD="+tt.backend.String(), "IWARP_LISTEN_OFFLOAD="+tt.clients.String())
+		address := firstLine(t, c)
+		d := iwarp.Dialer{Offload: tt.clients}
+		client := &http.Client{Transport: &http.Transport{DialContext: d.DialContext, DisableKeepAlives: true}, Timeout: patience}
+		answer, err := client.Get("http://" + address)
+		require.NoError(t, err)
+		body, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		require.Equal(t, "hello", string(body))
+	}
+}
+
+// TestLength keeps the programs short.
+func TestLength(t *testing.T) {
+	files, err := filepath.Glob("*/main.go")
+	require.NoError(t, err)
+	require.Len(t, files, 12)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.LessOrEqual(t, bytes.Count(b, []byte("\n")), 40, file)
+	}
+}
+
+func build(t *testing.T, dir, to string, packages ...string) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), "go", append([]string{"build", "-C", dir, "-o", to + "/"}, packages...)...)
+	out, err := c.CombinedOutput()
+	require.NoErrorf(t, err, "%s", out)
+}
+
+// program runs one over iWARP alone.
+func program(t *testing.T, bin, name string, args ...string) string {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), filepath.Join(bin, name), args...)
+	var errs bytes.Buffer
+	c.Env, c.Stderr = append(os.Environ(), "IWARP_OFFLOAD=require"), &errs
+	out, err := c.Output()
+	require.NoErrorf(t, err, "%s%s", out, errs.String())
+	return string(out)
+}
+
+// firstLine starts a process until the end of the test, and returns what it says first.
+func firstLine(t *testing.T, c *exec.Cmd) string {
+	t.Helper()
+	out, err := c.StdoutPipe()
+	require.NoError(t, err)
+	c.Stderr = os.Stderr
+	require.NoError(t, c.Start())
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	return strings.TrimSpace(line)
+}
+
+// gateway carries what comes by iWARP to the port, until the end of the test. log ends it and
+// returns what it has said.
+func gateway(t *testing.T, bin, port string) (address string, log func() string) {
+	t.Helper()
+	c := exec.Command(filepath.Join(bin, "iwarp-gateway"), "iwarp://127.0.0.1:0=tcp://127.0.0.1:"+port)
+	out, err := c.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	var said strings.Builder
+	lines, ended := make(chan string, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			if _, rest, ok := strings.Cut(s.Text(), " listen="); ok && strings.Contains(s.Text(), "listening") {
+				lines <- strings.Fields(rest)[0]
+			} else {
+				said.WriteString(s.Text() + "\n")
+			}
+		}
+	}()
+	log = func() string {
+		_ = c.Process.Signal(syscall.SIGTERM)
+		<-ended
+		_ = c.Wait()
+		return said.String()
+	}
+	t.Cleanup(func() { _ = log() })
+	select {
+	case address = <-lines:
+	case <-time.After(patience):
+		t.Fatal("the gateway does not listen")
+	}
+	return address, log
+}
+
+// start starts the server until the end of the test.
+func (s *server) start(t *testing.T) *run {
+	t.Helper()
+	r := &run{binary: find(t, s.binary), port: freePort(t), attr: s.become(t)}
+	var err error
+	r.dir, err = os.MkdirTemp("", "") // which others than root get into, too
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(r.dir) })
+	if s.user != "" {
+		require.NoError(t, os.Chown(r.dir, int(r.attr.Credential.Uid), int(r.attr.Credential.Gid)))
+	}
+	if s.prep != nil {
+		s.prep(t, r)
+	}
+	var log bytes.Buffer
+	c := exec.Command(r.binary, s.args(r)...)
+	c.Dir, c.SysProcAttr, c.Stdout, c.Stderr, c.WaitDelay = r.dir, r.attr, &log, &log, time.Second
+	require.NoError(t, c.Start())
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = c.Wait() }()
+	t.Cleanup(func() {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+			<-ended
+		}
+		if t.Failed() {
+			t.Logf("%s", log.String())
+		}
+	})
+	for limit := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("tcp", "127.0.0.1:"+r.port)
+		if err == nil {
+			_ = c.Close()
+			if s.ready == nil || s.ready(r).Run() == nil {
+				return r
+			}
+		}
+		select {
+		case <-ended:
+			t.Fatal("it has ended")
+		default:
+		}
+		require.True(t, time.Now().Before(limit), "it does not listen")
+	}
+}
+
+// ports are those that were given to servers.
+var ports atomic.Int32
+
+// freePort returns a port below those that the kernel chooses from.
+func freePort(t *testing.T) string {
+	for range 1000 {
+		port := 20000 + (os.Getpid()*50+int(ports.Add(1)))%10000
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		require.NoError(t, l.Close())
+		return strconv.Itoa(port)
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// find returns the binary, which is often in a folder that is none of PATH.
+func find(t *testing.T, binary string) string {
+	t.Helper()
+	for _, dir := range append([]string{""}, strings.Split(os.Getenv("PATH")+":/usr/sbin:/sbin", ":")...) {
+		if list, _ := filepath.Glob(filepath.Join(dir, binary)); len(list) > 0 && filepath.IsAbs(list[0]) {
+			return list[len(list)-1]
+		}
+	}
+	t.Skipf("no %s; install its Debian package", binary)
+	return ""
+}
+
+// become returns what has a process be of a group of its own, and the server's user.
+func (s *server) become(t *testing.T) *syscall.SysProcAttr {
+	t.Helper()
+	attr := &syscall.SysProcAttr{Setpgid: true}
+	if os.Getuid() != 0 {
+		t.Skip("servers are started as users of their own, by root")
+	}
+	if s.user == "" {
+		return attr
+	}
+	u, err := user.Lookup(s.user)
+	if err != nil {
+		t.Skipf("no user %s", s.user)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	require.NoError(t, err)
+	gid, err := strconv.Atoi(u.Gid)
+	require.NoError(t, err)
+	attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return attr
+}
