@@ -191,7 +191,7 @@ var plenty = make([]byte, 32<<20)
 // blocked has a Write wait while another step is made. How much of it was taken is not compared.
 func (r *run) blocked(s, other step) {
 	m, peer := &r.model[s.end], &r.model[1-s.end]
-	if m.closed || m.broken || peer.closed || peer.readClosed {
+	if m.closed || m.broken || peer.closed || peer.readClosed || peer.eof {
 		return // it does not wait, or is taken for nobody
 	}
 	done := make(chan error, 1)
@@ -211,6 +211,9 @@ func (r *run) blocked(s, other step) {
 	}
 	if other.end != s.end && (other.call == closeBoth || other.call == abort) && said != "closed" && said != "ok" {
 		said = "ended" // by a reset, of which a writer may hear late
+	}
+	if peer.readClosed && m.eof {
+		said = "told, or not" // that the peer has ended both halves, which TCP does not tell
 	}
 	r.out = append(r.out, fmt.Sprintf("%v = %s", s, said))
 }
