@@ -107,8 +107,10 @@ func (c *Conn) interrupts(s *side) bool {
 }
 
 // drive waits for the queue pair and acts on what has arrived. Only the driver may call it.
-func (c *Conn) drive(deadline time.Time) {
-	err := c.qp.Wait(deadline)
+func (c *Conn) drive(deadline time.Time) { c.driven(c.qp.Wait(deadline)) }
+
+// driven acts on what has arrived, or on why nothing has.
+func (c *Conn) driven(err error) {
 	switch {
 	case err == nil:
 		if c.completions == nil || c.completions.HasCompletions() {

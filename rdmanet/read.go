@@ -20,6 +20,9 @@ func (c *Conn) Read(b []byte) (int, error) {
 	defer c.calls.end()
 	c.rd.lock.Lock()
 	defer c.rd.lock.Unlock()
+	if deadline, ok := c.mayWait(b); ok {
+		c.driven(c.qp.Wait(deadline)) // from here, as every call in between costs much on the way back
+	}
 	n, err := c.read(b)
 	if err != nil && err != io.EOF {
 		err = c.opError("read", err)
@@ -27,10 +30,26 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// mayWait reports whether all that there is to do for Read is to wait for the queue pair, until the
+// deadline. It has become the driver then, and what arrives is placed in b.
+func (c *Conn) mayWait(b []byte) (deadline time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(b) == 0 || c.ring.Available() > 0 || c.driver != nil || c.closed || c.readClosed || c.err != nil ||
+		c.own.disconnected() || c.peer.finished() || passed(c.rd.deadline) || c.grantDue(2) {
+		return deadline, false
+	}
+	c.ring.Attach(b)
+	c.driver = &c.rd
+	return c.rd.deadline, true
+}
+
 // read does the work of Read. The caller holds the side's lock.
 func (c *Conn) read(b []byte) (n int, err error) {
 	c.mu.Lock()
-	err = c.awaitData(b, len(b) == 0)
+	if c.closed || c.ring.Available() == 0 || len(b) == 0 || !c.rd.deadline.IsZero() {
+		err = c.awaitData(b, len(b) == 0)
+	}
 	n = c.ring.Detach()
 	// What was there before, or did not fit, is copied without the lock.
 	for err == nil && n < len(b) {

@@ -8,7 +8,19 @@ func (c *Conn) writeNow(b []byte) (n int, done bool, err error) {
 	if !c.sendMu.TryLock() {
 		return 0, false, nil
 	}
-	posted, left := c.postNow(b)
+	posted, left := false, false
+	c.mu.Lock()
+	if c.out.Fits(len(b)) && c.writable() == nil && !c.grantDue(4) {
+		to := c.out.Take(len(b))
+		c.stats.Sent(len(b), 1)
+		c.mu.Unlock()
+		posted, left = c.now.WriteNow(transport.STag(to.Key), to.Addr, b)
+		if !posted || left {
+			c.notAtOnce(b, posted)
+		}
+	} else {
+		c.mu.Unlock()
+	}
 	c.sendMu.Unlock()
 	if c.giveWanted.Load() {
 		c.give()
@@ -24,30 +36,17 @@ func (c *Conn) writeNow(b []byte) (n int, done bool, err error) {
 	return len(b), true, err
 }
 
-// postNow posts b, if nothing else is due. left is true if it must be drained. The caller holds
-// sendMu.
-func (c *Conn) postNow(b []byte) (posted, left bool) {
+// notAtOnce corrects the accounts for a b that was not posted, or not taken as a whole. The caller
+// holds sendMu.
+func (c *Conn) notAtOnce(b []byte, posted bool) {
 	c.mu.Lock()
-	if !c.out.Fits(len(b)) || c.writable() != nil || c.grantDue(4) {
-		c.mu.Unlock()
-		return false, false
-	}
-	to := c.out.Take(len(b))
-	c.stats.Sent(len(b), 1)
-	c.mu.Unlock()
-	posted, left = c.now.WriteNow(transport.STag(to.Key), to.Addr, b)
-	if posted && !left {
-		return true, false
-	}
-	c.mu.Lock()
+	defer c.mu.Unlock()
 	if posted {
 		c.stage.used++
-	} else {
-		c.out.GiveBack(len(b))
-		c.stats.Sent(-len(b), -1)
+		return
 	}
-	c.mu.Unlock()
-	return posted, left
+	c.out.GiveBack(len(b))
+	c.stats.Sent(-len(b), -1)
 }
 
 // drainRest waits until the host has taken what was posted.

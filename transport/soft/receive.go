@@ -84,12 +84,7 @@ func (q *queuePair) fill(block bool) (total int, err error) {
 			err = os.ErrDeadlineExceeded
 		}
 		rx.unpark()
-		if err == nil {
-			err = rx.err
-		}
-		if err == nil && rx.n == 0 {
-			err = io.EOF
-		}
+		err = rx.outcome(err)
 		total += rx.n
 		switch {
 		case err != nil:
@@ -104,6 +99,19 @@ func (q *queuePair) fill(block bool) (total int, err error) {
 			return total, nil
 		}
 	}
+}
+
+// outcome returns why a read that returned err has brought nothing.
+func (rx *receiver) outcome(err error) error {
+	switch {
+	case err != nil:
+		return err
+	case rx.err != nil:
+		return rx.err
+	case rx.n == 0:
+		return io.EOF
+	}
+	return nil
 }
 
 // receiveFailed handles why there were no bytes, and returns it.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport/internal/wait"
+	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
+	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
 // drain is the question of Drain.
@@ -59,6 +61,67 @@ func (q *queuePair) Drain(deadline time.Time) error {
 			return err
 		}
 	}
+}
+
+// Wait implements transport.QueuePair. A call with nothing in its way blocks right here: each call
+// between it and the socket costs much once the processor has done other things.
+func (q *queuePair) Wait(deadline time.Time) error {
+	c, rx := &q.Waiting, &q.rx
+	seen := c.Begin()
+	select {
+	case <-q.rxTok:
+	default:
+		return q.Pair.Wait(deadline)
+	}
+	c.Blocked.Store(true)
+	if !q.mayBlock(deadline) || q.News() || c.Interrupted(seen) || q.sock.rd.kicked.Load() {
+		c.Blocked.Store(false)
+		q.rxTok <- struct{}{}
+		return q.Pair.Wait(deadline)
+	}
+	rx.n, rx.err = 0, nil
+	err := q.sock.blockingRead()
+	c.Blocked.Store(false)
+	rx.unpark()
+	if err != nil || rx.err != nil || rx.n == 0 {
+		_ = q.receiveFailed(rx.outcome(err))
+	} else if rx.w += rx.n; !q.parseOne() {
+		q.parse(c)
+	}
+	q.rxTok <- struct{}{}
+	if q.TakePlaced() {
+		return nil
+	}
+	return q.Pair.Wait(deadline)
+}
+
+// mayBlock reports whether all that is left to do is to wait until the socket has bytes for
+// staging. The caller holds the receive token.
+func (q *queuePair) mayBlock(deadline time.Time) bool {
+	rx := &q.rx
+	return rx.buf == nil && rx.trend.left == 0 && rx.stalled.IsZero() && !rx.turn.over() &&
+		q.sock.rd.t.Equal(deadline) && !wait.Expired(deadline)
+}
+
+// parseOne is parse for staging that has one FPDU, of an RDMA Write in which nothing is wrong. It
+// reports false, and has done nothing, if that is not so. The caller holds the receive token.
+func (q *queuePair) parseOne() bool {
+	rx := &q.rx
+	b := rx.bytes()
+	if n, ok := mpa.Peek(b); !ok || n != len(b) || b[mpa.LengthLen+1] != rdmap.Control(rdmap.OpWrite) || !rx.first || q.early.Load() {
+		return false
+	}
+	e, ulpdu, ok := q.handlePlainWrite(b)
+	if !ok {
+		return false
+	}
+	if e != nil {
+		q.terminate(e, ulpdu)
+	}
+	rx.r = rx.w
+	rx.release()
+	q.resumeNudges()
+	return true
 }
 
 // Drive implements wait.Driver: once it reads, and handles what has come.

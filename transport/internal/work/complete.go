@@ -73,6 +73,19 @@ func (p *Pair) pollable() (bool, error) {
 	return false, err
 }
 
+// News reports whether a call of Wait may have something to return.
+func (p *Pair) News() bool { return p.news.Load() || p.placed.Load() || !p.healthy.Load() }
+
+// TakePlaced reports whether a call of Wait is to return for what was placed; what is placed from
+// then on is news again.
+func (p *Pair) TakePlaced() bool {
+	if !p.placed.Load() {
+		return false
+	}
+	p.placed.Store(false)
+	return true
+}
+
 // collect moves completions to wc. The caller holds Mu.
 func (p *Pair) collect(wc []transport.Completion) int {
 	n := p.cq.Pop(wc)

@@ -201,8 +201,8 @@ func (p *Pair) register(r *regions.Region) (transport.MemoryRegion, error) {
 // Wait implements transport.QueuePair.
 func (p *Pair) Wait(deadline time.Time) error {
 	err := p.Crew.For(&p.Waiting, p.Waiting.Begin(), deadline)
-	if err == nil && p.placed.Load() {
-		p.placed.Store(false) // what is placed from now on is news again
+	if err == nil {
+		p.TakePlaced()
 	}
 	return err
 }
