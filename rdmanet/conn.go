@@ -70,8 +70,9 @@ type Conn struct {
 	in   flow.Inbound
 	out  flow.Outbound
 
-	table [wire.TableLen]byte // what the peer writes, unless that is in mem
-	mem   *memories           // nil where the transport places by software
+	table  [wire.TableLen]byte // what the peer writes, unless that is in mem
+	placer *placer             // nil unless the transport places by software
+	mem    *memories           // nil where the transport places by software
 
 	driver             *side // whose call may wait for the queue pair, and poll it
 	released           bool  // mem is, so that it must not be touched

@@ -70,7 +70,7 @@ func FuzzPeer(f *testing.F) {
 				} else {
 					p := next(int(at%wire.IomapEntryLen) + 1)
 					off := uint64(next(1)[0]) % (wire.IomapTableLen - wire.IomapEntryLen)
-					if _, err = (placer{weak.Make(c)}).Place(c.ring.Size+wire.TableLen+off, p); err != nil {
+					if _, err = (&placer{c: weak.Make(c)}).Place(c.ring.Size+wire.TableLen+off, p); err != nil {
 						t.Fatal(err)
 					}
 				}

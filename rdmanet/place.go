@@ -2,6 +2,7 @@ package rdmanet
 
 import (
 	"errors"
+	"sync/atomic"
 	"weak"
 
 	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
@@ -12,15 +13,25 @@ import (
 // A placer is the Placer of a Conn's ring, and of its table right after it. The queue pair, which
 // work in the background may keep alive longer than the Conn's users do, must not keep the Conn
 // alive: one that nobody has closed is closed once it is garbage.
-type placer struct{ c weak.Pointer[Conn] }
+type placer struct {
+	c       weak.Pointer[Conn]
+	reading atomic.Pointer[Conn] // the same while a Read waits, which has it alive: that is quicker
+}
 
-var _ transport.Targeter = placer{}
+var _ transport.Targeter = (*placer)(nil)
+
+func (p *placer) conn() *Conn {
+	if c := p.reading.Load(); c != nil {
+		return c
+	}
+	return p.c.Value()
+}
 
 var errAcross = errors.New("write reaches from the ring into the table")
 
 // Place takes a piece of the stream, or of the table, and drops it if the Conn is garbage.
-func (p placer) Place(off uint64, b []byte) (news bool, err error) {
-	c := p.c.Value()
+func (p *placer) Place(off uint64, b []byte) (news bool, err error) {
+	c := p.conn()
 	if c == nil {
 		return false, nil
 	}
@@ -39,8 +50,8 @@ func (p placer) Place(off uint64, b []byte) (news bool, err error) {
 
 // Target returns where in the buffer of the waiting Read the n bytes from off on belong. Only that
 // Read itself may have asked for them: its buffer is its own again once it returns.
-func (p placer) Target(off uint64, n int) []byte {
-	c := p.c.Value()
+func (p *placer) Target(off uint64, n int) []byte {
+	c := p.conn()
 	if c == nil {
 		return nil
 	}

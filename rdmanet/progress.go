@@ -56,6 +56,9 @@ func (c *Conn) stopDriving(s *side) {
 		return
 	}
 	c.driver = nil
+	if c.placer != nil && s == &c.rd {
+		c.placer.reading.Store(nil)
+	}
 	c.rd.rouse()
 	c.wr.rouse()
 }

@@ -34,14 +34,19 @@ func (c *Conn) Read(b []byte) (int, error) {
 // deadline. It has become the driver then, and what arrives is placed in b.
 func (c *Conn) mayWait(b []byte) (deadline time.Time, ok bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if len(b) == 0 || c.ring.Available() > 0 || c.driver != nil || c.closed || c.readClosed || c.err != nil ||
 		c.own.disconnected() || c.peer.finished() || passed(c.rd.deadline) || c.grantDue(2) {
+		c.mu.Unlock()
 		return deadline, false
 	}
 	c.ring.Attach(b)
 	c.driver = &c.rd
-	return c.rd.deadline, true
+	if c.placer != nil {
+		c.placer.reading.Store(c)
+	}
+	deadline = c.rd.deadline
+	c.mu.Unlock()
+	return deadline, true
 }
 
 // read does the work of Read. The caller holds the side's lock.

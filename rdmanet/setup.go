@@ -173,7 +173,8 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, Config, error) {
 // software.
 func (c *Conn) registerPlacer(qp transport.PlacerRegistrar) error {
 	c.out.Table, c.out.Placed = c.table[:], true
-	r, err := qp.RegisterPlacer(c.ring.Size+wire.TableLen+wire.IomapTableLen, placer{weak.Make(c)})
+	c.placer = &placer{c: weak.Make(c)}
+	r, err := qp.RegisterPlacer(c.ring.Size+wire.TableLen+wire.IomapTableLen, c.placer)
 	if err != nil {
 		return pkgerrors.Wrap(err, "register ring and table")
 	}
