@@ -47,10 +47,10 @@ type transmitter struct {
 	blocked          bool   // the kernel did not take everything at the last try
 	driver           driver // who is blocked until it does
 	phase            phase
-	parting          bool   // Close was called: what is left is sent by a parting
+	parting          bool // Close was called: what is left is sent by a parting
+	floor            floor
 	taken            uint64 // bytes that the kernel has taken
 
-	floor  floor
 	queued int // bytes that are likely to be composed
 	age    int // batches since the MSS was looked at
 }
