@@ -34,6 +34,10 @@ func tcpPair(t testing.TB) (a, b *net.TCPConn) {
 	require.NoError(t, err)
 	b, err = ln.AcceptTCP()
 	require.NoError(t, err)
+	t.Cleanup(func() { // which also keeps the collector from closing what a test does not use
+		a.Close()
+		b.Close()
+	})
 	return a, b
 }
 
