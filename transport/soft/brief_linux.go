@@ -72,11 +72,15 @@ func (b *brevity) next() {
 	}
 }
 
+// dontWait holds even if somebody has taken O_NONBLOCK from the socket, which others may share: a
+// call that waits without the scheduler's knowing would hold up the whole process.
+const dontWait = unix.MSG_DONTWAIT
+
 func read(fd int, b []byte) (int, error) {
 	if len(b) > briefSize || !brief.few.Load() {
 		return unix.Read(fd, b)
 	}
-	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), dontWait, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -87,7 +91,7 @@ func write(fd int, b []byte) (int, error) {
 	if len(b) > briefSize || !brief.few.Load() {
 		return unix.Write(fd, b)
 	}
-	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), dontWait|unix.MSG_NOSIGNAL, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

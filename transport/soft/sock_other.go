@@ -32,7 +32,7 @@ const moment = time.Millisecond
 
 // tryRead calls fillStaging once and returns whether it got an answer.
 func (s *sock) tryRead() bool {
-	_ = s.c.SetReadDeadline(time.Now().Add(moment))
+	s.setReadDeadline(time.Now().Add(moment)) // which the next call finds, and sets its own
 	return s.q.fillStaging(0)
 }
 

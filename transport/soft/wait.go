@@ -71,13 +71,13 @@ func (q *queuePair) Wait(deadline time.Time) error {
 	select {
 	case <-q.rxTok:
 	default:
-		return q.Pair.Wait(deadline)
+		return q.WaitSince(seen, deadline)
 	}
 	c.Blocked.Store(true)
 	if !q.mayBlock(deadline) || q.News() || c.Interrupted(seen) || q.sock.rd.kicked.Load() {
 		c.Blocked.Store(false)
 		q.rxTok <- struct{}{}
-		return q.Pair.Wait(deadline)
+		return q.WaitSince(seen, deadline)
 	}
 	rx.n, rx.err = 0, nil
 	err := q.sock.blockingRead()
@@ -92,23 +92,23 @@ func (q *queuePair) Wait(deadline time.Time) error {
 	if q.TakePlaced() {
 		return nil
 	}
-	return q.Pair.Wait(deadline)
+	return q.WaitSince(seen, deadline)
 }
 
 // mayBlock reports whether all that is left to do is to wait until the socket has bytes for
-// staging. The caller holds the receive token.
+// staging, as nothing that the peer waits for is held back. The caller holds the receive token.
 func (q *queuePair) mayBlock(deadline time.Time) bool {
 	rx := &q.rx
-	return rx.buf == nil && rx.trend.left == 0 && rx.stalled.IsZero() && !rx.turn.over() &&
+	return rx.buf == nil && rx.trend.left == 0 && rx.stalled.IsZero() && !rx.turn.over() && !q.held.Load() &&
 		q.sock.rd.t.Equal(deadline) && !wait.Expired(deadline)
 }
 
-// parseOne is parse for staging that has one FPDU, of an RDMA Write in which nothing is wrong. It
-// reports false, and has done nothing, if that is not so. The caller holds the receive token.
+// parseOne is parse for staging that has one FPDU, of an RDMA Write in which nothing is wrong, and
+// that no trace wants. It reports false, and has done nothing, if that is not so. The caller holds the receive token.
 func (q *queuePair) parseOne() bool {
 	rx := &q.rx
 	b := rx.bytes()
-	if n, ok := mpa.Peek(b); !ok || n != len(b) || b[mpa.LengthLen+1] != rdmap.Control(rdmap.OpWrite) || !rx.first || q.early.Load() {
+	if n, ok := mpa.Peek(b); !ok || n != len(b) || b[mpa.LengthLen+1] != rdmap.Control(rdmap.OpWrite) || !rx.first || q.early.Load() || q.trace.Load() != nil {
 		return false
 	}
 	e, ulpdu, ok := q.handlePlainWrite(b)

@@ -199,8 +199,11 @@ func (p *Pair) register(r *regions.Region) (transport.MemoryRegion, error) {
 }
 
 // Wait implements transport.QueuePair.
-func (p *Pair) Wait(deadline time.Time) error {
-	err := p.Crew.For(&p.Waiting, p.Waiting.Begin(), deadline)
+func (p *Pair) Wait(deadline time.Time) error { return p.WaitSince(p.Waiting.Begin(), deadline) }
+
+// WaitSince is Wait for a call that has begun already, with what Begin has returned.
+func (p *Pair) WaitSince(seen uint32, deadline time.Time) error {
+	err := p.Crew.For(&p.Waiting, seen, deadline)
 	if err == nil {
 		p.TakePlaced()
 	}
