@@ -145,6 +145,23 @@ func TestLook(t *testing.T) {
 	}
 }
 
+// TestLookFindsADeadPeer ends the wait, and does not look again and again.
+func TestLookFindsADeadPeer(t *testing.T) {
+	_, b := pairOf(t, fullRing, func(a, b *queuePair) {})
+	watch.remove(b.queuePair)
+	b.in.way.Store(uint32(wayLook))
+	b.sleep.brief = true
+	b.sleep.died.Store(true)
+	ended := make(chan error, 1)
+	go func() { ended <- b.Wait(time.Time{}) }()
+	select {
+	case err := <-ended:
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	case <-time.After(patience):
+		t.Fatal("the call looks on")
+	}
+}
+
 // TestTheServerFollows has both ends wait in the way that the client has chosen, and what is no way
 // do no harm.
 func TestTheServerFollows(t *testing.T) {

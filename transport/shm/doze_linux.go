@@ -59,9 +59,12 @@ func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 		}
 		defer briefWaits.Add(-1)
 		if way == wayLook && s.q.lookAWhile(c, seen, began, deadline) {
+			if s.died.Load() {
+				s.q.peerDied()
+			}
 			return
 		}
-		if (way == wayDoze || way == wayLook) && s.q.kin && (deadline.IsZero() || deadline.Sub(began) >= longDoze) {
+		if (way == wayDoze || way == wayLook) && s.q.kin && (deadline.IsZero() || deadline.Sub(began) >= longDoze+s.q.t.cfg.Poll) {
 			s.doze(c, seen)
 			if s.died.Load() {
 				s.q.peerDied()
@@ -74,7 +77,7 @@ func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 	}
 	took := time.Since(began)
 	s.brief = took <= max(briefTime, s.q.t.cfg.Poll)
-	if took > longTime {
+	if took > max(longTime, s.q.t.cfg.Poll) {
 		s.choice.cut()
 	}
 }

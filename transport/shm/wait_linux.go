@@ -76,7 +76,10 @@ func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, began, deadline t
 		r.Store(looking) // so that the peer starts again at the front of the ring
 		defer r.Store(awake)
 	}
-	patience := max(lookTime, q.t.cfg.Poll)
+	patience := lookTime
+	if q.leads || q.kin { // a stranger does not choose that this end looks for long
+		patience = max(patience, q.t.cfg.Poll)
+	}
 	if left := deadline.Sub(began); !deadline.IsZero() && left < patience {
 		patience = left
 	}
