@@ -2,6 +2,7 @@ package iwarp
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -150,7 +151,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 }
 
 func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	policy, rules, err := d.choose(address)
+	policy, rules, err := d.choose(network, address)
 	switch {
 	case err != nil:
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err}
@@ -195,6 +196,9 @@ func (d *Dialer) by(ctx context.Context, policy Offload, network, address string
 	case kernel != nil:
 		return a.viaKernel(ctx, kernel)
 	case policy == OffloadRequire:
+		if unknown := new(net.DNSError); a.tried == nil && errors.As(why.Err, &unknown) {
+			return nil, a.fail(nil, unknown)
+		}
 		return nil, a.fail(a.tried, &why)
 	}
 	return d.plain(ctx, network, address, began, why.Reason, why.Err)

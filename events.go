@@ -22,7 +22,7 @@ const (
 	eventFallback  = "iwarp: plain TCP"                   // info: not what the policy would have liked; once for each peer and Reason
 	eventRefusal   = "iwarp: client of plain TCP refused" // warn; once for each peer
 	eventHandshake = "iwarp: handshake failed"            // warn; once for each listener and Reason
-	eventFailed    = "iwarp: no connection"               // info: OffloadRequire was not met; once for each peer and Reason
+	eventFailed    = "iwarp: no connection"               // info: OffloadRequire or OffloadDevice was not met; once for each peer and Reason
 	eventTerminate = "iwarp: connection terminated"       // warn: by an RDMAP Terminate
 	eventAbort     = "iwarp: connection failed"           // info
 	eventConflict  = "iwarp: port conflict"               // warn

@@ -151,7 +151,7 @@ func TestWrapErrors(t *testing.T) {
 	ps := &iwarp.PortSpace{}
 	_, err = (&iwarp.ListenConfig{Offload: 77, PortSpace: ps}).Wrap(inner.(*net.TCPListener))
 	require.Equal(t, "listen", opError(t, err).Op)
-	require.ErrorContains(t, err, "use auto, never, prefer or require")
+	require.ErrorContains(t, err, "use auto, never, prefer, require or device")
 	_, err = (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire, Transports: withSoft(nil)[:0], PortSpace: ps}).Wrap(inner.(*net.TCPListener))
 	require.ErrorAs(t, err, new(*iwarp.OffloadError))
 	require.Empty(t, ps.Reservations())

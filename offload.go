@@ -45,7 +45,7 @@ const (
 var (
 	offloadNames = [...]string{"auto", "never", "prefer", "require", "device"}
 
-	errUnknownOffload = errors.New("unknown offload policy; use auto, never, prefer or require, or device")
+	errUnknownOffload = errors.New("unknown offload policy; use auto, never, prefer, require or device")
 )
 
 // String returns "auto", "never", "prefer", "require" or "device".
@@ -138,7 +138,7 @@ func parsePolicies(text string) (policyRules, error) {
 }
 
 // choose returns the policy for an address, or the rules that have to tell, once it is resolved.
-func (d *Dialer) choose(address string) (Offload, policyRules, error) {
+func (d *Dialer) choose(network, address string) (Offload, policyRules, error) {
 	policy := d.Offload
 	if d.Policy != nil {
 		if p := d.Policy(address); p != OffloadAuto {
@@ -157,13 +157,13 @@ func (d *Dialer) choose(address string) (Offload, policyRules, error) {
 	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
-		return OffloadNever, nil, nil // package net will say what is wrong
+		return 0, nil, err
 	}
-	port, err := net.LookupPort("tcp", service)
+	port, err := net.LookupPort(network, service)
 	if err != nil {
-		return OffloadNever, nil, nil
+		return 0, nil, err
 	}
-	policy, _, resolve := rules.Find(peerOf(host), netip.Addr{}, uint16(port))
+	policy, _, resolve := rules.Find(peerOf(network, host), netip.Addr{}, uint16(port))
 	if !resolve {
 		rules = nil
 	}
@@ -171,8 +171,10 @@ func (d *Dialer) choose(address string) (Offload, policyRules, error) {
 }
 
 // peerOf is what a host means in an address that is dialed: none is this one.
-func peerOf(host string) string {
+func peerOf(network, host string) string {
 	switch a, err := netip.ParseAddr(host); {
+	case host == "" && network == "tcp6":
+		return "::1"
 	case host == "", err == nil && a.Unmap() == netip.IPv4Unspecified():
 		return "127.0.0.1"
 	case err == nil && a.IsUnspecified():
@@ -188,7 +190,7 @@ func (d *Dialer) byRules(ctx context.Context, rules policyRules, network, addres
 	defer cancel()
 	remotes, err := netaddr.Lookup(untraced{ctx}, d.Resolver, network, address)
 	if err != nil {
-		return d.plain(ctx, network, address, now(), ReasonPolicy, nil) // which fails in the same way
+		return nil, &net.OpError{Op: "dial", Net: network, Err: err} // another lookup might find what has a rule
 	}
 	host, _, _ := net.SplitHostPort(address)
 	policies := make([]Offload, len(remotes))
@@ -196,7 +198,17 @@ func (d *Dialer) byRules(ctx context.Context, rules policyRules, network, addres
 		policies[i], _, _ = rules.Find(host, r.Addr(), r.Port())
 	}
 	if len(slices.Compact(slices.Clone(policies))) == 1 {
-		return d.by(ctx, policies[0], network, address)
+		c, err := d.by(ctx, policies[0], network, address)
+		if err != nil {
+			return nil, err
+		}
+		r := netaddr.Of(c.RemoteAddr())
+		p, _, _ := rules.Find(host, r.Addr(), r.Port())
+		if p == policies[0] {
+			return c, nil
+		}
+		_ = c.Close() // the name has another address by now
+		remotes, policies = []netip.AddrPort{r}, []Offload{p}
 	}
 	var first error
 	for i, r := range remotes {
@@ -237,7 +249,7 @@ func (lc *ListenConfig) choose(ctx context.Context, network, address string) (Of
 	}
 	rules, err := listenEnvironment.rules()
 	if rules != nil && err == nil {
-		return onAddress(ctx, rules, network, address), nil
+		return onAddress(ctx, rules, network, address)
 	}
 	if err == nil {
 		rules, err = dialEnvironment.rules()
@@ -247,17 +259,19 @@ func (lc *ListenConfig) choose(ctx context.Context, network, address string) (Of
 	return policy, err
 }
 
-func onAddress(ctx context.Context, rules policyRules, network, address string) Offload {
+func onAddress(ctx context.Context, rules policyRules, network, address string) (Offload, error) {
 	if p, ok := rules.Only(); ok {
-		return p
+		return p, nil
 	}
 	host, service, _ := net.SplitHostPort(address)
 	port, _ := net.LookupPort(network, service) // if that fails, Listen fails as well
 	policy, _, resolve := rules.Find(host, netip.Addr{}, uint16(port))
 	if resolve {
-		if local, err := netaddr.LookupLocal(ctx, network, address); err == nil {
-			policy, _, _ = rules.Find(host, netaddr.Of(local).Addr(), uint16(port))
+		local, err := netaddr.LookupLocal(ctx, network, address)
+		if err != nil {
+			return 0, err // another lookup might find what has a rule
 		}
+		policy, _, _ = rules.Find(host, netaddr.Of(local).Addr(), uint16(port))
 	}
-	return policy
+	return policy, nil
 }

@@ -29,7 +29,7 @@ func TestParseOffload(t *testing.T) {
 	} {
 		got, err := iwarp.ParseOffload(tt.in)
 		if tt.bad {
-			require.ErrorContains(t, err, "use auto, never, prefer or require", "%q", tt.in)
+			require.ErrorContains(t, err, "use auto, never, prefer, require or device", "%q", tt.in)
 			continue
 		}
 		require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestBadPolicy(t *testing.T) {
 		require.Equal(t, op, e.Op)
 		require.Equal(t, "tcp", e.Net)
 		require.ErrorContains(t, err, text)
-		require.ErrorContains(t, err, "use auto, never, prefer or require")
+		require.ErrorContains(t, err, "use auto, never, prefer, require or device")
 	}
 	t.Run("field", func(t *testing.T) {
 		_, err := (&iwarp.Dialer{Offload: 77}).Dial("tcp", plain.Addr().String())

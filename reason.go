@@ -69,8 +69,8 @@ func (r *Reason) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// An OffloadError says why OffloadRequire could not be met. It is found in the *net.OpError of a
-// dial by errors.As.
+// An OffloadError says why OffloadRequire or OffloadDevice could not be met. It is found in the
+// *net.OpError of a dial by errors.As.
 type OffloadError struct {
 	Reason Reason
 	Err    error // what happened, nil if the reason says it all

@@ -22,7 +22,7 @@ type ListenerStats struct {
 
 	Silent          uint64 // of PlainTCP: those silent for FirstByteTimeout, or cut short by the bound on half-open connections
 	Redirected      uint64 // iWARP clients sent on to the port where a device listens
-	Refused         uint64 // plain TCP closed because of OffloadRequire
+	Refused         uint64 // plain TCP closed because of OffloadRequire or OffloadDevice
 	HandshakeFailed uint64 // dropped: the MPA request was bad or not completed in time, or the set-up failed
 	Overflowed      uint64 // half-open connections cut short, and devices' clients refused, because there were too many at once
 
@@ -325,6 +325,9 @@ func findFrames(local, remote netip.AddrPort) (source frames.Source, err error) 
 	known(func(c net.Conn, info Info) bool {
 		if netaddr.Of(c.LocalAddr()) != local || netaddr.Of(c.RemoteAddr()) != remote {
 			return true
+		}
+		if statsOf(c, info).State == statpage.Closed.String() {
+			return true // and waits for the collector
 		}
 		switch source, err = frames.OfStream(c), nil; {
 		case source != nil:

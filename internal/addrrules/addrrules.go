@@ -29,8 +29,12 @@ var (
 	errTwice   = errors.New("there is a rule for the same addresses before it")
 	errBits    = errors.New("has bits beyond the prefix")
 	errPort    = errors.New("nobody is connected to port 0")
+	errZone    = errors.New("a rule cannot have a zone")
 	errBracket = errors.New("address in brackets is not closed")
 )
+
+// mappedBits is how long the part is that IPv4-mapped addresses have in common.
+const mappedBits = 96
 
 // Parse reads rules that are separated by commas, with spaces around them or not. A rule is a value
 // for all addresses, or PATTERN=VALUE, where the pattern is HOST, HOST:PORT or :PORT, and the host
@@ -119,13 +123,19 @@ func (r *rule[T]) parsePattern() error {
 		return nil
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
-		a = a.Unmap().WithZone("")
+		if a.Zone() != "" {
+			return errZone
+		}
+		a = a.Unmap()
 		r.prefix = netip.PrefixFrom(a, a.BitLen())
 		return nil
 	}
 	if strings.Contains(host, "/") {
 		if r.prefix, err = netip.ParsePrefix(host); err == nil && r.prefix != r.prefix.Masked() {
 			err = fmt.Errorf("%s %w, as in %v", host, errBits, r.prefix.Masked())
+		}
+		if a := r.prefix.Addr(); a.Is4In6() && r.prefix.Bits() >= mappedBits {
+			r.prefix = netip.PrefixFrom(a.Unmap(), r.prefix.Bits()-mappedBits)
 		}
 		return err
 	}
@@ -140,7 +150,7 @@ func (r *rule[T]) parsePattern() error {
 func splitPort(s string) (host, port string, err error) {
 	if rest, ok := strings.CutPrefix(s, "["); ok {
 		host, after, ok := strings.Cut(rest, "]")
-		if !ok || after != "" && !strings.HasPrefix(after, ":") || after == ":" {
+		if !ok || host == "" || after != "" && !strings.HasPrefix(after, ":") || after == ":" {
 			return "", "", errBracket
 		}
 		return host, strings.TrimPrefix(after, ":"), nil

@@ -84,6 +84,14 @@ func TestFindName(t *testing.T) {
 	require.Equal(t, "", find(r, "other", "", 80))
 }
 
+// TestFindMapped has rules for IPv4-mapped addresses be for those of IPv4.
+func TestFindMapped(t *testing.T) {
+	r, err := Parse("::ffff:10.0.0.0/104=A,::ffff:192.0.2.1=B", upper)
+	require.NoError(t, err)
+	require.Equal(t, "A", find(r, "10.1.2.3", "", 80))
+	require.Equal(t, "B", find(r, "::ffff:192.0.2.1", "", 80))
+}
+
 func TestParseErrors(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                          `rule "": empty rule`,
@@ -106,6 +114,8 @@ func TestParseErrors(t *testing.T) {
 		"db:=A":                     `rule "db:=A": address db:: missing port in address`,
 		"[fd00::1=A":                `rule "[fd00::1=A": address in brackets is not closed`,
 		"[fd00::1]80=A":             `rule "[fd00::1]80=A": address in brackets is not closed`,
+		"[]=A":                      `rule "[]=A": address in brackets is not closed`,
+		"fe80::1%eth0=A":            `rule "fe80::1%eth0=A": a rule cannot have a zone`,
 		"fd00::/8:80=A":             `rule "fd00::/8:80=A": `,
 		"http://db=A":               `rule "http://db=A": `,
 		"10.0.0.0/8=A,10.0.0.0/8=B": `rule "10.0.0.0/8=B": there is a rule for the same addresses before it`,
