@@ -144,11 +144,19 @@ func (k *kernelDial) asksAgain(ctx context.Context, tries int, asked time.Durati
 	if k.policy != OffloadRequire {
 		return k.spoke && tries == 0
 	}
+	limit := k.handshakeLimit()
+	if deadline, ok := ctx.Deadline(); ok {
+		all := asked + time.Until(deadline)
+		if !k.dialsLiteral() {
+			all /= 2 // the other addresses of the name have the rest
+		}
+		limit = min(limit, all)
+	}
 	for began := time.Now(); ; tries++ {
 		length := pauses[min(tries, len(pauses)-1)]
 		length += rand.N(length)
 		asked := asked + time.Since(began) + length
-		if asked > k.handshakeLimit() || !waitFor(ctx, length) {
+		if asked > limit || !waitFor(ctx, length) {
 			return false
 		}
 		// That it speaks iWARP may be known from another dial, or soon will be.

@@ -71,6 +71,7 @@ type halfOpenSet struct {
 	woken  bool      // nobody waits any more
 
 	slowest time.Duration // that a client has lately taken to ask for iWARP
+	slowAt  time.Time     // when that was
 }
 
 // add takes h in, and reports whether the oldest had to give way. The oldest then ends soon.
@@ -139,7 +140,15 @@ func (s *halfOpenSet) room() time.Duration {
 }
 
 // fair returns what each connection has until it may have to give way. Its caller holds s.mu.
-func (s *halfOpenSet) fair() time.Duration { return max(fairTime, min(2*s.slowest, mostFairTime)) }
+func (s *halfOpenSet) fair() time.Duration {
+	return max(fairTime, min(2*s.slow(), mostFairTime))
+}
+
+// slow returns what slow clients take, of which half is forgotten in each ten seconds.
+func (s *halfOpenSet) slow() time.Duration {
+	const half = 10 * time.Second
+	return s.slowest >> min(time.Since(s.slowAt)/half, 62)
+}
 
 // moment returns for how long clients should be left to others that accept from the queue. Most are
 // identified at once, so the newest gets a moment to itself if there is already one for each call
@@ -170,7 +179,8 @@ func (s *halfOpenSet) shaking(h *halfOpen, ctx *brief.Context) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h.silent {
-		s.slowest = max(min(time.Since(h.since), mostFairTime), s.slowest-s.slowest/8)
+		slow := s.slow()
+		s.slowest, s.slowAt = max(min(time.Since(h.since), mostFairTime), slow-slow/8), time.Now()
 	}
 	s.heard(h)
 	h.makeWay()
