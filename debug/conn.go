@@ -169,7 +169,7 @@ func (h handler) obey(local, remote netip.AddrPort, form url.Values) (code int, 
 }
 
 // export serves a trace as a file.
-func export(w http.ResponseWriter, r *http.Request) {
+func (h handler) export(w http.ResponseWriter, r *http.Request) {
 	local, remote, err := addressed(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -177,6 +177,9 @@ func export(w http.ResponseWriter, r *http.Request) {
 	}
 	t := frames.Of(local, remote)
 	switch {
+	case t != nil && t.Payload && !h.payload: // it was asked for on another page
+		http.Error(w, "the trace has payload; see HandlerWithPayload of package debug", http.StatusForbidden)
+		return
 	case frames.Export == nil:
 		http.Error(w, "the program must import github.com/rdmanet/iwarp/debug/pcapng for that", http.StatusNotImplemented)
 		return
@@ -184,10 +187,10 @@ func export(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the connection has no trace; start one by POST", http.StatusNotFound)
 		return
 	}
-	h := w.Header()
-	guard(h)
-	h.Set("Content-Type", "application/x-pcapng")
-	h.Set("Content-Disposition", `attachment; filename="`+fileName(local, remote)+`"`)
+	head := w.Header()
+	guard(head)
+	head.Set("Content-Type", "application/x-pcapng")
+	head.Set("Content-Disposition", `attachment; filename="`+fileName(local, remote)+`"`)
 	if r.Method != http.MethodHead {
 		_ = frames.Export(w, t) // or the client has gone
 	}

@@ -34,6 +34,23 @@ func post(h http.Handler, target string, form url.Values, site string) *httptest
 	return w
 }
 
+// A browser that does not say from where a form is, as over plain HTTP, sends its Origin.
+func TestFormsOverPlainHTTP(t *testing.T) {
+	_, c, _ := connected(t)
+	h, page := debug.Handler(), pageOf(c)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, page, nil))
+	require.Equal(t, "same-origin", w.Header().Get("Referrer-Policy"), "no-referrer makes the Origin null")
+	for origin, code := range map[string]int{"http://example.com": http.StatusSeeOther, "http://evil.test": http.StatusForbidden} {
+		r := httptest.NewRequest(http.MethodPost, page, strings.NewReader("stop=1"))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", origin)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		require.Equal(t, code, w.Code, "%s: %s", origin, w.Body)
+	}
+}
+
 func send(t *testing.T, c, s net.Conn, text string) {
 	_, err := io.WriteString(c, text)
 	require.NoError(t, err)
@@ -94,6 +111,9 @@ func TestPayloadIsForThoseWhoMaySee(t *testing.T) {
 		all = append(all, f.Data...)
 	}
 	require.Contains(t, string(all), "hello")
+	w = httptest.NewRecorder()
+	debug.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, page+"&pcapng", nil))
+	require.Equal(t, http.StatusForbidden, w.Code, "by a page that shows none")
 	require.Equal(t, http.StatusSeeOther, post(h, page, url.Values{"stop": {"1"}}, "").Code)
 }
 

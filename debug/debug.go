@@ -99,7 +99,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case conn && q.Has("pcapng"):
-		export(w, r)
+		h.export(w, r)
 	case conn:
 		h.serveConn(w, r)
 	default:
@@ -126,7 +126,7 @@ func show(w http.ResponseWriter, r *http.Request, page string, view func() any) 
 func guard(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", "same-origin") // or the page's own forms would have "Origin: null"
 }
 
 func look(fallback bool, path string) *view {

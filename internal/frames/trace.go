@@ -91,9 +91,9 @@ type Trace struct {
 // Add records a frame, of which head is what is kept: all of it, with Payload. Once the trace has
 // ended it does nothing.
 func (t *Trace) Add(out, bad bool, size int, head ...[]byte) {
-	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := time.Now() // so that one frame does not come before another that is kept before it
 	if t.why != "" {
 		return
 	}
