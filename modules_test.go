@@ -76,6 +76,7 @@ func main() {
 	write("others.go", `package main
 
 import (
+	_ "github.com/rdmanet/iwarp/debug/pcapng"
 	_ "github.com/rdmanet/iwarp/grpc"
 	_ "github.com/rdmanet/iwarp/metrics/otel"
 	_ "github.com/rdmanet/iwarp/metrics/prometheus"

@@ -243,7 +243,7 @@ func TestRulesForAddressesOfName(t *testing.T) {
 func TestBadRules(t *testing.T) {
 	for _, tt := range []struct{ env, want string }{
 		{"prefer,10.0.0.0/33=require", `environment variable IWARP_OFFLOAD: rule "10.0.0.0/33=require": `},
-		{"prefer,db=sometimes", `environment variable IWARP_OFFLOAD: rule "db=sometimes": "sometimes": unknown offload policy; use auto, never, prefer or require`},
+		{"prefer,db=sometimes", `environment variable IWARP_OFFLOAD: rule "db=sometimes": "sometimes": unknown offload policy; use auto, never, prefer, require or device`},
 		{"prefer,never", `environment variable IWARP_OFFLOAD: rule "never": `},
 		{"prefer,", `environment variable IWARP_OFFLOAD: rule "": empty rule`},
 		{"db:5432", `environment variable IWARP_OFFLOAD: "db:5432": unknown offload policy`},

@@ -197,6 +197,9 @@ func answerCases() []testCase {
 				if s[0]&0x80 != 0 || s[1]&15 != opTerminate&15 {
 					return nil
 				}
+				if err := p.wellFormed(s); err != nil {
+					return fmt.Errorf("%w: %x", err, s)
+				}
 				if got := (cause{s[18] >> 4, s[18] & 15, s[19]}); got != mpaIRD {
 					return fmt.Errorf("a Terminate of %v, not of %v", got, mpaIRD)
 				}

@@ -58,15 +58,17 @@ func (s *source) on(run func(p *peer) error) error {
 	}
 	defer done()
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(s.wait)); err != nil {
+	end := time.Now().Add(s.wait)
+	if err := c.SetDeadline(end); err != nil {
 		return err
 	}
-	return run(&peer{TCPConn: c, private: s.private, rsocket: s.rsocket, pause: s.pause})
+	return run(&peer{TCPConn: c, end: end, private: s.private, rsocket: s.rsocket, pause: s.pause})
 }
 
 // A peer is a connection to what is checked.
 type peer struct {
 	*net.TCPConn
+	end     time.Time // of all calls
 	private []byte
 	rsocket bool
 	pause   time.Duration
@@ -273,7 +275,7 @@ func (p *peer) silent(until string) error {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("it ends the connection: %w", err)
 	}
-	return p.SetReadDeadline(time.Now().Add(5 * time.Second))
+	return p.SetReadDeadline(p.end)
 }
 
 // answeredRead expects the answer to an RDMA Read of nothing whose sink is given.

@@ -84,7 +84,13 @@ func live(t *testing.T) *lively {
 	v.stream, v.peer = v.connect("tcp4", "127.0.0.1", iwarp.OffloadRequire)
 	v.say(v.stream, v.peer, 3<<20)
 	v.say(v.peer, v.stream, 40_000)
-	c, s := v.connect("tcp6", "::1", iwarp.OffloadPrefer)
+	network, host := "tcp6", "::1"
+	if l, err := net.Listen(network, "[::1]:0"); err != nil {
+		network, host = "tcp4", "127.0.0.1"
+	} else {
+		require.NoError(t, l.Close())
+	}
+	c, s := v.connect(network, host, iwarp.OffloadPrefer)
 	v.say(s, c, 700_000)
 	for range 2 {
 		c, s := v.connect("tcp4", "127.0.0.1", iwarp.OffloadAuto)
@@ -206,8 +212,9 @@ func TestPage(t *testing.T) {
 
 	// By hand: from the list to a connection, record, and look again.
 	button := func(name string) chromedp.Search { return xpath(`//button[text()="` + name + `"]`) }
-	do(chromedp.Navigate(home), chromedp.Click(xpath(`//td/a[text()="`+v.stream.LocalAddr().String()+`"]`)), chromedp.WaitVisible(button("Record frames")),
-		chromedp.Click(button("Record frames")), chromedp.WaitVisible(button("Stop")))
+	do(chromedp.Navigate(home), chromedp.Click(xpath(`//td/a[text()="`+v.stream.LocalAddr().String()+`"]`)), chromedp.WaitVisible(button("Record frames")))
+	value(t, ctx, chromedp.Evaluate[bool](`(document.querySelector('[name=seconds]').value = "600") === "600"`)) // beyond the last step
+	do(chromedp.Click(button("Record frames")), chromedp.WaitVisible(button("Stop")))
 	text := value(t, ctx, chromedp.Text(chromedp.CSS("body")))
 	require.Contains(t, text, "Recording since")
 	require.Contains(t, text, "No frame has passed")
@@ -261,5 +268,7 @@ func TestPage(t *testing.T) {
 		})
 	}
 	do(chromedp.Click(button("Stop")), chromedp.WaitVisible(xpath(`//p[contains(text(), "it was stopped")]`)))
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	require.Empty(t, w.said)
 }

@@ -336,7 +336,9 @@ func TestRestarts(t *testing.T) {
 		clients.Go(func() { w.client(stop) })
 	}
 	for range *restarts {
+		end := time.Now().Add(patience)
 		for from := w.bytes.Load(); w.bytes.Load() == from && w.wrong.Load() == nil; {
+			require.True(t, time.Now().Before(end), "nothing is echoed")
 			time.Sleep(time.Millisecond)
 		}
 		s.close()
