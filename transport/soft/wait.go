@@ -104,7 +104,8 @@ func (q *queuePair) mayBlock(deadline time.Time) bool {
 }
 
 // parseOne is parse for staging that has one FPDU, of an RDMA Write in which nothing is wrong, and
-// that no trace wants. It reports false, and has done nothing, if that is not so. The caller holds the receive token.
+// that no trace wants. It reports false, and has done nothing, if that is not so. The caller holds
+// the receive token.
 func (q *queuePair) parseOne() bool {
 	rx := &q.rx
 	b := rx.bytes()
