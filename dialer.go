@@ -81,7 +81,8 @@ type Dialer struct {
 	// leaves as much of the dial's time to what may follow; a peer that has spoken iWARP before gets
 	// all but what a plain connection needs. Where a server redirects, each request has a limit of its
 	// own. For as long a dial with OffloadRequire asks a peer again that has spoken iWARP before and
-	// hangs up, as one does that has too many clients at once.
+	// hangs up, as one does that has too many clients at once; or for half of the dial's time if that
+	// is less and it dials a name.
 	HandshakeTimeout time.Duration
 
 	// ReadBuffer is how many bytes at most the peer of an iWARP connection may send ahead of the calls

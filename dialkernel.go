@@ -147,8 +147,8 @@ func (k *kernelDial) asksAgain(ctx context.Context, tries int, asked time.Durati
 	limit := k.handshakeLimit()
 	if deadline, ok := ctx.Deadline(); ok {
 		all := asked + time.Until(deadline)
-		if !k.dialsLiteral() {
-			all /= 2 // the other addresses of the name have the rest
+		if k == &k.first && !k.dialsLiteral() {
+			all /= 2 // the other addresses of the name have the rest, and come with their share
 		}
 		limit = min(limit, all)
 	}

@@ -35,6 +35,8 @@ const (
 	// is how many clients that take longer are no burden.
 	promptTime = 2 * time.Millisecond
 	fewSlow    = 8
+	// slowHalf is the time in which half of what slow clients take is forgotten.
+	slowHalf = 10 * time.Second
 	// lookAhead is how many older connections are checked by one that must not overtake them.
 	lookAhead = 4
 )
@@ -144,10 +146,13 @@ func (s *halfOpenSet) fair() time.Duration {
 	return max(fairTime, min(2*s.slow(), mostFairTime))
 }
 
-// slow returns what slow clients take, of which half is forgotten in each ten seconds.
+// slow returns what slow clients take, as far as it is not forgotten. Its caller holds s.mu.
 func (s *halfOpenSet) slow() time.Duration {
-	const half = 10 * time.Second
-	return s.slowest >> min(time.Since(s.slowAt)/half, 62)
+	if n := time.Since(s.slowAt) / slowHalf; n > 0 {
+		s.slowest >>= min(n, 62)
+		s.slowAt = s.slowAt.Add(n * slowHalf)
+	}
+	return s.slowest
 }
 
 // moment returns for how long clients should be left to others that accept from the queue. Most are
@@ -180,7 +185,10 @@ func (s *halfOpenSet) shaking(h *halfOpen, ctx *brief.Context) bool {
 	defer s.mu.Unlock()
 	if h.silent {
 		slow := s.slow()
-		s.slowest, s.slowAt = max(min(time.Since(h.since), mostFairTime), slow-slow/8), time.Now()
+		s.slowest = slow - slow/8
+		if took := min(time.Since(h.since), mostFairTime); took > s.slowest {
+			s.slowest, s.slowAt = took, time.Now()
+		}
 	}
 	s.heard(h)
 	h.makeWay()

@@ -21,11 +21,18 @@ func TestFairTime(t *testing.T) {
 	asks(atOnce)
 	require.Equal(t, fairTime, s.fair())
 	asks(300 * time.Millisecond)
+	s.slowAt = time.Now().Add(time.Hour) // nothing is forgotten meanwhile
 	require.GreaterOrEqual(t, s.fair(), 600*time.Millisecond)
 	asks(time.Minute)
+	s.slowAt = time.Now().Add(time.Hour)
 	require.Equal(t, mostFairTime, s.fair())
 	for range 100 {
 		asks(atOnce)
 	}
+	require.Equal(t, fairTime, s.fair())
+
+	s.slowest, s.slowAt = 800*time.Millisecond, time.Now().Add(-2*slowHalf)
+	require.LessOrEqual(t, s.fair(), 400*time.Millisecond, "half is forgotten twice")
+	s.slowAt = time.Now().Add(-100 * slowHalf)
 	require.Equal(t, fairTime, s.fair())
 }

@@ -157,7 +157,7 @@ func (d *Dialer) choose(network, address string) (Offload, policyRules, error) {
 	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
-		return 0, nil, err
+		return OffloadNever, nil, nil // package net says what is wrong, and dials nothing
 	}
 	port, err := net.LookupPort(network, service)
 	if err != nil {

@@ -326,7 +326,7 @@ func findFrames(local, remote netip.AddrPort) (source frames.Source, err error) 
 		if netaddr.Of(c.LocalAddr()) != local || netaddr.Of(c.RemoteAddr()) != remote {
 			return true
 		}
-		if statsOf(c, info).State == statpage.Closed.String() {
+		if _, plain := c.(*net.TCPConn); (tcpinfo.Told || !plain) && statsOf(c, info).State == statpage.Closed.String() {
 			return true // and waits for the collector
 		}
 		switch source, err = frames.OfStream(c), nil; {

@@ -150,7 +150,10 @@ func (r *rule[T]) parsePattern() error {
 func splitPort(s string) (host, port string, err error) {
 	if rest, ok := strings.CutPrefix(s, "["); ok {
 		host, after, ok := strings.Cut(rest, "]")
-		if !ok || host == "" || after != "" && !strings.HasPrefix(after, ":") || after == ":" {
+		if ok && host == "" {
+			return "", "", errHost
+		}
+		if !ok || after != "" && !strings.HasPrefix(after, ":") || after == ":" {
 			return "", "", errBracket
 		}
 		return host, strings.TrimPrefix(after, ":"), nil

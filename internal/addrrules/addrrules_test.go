@@ -114,7 +114,7 @@ func TestParseErrors(t *testing.T) {
 		"db:=A":                     `rule "db:=A": address db:: missing port in address`,
 		"[fd00::1=A":                `rule "[fd00::1=A": address in brackets is not closed`,
 		"[fd00::1]80=A":             `rule "[fd00::1]80=A": address in brackets is not closed`,
-		"[]=A":                      `rule "[]=A": address in brackets is not closed`,
+		"[]=A":                      `rule "[]=A": not a host name`,
 		"fe80::1%eth0=A":            `rule "fe80::1%eth0=A": a rule cannot have a zone`,
 		"fd00::/8:80=A":             `rule "fd00::/8:80=A": `,
 		"http://db=A":               `rule "http://db=A": `,

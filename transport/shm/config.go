@@ -20,7 +20,8 @@ type Config struct {
 	// Poll is how long a call that waits looks for news before it sleeps, where waits are that short
 	// and this turns out to be faster than to sleep at once. It takes a processor for that time, and
 	// saves the time that it takes to wake a sleeper, where both ends have processors to spare. With
-	// less than 10 µs it is 10 µs.
+	// less than 10 µs it is 10 µs, as it is for a server's connections to clients of another user
+	// than its own and root.
 	Poll time.Duration
 	// RequestTimeout bounds how long a client may take to send its request once it has connected.
 	// 0 means 5 s.
