@@ -19,7 +19,6 @@ type platformSock struct {
 	n    int    // result of now
 	err  error
 
-	brief  briefUser
 	reads  *readCalls  // of those that only look
 	writes *writeCalls // of more than now does
 }
@@ -74,7 +73,6 @@ func (s *sock) writeNow(b []byte) (n int, err error) {
 		p.now = func(fd uintptr) { p.n, p.err = writeOnce(int(fd), p.data) }
 	}
 	p.data = b
-	p.brief.count()
 	if err := s.rc.Control(p.now); err != nil {
 		return 0, err
 	}
@@ -85,7 +83,7 @@ func (s *sock) writeNow(b []byte) (n int, err error) {
 // writeOnce writes as much of b as the kernel takes now.
 func writeOnce(fd int, b []byte) (int, error) {
 	for {
-		if n, err := write(fd, b); err != unix.EINTR {
+		if n, err := unix.Write(fd, b); err != unix.EINTR {
 			return taken(n, err)
 		}
 	}
@@ -131,7 +129,7 @@ func (q *queuePair) fillStaging(fd uintptr) bool {
 	}
 	space := rx.nextSpace()
 	for {
-		n, err := read(int(fd), space)
+		n, err := unix.Read(int(fd), space)
 		if err == unix.EINTR {
 			continue
 		}
