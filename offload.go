@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/rdmanet/iwarp/internal/addrrules"
 	"github.com/rdmanet/iwarp/internal/netaddr"
@@ -212,9 +211,9 @@ func (d *Dialer) byRules(ctx context.Context, rules policyRules, network, addres
 	}
 	var first error
 	for i, r := range remotes {
-		c, err := d.within(ctx, len(remotes)-i, func(ctx context.Context) (net.Conn, error) {
-			return d.by(ctx, policies[i], network, r.String())
-		})
+		share, end := netaddr.Share(ctx, len(remotes)-i)
+		c, err := d.by(share, policies[i], network, r.String())
+		end()
 		if err == nil {
 			return c, nil
 		}
@@ -226,20 +225,6 @@ func (d *Dialer) byRules(ctx context.Context, rules policyRules, network, addres
 		}
 	}
 	return nil, first
-}
-
-// leastForAddress is what an address has of the time for several in any case, as with package net.
-const leastForAddress = 2 * time.Second
-
-// within calls dial for one of n addresses with its part of the time that is left.
-func (d *Dialer) within(ctx context.Context, n int, dial func(context.Context) (net.Conn, error)) (net.Conn, error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		left := time.Until(deadline)
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, max(left/time.Duration(n), min(left, leastForAddress)))
-		defer cancel()
-	}
-	return dial(ctx)
 }
 
 // choose returns the policy for what listens on an address.

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/netaddr"
@@ -244,17 +243,10 @@ func (r *Reservation) Connect(ctx context.Context, remotes []netip.AddrPort, o O
 	return nil, remote, err
 }
 
-// minShare is the least time that one of several addresses has, as for package net.
-const minShare = 2 * time.Second
-
 // connectWithin connects s to the first of the addresses that are left, and leaves the others their
 // share of the time.
 func connectWithin(ctx context.Context, s *bound.Socket, remote netip.AddrPort, o Options, left int) (*net.TCPConn, error) {
-	if deadline, ok := ctx.Deadline(); ok && left > 1 {
-		remaining := time.Until(deadline)
-		share, cancel := context.WithTimeout(ctx, max(remaining/time.Duration(left), min(remaining, minShare)))
-		defer cancel()
-		ctx = share
-	}
+	ctx, cancel := netaddr.Share(ctx, left)
+	defer cancel()
 	return s.Connect(ctx, netaddr.TCP(remote), o)
 }
