@@ -152,9 +152,7 @@ func (lc *ListenConfig) listen(
 		l.direct = true
 		return l.started(), nil
 	}
-	if kernel != nil {
-		l.kernel = kernel
-	}
+	l.kernel = kernel
 	l.transports = devices
 	if err := l.listenDevices(ctx); err != nil {
 		l.giveUp()

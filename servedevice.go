@@ -76,12 +76,7 @@ func (l *Listener) report(ctx context.Context, err error) bool {
 		l.kick()
 	}
 	l.mu.Unlock()
-	retry := time.NewTimer(deviceRetry) // so that the loop is no faster than its user
-	defer retry.Stop()
-	select {
-	case <-retry.C:
-	case <-ctx.Done():
-	}
+	waitFor(ctx, deviceRetry) // so that the loop is no faster than its user
 	return true
 }
 

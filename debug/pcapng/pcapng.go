@@ -11,6 +11,7 @@
 package pcapng
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -61,7 +62,7 @@ func write(w io.Writer, t *frames.Trace) error {
 		f := &list[i]
 		b = fpdu(b, f, t.CRC)
 		text := t.Read(f)
-		if err := c.write(f.At, f.Out, b, firstOf(text.Fault, text.Note)); err != nil {
+		if err := c.write(f.At, f.Out, b, cmp.Or(text.Fault, text.Note)); err != nil {
 			return err
 		}
 	}
@@ -69,15 +70,6 @@ func write(w io.Writer, t *frames.Trace) error {
 }
 
 func program() string { return filepath.Base(os.Args[0]) }
-
-func firstOf(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
-}
 
 // startup returns a start-up frame of MPA (RFC 5044 §7.1).
 func startup(key string, t *frames.Traits) []byte {
