@@ -109,14 +109,14 @@ func traceOf(t *testing.T, c net.Conn, payload bool) *frames.Trace {
 func talk(t *testing.T, a, b net.Conn, fill byte) {
 	for _, n := range []int{1, 100, 4097, 9 << 10, 70_001, 300_000} {
 		for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
-			var wg sync.WaitGroup
-			wg.Go(func() {
+			sent := make(chan error, 1)
+			go func() {
 				_, err := way[0].Write(bytes.Repeat([]byte{fill}, n))
-				require.NoError(t, err)
-			})
+				sent <- err
+			}()
 			_, err := io.ReadFull(way[1], make([]byte, n))
 			require.NoError(t, err)
-			wg.Wait()
+			require.NoError(t, <-sent)
 		}
 	}
 }

@@ -11,32 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
-// leaveOneDescriptor lets the process have one descriptor more than it has, until restore is
-// called. What others close meanwhile, such as a connection of an earlier test, exhaust takes.
+// leaveOneDescriptor lets the process have one descriptor more than it has: see LimitFiles.
 func leaveOneDescriptor(t *testing.T) (exhaust, restore func()) {
 	t.Helper()
 	free, err := unix.Dup(0)
 	require.NoError(t, err)
 	require.NoError(t, unix.Close(free))
-	var old unix.Rlimit
-	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
-	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free) + 1, Max: old.Max}))
-	var taken []int
-	exhaust = func() {
-		for fd, err := unix.Dup(0); err == nil; fd, err = unix.Dup(0) {
-			taken = append(taken, fd)
-		}
-	}
-	restore = func() {
-		for _, fd := range taken {
-			_ = unix.Close(fd)
-		}
-		taken = nil
-		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old))
-	}
-	return exhaust, restore
+	return testkit.LimitFiles(t, uint64(free)+1)
 }
 
 // TestOutOfDescriptors has Accept return the error that package net gives, and go on when there are

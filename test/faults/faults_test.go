@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -191,7 +191,7 @@ func TestFaults(t *testing.T) {
 			client, server, passed := usual.run(t) // the first one, which takes descriptors for good
 			require.NoError(t, usual.check(client, server))
 			require.Equal(t, everything, client.got)
-			before := settled()
+			before := settled(t)
 			list := faults(tt.kinds, passed)
 			t.Logf("%d and %d bytes, %d faults", passed[0], passed[1], len(list))
 			if !*all {
@@ -199,7 +199,7 @@ func TestFaults(t *testing.T) {
 				list = list[:min(*sample, len(list))]
 			}
 			each(t, list, tt.policy)
-			require.Eventually(t, func() bool { return descriptors() <= before }, hang, 10*time.Millisecond, "descriptors are left over")
+			require.Eventually(t, func() bool { return testkit.OpenFiles(t) <= before }, hang, 10*time.Millisecond, "descriptors are left over")
 		})
 	}
 }
@@ -256,17 +256,11 @@ func each(t *testing.T, list []fault, policy iwarp.Offload) {
 }
 
 // settled is how many descriptors there are once nothing closes any.
-func settled() int {
-	n := descriptors()
+func settled(t *testing.T) int {
+	n := testkit.OpenFiles(t)
 	for last := n + 1; n < last; {
 		time.Sleep(50 * time.Millisecond)
-		last, n = n, descriptors()
+		last, n = n, testkit.OpenFiles(t)
 	}
 	return n
-}
-
-// descriptors is how many this process has, or 0 where that cannot be told.
-func descriptors() int {
-	list, _ := os.ReadDir("/proc/self/fd")
-	return len(list)
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/internal/testkit"
@@ -132,7 +131,7 @@ func TestDialWithoutDescriptors(t *testing.T) {
 		t.Run(policy.String(), func(t *testing.T) {
 			s := serve(t, policy)
 			c := s.connected()
-			exhaust, restore := noDescriptors(t)
+			exhaust, restore := testkit.LimitFiles(t, 256)
 			for range 3 {
 				// What others close meanwhile, such as a connection of an earlier test, is room for one.
 				var err error
@@ -152,28 +151,6 @@ func TestDialWithoutDescriptors(t *testing.T) {
 			require.NoError(t, c.Close())
 		})
 	}
-}
-
-// noDescriptors lowers the limit of the process. Each call of exhaust takes what there is.
-func noDescriptors(t *testing.T) (exhaust, restore func()) {
-	var old unix.Rlimit
-	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
-	require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: min(old.Cur, 256), Max: old.Max}))
-	var taken []int
-	exhaust = func() {
-		for fd, err := unix.Dup(0); err == nil; fd, err = unix.Dup(0) {
-			taken = append(taken, fd)
-		}
-	}
-	restore = func() {
-		for _, fd := range taken {
-			_ = unix.Close(fd)
-		}
-		taken = nil
-		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &old))
-	}
-	t.Cleanup(restore)
-	return exhaust, restore
 }
 
 // TestOneProcessor does some of the faults in a process that runs one goroutine at a time.

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -255,7 +256,7 @@ func long(t *testing.T, not bool) {
 // TestTraffic has many connections with random traffic, which both ends kill now and then.
 func TestTraffic(t *testing.T) {
 	long(t, *duration == 0)
-	before := measure()
+	before := measure(t)
 	s := listen(t, "127.0.0.1:0", true)
 	w := newCrowd(s.address)
 	stop := make(chan struct{})
@@ -266,14 +267,14 @@ func TestTraffic(t *testing.T) {
 	first := before
 	for i := range 10 {
 		time.Sleep(*duration / 10)
-		now := measure()
+		now := measure(t)
 		if i == 3 {
 			first = now
 		}
 		t.Logf("%v: %v, %d connections made, %d killed by the client, %d ended by the server, %d MB echoed", (*duration / 10 * time.Duration(i+1)).Round(time.Millisecond), now,
 			w.made.Load(), w.killed.Load(), w.failed.Load(), w.bytes.Load()>>20)
 	}
-	last := measure()
+	last := measure(t)
 	close(stop)
 	clients.Wait()
 	s.close()
@@ -293,7 +294,7 @@ func (w *crowd) check(t *testing.T) {
 // TestStorm makes connections and closes them at once, some without a byte.
 func TestStorm(t *testing.T) {
 	long(t, *storm == 0)
-	before := measure()
+	before := measure(t)
 	s := listen(t, "127.0.0.1:0", false)
 	w := newCrowd(s.address)
 	begin := time.Now()
@@ -318,7 +319,7 @@ func TestStorm(t *testing.T) {
 	took := time.Since(begin)
 	s.close()
 	w.check(t)
-	t.Logf("%d connections in %v, %d refused, %d failed, %v", w.made.Load(), took.Round(time.Millisecond), w.refused.Load(), w.failed.Load(), measure())
+	t.Logf("%d connections in %v, %d refused, %d failed, %v", w.made.Load(), took.Round(time.Millisecond), w.refused.Load(), w.failed.Load(), measure(t))
 	require.Zero(t, w.refused.Load())
 	require.Zero(t, w.failed.Load())
 	before.awaitEnd(t)
@@ -327,7 +328,7 @@ func TestStorm(t *testing.T) {
 // TestRestarts ends the listener and starts it again, on the same port, while clients come.
 func TestRestarts(t *testing.T) {
 	long(t, *restarts == 0)
-	before := measure()
+	before := measure(t)
 	s := listen(t, "127.0.0.1:0", false)
 	w := newCrowd(s.address)
 	stop := make(chan struct{})
@@ -348,7 +349,7 @@ func TestRestarts(t *testing.T) {
 	clients.Wait()
 	s.close()
 	w.check(t)
-	t.Logf("%d restarts, %d connections, %d refused between two, %d MB echoed, %v", *restarts, w.made.Load(), w.refused.Load(), w.bytes.Load()>>20, measure())
+	t.Logf("%d restarts, %d connections, %d refused between two, %d MB echoed, %v", *restarts, w.made.Load(), w.refused.Load(), w.bytes.Load()>>20, measure(t))
 	before.awaitEnd(t)
 }
 
@@ -363,10 +364,8 @@ func (f footprint) String() string {
 }
 
 // measure takes the footprint, of which some is 0 where the system does not tell.
-func measure() footprint {
-	f := footprint{goroutines: runtime.NumGoroutine()}
-	list, _ := os.ReadDir("/proc/self/fd")
-	f.descriptors = len(list)
+func measure(t *testing.T) footprint {
+	f := footprint{goroutines: runtime.NumGoroutine(), descriptors: testkit.OpenFiles(t)}
 	statm, _ := os.ReadFile("/proc/self/statm")
 	if fields := strings.Fields(string(statm)); len(fields) > 1 {
 		pages, _ := strconv.ParseInt(fields[1], 10, 64)
@@ -380,7 +379,7 @@ func (f footprint) awaitEnd(t *testing.T) {
 	t.Helper()
 	var now footprint
 	require.Eventually(t, func() bool {
-		now = measure()
+		now = measure(t)
 		return now.goroutines <= f.goroutines+1 && now.descriptors <= f.descriptors
 	}, patience, 10*time.Millisecond)
 	t.Log("at the end:", now)
