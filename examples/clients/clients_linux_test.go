@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -23,61 +22,38 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
 // patience bounds what a test waits for.
 const patience = time.Minute
 
-// A server is one of a Debian package. It is started in an empty folder.
-type server struct {
-	binary string // or a pattern
-	user   string // empty means root
-	prep   func(t *testing.T, r *run)
-	args   func(r *run) []string
-	ready  func(r *run) *exec.Cmd // succeeds once it serves; nil means that it does as soon as it listens
-}
-
-type run struct {
-	dir, binary, port string
-	attr              *syscall.SysProcAttr
-}
-
-func (r *run) path(name string) string { return filepath.Join(r.dir, name) }
-
-func (r *run) do(t *testing.T, name string, args ...string) {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), name, args...)
-	c.Dir, c.SysProcAttr = r.dir, r.attr
-	out, err := c.CombinedOutput()
-	require.NoErrorf(t, err, "%s: %s", name, out)
-}
-
 var (
-	redisServer = server{binary: "redis-server", args: func(r *run) []string {
-		return []string{"--port", r.port, "--bind", "127.0.0.1", "--save", "", "--dir", r.dir}
+	redisServer = testkit.Server{Binary: "redis-server", Args: func(r *testkit.Served) []string {
+		return []string{"--port", r.Port, "--bind", "127.0.0.1", "--save", "", "--dir", r.Dir}
 	}}
-	memcached  = server{binary: "memcached", args: func(r *run) []string { return []string{"-u", "root", "-l", "127.0.0.1", "-p", r.port} }}
-	natsServer = server{binary: "nats-server", args: func(r *run) []string { return []string{"-a", "127.0.0.1", "-p", r.port} }}
-	postgres   = server{binary: "/usr/lib/postgresql/*/bin/postgres", user: "postgres", prep: func(t *testing.T, r *run) {
-		r.do(t, filepath.Join(filepath.Dir(r.binary), "initdb"), "-D", r.path("data"), "-A", "trust", "--no-sync")
-	}, args: func(r *run) []string {
-		return []string{"-D", r.path("data"), "-p", r.port, "-h", "127.0.0.1", "-k", r.dir}
-	}, ready: func(r *run) *exec.Cmd {
-		return exec.Command(filepath.Join(filepath.Dir(r.binary), "pg_isready"), "-h", "127.0.0.1", "-p", r.port)
+	memcached  = testkit.Server{Binary: "memcached", Args: func(r *testkit.Served) []string { return []string{"-u", "root", "-l", "127.0.0.1", "-p", r.Port} }}
+	natsServer = testkit.Server{Binary: "nats-server", Args: func(r *testkit.Served) []string { return []string{"-a", "127.0.0.1", "-p", r.Port} }}
+	postgres   = testkit.Server{Binary: "/usr/lib/postgresql/*/bin/postgres", User: "postgres", Prep: func(t *testing.T, r *testkit.Served) {
+		r.Do(t, filepath.Join(filepath.Dir(r.Binary), "initdb"), "-D", r.Path("data"), "-A", "trust", "--no-sync")
+	}, Args: func(r *testkit.Served) []string {
+		return []string{"-D", r.Path("data"), "-p", r.Port, "-h", "127.0.0.1", "-k", r.Dir}
+	}, Ready: func(r *testkit.Served) *exec.Cmd {
+		return exec.Command(filepath.Join(filepath.Dir(r.Binary), "pg_isready"), "-h", "127.0.0.1", "-p", r.Port)
 	}}
-	mariadb = server{binary: "mariadbd", user: "mysql", prep: func(t *testing.T, r *run) {
-		r.do(t, "mariadb-install-db", "--no-defaults", "--datadir="+r.path("data"), "--skip-test-db", "--auth-root-authentication-method=normal")
-	}, args: func(r *run) []string {
-		return []string{"--no-defaults", "--datadir=" + r.path("data"), "--bind-address=127.0.0.1", "--port=" + r.port, "--socket=" + r.path("socket"), "--pid-file=" + r.path("pid")}
+	mariadb = testkit.Server{Binary: "mariadbd", User: "mysql", Prep: func(t *testing.T, r *testkit.Served) {
+		r.Do(t, "mariadb-install-db", "--no-defaults", "--datadir="+r.Path("data"), "--skip-test-db", "--auth-root-authentication-method=normal")
+	}, Args: func(r *testkit.Served) []string {
+		return []string{"--no-defaults", "--datadir=" + r.Path("data"), "--bind-address=127.0.0.1", "--port=" + r.Port, "--socket=" + r.Path("socket"), "--pid-file=" + r.Path("pid")}
 	}}
-	sshd = server{binary: "sshd", prep: func(t *testing.T, r *run) {
+	sshd = testkit.Server{Binary: "sshd", Prep: func(t *testing.T, r *testkit.Served) {
 		for _, key := range []string{"host", "user"} {
-			r.do(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", r.path(key))
+			r.Do(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", r.Path(key))
 		}
 		require.NoError(t, os.MkdirAll("/run/sshd", 0o755))
-	}, args: func(r *run) []string {
-		return []string{"-D", "-e", "-f", "/dev/null", "-h", r.path("host"), "-p", r.port, "-o", "ListenAddress=127.0.0.1", "-o", "PidFile=none",
-			"-o", "StrictModes=no", "-o", "AuthorizedKeysFile=" + r.path("user.pub")}
+	}, Args: func(r *testkit.Served) []string {
+		return []string{"-D", "-e", "-f", "/dev/null", "-h", r.Path("host"), "-p", r.Port, "-o", "ListenAddress=127.0.0.1", "-o", "PidFile=none",
+			"-o", "StrictModes=no", "-o", "AuthorizedKeysFile=" + r.Path("user.pub")}
 	}}
 )
 
@@ -89,25 +65,27 @@ func TestClients(t *testing.T) {
 	build(t, "../../cmd", bin, "./iwarp-gateway")
 	for _, tt := range []struct {
 		name   string
-		server server
-		args   func(address string, r *run) []string // nil means the address
+		server testkit.Server
+		args   func(address string, r *testkit.Served) []string // nil means the address
 		want   string
 	}{
 		{name: "redis", server: redisServer, want: "hello from redis\n"},
 		{name: "memcache", server: memcached, want: "hello from memcached\n"},
 		{name: "nats", server: natsServer, want: "hello from nats\n"},
 		{name: "pgx", server: postgres, want: "hello from postgresql <nil>\n",
-			args: func(address string, _ *run) []string { return []string{"postgres://postgres@" + address + "/postgres"} }},
+			args: func(address string, _ *testkit.Served) []string {
+				return []string{"postgres://postgres@" + address + "/postgres"}
+			}},
 		{name: "mysql", server: mariadb, want: "hello from mysql <nil>\n"},
 		{name: "ssh", server: sshd, want: "hello from ssh\n",
-			args: func(address string, r *run) []string {
-				return []string{address, "root", r.path("user"), "echo hello from ssh"}
+			args: func(address string, r *testkit.Served) []string {
+				return []string{address, "root", r.Path("user"), "echo hello from ssh"}
 			}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			r := tt.server.start(t)
-			address, log := gateway(t, bin, r.port)
+			r := tt.server.Start(t, freePort(t), patience)
+			address, log := gateway(t, bin, r.Port)
 			args := []string{address}
 			if tt.args != nil {
 				args = tt.args(address, r)
@@ -252,55 +230,6 @@ func gateway(t *testing.T, bin, port string) (address string, log func() string)
 	return address, log
 }
 
-// start starts the server until the end of the test.
-func (s *server) start(t *testing.T) *run {
-	t.Helper()
-	r := &run{binary: find(t, s.binary), port: freePort(t), attr: s.become(t)}
-	var err error
-	r.dir, err = os.MkdirTemp("", "") // which others than root get into, too
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(r.dir) })
-	if s.user != "" {
-		require.NoError(t, os.Chown(r.dir, int(r.attr.Credential.Uid), int(r.attr.Credential.Gid)))
-	}
-	if s.prep != nil {
-		s.prep(t, r)
-	}
-	var log bytes.Buffer
-	c := exec.Command(r.binary, s.args(r)...)
-	c.Dir, c.SysProcAttr, c.Stdout, c.Stderr, c.WaitDelay = r.dir, r.attr, &log, &log, time.Second
-	require.NoError(t, c.Start())
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = c.Wait() }()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
-			<-ended
-		}
-		if t.Failed() {
-			t.Logf("%s", log.String())
-		}
-	})
-	for limit := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		c, err := net.Dial("tcp", "127.0.0.1:"+r.port)
-		if err == nil {
-			_ = c.Close()
-			if s.ready == nil || s.ready(r).Run() == nil {
-				return r
-			}
-		}
-		select {
-		case <-ended:
-			t.Fatal("it has ended")
-		default:
-		}
-		require.True(t, time.Now().Before(limit), "it does not listen")
-	}
-}
-
 // ports are those that were given to servers.
 var ports atomic.Int32
 
@@ -317,38 +246,4 @@ func freePort(t *testing.T) string {
 	}
 	t.Fatal("no free port")
 	return ""
-}
-
-// find returns the binary, which is often in a folder that is none of PATH.
-func find(t *testing.T, binary string) string {
-	t.Helper()
-	for _, dir := range append([]string{""}, strings.Split(os.Getenv("PATH")+":/usr/sbin:/sbin", ":")...) {
-		if list, _ := filepath.Glob(filepath.Join(dir, binary)); len(list) > 0 && filepath.IsAbs(list[0]) {
-			return list[len(list)-1]
-		}
-	}
-	t.Skipf("no %s; install its Debian package", binary)
-	return ""
-}
-
-// become returns what has a process be of a group of its own, and the server's user.
-func (s *server) become(t *testing.T) *syscall.SysProcAttr {
-	t.Helper()
-	attr := &syscall.SysProcAttr{Setpgid: true}
-	if os.Getuid() != 0 {
-		t.Skip("servers are started as users of their own, by root")
-	}
-	if s.user == "" {
-		return attr
-	}
-	u, err := user.Lookup(s.user)
-	if err != nil {
-		t.Skipf("no user %s", s.user)
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	require.NoError(t, err)
-	gid, err := strconv.Atoi(u.Gid)
-	require.NoError(t, err)
-	attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return attr
 }

@@ -1,7 +1,6 @@
 package firstdial
 
 import (
-	"bytes"
 	"flag"
 	"fmt"
 	"io"
@@ -9,11 +8,9 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
 var logs = flag.Bool("logs", false, "show what servers log, of all rounds and of their start and end")
@@ -31,38 +29,13 @@ var rounds = flag.Int("rounds", 3, "how many first dials are made to each server
 // patience bounds what a test waits for.
 const patience = 30 * time.Second
 
-// A server is started in an empty folder, for all addresses of the host at the port.
+// A server is for all addresses of the host at its port.
 type server struct {
-	name   string
-	binary string                             // or a pattern
-	user   string                             // empty means root
-	prep   func(t *testing.T, r *run)         // nil means that nothing is to be done before
-	args   func(r *run) []string              // with which it stays in the foreground
+	name string
+	testkit.Server
 	serve  func(t *testing.T, l net.Listener) // in place of a binary
 	reason iwarp.Reason                       // why the dial falls back
 	works  func(t *testing.T, c net.Conn)     // uses the connection
-}
-
-// run is a server's: its folder, port and binary.
-type run struct {
-	dir, binary string
-	port        int
-	attr        *syscall.SysProcAttr
-}
-
-func (r *run) path(name string) string { return filepath.Join(r.dir, name) }
-
-func (r *run) write(t *testing.T, name, text string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(r.path(name), []byte(text), 0o644))
-}
-
-func (r *run) do(t *testing.T, name string, args ...string) {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), name, args...)
-	c.Dir, c.SysProcAttr = r.dir, r.attr
-	out, err := c.CombinedOutput()
-	require.NoErrorf(t, err, "%s: %s", name, out)
 }
 
 // says has the peer begin, greets wants an answer to what is written.
@@ -91,49 +64,49 @@ var serversUnderTest = []server{
 			s.Protocols.SetUnencryptedHTTP2(true)
 			_ = s.Serve(l)
 		}},
-	{name: "nginx", binary: "nginx", reason: iwarp.ReasonNotIWARP, works: greets(getRequest, "HTTP/1.1 "),
-		prep: func(t *testing.T, r *run) {
-			r.write(t, "conf", fmt.Sprintf(`daemon off; master_process off; user root; pid %[1]s/pid; error_log stderr;
+	{name: "nginx", reason: iwarp.ReasonNotIWARP, works: greets(getRequest, "HTTP/1.1 "), Server: testkit.Server{Binary: "nginx",
+		Prep: func(t *testing.T, r *testkit.Served) {
+			r.Write(t, "conf", fmt.Sprintf(`daemon off; master_process off; user root; pid %[1]s/pid; error_log stderr;
 events {} http { access_log /dev/stderr; client_body_temp_path %[1]s/1; proxy_temp_path %[1]s/2; fastcgi_temp_path %[1]s/3;
-uwsgi_temp_path %[1]s/4; scgi_temp_path %[1]s/5; server { listen %[2]d; } }`, r.dir, r.port))
-		}, args: func(r *run) []string { return []string{"-c", r.path("conf"), "-e", "stderr"} }},
-	{name: "Redis", binary: "redis-server", reason: iwarp.ReasonHandshakeTimeout, works: greets("PING\r\n", "+PONG\r\n"),
-		args: func(r *run) []string {
-			return []string{"--port", strconv.Itoa(r.port), "--save", "", "--dir", r.dir, "--protected-mode", "no"}
-		}},
-	{name: "memcached", binary: "memcached", reason: iwarp.ReasonNotIWARP, works: greets("version\r\n", "VERSION "),
-		args: func(r *run) []string { return []string{"-u", "root", "-p", strconv.Itoa(r.port)} }},
-	{name: "PostgreSQL", binary: "/usr/lib/postgresql/*/bin/postgres", user: "postgres", reason: iwarp.ReasonNotIWARP,
+uwsgi_temp_path %[1]s/4; scgi_temp_path %[1]s/5; server { listen %[2]s; } }`, r.Dir, r.Port))
+		}, Args: func(r *testkit.Served) []string { return []string{"-c", r.Path("conf"), "-e", "stderr"} }}},
+	{name: "Redis", reason: iwarp.ReasonHandshakeTimeout, works: greets("PING\r\n", "+PONG\r\n"), Server: testkit.Server{Binary: "redis-server",
+		Args: func(r *testkit.Served) []string {
+			return []string{"--port", r.Port, "--save", "", "--dir", r.Dir, "--protected-mode", "no"}
+		}}},
+	{name: "memcached", reason: iwarp.ReasonNotIWARP, works: greets("version\r\n", "VERSION "), Server: testkit.Server{Binary: "memcached",
+		Args: func(r *testkit.Served) []string { return []string{"-u", "root", "-p", r.Port} }}},
+	{name: "PostgreSQL", reason: iwarp.ReasonNotIWARP,
 		works: greets("\x00\x00\x00\x08\x04\xd2\x16\x2f", "N"), // SSLRequest
-		prep: func(t *testing.T, r *run) {
-			r.do(t, filepath.Join(filepath.Dir(r.binary), "initdb"), "-D", r.path("data"), "-A", "trust", "--no-sync")
-		}, args: func(r *run) []string {
-			return []string{"-D", r.path("data"), "-p", strconv.Itoa(r.port), "-h", "0.0.0.0", "-k", r.dir}
-		}},
-	{name: "MariaDB", binary: "mariadbd", user: "mysql", reason: iwarp.ReasonNotIWARP, works: func(t *testing.T, c net.Conn) {
+		Server: testkit.Server{Binary: "/usr/lib/postgresql/*/bin/postgres", User: "postgres", Prep: func(t *testing.T, r *testkit.Served) {
+			r.Do(t, filepath.Join(filepath.Dir(r.Binary), "initdb"), "-D", r.Path("data"), "-A", "trust", "--no-sync")
+		}, Args: func(r *testkit.Served) []string {
+			return []string{"-D", r.Path("data"), "-p", r.Port, "-h", "0.0.0.0", "-k", r.Dir}
+		}}},
+	{name: "MariaDB", reason: iwarp.ReasonNotIWARP, works: func(t *testing.T, c net.Conn) {
 		_, err := io.ReadFull(c, make([]byte, 5))
 		require.NoError(t, err)
-	},
-		prep: func(t *testing.T, r *run) {
-			r.do(t, "mariadb-install-db", "--no-defaults", "--datadir="+r.path("data"), "--skip-test-db", "--auth-root-authentication-method=normal")
-		}, args: func(r *run) []string {
+	}, Server: testkit.Server{Binary: "mariadbd", User: "mysql",
+		Prep: func(t *testing.T, r *testkit.Served) {
+			r.Do(t, "mariadb-install-db", "--no-defaults", "--datadir="+r.Path("data"), "--skip-test-db", "--auth-root-authentication-method=normal")
+		}, Args: func(r *testkit.Served) []string {
 			// Each request counts as an error of the host; after 100 in a row it would be blocked.
-			return []string{"--no-defaults", "--datadir=" + r.path("data"), "--port=" + strconv.Itoa(r.port), "--socket=" + r.path("socket"), "--skip-name-resolve",
-				"--pid-file=" + r.path("pid"), "--max-connect-errors=1000000"}
-		}},
-	{name: "NATS", binary: "nats-server", reason: iwarp.ReasonNotIWARP, works: says("INFO {"),
-		args: func(r *run) []string { return []string{"-a", "0.0.0.0", "-p", strconv.Itoa(r.port)} }},
-	{name: "OpenSMTPD", binary: "smtpd", reason: iwarp.ReasonNotIWARP, works: says("220 "),
-		prep: func(t *testing.T, r *run) {
-			r.write(t, "conf", fmt.Sprintf("listen on 0.0.0.0 port %d\naction a relay\nmatch from any for any reject\n", r.port))
-		}, args: func(r *run) []string { return []string{"-d", "-f", r.path("conf")} }},
-	{name: "OpenSSH", binary: "sshd", reason: iwarp.ReasonNotIWARP, works: says("SSH-2.0-"),
-		prep: func(t *testing.T, r *run) {
-			r.do(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", r.path("key"))
+			return []string{"--no-defaults", "--datadir=" + r.Path("data"), "--port=" + r.Port, "--socket=" + r.Path("socket"), "--skip-name-resolve",
+				"--pid-file=" + r.Path("pid"), "--max-connect-errors=1000000"}
+		}}},
+	{name: "NATS", reason: iwarp.ReasonNotIWARP, works: says("INFO {"), Server: testkit.Server{Binary: "nats-server",
+		Args: func(r *testkit.Served) []string { return []string{"-a", "0.0.0.0", "-p", r.Port} }}},
+	{name: "OpenSMTPD", reason: iwarp.ReasonNotIWARP, works: says("220 "), Server: testkit.Server{Binary: "smtpd",
+		Prep: func(t *testing.T, r *testkit.Served) {
+			r.Write(t, "conf", fmt.Sprintf("listen on 0.0.0.0 port %s\naction a relay\nmatch from any for any reject\n", r.Port))
+		}, Args: func(r *testkit.Served) []string { return []string{"-d", "-f", r.Path("conf")} }}},
+	{name: "OpenSSH", reason: iwarp.ReasonNotIWARP, works: says("SSH-2.0-"), Server: testkit.Server{Binary: "sshd",
+		Prep: func(t *testing.T, r *testkit.Served) {
+			r.Do(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", r.Path("key"))
 			require.NoError(t, os.MkdirAll("/run/sshd", 0o755))
-		}, args: func(r *run) []string {
-			return []string{"-D", "-e", "-f", "/dev/null", "-h", r.path("key"), "-p", strconv.Itoa(r.port), "-o", "PidFile=none", "-o", "MaxStartups=1000"}
-		}},
+		}, Args: func(r *testkit.Served) []string {
+			return []string{"-D", "-e", "-f", "/dev/null", "-h", r.Path("key"), "-p", r.Port, "-o", "PidFile=none", "-o", "MaxStartups=1000"}
+		}}},
 }
 
 // TestFirstDial reaches each server by plain TCP, and says what the first dial and a later one
@@ -196,76 +169,9 @@ func (s *server) start(t *testing.T) (port int) {
 		return port
 	}
 	require.NoError(t, l.Close())
-	r := &run{dir: t.TempDir(), binary: s.find(t), port: port, attr: s.become(t)}
-	if s.user != "" {
-		require.NoError(t, os.Chmod(filepath.Dir(r.dir), 0o755))
-		require.NoError(t, os.Chown(r.dir, int(r.attr.Credential.Uid), int(r.attr.Credential.Gid)))
-	}
-	if s.prep != nil {
-		s.prep(t, r)
-	}
-	var log bytes.Buffer
-	c := exec.Command(r.binary, s.args(r)...)
-	c.Dir, c.SysProcAttr, c.Stdout, c.Stderr, c.WaitDelay = r.dir, r.attr, &log, &log, time.Second
-	require.NoError(t, c.Start())
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = c.Wait() }()
-	t.Cleanup(func() {
-		_ = syscall.Kill(-c.Process.Pid, syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
-			<-ended
-		}
-		if t.Failed() || *logs {
-			t.Logf("%s", log.String())
-		}
-	})
-	for limit := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		d, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			_ = d.Close()
-			return port
-		}
-		select {
-		case <-ended:
-			t.Fatalf("it has ended: %s", log.String())
-		default:
-		}
-		require.True(t, time.Now().Before(limit), "it does not listen")
-	}
-}
-
-// find returns the binary, which is often in a folder that is none of PATH.
-func (s *server) find(t *testing.T) string {
-	t.Helper()
-	for _, dir := range append([]string{""}, strings.Split(os.Getenv("PATH")+":/usr/sbin:/sbin", ":")...) {
-		if list, _ := filepath.Glob(filepath.Join(dir, s.binary)); len(list) > 0 && filepath.IsAbs(list[0]) {
-			return list[len(list)-1]
-		}
-	}
-	t.Skipf("no %s; install its Debian package", s.binary)
-	return ""
-}
-
-// become returns what has a process be of a group of its own, and the server's user.
-func (s *server) become(t *testing.T) *syscall.SysProcAttr {
-	t.Helper()
-	attr := &syscall.SysProcAttr{Setpgid: true}
-	if s.user == "" {
-		return attr
-	}
-	u, err := user.Lookup(s.user)
-	if err != nil {
-		t.Skipf("no user %s", s.user)
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	require.NoError(t, err)
-	gid, err := strconv.Atoi(u.Gid)
-	require.NoError(t, err)
-	attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return attr
+	s.Shown = *logs
+	s.Start(t, strconv.Itoa(port), patience)
+	return port
 }
 
 const namespaceVariable = "IWARP_TEST_NAMESPACE"
