@@ -6,14 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
-	"runtime"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +18,6 @@ import (
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/internal/testkit"
-	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
@@ -35,7 +29,7 @@ var (
 	restarts = flag.Int("restarts", 0, "how often TestRestarts starts its listener again; 0 skips it")
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { testkit.Run(m) }
 
 // patience is when a call is taken to hang.
 const patience = 2 * time.Minute
@@ -55,88 +49,6 @@ type conn interface {
 	net.Conn
 	CloseWrite() error
 	SetLinger(int) error
-}
-
-// A service echoes what its clients send, and now and then kills one.
-type service struct {
-	l       net.Listener
-	address string
-	kills   bool
-	wg      sync.WaitGroup
-
-	mu   sync.Mutex
-	open map[net.Conn]bool // nil once the service has ended
-}
-
-func listen(t *testing.T, address string, kills bool) *service {
-	lc := &iwarp.ListenConfig{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{soft.New(nil)}}
-	l, err := lc.Listen(t.Context(), "tcp", address)
-	require.NoError(t, err)
-	s := &service{l: l, address: l.Addr().String(), kills: kills, open: make(map[net.Conn]bool)}
-	s.wg.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			s.wg.Go(func() {
-				if s.enter(c) {
-					s.echo(c.(conn))
-				}
-				s.leave(c)
-			})
-		}
-	})
-	return s
-}
-
-func (s *service) enter(c net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.open == nil {
-		return false
-	}
-	s.open[c] = true
-	return true
-}
-
-func (s *service) leave(c net.Conn) {
-	s.mu.Lock()
-	delete(s.open, c)
-	s.mu.Unlock()
-	_ = c.Close()
-}
-
-func (s *service) echo(c conn) {
-	b := make([]byte, 4096)
-	for {
-		n, err := c.Read(b)
-		if err != nil {
-			return
-		}
-		if _, err := c.Write(b[:n]); err != nil {
-			return
-		}
-		if s.kills && rand.IntN(2000) == 0 {
-			if rand.IntN(2) == 0 {
-				_ = c.SetLinger(0)
-			}
-			return
-		}
-	}
-}
-
-// close ends the service as the end of its process would.
-func (s *service) close() {
-	_ = s.l.Close()
-	s.mu.Lock()
-	list := slices.Collect(maps.Keys(s.open))
-	s.open = nil
-	s.mu.Unlock()
-	for _, c := range list {
-		_ = c.Close()
-	}
-	s.wg.Wait()
 }
 
 // A crowd is the clients of a service.
@@ -256,31 +168,33 @@ func long(t *testing.T, not bool) {
 // TestTraffic has many connections with random traffic, which both ends kill now and then.
 func TestTraffic(t *testing.T) {
 	long(t, *duration == 0)
-	before := measure(t)
-	s := listen(t, "127.0.0.1:0", true)
+	before := baseline()
+	s := startServer(t)
 	w := newCrowd(s.address)
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
 	for range *conns {
 		clients.Go(func() { w.client(stop) })
 	}
-	first := before
+	var first, last [2]footprint // of the clients and of the server
 	for i := range 10 {
 		time.Sleep(*duration / 10)
-		now := measure(t)
+		last = [2]footprint{measure(), s.measure()}
 		if i == 3 {
-			first = now
+			first = last
 		}
-		t.Logf("%v: %v, %d connections made, %d killed by the client, %d ended by the server, %d MB echoed", (*duration / 10 * time.Duration(i+1)).Round(time.Millisecond), now,
+		t.Logf("%v: clients %v; server %v; %d connections made, %d killed by the client, %d ended by the server, %d MB echoed",
+			(*duration / 10 * time.Duration(i+1)).Round(time.Millisecond), last[0], last[1],
 			w.made.Load(), w.killed.Load(), w.failed.Load(), w.bytes.Load()>>20)
 	}
-	last := measure(t)
 	close(stop)
 	clients.Wait()
-	s.close()
+	s.end()
 	w.check(t)
 	require.NotZero(t, w.bytes.Load())
-	require.LessOrEqual(t, last.resident, first.resident+first.resident/4+64<<20, "resident memory grows")
+	for i := range first {
+		require.LessOrEqual(t, last[i].Resident, first[i].Resident+first[i].Resident/4+64<<20, "resident memory grows")
+	}
 	before.awaitEnd(t)
 }
 
@@ -294,8 +208,8 @@ func (w *crowd) check(t *testing.T) {
 // TestStorm makes connections and closes them at once, some without a byte.
 func TestStorm(t *testing.T) {
 	long(t, *storm == 0)
-	before := measure(t)
-	s := listen(t, "127.0.0.1:0", false)
+	before := baseline()
+	s := mustListen(t, "127.0.0.1:0")
 	w := newCrowd(s.address)
 	begin := time.Now()
 	var next atomic.Int64
@@ -319,7 +233,7 @@ func TestStorm(t *testing.T) {
 	took := time.Since(begin)
 	s.close()
 	w.check(t)
-	t.Logf("%d connections in %v, %d refused, %d failed, %v", w.made.Load(), took.Round(time.Millisecond), w.refused.Load(), w.failed.Load(), measure(t))
+	t.Logf("%d connections in %v, %d refused, %d failed, %v", w.made.Load(), took.Round(time.Millisecond), w.refused.Load(), w.failed.Load(), measure())
 	require.Zero(t, w.refused.Load())
 	require.Zero(t, w.failed.Load())
 	before.awaitEnd(t)
@@ -328,8 +242,8 @@ func TestStorm(t *testing.T) {
 // TestRestarts ends the listener and starts it again, on the same port, while clients come.
 func TestRestarts(t *testing.T) {
 	long(t, *restarts == 0)
-	before := measure(t)
-	s := listen(t, "127.0.0.1:0", false)
+	before := baseline()
+	s := mustListen(t, "127.0.0.1:0")
 	w := newCrowd(s.address)
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
@@ -343,44 +257,12 @@ func TestRestarts(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		s.close()
-		s = listen(t, w.address, false)
+		s = mustListen(t, w.address)
 	}
 	close(stop)
 	clients.Wait()
 	s.close()
 	w.check(t)
-	t.Logf("%d restarts, %d connections, %d refused between two, %d MB echoed, %v", *restarts, w.made.Load(), w.refused.Load(), w.bytes.Load()>>20, measure(t))
+	t.Logf("%d restarts, %d connections, %d refused between two, %d MB echoed, %v", *restarts, w.made.Load(), w.refused.Load(), w.bytes.Load()>>20, measure())
 	before.awaitEnd(t)
-}
-
-// A footprint is what a process has.
-type footprint struct {
-	goroutines, descriptors int
-	resident                int64 // bytes
-}
-
-func (f footprint) String() string {
-	return fmt.Sprintf("%d MB resident, %d descriptors, %d goroutines", f.resident>>20, f.descriptors, f.goroutines)
-}
-
-// measure takes the footprint, of which some is 0 where the system does not tell.
-func measure(t *testing.T) footprint {
-	f := footprint{goroutines: runtime.NumGoroutine(), descriptors: testkit.OpenFiles(t)}
-	statm, _ := os.ReadFile("/proc/self/statm")
-	if fields := strings.Fields(string(statm)); len(fields) > 1 {
-		pages, _ := strconv.ParseInt(fields[1], 10, 64)
-		f.resident = pages * int64(os.Getpagesize())
-	}
-	return f
-}
-
-// awaitEnd waits until there are no more goroutines and descriptors than in f.
-func (f footprint) awaitEnd(t *testing.T) {
-	t.Helper()
-	var now footprint
-	require.Eventually(t, func() bool {
-		now = measure(t)
-		return now.goroutines <= f.goroutines+1 && now.descriptors <= f.descriptors
-	}, patience, 10*time.Millisecond)
-	t.Log("at the end:", now)
 }
