@@ -80,6 +80,7 @@ var goPrograms = []program{
 	{"nldev.test", "../..", "./internal/nldev", true},
 	{"iwarp-portguard", "../../cmd", "./iwarp-portguard", false},
 	{"iwarpstat", "../../cmd", "./iwarpstat", false},
+	{"iwarpspec", "../../cmd", "./iwarpspec", false},
 	{"iwarpstat.test", "../../cmd", "./iwarpstat", true},
 	{"portguard.test", "../../cmd", "./iwarp-portguard", true},
 	{"rnic.test", "../..", "./transport/rnic", true},
