@@ -81,6 +81,7 @@ var goPrograms = []program{
 	{"iwarp-portguard", "../../cmd", "./iwarp-portguard", false},
 	{"iwarpstat", "../../cmd", "./iwarpstat", false},
 	{"iwarpspec", "../../cmd", "./iwarpspec", false},
+	{"iwarp-gateway", "../../cmd", "./iwarp-gateway", false},
 	{"iwarpstat.test", "../../cmd", "./iwarpstat", true},
 	{"portguard.test", "../../cmd", "./iwarp-portguard", true},
 	{"rnic.test", "../..", "./transport/rnic", true},
