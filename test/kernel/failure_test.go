@@ -135,12 +135,18 @@ func TestFailures(t *testing.T) {
 func (g *guest) outOfOrder(t *testing.T, r route) (n int) {
 	t.Helper()
 	for _, at := range []*place{&g.place, r.ours} {
-		said := strings.Fields(lastLine(at.run(t, "nstat", "-asz", "TcpExtTCPOFOQueue")))
-		require.Len(t, said, 3)
-		count, err := strconv.Atoi(said[1])
-		require.NoError(t, err)
-		n += count
+		n += counted(t, at, "TcpExtTCPOFOQueue")
 	}
+	return n
+}
+
+// counted is a counter of the kernel's TCP in the network namespace of the place.
+func counted(t *testing.T, at *place, counter string) int {
+	t.Helper()
+	said := strings.Fields(lastLine(at.run(t, "nstat", "-asz", counter)))
+	require.Len(t, said, 3)
+	n, err := strconv.Atoi(said[1])
+	require.NoError(t, err)
 	return n
 }
 

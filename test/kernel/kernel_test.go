@@ -72,6 +72,7 @@ var goPrograms = []program{
 	{"go-perftest", "../..", "./test/kernel/perftest", false},
 	{"go-relay", "../..", "./test/kernel/relay", false},
 	{"go-provoke", "../..", "./test/kernel/provoke", false},
+	{"go-deadlines", "../..", "./test/kernel/deadlines", false},
 	{"go-httpd", "../..", "./test/kernel/httpd", false},
 	{"badpeer", "../..", "./transport/soft/internal/badpeer", false},
 	{"go-rping", "../../examples", "./rping", false},

@@ -137,7 +137,7 @@ func (c *config) connector(ctx context.Context) (connect func() (net.Conn, error
 		d := iwarp.Dialer{Offload: policy, Transports: over, HandshakeTimeout: 10 * time.Second}
 		return func() (net.Conn, error) { return d.DialContext(ctx, "tcp", net.JoinHostPort(c.dial, c.port)) }, func() {}, nil
 	}
-	lc := iwarp.ListenConfig{Offload: policy, Transports: over}
+	lc := iwarp.ListenConfig{Offload: policy, Transports: over, FirstByteTimeout: 10 * time.Second}
 	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(c.listen, c.port))
 	if err != nil {
 		return nil, nil, err
