@@ -2,11 +2,16 @@ package main
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/cmd/internal/proc"
 	"github.com/rdmanet/iwarp/internal/redirect"
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 	"github.com/rdmanet/iwarp/internal/statpage"
@@ -18,6 +23,8 @@ type process struct {
 	Name  string `json:"process"`
 	UID   uint32 `json:"uid"`
 	Netns uint64 `json:"netns,omitempty"`
+
+	Stopped bool `json:"stopped,omitempty"` // by a signal, or a debugger
 }
 
 // A connection is one row of the list.
@@ -123,6 +130,10 @@ type report struct {
 	Unverified  int            `json:"unverified,omitempty"` // plain connections of which the kernel could not be asked
 	Tally       statpage.Tally `json:"-"`
 	Setups      []setups       `json:"setups"`
+	Times       []times        `json:"setup_times"`
+
+	unfiltered inventory
+	without    []process // that were asked for, and have no page
 }
 
 // setups counts connections that were made in the same way, in all processes.
@@ -133,18 +144,33 @@ type setups struct {
 	Count    uint64 `json:"count"`
 }
 
-// collect looks into the processes, or into all of them.
-func collect(pids []int) (*report, error) {
+// times counts how long set-ups took: so many, from one time to another.
+type times struct {
+	Accepted bool          `json:"accepted"`
+	IWARP    bool          `json:"iwarp"` // and not plain TCP
+	From     time.Duration `json:"from_ns"`
+	To       time.Duration `json:"to_ns,omitempty"` // 0 for no limit
+	Count    uint64        `json:"count"`
+}
+
+// collect looks into the processes, or into all of them, of a network namespace, or of all.
+func collect(pids []int, netns uint64) (*report, error) {
 	census, err := statpage.Scan(pids...)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("no such process: %w", err)
+	case err != nil:
 		return nil, err
 	}
 	r := &report{Time: time.Now(), Hidden: census.Hidden, Connections: []connection{}, Listeners: []listener{}, Ports: []port{}, RDMA: []verbs{}, Processes: []process{}}
 	kernels := make(map[uint64]*kernel)
 	for i := range census.Processes {
 		p := &census.Processes[i]
-		who := process{p.PID, p.Name, p.UID, p.Netns}
-		if p.Err != nil {
+		who := process{p.PID, p.Name, p.UID, p.Netns, proc.Stopped(p.PID)}
+		switch {
+		case netns != 0 && p.Netns != netns, p.PID == os.Getpid() && p.Err == nil && len(p.Page.Entries) == 0: // this very program
+			continue
+		case p.Err != nil:
 			r.Problems = append(r.Problems, problem{who, p.Err.Error()})
 			continue
 		}
@@ -155,7 +181,11 @@ func collect(pids []int) (*report, error) {
 		r.add(who, p.Page, kernels[p.Netns])
 	}
 	r.askRDMA(pids)
-	r.Setups = setupsOf(&r.Tally)
+	if netns != 0 {
+		r.RDMA = slices.DeleteFunc(r.RDMA, func(v verbs) bool { return v.Netns != netns })
+	}
+	r.Setups, r.Times = setupsOf(&r.Tally), timesOf(&r.Tally)
+	r.without = pageless(pids, &census)
 	slices.SortStableFunc(r.Connections, func(a, b connection) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), a.Local.Compare(b.Local), a.Peer.Compare(b.Peer))
 	})
@@ -359,4 +389,60 @@ func setupsOf(t *statpage.Tally) []setups {
 		list = append(list, setups{accepted, path, name, n})
 	})
 	return list
+}
+
+func timesOf(t *statpage.Tally) []times {
+	list := []times{}
+	for d := range t.Times {
+		for kind := range t.Times[d] {
+			from := time.Duration(0)
+			for b, n := range t.Times[d][kind] {
+				to := statpage.BucketLimit(b)
+				if n > 0 {
+					list = append(list, times{statpage.Direction(d) == statpage.Accepted, kind > 0, from, to, n})
+				}
+				from = to
+			}
+		}
+	}
+	return list
+}
+
+// pageless returns the processes of those that were asked for that may be looked into, and have no
+// page.
+func pageless(pids []int, c *statpage.Census) (list []process) {
+	for _, pid := range pids {
+		if slices.ContainsFunc(c.Processes, func(p statpage.Process) bool { return p.PID == pid }) {
+			continue
+		}
+		if d, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid)); err == nil {
+			_ = d.Close()
+			list = append(list, process{PID: pid, Name: proc.Name(pid)})
+		}
+	}
+	return list
+}
+
+// An inventory is how much there is before anything is filtered.
+type inventory struct {
+	connections, listeners, ports int
+	states, paths                 map[string]int // of connections
+}
+
+func inventoryOf(r *report) inventory {
+	v := inventory{len(r.Connections), len(r.Listeners), len(r.Ports), make(map[string]int), make(map[string]int)}
+	for i := range r.Connections {
+		v.states[r.Connections[i].State]++
+		v.paths[r.Connections[i].Path]++
+	}
+	for i := range r.RDMA {
+		if r.RDMA[i].State == listening {
+			v.listeners++
+			continue
+		}
+		v.connections++
+		v.states[r.RDMA[i].State]++
+		v.paths[pathRDMA]++
+	}
+	return v
 }

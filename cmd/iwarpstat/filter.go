@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/rdmanet/iwarp"
 )
 
 // A filter says which rows are wanted. All of its conditions must hold.
@@ -28,6 +30,12 @@ type row struct {
 // "sport :80", with "not" before what must not be and "and" between them where one likes.
 func parseFilter(words []string) (f filter, err error) {
 	for i := 0; i < len(words); i++ {
+		if strings.ContainsAny(words[i], " \t") { // several in quotes, as ss takes them
+			words = slices.Concat(words[:i], strings.Fields(words[i]), words[i+1:])
+		}
+		if i == len(words) {
+			break
+		}
 		not := false
 		switch strings.ToLower(words[i]) {
 		case "and":
@@ -75,7 +83,8 @@ func flagCondition(key string) func(*row) bool {
 	if key == "offloaded" {
 		return func(r *row) bool { return r.offloaded }
 	}
-	return func(r *row) bool { return r.connects && r.path == plainTCP && r.reason != "" }
+	wanted := iwarp.ReasonPolicy.String()
+	return func(r *row) bool { return r.connects && r.path == plainTCP && r.reason != "" && r.reason != wanted }
 }
 
 var conditions = map[string]func(value string) (func(*row) bool, error){
@@ -104,13 +113,13 @@ var conditions = map[string]func(value string) (func(*row) bool, error){
 		return portCondition(v, func(r *row, p uint16) bool { return r.peer.Port() == p })
 	},
 	"addr": func(v string) (func(*row) bool, error) {
-		return addrCondition(v, func(r *row, in func(netip.Addr) bool) bool { return in(r.local.Addr()) || in(r.peer.Addr()) })
+		return addrCondition(v, func(r *row, in func(netip.AddrPort) bool) bool { return in(r.local) || in(r.peer) })
 	},
 	"src": func(v string) (func(*row) bool, error) {
-		return addrCondition(v, func(r *row, in func(netip.Addr) bool) bool { return in(r.local.Addr()) })
+		return addrCondition(v, func(r *row, in func(netip.AddrPort) bool) bool { return in(r.local) })
 	},
 	"dst": func(v string) (func(*row) bool, error) {
-		return addrCondition(v, func(r *row, in func(netip.Addr) bool) bool { return in(r.peer.Addr()) })
+		return addrCondition(v, func(r *row, in func(netip.AddrPort) bool) bool { return in(r.peer) })
 	},
 }
 
@@ -122,16 +131,20 @@ func portCondition(v string, holds func(*row, uint16) bool) (func(*row) bool, er
 	return func(r *row) bool { return holds(r, uint16(p)) }, nil
 }
 
-func addrCondition(v string, holds func(*row, func(netip.Addr) bool) bool) (func(*row) bool, error) {
+func addrCondition(v string, holds func(*row, func(netip.AddrPort) bool) bool) (func(*row) bool, error) {
+	if a, err := netip.ParseAddrPort(v); err == nil {
+		same := func(b netip.AddrPort) bool { return bare(b) == bare(a) }
+		return func(r *row) bool { return holds(r, same) }, nil
+	}
 	prefix, err := netip.ParsePrefix(v)
 	if err != nil {
 		a, err := netip.ParseAddr(strings.Trim(v, "[]"))
 		if err != nil {
-			return nil, fmt.Errorf("%q is neither an address nor a prefix", v)
+			return nil, fmt.Errorf("%q is no address, prefix or address with a port", v)
 		}
 		prefix = netip.PrefixFrom(a, a.BitLen())
 	}
-	in := func(a netip.Addr) bool { return prefix.Contains(a.WithZone("")) }
+	in := func(a netip.AddrPort) bool { return prefix.Contains(a.Addr().WithZone("")) }
 	return func(r *row) bool { return holds(r, in) }, nil
 }
 
@@ -145,17 +158,16 @@ func (f filter) wants(r row) bool {
 }
 
 // apply drops what is not wanted.
-func (f filter) apply(r *report, netns uint64) {
-	elsewhere := func(p process) bool { return netns != 0 && p.Netns != netns }
-	r.Connections = slices.DeleteFunc(r.Connections, func(c connection) bool { return elsewhere(c.process) || !f.wants(c.row()) })
+func (f filter) apply(r *report) {
+	r.unfiltered = inventoryOf(r)
+	r.Connections = slices.DeleteFunc(r.Connections, func(c connection) bool { return !f.wants(c.row()) })
 	r.Listeners = slices.DeleteFunc(r.Listeners, func(l listener) bool {
-		return elsewhere(l.process) || !f.wants(row{local: l.Local, state: l.State, process: l.process})
+		return !f.wants(row{local: l.Local, state: l.State, process: l.process})
 	})
 	r.Ports = slices.DeleteFunc(r.Ports, func(p port) bool {
-		return elsewhere(p.process) || !f.wants(row{local: p.Local, state: p.State, process: p.process})
+		return !f.wants(row{local: p.Local, state: p.State, process: p.process})
 	})
-	r.RDMA = slices.DeleteFunc(r.RDMA, func(v verbs) bool { return elsewhere(v.process) || !f.wants(v.row()) })
-	r.Processes = slices.DeleteFunc(r.Processes, elsewhere)
+	r.RDMA = slices.DeleteFunc(r.RDMA, func(v verbs) bool { return !f.wants(v.row()) })
 }
 
 func (c *connection) row() row {

@@ -26,7 +26,10 @@ import (
 	_ "github.com/rdmanet/iwarp/transport/rnic"
 )
 
-const childVariable = "IWARPSTAT_TEST_CHILD"
+const (
+	childVariable = "IWARPSTAT_TEST_CHILD"
+	selfVariable  = "IWARPSTAT_TEST_SELF" // an argument, to be the program itself
+)
 
 var (
 	many = flag.Int("many", 0, "connections of TestMany")
@@ -38,6 +41,9 @@ func TestMain(m *testing.M) {
 	if list := os.Getenv(childVariable); list != "" {
 		child(list)
 		os.Exit(0)
+	}
+	if arg := os.Getenv(selfVariable); arg != "" {
+		os.Exit(run([]string{arg}, os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
 }
@@ -161,7 +167,7 @@ func start(t testing.TB, groups ...group) *program {
 func TestAgrees(t *testing.T) {
 	const plains, softs = 40, 30
 	p := start(t, plain(plains), soft(softs))
-	r, err := collect([]int{p.Process.Pid})
+	r, err := collect([]int{p.Process.Pid}, 0)
 	require.NoError(t, err)
 	require.Len(t, r.Processes, 1)
 	require.Len(t, r.Connections, 2*(plains+softs))
@@ -196,7 +202,7 @@ func TestAgrees(t *testing.T) {
 	require.NoError(t, err)
 	_, err = p.out.ReadString('\n')
 	require.NoError(t, err)
-	r, err = collect([]int{p.Process.Pid})
+	r, err = collect([]int{p.Process.Pid}, 0)
 	require.NoError(t, err)
 	require.Len(t, r.Connections, 2*(plains+softs)-1)
 }
@@ -205,13 +211,20 @@ func TestAgrees(t *testing.T) {
 func TestStoppedAndKilled(t *testing.T) {
 	p := start(t, plain(2), soft(2))
 	require.NoError(t, p.Process.Signal(syscall.SIGSTOP))
-	r, err := collect([]int{p.Process.Pid})
-	require.NoError(t, err)
+	var r *report
+	require.Eventually(t, func() (stopped bool) { // the signal takes its time
+		var err error
+		r, err = collect([]int{p.Process.Pid}, 0)
+		require.NoError(t, err)
+		return r.Processes[0].Stopped
+	}, 20*time.Second, time.Millisecond)
 	require.Len(t, r.Connections, 8)
+	require.Contains(t, whose(r.Connections[0].process), ", stopped)")
 	require.NoError(t, p.Process.Kill())
 	killed := time.Now()
 	for left := true; left; { // also before its parent has asked for its end
-		r, err = collect(nil)
+		var err error
+		r, err = collect(nil, 0)
 		require.NoError(t, err)
 		own := func(pid int) bool { return pid == p.Process.Pid }
 		left = slices.ContainsFunc(r.Connections, func(c connection) bool { return own(c.PID) }) ||
@@ -269,7 +282,7 @@ func TestDevices(t *testing.T) {
 	require.NoError(t, p.Process.Kill())
 	killed := time.Now()
 	for left := -1; left != 0; {
-		r, err := collect(nil)
+		r, err := collect(nil, 0)
 		require.NoError(t, err)
 		left = 0
 		for _, c := range r.Connections {
@@ -312,6 +325,11 @@ func TestRun(t *testing.T) {
 		"all":           {[]string{"-a"}, exitFound, 13, []string{"LISTENER", "PATH"}},
 		"details":       {[]string{"-i", "path", "soft"}, exitFound, -1, []string{"mpa revision 2", "rtt", "iwarp in software"}},
 		"summary":       {[]string{"-s"}, exitFound, -1, []string{"6 connections of 1 process: 0 offloaded", "no rdma device", "dials since start"}},
+		"quoted":        {[]string{"path soft and state established", "not", "sport", ":1"}, exitFound, 3, nil},
+		"one word":      {[]string{"not path soft and dst 127.0.0.1", "fallback"}, exitFound, 5, nil},
+		"nobody there":  {[]string{"dst", "127.0.0.1:1"}, exitNothing, 0, nil},
+		"no time":       {[]string{"--watch=-1"}, exitFailed, 0, nil},
+		"no directory":  {[]string{"man"}, exitFailed, 0, nil},
 		"bad condition": {[]string{"colour", "red"}, exitFailed, 0, nil},
 		"no value":      {[]string{"port"}, exitFailed, 0, nil},
 		"no port":       {[]string{"port", "http"}, exitFailed, 0, nil},
@@ -327,7 +345,8 @@ func TestRun(t *testing.T) {
 			for _, s := range tt.has {
 				require.Contains(t, out, s)
 			}
-			require.Equal(t, tt.code == exitFailed, strings.HasPrefix(errs, "iwarpstat: "), errs)
+			quiet := tt.code == exitFound || slices.Contains(tt.args, "-q")
+			require.Equal(t, !quiet, strings.HasPrefix(errs, "iwarpstat: "), errs)
 		})
 	}
 	_, out, _ := try("--json")
@@ -335,6 +354,78 @@ func TestRun(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &r))
 	require.Len(t, r.Connections, 6)
 	require.NotNil(t, r.Connections[0].TCP)
+	timed := uint64(0)
+	for _, n := range r.Times {
+		timed += n.Count
+	}
+	require.GreaterOrEqual(t, timed, uint64(3)) // dials at least
+}
+
+// TestNothing says why nothing is listed.
+func TestNothing(t *testing.T) {
+	p := start(t, plain(1), soft(1))
+	other := exec.Command("sleep", "1000")
+	require.NoError(t, other.Start())
+	t.Cleanup(func() {
+		_ = other.Process.Kill()
+		_ = other.Wait()
+	})
+	for _, tt := range []struct {
+		pid  int
+		args string
+		code int
+		want string
+	}{
+		{p.Process.Pid, "path sfot", exitNothing, "none of 4 connections meets the conditions; there are paths soft (2), tcp (2) and states established (4)"},
+		{p.Process.Pid, "-l port 1", exitNothing, "none of 2 listeners or reserved ports meets the conditions"},
+		{other.Process.Pid, "", exitNothing, fmt.Sprintf("sleep(%d) has no statistics page", other.Process.Pid)},
+		{other.Process.Pid, "-s", exitNothing, "has no statistics page"},
+		{other.Process.Pid, "-q", exitNothing, ""},
+		{1 << 30, "", exitFailed, "no such process"},
+	} {
+		var out, errs bytes.Buffer
+		require.Equal(t, tt.code, run(append(strings.Fields(tt.args), "--pid", fmt.Sprint(tt.pid)), &out, &errs), tt.args)
+		if tt.want == "" {
+			require.Empty(t, errs.String())
+			continue
+		}
+		require.Contains(t, errs.String(), tt.want)
+	}
+	var errs bytes.Buffer
+	(&options{}).explain(&report{Processes: make([]process, 2), unfiltered: inventory{listeners: 1}}, false, &errs)
+	require.Equal(t, "iwarpstat: no connections; 2 programs that use the module were found, with 1 listener or reserved port (-l)\n", errs.String())
+}
+
+// TestWatch understands the time of -w with and without an equals sign, and none.
+func TestWatch(t *testing.T) {
+	for args, want := range map[string]string{
+		"-w 2 path soft":    "2s path,soft",
+		"path soft -pw 1.5": "1.5s path,soft",
+		"--watch 500ms":     "500ms ",
+		"--watch=3":         "3s ",
+		"-w=3s port 1":      "3s port,1",
+		"-w path soft":      "1s path,soft",
+		"path soft":         "0s path,soft",
+	} {
+		cmd := command(io.Discard, io.Discard)
+		require.NoError(t, cmd.ParseFlags(joinWatch(strings.Fields(args))), args)
+		require.Equal(t, want, cmd.Flag("watch").Value.String()+" "+strings.Join(cmd.Flags().Args(), ","), args)
+	}
+}
+
+// TestSelf does not count the program that looks.
+func TestSelf(t *testing.T) {
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), selfVariable+"=--json")
+	out, err := cmd.Output()
+	if err != nil { // it finds no connections
+		require.ErrorAs(t, err, new(*exec.ExitError))
+	}
+	var r report
+	require.NoError(t, json.Unmarshal(out, &r))
+	require.False(t, slices.ContainsFunc(r.Processes, func(p process) bool { return p.PID == cmd.Process.Pid }))
 }
 
 // TestNetns lists nothing of a process that is in another network namespace than asked for.

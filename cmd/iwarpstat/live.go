@@ -29,7 +29,7 @@ func (o *options) interactive(out *os.File) bool {
 // browse shows the table until the user leaves.
 func (o *options) browse(look func() (*report, error), out *os.File) error {
 	debug.SetGCPercent(400) // a look leaves much behind, and little of it is kept
-	final, err := tea.NewProgram(newLive(look, o.watch), tea.WithOutput(out), tea.WithFPS(10)).Run()
+	final, err := tea.NewProgram(newLive(look, time.Duration(o.watch)), tea.WithOutput(out), tea.WithFPS(10)).Run()
 	if m, ok := final.(*live); ok && err == nil {
 		err = m.failed
 	}
@@ -219,6 +219,12 @@ func (m *live) press(k tea.KeyPressMsg) tea.Cmd {
 	switch k.String() {
 	case "ctrl+c":
 		return tea.Quit
+	case "q":
+		if m.filter == "" {
+			return tea.Quit
+		}
+		m.filter += "q"
+		m.arrange()
 	case "esc":
 		if m.filter == "" {
 			return tea.Quit

@@ -80,6 +80,9 @@ func TestLive(t *testing.T) {
 	require.Regexp(t, `^  PATH +STATE +LOCAL +PEER +IN/S +OUT/S`, lines[2])
 	require.Regexp(t, `^> tcp +established 10.0.0.1:80 +10.0.0.2:1000 +0 +0$`, strings.TrimRight(lines[3], " "))
 	require.Contains(t, lines[22], "no rdma device")
+	m.Update(tea.WindowSizeMsg{Width: 110, Height: 24})
+	require.NotContains(t, screen(t, m)[2], "~", "the heading has room")
+	m.Update(tea.WindowSizeMsg{Width: 80, Height: 24})
 
 	t.Run("sorted", func(t *testing.T) {
 		keys(m, "right", "right", "right", "right", "right", "home") // by what comes in
@@ -92,6 +95,9 @@ func TestLive(t *testing.T) {
 		require.Contains(t, screen(t, m)[23], "sort by process")
 	})
 	t.Run("filtered", func(t *testing.T) {
+		typed(m, "nobody")
+		require.Contains(t, screen(t, m)[3], "nothing of what there is goes with the filter")
+		keys(m, "esc")
 		typed(m, "rPiNg")
 		lines := screen(t, m)
 		require.Contains(t, lines[1], "filter: rPiNg_")
@@ -103,7 +109,7 @@ func TestLive(t *testing.T) {
 		require.Contains(t, screen(t, m)[3], "10.0.0.2:1003")
 		require.Empty(t, screen(t, m)[4])
 		keys(m, "backspace")
-		require.Empty(t, screen(t, m)[3], "no port 100 of software")
+		require.Contains(t, screen(t, m)[3], "nothing of what there is", "no port 100 of software")
 		keys(m, "esc")
 	})
 	t.Run("walked", func(t *testing.T) {
@@ -136,6 +142,10 @@ func TestLive(t *testing.T) {
 			}
 		}
 	})
+	typed(m, "xq")
+	require.Equal(t, "xq", m.filter)
+	keys(m, "esc")
+	require.Equal(t, tea.Quit(), m.press(tea.KeyPressMsg{Text: "q", Code: 'q'})())
 	_, cmd := m.Update(looked{err: os.ErrPermission})
 	require.NotNil(t, cmd)
 	require.ErrorIs(t, m.failed, os.ErrPermission)

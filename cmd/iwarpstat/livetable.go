@@ -28,7 +28,7 @@ func (m *live) widths() (path, state, addr, why, who int) {
 	}
 	if left >= 20 {
 		who = min(left/2, 24)
-		why = left - who - 2
+		why = left - who - 4 // with what is between
 	}
 	return path, state, addr, why, who
 }
@@ -48,17 +48,28 @@ func (m *live) View() tea.View {
 		}
 		lines = append(lines, line)
 	}
+	if len(m.shown) == 0 && m.report != nil {
+		lines = append(lines, m.empty())
+	}
 	for len(lines) < m.height-footLines {
 		lines = append(lines, "")
 	}
 	lines = append(lines, m.about()...)
-	lines = append(lines, dim+"arrows: row, sort by "+columns[m.sorted].name+"  tab: other way round  esc: leave"+normal)
+	lines = append(lines, dim+"arrows: row, sort by "+columns[m.sorted].name+"  tab: other way round  esc, q: leave"+normal)
 	for i := range lines {
 		lines[i] = ansi.Truncate(lines[i], m.width, "")
 	}
 	v := tea.NewView(strings.Join(lines[max(0, len(lines)-m.height):], "\n"))
 	v.AltScreen = true
 	return v
+}
+
+// empty says why there are no rows.
+func (m *live) empty() string {
+	if len(m.rows) > 0 {
+		return "  nothing of what there is goes with the filter"
+	}
+	return "  there are no connections"
 }
 
 func (m *live) heading() string {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +30,7 @@ var errNothing = errors.New("nothing found")
 // run is the program.
 func run(args []string, out, errs io.Writer) int {
 	cmd := command(out, errs)
-	cmd.SetArgs(args)
+	cmd.SetArgs(joinWatch(args))
 	switch err := cmd.Execute(); {
 	case err == nil:
 		return exitFound
@@ -48,7 +47,7 @@ type options struct {
 	all, listening, processes, details, summary, json, quiet bool
 	pids                                                     []int
 	netns                                                    string
-	watch                                                    time.Duration
+	watch                                                    pace
 }
 
 const long = `Iwarpstat lists the connections of all programs that use github.com/rdmanet/iwarp: by which path each
@@ -66,15 +65,17 @@ turns it round.
   state STATE      established, write-closed, peer-finished, closing, failed, listening, ...
   path PATH        tcp, soft, rnic, shm, or rdma for programs that do not use the module
   reason TEXT      part of why it is plain TCP, or of what has ended it
-  fallback         plain TCP, although the program would have liked something else, or could not
+  fallback         plain TCP for any other reason than that the program asks for it
   offloaded        past the kernel's TCP
   port, sport, dport PORT
-  addr, src, dst ADDRESS or PREFIX
+  addr, src, dst ADDRESS, PREFIX or ADDRESS:PORT
   process NAME
 
 PATH is the way that the bytes take: "tcp" is plain TCP, "soft" iWARP in software over the kernel's
 TCP, "rnic/DEVICE" an RDMA device, "shm" memory that two programs of one host share. WHY is the reason
 for plain TCP, what has ended a connection, or that it is blocked.
+
+After the name of a process that somebody has stopped, as by SIGSTOP, stands "stopped".
 
 The exit code is 0 if something was listed, 1 if there is nothing, and 2 after an error.`
 
@@ -105,9 +106,10 @@ func command(out, errs io.Writer) *cobra.Command {
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "write nothing, for the exit code alone")
 	f.IntSliceVar(&o.pids, "pid", nil, "look into the processes with these `numbers` alone")
 	f.StringVar(&o.netns, "netns", "", "list what is in the network namespace of this `name`, process or path")
-	f.DurationVarP(&o.watch, "watch", "w", 0, "look again each `time`, until interrupted")
+	f.VarP(&o.watch, "watch", "w", "look again each `time`, such as 2 or 500ms, until interrupted")
 	f.Lookup("watch").NoOptDefVal = "1s"
 	cmd.MarkFlagsMutuallyExclusive("json", "quiet", "watch")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w; see iwarpstat --help", err) })
 	cmd.AddCommand(manual.Command(cmd))
 	return cmd
 }
@@ -142,9 +144,9 @@ func (o *options) run(args []string, out, errs io.Writer) error {
 		}
 	}
 	look := func() (*report, error) {
-		r, err := collect(o.pids)
+		r, err := collect(o.pids, netns)
 		if err == nil {
-			f.apply(r, netns)
+			f.apply(r)
 		}
 		return r, err
 	}
@@ -163,6 +165,9 @@ func (o *options) run(args []string, out, errs io.Writer) error {
 	}
 	if o.found(r) {
 		return nil
+	}
+	if !o.quiet && !o.json {
+		o.explain(r, len(f) > 0, errs)
 	}
 	return errNothing
 }

@@ -52,6 +52,7 @@ func (m makers) of(o nldev.Owner) process {
 		p.Name = proc.Name(p.PID)
 		p.UID, _ = proc.User(p.PID)
 		p.Netns = proc.Netns(p.PID)
+		p.Stopped = proc.Stopped(p.PID)
 		m[o.PID] = p
 	}
 	return p

@@ -83,7 +83,7 @@ func TestOtherPrograms(t *testing.T) {
 
 	f, err := parseFilter([]string{"process", "rping", "path", "rdma", "state", "established", "sport", ":7471", "offloaded"})
 	require.NoError(t, err)
-	f.apply(r, 0)
+	f.apply(r)
 	require.Len(t, r.RDMA, 1)
 	require.EqualValues(t, 22, r.RDMA[0].QPN)
 }

@@ -140,7 +140,12 @@ func said(reason, detail string) string {
 	return reason + ": " + detail
 }
 
-func whose(p process) string { return fmt.Sprintf("%s(%d)", p.Name, p.PID) }
+func whose(p process) string {
+	if p.Stopped {
+		return fmt.Sprintf("%s(%d, stopped)", p.Name, p.PID)
+	}
+	return fmt.Sprintf("%s(%d)", p.Name, p.PID)
+}
 
 func (p *printer) listeners(list []listener) error {
 	heading := []string{"LISTENER", "STATE", "POLICY", "IWARP", "TCP", "SILENT", "REFUSED", "FAILED", "QUEUE", "PROCESS"}
@@ -209,7 +214,11 @@ func (p *printer) detail(c *connection) error {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
-	line("process", "%s, pid %d, user %s", c.Name, c.PID, userName(c.UID))
+	stopped := ""
+	if c.Stopped {
+		stopped = ", stopped by a signal or debugger"
+	}
+	line("process", "%s, pid %d, user %s%s", c.Name, c.PID, userName(c.UID), stopped)
 	made := "dialed"
 	if c.Accepted {
 		made = "accepted"
@@ -256,11 +265,14 @@ func (p *printer) streamDetail(s *stream, line func(string, string, ...any)) {
 	default:
 		line("blocked", "%d times, %s in all", s.BlockedTimes, span(s.BlockedNanos))
 	}
-	crc := "off"
-	if s.CRC {
-		crc = "on"
+	if s.Revision > 0 { // it has FPDUs
+		crc := "off"
+		if s.CRC {
+			crc = "on"
+		}
+		line("fpdu", "up to %d bytes, crc %s, mpa revision %d", s.Segment, crc, s.Revision)
 	}
-	line("fpdu", "up to %d bytes, crc %s, mpa revision %d, ird %d, ord %d", s.Segment, crc, s.Revision, s.IRD, s.ORD)
+	line("rdma reads", "%d in, %d out at once", s.IRD, s.ORD)
 	peer := "an rsocket, or the like"
 	if s.Extended {
 		peer = "this module"
@@ -330,6 +342,9 @@ func (p *printer) summary(r *report) error {
 	for d, name := range []string{"dials since start", "accepts since start"} {
 		tallyLines(w, name, &r.Tally, d)
 	}
+	for d, name := range []string{"dials took", "accepts took"} {
+		timeLines(w, name, &r.Tally, d)
+	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -342,8 +357,12 @@ func (p *printer) summary(r *report) error {
 		sum.Failed += l.Failed
 		sum.Overflow += l.Overflow
 	}
-	fmt.Fprintf(p.out, "%s: iwarp clients %d, plain tcp %d (silent %d), refused %d, handshakes failed %d, cut short for want of room %d\n",
-		several(len(r.Listeners), "listener", "listeners"), sum.IWARP, sum.PlainTCP, sum.Silent, sum.Refused, sum.Failed, sum.Overflow)
+	fmt.Fprint(p.out, several(len(r.Listeners), "listener", "listeners"))
+	if len(r.Listeners) > 0 {
+		fmt.Fprintf(p.out, ": iwarp clients %d, plain tcp %d (silent %d), refused %d, handshakes failed %d, cut short for want of room %d",
+			sum.IWARP, sum.PlainTCP, sum.Silent, sum.Refused, sum.Failed, sum.Overflow)
+	}
+	fmt.Fprintln(p.out)
 	if len(r.RDMA) > 0 {
 		fmt.Fprintln(p.out, several(len(r.RDMA), "connection or listener by rdma", "connections and listeners by rdma"), "of programs that do not use this module")
 	}
@@ -361,11 +380,7 @@ func tallyLines(w io.Writer, name string, t *statpage.Tally, d int) {
 		if n == 0 {
 			continue
 		}
-		kind := 1
-		if statpage.PathName(path) == plainTCP {
-			kind = 0
-		}
-		fmt.Fprintf(w, "%s\t%d\t%s%s\n", name, n, statpage.PathName(path), medianOf(&t.Times[d][kind]))
+		fmt.Fprintf(w, "%s\t%d\t%s\n", name, n, statpage.PathName(path))
 		name = ""
 	}
 	failed := uint64(0)
@@ -377,27 +392,32 @@ func tallyLines(w io.Writer, name string, t *statpage.Tally, d int) {
 	}
 }
 
-// medianOf says within what time half of the set-ups were done, and 99 of 100, in powers of two.
-func medianOf(h *[statpage.NumBuckets]uint64) string {
-	all := uint64(0)
-	for _, n := range h {
-		all += n
-	}
-	if all == 0 {
-		return ""
-	}
-	quantile := func(part uint64) string {
-		sum := uint64(0)
-		for i, n := range h {
-			if sum += n; sum*100 >= all*part {
-				if limit := statpage.BucketLimit(i); limit > 0 {
-					return "< " + span(limit)
-				}
-			}
+// timeLines writes within what time half of the dials, or accepts, were done, and 99 of 100, in
+// powers of two.
+func timeLines(w io.Writer, name string, t *statpage.Tally, d int) {
+	for kind, path := range []string{plainTCP, "not tcp"} {
+		h := &t.Times[d][kind]
+		all := uint64(0)
+		for _, n := range h {
+			all += n
 		}
-		return "longer"
+		if all == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "%s\t\t%s: half %s, 99 %% %s\n", name, path, quantile(h, all, 50), quantile(h, all, 99))
+		name = ""
 	}
-	return fmt.Sprintf(" (set-up: half %s, 99 %% %s)", quantile(50), quantile(99))
+}
+
+// quantile says what part of all is below, in hundredths.
+func quantile(h *[statpage.NumBuckets]uint64, all, part uint64) string {
+	sum := uint64(0)
+	for i, n := range h {
+		if sum += n; sum*100 >= all*part && i < len(h)-1 {
+			return "< " + span(statpage.BucketLimit(i))
+		}
+	}
+	return "> " + span(statpage.BucketLimit(len(h)-2))
 }
 
 // several is a number of things.
@@ -406,6 +426,48 @@ func several(n int, one, more string) string {
 		return "1 " + one
 	}
 	return strconv.Itoa(n) + " " + more
+}
+
+// explain says why nothing was listed.
+func (o *options) explain(r *report, filtered bool, w io.Writer) {
+	v := &r.unfiltered
+	rest := v.listeners + v.ports
+	what, n := "connections", v.connections
+	switch {
+	case o.all:
+		what, n = "connections, listeners or reserved ports", n+rest
+	case o.listening:
+		what, n = "listeners or reserved ports", rest
+	}
+	for _, p := range r.without {
+		fmt.Fprintf(w, "iwarpstat: %s has no statistics page: it does not use the module, or started with IWARP_STATS=off\n", whose(p))
+	}
+	switch {
+	case len(r.without) > 0:
+	case len(r.Processes) == 0 && len(r.RDMA) == 0:
+		fmt.Fprintln(w, "iwarpstat: no program was found that uses the module")
+	case filtered && n > 0:
+		fmt.Fprintf(w, "iwarpstat: none of %d %s meets the conditions", n, what)
+		if !o.listening && !o.all {
+			fmt.Fprintf(w, "; there are paths %s and states %s", listed(v.paths), listed(v.states))
+		}
+		fmt.Fprintln(w)
+	default:
+		fmt.Fprintf(w, "iwarpstat: no %s; %s found", what, several(len(r.Processes), "program that uses the module was", "programs that use the module were"))
+		if rest > 0 && !o.listening && !o.all {
+			fmt.Fprintf(w, ", with %s (-l)", several(rest, "listener or reserved port", "listeners and reserved ports"))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// listed are the names with their numbers.
+func listed(m map[string]int) string {
+	var list []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		list = append(list, fmt.Sprintf("%s (%d)", k, m[k]))
+	}
+	return strings.Join(list, ", ")
 }
 
 // remarks says what was not seen, and why.

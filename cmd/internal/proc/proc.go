@@ -44,6 +44,13 @@ func field(pid int, name string) (string, bool) {
 	return "", false
 }
 
+// Stopped reports whether a process runs no code until somebody lets it: after SIGSTOP, or in a
+// debugger.
+func Stopped(pid int) bool {
+	state, _ := field(pid, "State:")
+	return strings.HasPrefix(state, "T") || strings.HasPrefix(state, "t")
+}
+
 // Name returns the name that a process has chosen, fit to be printed.
 func Name(pid int) string {
 	comm, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
