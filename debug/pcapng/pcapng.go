@@ -94,8 +94,7 @@ func fpdu(b []byte, f *frames.Frame, crc bool) []byte {
 	b = b[:f.Size]
 	clear(b[copy(b, f.Data):])
 	const crcLen = 4
-	body := b[:max(len(b)-crcLen, 0)]
-	if crc && len(body) < len(b) {
+	if body := b[:max(len(b)-crcLen, 0)]; crc && len(b) >= crcLen {
 		sum := crc32.Checksum(body, castagnoli)
 		if f.Bad {
 			sum = ^sum
@@ -127,6 +126,9 @@ func (c *connection) write(at time.Time, out bool, data []byte, note string) err
 	ip := headerOf(src.Addr(), dst.Addr(), tcpLen+len(data))
 	if err := tcp.SetNetworkLayerForChecksum(ip.(gopacket.NetworkLayer)); err != nil {
 		return err
+	}
+	if v6, ok := ip.(*layers.IPv6); ok {
+		ip = header6{v6}
 	}
 	if c.buf == nil {
 		c.buf = gopacket.NewSerializeBuffer()
@@ -160,4 +162,24 @@ func headerOf(src, dst netip.Addr, n int) gopacket.SerializableLayer {
 	}
 	a, b := src.As16(), dst.As16()
 	return &layers.IPv6{Version: 6, Length: uint16(n), HopLimit: hops, NextHeader: layers.IPProtocolTCP, SrcIP: a[:], DstIP: b[:]}
+}
+
+// A header6 may be in front of more than its length can say, which layers.IPv6 refuses to write.
+type header6 struct{ *layers.IPv6 }
+
+// SerializeTo implements gopacket.SerializableLayer.
+func (h header6) SerializeTo(buf gopacket.SerializeBuffer, _ gopacket.SerializeOptions) error {
+	const size, lengthAt, nextAt, hopsAt, srcAt, dstAt = 40, 4, 6, 7, 8, 24
+	b, err := buf.PrependBytes(size)
+	if err != nil {
+		return err
+	}
+	clear(b)
+	b[0] = h.Version << 4
+	binary.BigEndian.PutUint16(b[lengthAt:], h.Length)
+	b[nextAt], b[hopsAt] = byte(h.NextHeader), h.HopLimit
+	copy(b[srcAt:], h.SrcIP)
+	copy(b[dstAt:], h.DstIP)
+	buf.PushLayer(h.LayerType())
+	return nil
 }

@@ -129,3 +129,45 @@ func TestParseErrors(t *testing.T) {
 		require.ErrorContains(t, err, want, "%q", in)
 	}
 }
+
+// FuzzParse reads rules as an environment variable has them, and asks them for what they name.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		"", "A", "A,B", "=A", "10.0.0.0/8=A,B", "10.0.0.1/8=A", ":80=A,[::1]:80=B", "[fe80::/10]:http=A", "fe80::1%eth0=A", "[::1=A", "[]:1=A", "[::1]x=A",
+		"*.internal:5432=A,*.=B", "*=A", "::ffff:10.0.0.0/104=A,10.0.0.0/8=B", "::ffff:0.0.0.0/90=A", "host:=A", "host:0=A", "1.2.3=A", "DB.=A,db=B", "0.0.0.0/0=A", " x = A , y = B ",
+	} {
+		f.Add(seed, "db.internal", uint16(5432))
+		f.Add(seed, "::ffff:10.0.0.1", uint16(80))
+	}
+	f.Fuzz(func(t *testing.T, text, host string, port uint16) {
+		r, err := Parse(text, upper)
+		if err != nil {
+			require.Empty(t, r)
+			return
+		}
+		require.NotEmpty(t, r)
+		again, err := Parse(text, upper)
+		require.NoError(t, err)
+		require.Equal(t, r, again)
+		v, found, resolve := r.Find(host, netip.Addr{}, port)
+		require.False(t, found && resolve)
+		if found {
+			require.NotEmpty(t, v)
+		}
+		_, _, resolve = r.Find(host, ownAddr, port)
+		require.False(t, resolve, "the address is known")
+		for i := range r {
+			if p := r[i].prefix; p.IsValid() {
+				_, found, _ := r.Find(p.Addr().String(), netip.Addr{}, max(r[i].port, 1))
+				require.True(t, found, "rule %q does not match its own address", r[i].pattern)
+			}
+		}
+		all, ok := r.Only()
+		require.Equal(t, ok, len(r) == 1 && r[0].pattern == "")
+		if ok {
+			require.Equal(t, v, all)
+		}
+	})
+}
+
+var ownAddr = netip.MustParseAddr("192.0.2.1")

@@ -3,6 +3,8 @@ package limits
 import (
 	"math"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -39,4 +41,25 @@ func TestMemory(t *testing.T) {
 	require.LessOrEqual(t, n, system())
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(1 << 23))
 	require.EqualValues(t, 1<<23, Memory())
+}
+
+// FuzzCgroup reads what a container's files may say. A limit is never above one that is there.
+func FuzzCgroup(f *testing.F) {
+	for _, seed := range []string{"", "0::/\n", "0::/a/b\n", "4:memory:/a\n5:cpu:/x\n", "0::/../../x\n", "0::\n", "::\n0::a//b/./../c", "0::/\x00\n", "4:memory:memory:/a"} {
+		f.Add([]byte(seed), []byte("4096\n"))
+		f.Add([]byte(seed), []byte("max\n"))
+	}
+	f.Fuzz(func(t *testing.T, groups, limit []byte) {
+		groups = groups[:min(len(groups), 100)]
+		got := cgroup(fstest.MapFS{
+			"proc/self/cgroup":         {Data: groups},
+			"sys/fs/cgroup/memory.max": {Data: limit}, "sys/fs/cgroup/a/memory.max": {Data: []byte("8192\n")},
+			"sys/fs/cgroup/memory/a/memory.limit_in_bytes": {Data: limit},
+		})
+		n, err := strconv.ParseUint(strings.TrimSpace(string(limit)), 10, 64)
+		if err != nil {
+			n = math.MaxUint64
+		}
+		require.Contains(t, []uint64{n, 8192, math.MaxUint64}, got)
+	})
 }

@@ -153,3 +153,32 @@ func TestWhole(t *testing.T) {
 		}
 	}
 }
+
+// FuzzJudge has the first bytes of a connection come one after the other. What they decide must not
+// depend on how many are there when somebody looks.
+func FuzzJudge(f *testing.F) {
+	for _, seed := range []string{"", "M", Key, Key[:15], Key + "\x40\x01\x00\x00", "MPA ID Rep Frame", "GET / HTTP/1.1\r\n", "MPA ID Req frame", "\x00"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = b[:min(len(b), 2*len(Key))]
+		want := PlainTCP
+		if strings.HasPrefix(string(b), Key) {
+			want = IWARPRequest
+		}
+		require.Equal(t, want, judge(b, true))
+		decided := Undecided
+		for n := range len(b) + 1 {
+			v := judge(b[:n], false)
+			if decided != Undecided {
+				require.Equal(t, decided, v)
+			}
+			decided = v
+		}
+		if decided != Undecided {
+			require.Equal(t, want, decided)
+		} else {
+			require.True(t, strings.HasPrefix(Key, string(b)))
+		}
+	})
+}

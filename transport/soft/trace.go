@@ -104,15 +104,17 @@ func headLen(b []byte) int {
 
 // readFPDU says what an FPDU means, of which there may be no payload.
 func readFPDU(f *frames.Frame) (t frames.Text) {
-	b := f.Data
+	b, ulpdu := f.Data, 0
+	if len(b) >= mpa.LengthLen {
+		ulpdu = int(binary.BigEndian.Uint16(b))
+		b = b[mpa.LengthLen:min(len(b), mpa.LengthLen+ulpdu)]
+	}
 	switch {
-	case len(b) < mpa.LengthLen+2:
+	case ulpdu < 2 || len(b) < 2:
 		return frames.Text{Op: "FPDU", Fault: "too short for a header"}
 	case f.Bad:
 		t.Fault = "its CRC is wrong"
 	}
-	ulpdu := int(binary.BigEndian.Uint16(b))
-	b = b[mpa.LengthLen:min(len(b), mpa.LengthLen+ulpdu)]
 	op := rdmap.OpcodeOf(b[1])
 	t.Op = op.String()
 	if ddp.IsTagged(b[0]) {
@@ -137,7 +139,7 @@ func readFPDU(f *frames.Frame) (t frames.Text) {
 	t.Where = fmt.Sprintf("queue %d, message %d, offset %d", h.QN, h.MSN, h.MO)
 	switch {
 	case op == rdmap.OpReadRequest:
-		if r, err := rdmap.ParseReadRequest(rest); err == nil {
+		if r, err := rdmap.ParseReadRequest(rest); err == nil && t.Payload == rdmap.ReadRequestLen {
 			t.Note = fmt.Sprintf("%d bytes from STag %#x, offset %d, to STag %#x, offset %d", r.Size, r.SrcSTag, r.SrcTO, r.SinkSTag, r.SinkTO)
 		}
 	case op == rdmap.OpTerminate:
