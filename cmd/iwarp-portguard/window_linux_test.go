@@ -18,7 +18,10 @@ import (
 	"github.com/rdmanet/iwarp/transport/rnic"
 )
 
-var windowFlag = flag.String("window", "", "measure with listeners on this `address` of a device, beside an iwarp-portguard that runs")
+var (
+	windowFlag = flag.String("window", "", "measure with listeners on this `address` of a device, beside an iwarp-portguard that runs")
+	triesFlag  = flag.Int("window-tries", 5, "the `number` of these listeners")
+)
 
 // TestWindow measures how long after rdma_cm has given a port TCP gets it as well, and how long
 // after it is given back TCP does not get it.
@@ -26,7 +29,8 @@ func TestWindow(t *testing.T) {
 	if *windowFlag == "" {
 		t.Skip("only with -window, where a device and an iwarp-portguard are")
 	}
-	const tries, first = 5, 20_000
+	const first = 20_000
+	tries := *triesFlag
 	addr := netip.MustParseAddr(*windowFlag)
 	r := rnic.New(nil)
 	var taken, back []time.Duration

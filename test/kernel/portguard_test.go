@@ -71,7 +71,11 @@ func TestPortguard(t *testing.T) {
 		require.NotRegexp(t, "port conflict.*port="+p.addr+":"+p.port, guard.Stderr())
 	})
 	t.Run("window", func(t *testing.T) {
-		out := succeeds(t, g.startFor(t, groupLimit, "portguard.test", "-test.v", "-test.run", "^TestWindow$", "-window", rxe.addr))
+		tries := "5"
+		if *fullFlag {
+			tries = "25"
+		}
+		out := succeeds(t, g.startFor(t, groupLimit, "portguard.test", "-test.v", "-test.run", "^TestWindow$", "-window", rxe.addr, "-window-tries", tries))
 		require.NotContains(t, out, "--- SKIP")
 		said := regexp.MustCompile(`\d+ listeners: .*`).FindString(out)
 		require.NotEmpty(t, said, out)
