@@ -22,8 +22,8 @@ func run(_ context.Context, c *transfers.Config, conn net.Conn) (io.Reader, erro
 
 const syncSize = 16
 
-// peer is one end of the stream. What it sends counts up byte by byte over the whole connection,
-// and so should what it receives.
+// peer is one end of the stream. With verify what it sends counts up byte by byte over the whole
+// connection, and so should what it receives; else nobody looks at the bytes, as in rstream.
 type peer struct {
 	conn      io.Writer
 	r         *bufio.Reader
@@ -56,13 +56,15 @@ func (p *peer) transfers(c *transfers.Config) error {
 
 func (p *peer) send(n int) error {
 	b := p.buf[:n]
-	for i := range b {
-		b[i] = byte(p.sent)
-		p.sent++
+	if p.verify {
+		for i := range b {
+			b[i] = byte(p.sent + uint64(i))
+		}
 	}
 	if _, err := p.conn.Write(b); err != nil {
-		return fmt.Errorf("after %d bytes sent: %w", p.sent-uint64(n), err)
+		return fmt.Errorf("after %d bytes sent: %w", p.sent, err)
 	}
+	p.sent += uint64(n)
 	return nil
 }
 
@@ -71,11 +73,13 @@ func (p *peer) recv(n int) error {
 	if _, err := io.ReadFull(p.r, b); err != nil {
 		return fmt.Errorf("after %d bytes received: %w", p.got, err)
 	}
-	for _, v := range b {
-		if p.verify && v != byte(p.got) {
-			return fmt.Errorf("byte %d is %#02x, want %#02x", p.got, v, byte(p.got))
+	if p.verify {
+		for i, v := range b {
+			if want := byte(p.got + uint64(i)); v != want {
+				return fmt.Errorf("byte %d is %#02x, want %#02x", p.got+uint64(i), v, want)
+			}
 		}
-		p.got++
 	}
+	p.got += uint64(n)
 	return nil
 }

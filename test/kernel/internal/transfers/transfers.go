@@ -29,6 +29,7 @@ type Config struct {
 
 	bind, port string
 	device     bool
+	tcp        bool
 	crc        bool
 	revision   int
 	first      bool
@@ -47,7 +48,9 @@ func Main(name string, run func(context.Context, *Config, net.Conn) (io.Reader, 
 	flag.IntVar(&c.Count, "C", 1000, "`transfers` each way in an iteration")
 	flag.IntVar(&c.Iterations, "I", 1, "`iterations`")
 	flag.BoolVar(&c.Verify, "verify", false, "compare the data, which the peer has to make with -T verify")
+	flag.BoolVar(&c.tcp, "tcp", false, "plain TCP")
 	flag.BoolVar(&c.device, "rnic", false, "through an RDMA device")
+	flag.DurationVar(&device.Poll, "poll", 0, "with -rnic, `how` long to look for completions before sleep (rnic.Config.Poll)")
 	flag.BoolVar(&c.crc, "crc", true, "ask for CRC32C on the connection")
 	flag.IntVar(&c.revision, "mpa", 2, "MPA `revision`")
 	flag.BoolVar(&c.first, "first", false, "end the stream without waiting for the peer to end it, as one of two of these programs has to")
@@ -83,6 +86,7 @@ func (c *Config) run(ctx context.Context, transfers func(context.Context, *Confi
 	if err != nil {
 		return err
 	}
+	took := time.Since(begin)
 	if c.first {
 		if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 			return err
@@ -95,7 +99,7 @@ func (c *Config) run(ctx context.Context, transfers func(context.Context, *Confi
 	if err := conn.Close(); err != nil {
 		return err
 	}
-	fmt.Printf("%d bytes each way in %v\n", c.Size*c.Count*c.Iterations, time.Since(begin))
+	fmt.Printf("%d bytes each way in %v\n", c.Size*c.Count*c.Iterations, took)
 	return nil
 }
 
@@ -103,12 +107,15 @@ func (c *Config) connect(ctx context.Context) (net.Conn, error) {
 	if c.device {
 		return device.Connect(ctx, c.Server, c.bind, c.port)
 	}
-	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
+	policy, over := iwarp.OffloadRequire, []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
+	if c.tcp {
+		policy = iwarp.OffloadNever
+	}
 	if c.Server != "" {
-		d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: over}
+		d := iwarp.Dialer{Offload: policy, Transports: over}
 		return d.DialContext(ctx, "tcp", net.JoinHostPort(c.Server, c.port))
 	}
-	lc := iwarp.ListenConfig{Offload: iwarp.OffloadRequire, Transports: over}
+	lc := iwarp.ListenConfig{Offload: policy, Transports: over}
 	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(c.bind, c.port))
 	if err != nil {
 		return nil, err
