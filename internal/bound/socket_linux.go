@@ -26,6 +26,7 @@ type Socket struct {
 
 	shared    bool   // another process may have it as well
 	listener  bool   // listens at once, with what its Control function made of it
+	idle      bool   // nothing is waited for on it
 	shares    bool   // has SO_REUSEPORT, which lets others of the user listen as well
 	shareNext bool   // gets it when it listens
 	ports     [2]int // that IP_LOCAL_PORT_RANGE leaves to choose from, if not zero
@@ -44,7 +45,7 @@ const bindTries = 16
 // After an error the socket is closed, and says where it would have been. A listener listens at
 // once.
 func Bind(ctx context.Context, network string, addr *net.TCPAddr, control Control, use Use) (*Socket, error) {
-	s := &Socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6", listener: use == ToListen}
+	s := &Socket{v6: network == "tcp6" || network == "tcp" && addr.IP.To4() == nil, only6: network == "tcp6", listener: use == ToListen, idle: use == ToHold}
 	dual := network == "tcp" && netaddr.IsWildcard(addr.IP)
 	if dual {
 		s.v6 = true
@@ -104,7 +105,11 @@ func (s *Socket) create(address string) error {
 	if s.v6 {
 		family = unix.AF_INET6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	kind := unix.SOCK_STREAM | unix.SOCK_CLOEXEC
+	if !s.idle { // otherwise the runtime's poller, which would be woken at once, has nothing to do with it
+		kind |= unix.SOCK_NONBLOCK
+	}
+	fd, err := unix.Socket(family, kind, 0)
 	if err != nil {
 		return os.NewSyscallError("socket", err)
 	}

@@ -32,6 +32,8 @@ func (q *queuePair) shut(abort bool) error {
 	}
 	if !was.Connected {
 		hangUp(q.sock)
+		q.kept.drop()
+		q.kept = nil
 		q.Regions.Clear()
 		q.over()
 		return nil
@@ -113,19 +115,39 @@ func (q *queuePair) partingOver(moved bool) bool {
 func (q *queuePair) finish(end uint32) {
 	watch.remove(q)
 	q.tx.mu.Lock()
-	q.tellEnd(end, true)
-	out := q.tx.out
+	keeps := q.tellLast(end)
+	out, wide := q.tx.out, q.tx.wide
 	if q.tx.trimming { // which closes it
 		out = nil
 	}
 	q.tx.out = nil
 	q.stopSending(transport.ErrClosed)
 	q.tx.mu.Unlock()
-	hangUp(q.sock) // which wakes the peer
-	trims.remove(q)
-	out.close()
-	q.in.close()
+	if keeps {
+		trims.remove(q)
+		q.keep(out, wide)
+	} else {
+		hangUp(q.sock) // which wakes the peer
+		trims.remove(q)
+		out.close()
+		q.in.close()
+	}
 	q.over()
+}
+
+// tellLast tells the peer that this end is done. It reports whether the two ends keep their link.
+// The caller holds the token and tx.mu.
+func (q *queuePair) tellLast(end uint32) (keeps bool) {
+	defer q.survive(debug.SetPanicOnFault(true))
+	if !q.mayKeep() {
+		q.tellEnd(end, true)
+		return false
+	}
+	q.tellEnd(end|endKeeps, false)
+	if q.home != nil {
+		q.tx.out.idle.Store(1) // from here on the memory is the client's
+	}
+	return true
 }
 
 // tellEnd tells the peer that nothing more comes, unless that was done before. The end of the

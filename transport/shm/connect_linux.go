@@ -52,14 +52,19 @@ var errAgain = fmt.Errorf("%w: nobody there takes connections through shared mem
 // connect exchanges request and answer and brings q to StateRTS.
 func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (answer []byte, err error) {
 	for try := 1; ; try++ {
+		kept := q.kept != nil
 		answer, err = q.ask(ctx, scope, private)
-		if try == connectTries || !isMoving(err) || ctx.Err() != nil {
+		switch {
+		case err == nil, ctx.Err() != nil:
 			return answer, err
-		}
-		if !sleep(ctx, connectPause<<(2*(try-1))) {
+		case kept && !isRejection(err): // nobody may have heard that, as the peer has a new link
+			try = 0
+		case try == connectTries, !isMoving(err):
+			return answer, err
+		case !sleep(ctx, connectPause<<(2*(try-1))):
 			return nil, ctx.Err()
 		}
-		m, merr := meet(ctx, q.local.Addr(), site{namespace(), q.remote})
+		m, merr := q.t.meet(ctx, q.local.Addr(), site{namespace(), q.remote})
 		if merr != nil {
 			return nil, merr
 		}
@@ -76,9 +81,13 @@ func isMoving(err error) bool {
 
 // ask asks once.
 func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) ([]byte, error) {
-	in, fd, err := newSegment(&q.t.memory)
+	in, out, fd, err := q.memoryToAsk()
 	if err != nil {
 		return nil, err
+	}
+	listen := hear
+	if out != nil {
+		listen = hearNext
 	}
 	ask := &greeting{
 		kind: request, ird: q.Opts.IRD, ord: q.Opts.ORD, local: q.local, remote: q.remote, scope: scope, private: private,
@@ -87,19 +96,41 @@ func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) ([]by
 	theirs := -1
 	err = setup.Within(ctx, q.sock, q.t.cfg.ReplyTimeout, func() (err error) {
 		err = say(q.sock, ask, fd)
-		_ = unix.Close(fd)
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
 		if err == nil {
-			answer, theirs, err = hear(q.sock)
+			answer, theirs, err = listen(q.sock)
 		}
 		return err
 	})
-	out, err := q.agree(answer, theirs, consent, err)
+	out, err = q.agree(answer, theirs, consent, out, err)
 	if err != nil {
 		in.close()
 		return nil, err
 	}
 	q.leads = true
 	return answer.private, q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, answer.ird))
+}
+
+// memoryToAsk returns the memory of this end, and its descriptor if it is new. Otherwise out is the
+// peer's.
+func (q *queuePair) memoryToAsk() (in, out *segment, fd int, err error) {
+	if k := q.kept; k != nil {
+		q.kept = nil
+		q.wide = k.wide
+		return k.in, k.out, -1, nil
+	}
+	in, fd, err = newSegment(&q.t.memory)
+	if isLack(err) && q.t.room.clear() {
+		in, fd, err = newSegment(&q.t.memory)
+	}
+	return in, nil, fd, err
+}
+
+func isRejection(err error) bool {
+	var r *transport.RejectedError
+	return errors.As(err, &r)
 }
 
 // reconnect makes c the socket to the peer, in place of one that nobody has answered on.
@@ -118,8 +149,9 @@ func (q *queuePair) reconnect(c *net.UnixConn) error {
 	return err
 }
 
-// agree checks what the peer has said, and maps its memory. It closes fd, if there is one.
-func (q *queuePair) agree(g *greeting, fd int, want greetingKind, err error) (*segment, error) {
+// agree checks what the peer has said, and maps its memory, unless that is kept. It closes fd, if
+// there is one, and after an error kept.
+func (q *queuePair) agree(g *greeting, fd int, want greetingKind, kept *segment, err error) (*segment, error) {
 	switch {
 	case err != nil:
 	case g.kind == refusal && want == consent:
@@ -128,12 +160,18 @@ func (q *queuePair) agree(g *greeting, fd int, want greetingKind, err error) (*s
 		err = errAgain
 	case g.kind != want:
 		err = errGreeting
-	case fd < 0:
+	case fd < 0 && kept == nil:
 		err = errNoMemory
+	case fd >= 0 && kept != nil:
+		err = errTooMany
 	}
 	if err != nil {
 		bury(fd)
+		kept.close()
 		return nil, err
+	}
+	if kept != nil {
+		return kept, nil
 	}
 	s, err := openSegment(fd)
 	if err != nil {

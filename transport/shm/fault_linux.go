@@ -48,6 +48,8 @@ const (
 	endClosed
 	endAborted
 	endTerminated
+
+	endKeeps = 1 << 8 // with one of the first two: the link may serve for another connection
 )
 
 // end is how the peer is told of f.

@@ -10,7 +10,7 @@ import (
 // answer. The memory of the speaking end comes with a request and with a consent.
 //
 //	0   8  magic "iWARPshm"
-//	8   1  version, 3: also of what the words of the memory mean
+//	8   1  version, 4: also of what the words of the memory mean
 //	9   1  kind
 //	10  2  bytes of private data
 //	12  2  IRD
@@ -40,7 +40,7 @@ const (
 
 const (
 	greetingMagic   = "iWARPshm"
-	greetingVersion = 3
+	greetingVersion = 4
 	greetingLen     = 56
 	mostPrivate     = 512
 )

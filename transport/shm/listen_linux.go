@@ -36,13 +36,16 @@ type listener struct {
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
+	half     *setup.HalfOpen
 
 	mu    sync.Mutex
-	place *net.UnixListener // nil while somebody else has it
+	place *net.UnixListener  // nil while somebody else has it
+	links map[*link]struct{} // on which a request may come
 }
 
 func (t *Transport) listen(at netip.AddrPort, only6 bool, port *net.TCPListener, o *transport.Options) (transport.Listener, error) {
-	l := &listener{t: t, o: o, at: at, only6: only6, port: port, requests: make(chan *arrived)}
+	l := &listener{t: t, o: o, at: at, only6: only6, port: port, requests: make(chan *arrived), links: make(map[*link]struct{})}
+	l.half = setup.NewHalfOpen(t.cfg.MaxHalfOpen)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	place, err := l.takePlace()
 	if err != nil && !errors.Is(err, syscall.EADDRINUSE) { // in which case it is free at some time
@@ -112,7 +115,6 @@ func (l *listener) serve(place *net.UnixListener) {
 		}
 		place, _ = l.takePlace()
 	}
-	waiting := setup.NewHalfOpen(l.t.cfg.MaxHalfOpen)
 	for {
 		for graves.full() { // a client may send more of what cannot be closed
 			if !sleep(l.ctx, acceptRetry) {
@@ -127,19 +129,38 @@ func (l *listener) serve(place *net.UnixListener) {
 			continue
 		}
 		a := &setup.Arrival{Reset: func() { _ = c.CloseRead() }}
-		if !waiting.Attend(l.ctx, &l.wg, a, func(ctx context.Context) { l.attend(ctx, waiting, c, a) }) {
+		if !l.half.Attend(l.ctx, &l.wg, a, func(ctx context.Context) { l.attend(ctx, c, a) }) {
 			hangUp(c) // the listener is closed
 		}
 	}
 }
 
 // attend reads the request of a and hands it to Accept.
-func (l *listener) attend(ctx context.Context, waiting *setup.HalfOpen, c *net.UnixConn, a *setup.Arrival) {
-	r, err := l.read(ctx, c)
-	if err != nil {
+func (l *listener) attend(ctx context.Context, c *net.UnixConn, a *setup.Arrival) {
+	if r, err := l.read(ctx, c); err == nil {
+		l.hand(r, a)
+	}
+}
+
+// again attends to a request that has come on a link.
+func (l *listener) again(k *link, g *greeting) {
+	a := &setup.Arrival{Reset: func() { _ = k.sock.CloseRead() }, Cancel: func() {}}
+	q := newEnd(l.t, l.o)
+	q.take(k)
+	r := &arrived{q: q, ask: g, fd: -1}
+	if l.half.Enter(l.ctx, a) != nil {
+		_ = r.answer(again, nil)
 		return
 	}
-	if !waiting.Spoken(a) {
+	defer l.half.Leave(a)
+	if l.screen(r) == nil {
+		l.hand(r, a)
+	}
+}
+
+// hand hands r to Accept.
+func (l *listener) hand(r *arrived, a *setup.Arrival) {
+	if !l.half.Spoken(a) {
 		r.drop()
 		return
 	}
@@ -162,21 +183,34 @@ func (l *listener) read(ctx context.Context, c *net.UnixConn) (r *arrived, err e
 		r.ask, r.fd, err = hear(c)
 		return err
 	})
-	if err == nil && (r.ask.kind != request || r.fd < 0) {
+	if err == nil && r.fd < 0 {
 		err = errGreeting
-	}
-	if err == nil {
-		err = l.check(r.ask, &q.cred)
 	}
 	if err != nil {
 		r.giveUp(err)
 		return nil, err
 	}
+	return r, l.screen(r)
+}
+
+// screen checks a request. After an error the connection is closed.
+func (l *listener) screen(r *arrived) (err error) {
+	q := r.q
+	if r.ask.kind != request {
+		err = errGreeting
+	} else {
+		err = l.check(r.ask, &q.cred)
+	}
+	if err != nil {
+		r.giveUp(err)
+		return err
+	}
 	if allow := l.t.cfg.Allow; allow != nil && !allow(q.cred.Uid, q.cred.Gid) {
-		return nil, errors.Join(errNotAllowed, r.Reject(nil))
+		return errors.Join(errNotAllowed, r.Reject(nil))
 	}
 	q.local, q.remote = r.ask.remote, r.ask.local
-	return r, nil
+	q.home, q.keeps = l, true
+	return nil
 }
 
 var (
@@ -264,6 +298,9 @@ func (l *listener) Close() error {
 	if l.place != nil {
 		_ = l.place.SetDeadline(past) // so that serve closes it
 	}
+	for k := range l.links {
+		_ = k.sock.SetDeadline(past)
+	}
 	l.mu.Unlock()
 	l.wg.Wait()
 	if l.port != nil {
@@ -295,25 +332,39 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 	q := r.q
 	theirs := r.fd
 	r.fd = -1
-	out, err := q.agree(r.ask, theirs, request, nil)
+	in, out, fd, err := r.memory(theirs)
 	if err != nil {
-		return err
-	}
-	in, fd, err := newSegment(&q.t.memory)
-	if err != nil {
-		out.close()
 		return err
 	}
 	err = setup.Within(ctx, q.sock, q.t.cfg.ReplyTimeout, func() error {
 		return say(q.sock, &greeting{kind: consent, ird: q.Opts.IRD, ord: q.Opts.ORD, private: private}, fd)
 	})
-	_ = unix.Close(fd)
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
 	if err != nil {
 		in.close()
 		out.close()
 		return err
 	}
 	return q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, r.ask.ird))
+}
+
+// memory returns the memory of both ends, and the descriptor of this end's if it is new.
+func (r *arrived) memory(theirs int) (in, out *segment, fd int, err error) {
+	q := r.q
+	if k := q.kept; k != nil {
+		q.kept = nil
+		q.wide = k.wide
+		return k.in, k.out, -1, nil
+	}
+	if out, err = q.agree(r.ask, theirs, request, nil, nil); err != nil {
+		return nil, nil, -1, err
+	}
+	if in, fd, err = newSegment(&q.t.memory); err != nil {
+		out.close()
+	}
+	return in, out, fd, err
 }
 
 // giveUp closes the connection because of err, of which the client is told only if it is not its

@@ -18,7 +18,7 @@ import (
 
 const (
 	unixNetwork = "unix"
-	namePrefix  = "@iwarp/shm/3/" // with the version of the greeting
+	namePrefix  = "@iwarp/shm/4/" // with the version of the greeting
 	onlyIPv6    = "/6"
 )
 
@@ -50,13 +50,14 @@ func meetingNames(remote netip.AddrPort) []string {
 type meeting struct {
 	c      *net.UnixConn
 	source netip.Addr // where a connection would come from
-	scope  uint32
+	link   *link      // that c belongs to, of a connection that has ended, or nil
+	until  time.Time  // it waits for a dial
 }
 
 // meet connects to the listener that a TCP connection to p would reach. The error matches
 // transport.ErrNoRoute where there is none that is known and can be trusted.
 func meet(ctx context.Context, local netip.Addr, p site) (*meeting, error) {
-	source, err := hosts.source(site{p.space, netip.AddrPortFrom(p.at.Addr(), 0)})
+	source, err := sourceOf(local, p)
 	if err != nil {
 		return nil, err
 	}
@@ -70,10 +71,16 @@ func meet(ctx context.Context, local netip.Addr, p site) (*meeting, error) {
 	if err != nil {
 		return nil, err
 	}
-	if local.IsValid() && !local.IsUnspecified() {
+	return &meeting{c: c, source: source}, nil
+}
+
+// sourceOf returns the address that a connection to p comes from, which local says if it is one.
+func sourceOf(local netip.Addr, p site) (netip.Addr, error) {
+	source, err := hosts.source(site{p.space, netip.AddrPortFrom(p.at.Addr(), 0)})
+	if err == nil && local.IsValid() && !local.IsUnspecified() {
 		source = local.Unmap()
 	}
-	return &meeting{c: c, source: source, scope: scopeOf(p.at.Addr())}, nil
+	return source, err
 }
 
 // find looks for the process that has the listener at p in all places where it may be met. Others
@@ -169,11 +176,18 @@ type site struct {
 
 // namespace is a number of the calling thread's network namespace.
 func namespace() uint64 {
-	var st unix.Stat_t
-	if unix.Stat("/proc/thread-self/ns/net", &st) != nil {
+	var buf [64]byte
+	n, err := unix.Readlink("/proc/thread-self/ns/net", buf[:]) // cheaper than to stat it
+	if err != nil {
 		return 0
 	}
-	return st.Ino
+	id := uint64(0)
+	for _, c := range buf[:n] { // net:[4026531840]
+		if '0' <= c && c <= '9' {
+			id = 10*id + uint64(c-'0')
+		}
+	}
+	return id
 }
 
 // hosts remembers for a moment which addresses are of this host, as a program may dial others many
@@ -242,70 +256,4 @@ func scopeOf(a netip.Addr) uint32 {
 		return uint32(i.Index)
 	}
 	return 0
-}
-
-// waitingRoom holds the meetings that Route has made until Dial takes them, so that a dial connects
-// once. What nobody takes is closed soon.
-type waitingRoom struct {
-	mu sync.Mutex
-	m  map[site][]*waiting
-}
-
-type waiting struct {
-	*meeting
-	timer *time.Timer
-}
-
-const meetingPatience = time.Second
-
-func (w *waitingRoom) put(remote site, m *meeting) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.m == nil {
-		w.m = make(map[site][]*waiting)
-	}
-	p := &waiting{meeting: m}
-	p.timer = time.AfterFunc(meetingPatience, func() {
-		if w.remove(remote, p) {
-			hangUp(m.c)
-		}
-	})
-	w.m[remote] = append(w.m[remote], p)
-}
-
-// take returns a meeting with whoever listens at remote, or nil.
-func (w *waitingRoom) take(remote site) *meeting {
-	for {
-		w.mu.Lock()
-		var p *waiting
-		if list := w.m[remote]; len(list) > 0 {
-			p = list[len(list)-1]
-		}
-		w.mu.Unlock()
-		if p == nil {
-			return nil
-		}
-		if w.remove(remote, p) {
-			p.timer.Stop()
-			return p.meeting
-		}
-	}
-}
-
-func (w *waitingRoom) remove(remote site, p *waiting) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	list := w.m[remote]
-	for i := range list {
-		if list[i] == p {
-			list = append(list[:i], list[i+1:]...)
-			if len(list) == 0 {
-				delete(w.m, remote)
-			} else {
-				w.m[remote] = list
-			}
-			return true
-		}
-	}
-	return false
 }

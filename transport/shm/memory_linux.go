@@ -41,4 +41,7 @@ func (b *budget) take() (ring int) {
 	}
 }
 
+// scarce reports whether more than a quarter of the whole is taken.
+func (b *budget) scarce() bool { return b.sum.Load() > b.limit/4 }
+
 func (b *budget) give(ring int) { b.sum.Add(-int64(ring)) }

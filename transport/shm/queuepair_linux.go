@@ -33,6 +33,12 @@ type queuePair struct {
 	sock          *net.UnixConn
 	raw           syscall.RawConn
 	ringBell      func(fd uintptr)
+	self          user      // that the peer knows this process as
+	keeps         bool      // what the connection has may serve for another
+	site          site      // that a client has dialed
+	home          *listener // of a server
+	kept          *link     // that the connection is to have; nil without one, and once it was asked for
+	wide          bool      // more than the first page of the peer's memory was used by connections before
 
 	tok   chan struct{} // its one token is the right to drive: to read in and to sleep
 	in    *segment
@@ -67,10 +73,16 @@ var (
 var bellByte = []byte{1}
 
 func newQueuePair(sock *net.UnixConn, t *Transport, o *transport.Options) (*queuePair, error) {
-	q := &queuePair{t: t, tok: make(chan struct{}, 1)}
+	q := newEnd(t, o)
 	if err := q.use(sock); err != nil {
 		return nil, err
 	}
+	return q, nil
+}
+
+// newEnd makes a queue pair that has no socket yet.
+func newEnd(t *Transport, o *transport.Options) *queuePair {
+	q := &queuePair{t: t, tok: make(chan struct{}, 1)}
 	q.ringBell = func(fd uintptr) {
 		// A peer on whose socket there is no room for a byte does not read them, which is its own
 		// fault.
@@ -81,7 +93,7 @@ func newQueuePair(sock *net.UnixConn, t *Transport, o *transport.Options) (*queu
 	q.Draining.Question, q.tending.Question = wait.Func(q.drained), wait.Func(q.untended)
 	q.parting.Question = wait.Func(func() (bool, error) { return false, nil })
 	q.Regions.Owner = q
-	return q, nil
+	return q
 }
 
 // use makes sock the socket to the peer, which is not up yet.
@@ -94,7 +106,7 @@ func (q *queuePair) use(sock *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
-	q.sock, q.raw, q.cred = sock, raw, cred
+	q.sock, q.raw, q.cred, q.self = sock, raw, cred, thisUser()
 	return nil
 }
 
@@ -122,6 +134,11 @@ func (q *queuePair) start(in, out *segment, ird, ord int) error {
 		in.close()
 		out.close()
 		return err
+	}
+	if q.wide {
+		q.tx.mu.Lock()
+		q.spread()
+		q.tx.mu.Unlock()
 	}
 	watch.add(q)
 	q.tok <- struct{}{}

@@ -122,12 +122,12 @@ func (q *queuePair) ended() bool {
 	if q.in.tail.Load() != q.rx.pos {
 		return true
 	}
-	switch {
-	case end&0xff == endTerminated:
+	switch kind := end & 0xff; {
+	case kind == endTerminated:
 		q.terminatedBy(faultOf(end))
-	case end == endClosed && !q.rx.mid:
+	case kind == endClosed && !q.rx.mid:
 		q.fail(transport.StateError, io.EOF)
-	case end == endClosed:
+	case kind == endClosed:
 		q.fail(transport.StateError, io.ErrUnexpectedEOF)
 	default:
 		q.fail(transport.StateError, os.NewSyscallError("read", syscall.ECONNRESET))

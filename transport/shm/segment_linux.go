@@ -25,6 +25,7 @@ const (
 	atWriter = 384
 	atEnd    = 512
 	atWay    = 640
+	atIdle   = 768
 )
 
 var errSegment = errors.New("memory of the peer is no sealed memfd of a proper size")
@@ -40,6 +41,7 @@ type segment struct {
 	reader, writer *atomic.Uint32
 	end            *atomic.Uint32 // why nothing more comes from the sender; the tail is final before it is set
 	way            *atomic.Uint32 // how the reader is to spend brief waits, if the sender is the client
+	idle           *atomic.Uint32 // 1 once the sender, a server, is done with the link, for another connection
 
 	budget *budget // that it was taken off; nil for a peer's
 }
@@ -144,7 +146,7 @@ func mapSegment(fd, size int) (*segment, error) {
 	return &segment{
 		mem: m, data: m[headerSize:],
 		tail: index(atTail), head: index(atHead),
-		reader: word(atReader), writer: word(atWriter), end: word(atEnd), way: word(atWay),
+		reader: word(atReader), writer: word(atWriter), end: word(atEnd), way: word(atWay), idle: word(atIdle),
 	}, nil
 }
 

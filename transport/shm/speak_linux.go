@@ -36,8 +36,16 @@ var (
 	errBurying  = errors.New("too many descriptors wait to be closed that peers have sent")
 )
 
-// hear receives a greeting and the descriptor that came with it, or -1.
+// hear receives the first greeting on a socket and the descriptor that came with it, or -1.
 func hear(c *net.UnixConn) (g *greeting, fd int, err error) {
+	if g, fd, err = hearNext(c); err == nil {
+		refuseRights(c)
+	}
+	return g, fd, err
+}
+
+// hearNext is hear for a further one. Wake-ups that are left of an earlier connection are skipped.
+func hearNext(c *net.UnixConn) (g *greeting, fd int, err error) {
 	fd = -1
 	defer func() {
 		if err != nil {
@@ -57,7 +65,7 @@ func hear(c *net.UnixConn) (g *greeting, fd int, err error) {
 		if oob > 0 && !keepOne((*rights)[:oob], &fd) {
 			return nil, fd, errTooMany
 		}
-		n += m
+		n = skipBells(b[:n+max(m, 0)])
 		switch {
 		case err == nil && flags&unix.MSG_CTRUNC != 0:
 			return nil, fd, os.NewSyscallError("recvmsg", syscall.EMFILE)
@@ -79,10 +87,17 @@ func hear(c *net.UnixConn) (g *greeting, fd int, err error) {
 			b = b[:size]
 		}
 	}
-	if g, err = parseGreeting(b); err == nil {
-		refuseRights(c)
-	}
+	g, err = parseGreeting(b)
 	return g, fd, err
+}
+
+// skipBells takes the wake-ups off the front of b, and returns how many bytes are left.
+func skipBells(b []byte) int {
+	i := 0
+	for i < len(b) && b[i] == bellByte[0] {
+		i++
+	}
+	return copy(b, b[i:])
 }
 
 // keepOne takes the descriptors of a control message. One is kept in *fd, all others are buried. It

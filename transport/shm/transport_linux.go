@@ -52,7 +52,14 @@ func device(addrs []netip.Addr) transport.Device {
 // trusted, the error matches transport.ErrNoRoute.
 func (t *Transport) Route(ctx context.Context, local, remote netip.AddrPort) (transport.Device, error) {
 	p := site{namespace(), destination(remote)}
-	m, err := meet(ctx, local.Addr(), p)
+	if t.room.has(p) {
+		source, err := sourceOf(local.Addr(), p)
+		if err != nil {
+			return transport.Device{}, err
+		}
+		return device([]netip.Addr{source}), nil
+	}
+	m, err := t.meet(ctx, local.Addr(), p)
 	if err != nil {
 		return transport.Device{}, err
 	}
@@ -80,26 +87,31 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 	m := t.room.take(p)
 	if m == nil {
 		var err error
-		if m, err = meet(ctx, local.Addr(), p); err != nil {
+		if m, err = t.meet(ctx, local.Addr(), p); err != nil {
 			return nil, err
 		}
 	}
-	if a := local.Addr().Unmap(); a.IsValid() && !a.IsUnspecified() {
-		m.source = a
-	}
-	q, err := newQueuePair(m.c, t, o)
+	source, err := sourceOf(local.Addr(), p)
 	if err != nil {
+		m.close()
+		return nil, err
+	}
+	q := newEnd(t, o)
+	if m.link != nil {
+		q.take(m.link)
+	} else if err := q.use(m.c); err != nil {
 		hangUp(m.c)
 		return nil, err
 	}
-	q.local, q.remote = netip.AddrPortFrom(m.source, local.Port()), p.at
+	q.site, q.keeps = p, true
+	q.local, q.remote = netip.AddrPortFrom(source, local.Port()), p.at
 	if local.Port() == 0 {
 		if err := q.holdPort(); err != nil {
-			hangUp(m.c)
+			_ = q.Close()
 			return nil, err
 		}
 	}
-	return &connector{q: q, scope: m.scope}, nil
+	return &connector{q: q, scope: scopeOf(p.at.Addr())}, nil
 }
 
 // holdPort takes a port of the kernel for as long as the queue pair lives.

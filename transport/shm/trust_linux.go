@@ -80,6 +80,13 @@ func (k *knownPeers) check(c *net.UnixConn, at site) error {
 	if err != nil {
 		return err
 	}
+	return k.judge(raw, cred, at)
+}
+
+// trusts is check for a link.
+func (k *knownPeers) trusts(of *link, at site) bool { return k.judge(of.raw, of.cred, at) == nil }
+
+func (k *knownPeers) judge(raw syscall.RawConn, cred unix.Ucred, at site) error {
 	p := knownPeer{at, cred.Pid, cred.Uid}
 	k.mu.Lock()
 	v, ok := k.m[p]

@@ -1,0 +1,172 @@
+package shm
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// A waitingRoom holds the meetings that Route has made until Dial takes them, so that a dial
+// connects once, and the links of connections that have ended. What nobody takes is closed soon.
+type waitingRoom struct {
+	mu    sync.Mutex
+	m     map[site][]*meeting
+	links int
+	timer *time.Timer
+	armed bool
+}
+
+const (
+	meetingPatience = time.Second
+	sweepPeriod     = linkTime
+)
+
+func (w *waitingRoom) put(remote site, m *meeting) {
+	patience := meetingPatience
+	if m.link != nil {
+		patience = linkTime
+	}
+	m.until = time.Now().Add(patience)
+	w.mu.Lock()
+	full := m.link != nil && w.links == mostLinks
+	if !full {
+		if m.link != nil {
+			w.links++
+		}
+		if w.m == nil {
+			w.m = make(map[site][]*meeting)
+		}
+		w.m[remote] = append(w.m[remote], m)
+		w.arm()
+	}
+	w.mu.Unlock()
+	if full {
+		m.close()
+	}
+}
+
+// close ends a meeting that has led to nothing.
+func (m *meeting) close() {
+	if m.link != nil {
+		m.link.close()
+		return
+	}
+	hangUp(m.c)
+}
+
+// take returns a meeting with whoever listens at remote, or nil.
+func (w *waitingRoom) take(remote site) *meeting {
+	for {
+		m := w.next(remote, true)
+		if m == nil || m.link == nil {
+			return m
+		}
+		if m.link.self == thisUser() && known.trusts(m.link, remote) && m.link.renew() {
+			return m
+		}
+		m.close()
+	}
+}
+
+// has reports whether there is a link to whoever listens at remote.
+func (w *waitingRoom) has(remote site) bool {
+	m := w.next(remote, false)
+	return m != nil && m.link != nil
+}
+
+// next returns the oldest meeting with whoever listens at remote that is of use, or nil. takes says
+// that it leaves the room.
+func (w *waitingRoom) next(remote site, takes bool) *meeting {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := w.m[remote]
+	for i, m := range list {
+		if m.link != nil && !m.link.over() {
+			continue
+		}
+		if takes {
+			w.set(remote, append(list[:i], list[i+1:]...))
+			w.left(m)
+		}
+		return m
+	}
+	return nil
+}
+
+// set makes list what waits for remote. The caller holds mu.
+func (w *waitingRoom) set(remote site, list []*meeting) {
+	if len(list) > 0 {
+		w.m[remote] = list
+	} else {
+		delete(w.m, remote)
+	}
+}
+
+// left counts a meeting that has left. The caller holds mu.
+func (w *waitingRoom) left(m *meeting) {
+	if m.link != nil {
+		w.links--
+	}
+}
+
+// arm makes sure that sweep is called after a while. The caller holds mu.
+func (w *waitingRoom) arm() {
+	switch {
+	case w.armed:
+		return
+	case w.timer == nil:
+		w.timer = time.AfterFunc(sweepPeriod, w.sweep)
+	default:
+		w.timer.Reset(sweepPeriod)
+	}
+	w.armed = true
+}
+
+// sweep closes what has waited for too long.
+func (w *waitingRoom) sweep() {
+	now := time.Now()
+	w.mu.Lock()
+	w.armed = false
+	w.mu.Unlock()
+	w.closeIf(func(m *meeting) bool { return !now.Before(m.until) })
+}
+
+// clear closes all links, as something is short. It reports whether there were some.
+func (w *waitingRoom) clear() bool { return w.closeIf(func(m *meeting) bool { return m.link != nil }) }
+
+func (w *waitingRoom) closeIf(of func(*meeting) bool) bool {
+	var gone []*meeting
+	w.mu.Lock()
+	for remote, list := range w.m {
+		kept := list[:0]
+		for _, m := range list {
+			if of(m) {
+				gone = append(gone, m)
+				w.left(m)
+			} else {
+				kept = append(kept, m)
+			}
+		}
+		clear(list[len(kept):])
+		w.set(remote, kept)
+	}
+	if len(w.m) > 0 {
+		w.arm()
+	}
+	w.mu.Unlock()
+	for _, m := range gone {
+		m.close()
+	}
+	return len(gone) > 0
+}
+
+// meet returns a meeting with whoever listens at p. Where descriptors
+// are short it does without those of links.
+func (t *Transport) meet(ctx context.Context, local netip.Addr, p site) (*meeting, error) {
+	m, err := meet(ctx, local, p)
+	if isLack(err) && t.room.clear() {
+		return meet(ctx, local, p)
+	}
+	return m, err
+}
