@@ -34,6 +34,12 @@ func (c *calls) end() {
 	}
 }
 
+// endCall ends a call of Read or Write that has the lock of its side.
+func (c *Conn) endCall(s *side) {
+	s.lock.Unlock()
+	c.calls.end()
+}
+
 // forbid lets no more calls begin. It is called once.
 func (c *calls) forbid() {
 	if c.n.CompareAndSwap(0, math.MinInt64) {

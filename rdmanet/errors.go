@@ -59,6 +59,17 @@ func (c *Conn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
 }
 
+// failed is opError for a call that may have succeeded, or have come to the end of the stream. It
+// is kept out of the frames of those calls.
+//
+//go:noinline
+func (c *Conn) failed(op string, err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return c.opError(op, err)
+}
+
 // wasReset reports whether the peer has closed without reading everything, which resets a socket
 // unless its stream has ended before. The caller holds mu.
 func (c *Conn) wasReset() bool { return c.peer.disconnected() && c.peerLeftUnread && !c.peerShut }

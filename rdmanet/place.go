@@ -36,16 +36,15 @@ func (p *placer) Place(off uint64, b []byte) (news bool, err error) {
 		return false, nil
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	size := c.ring.Size
-	switch {
-	case off >= size:
-		c.placeTable(off-size, b)
-		return false, nil
-	case off+uint64(len(b)) > size:
-		return false, errAcross
+	if off >= c.ring.Size {
+		c.placeTable(off-c.ring.Size, b)
+	} else if err = c.mayPlace(off, len(b)); err == nil {
+		if err = c.ring.Place(off, b); err == nil && c.ring.Wordless {
+			news = c.placed(len(b))
+		}
 	}
-	return c.placeStream(off, b)
+	c.mu.Unlock()
+	return news, err
 }
 
 // Target returns where in the buffer of the waiting Read the n bytes from off on belong. Only that
@@ -63,19 +62,25 @@ func (p *placer) Target(off uint64, n int) []byte {
 	return c.ring.Target(off, n)
 }
 
-// placeStream takes a piece of the stream. If no word follows, the piece itself is news for a Read
-// that waits for the queue pair. The caller holds mu.
-func (c *Conn) placeStream(off uint64, b []byte) (news bool, err error) {
-	if c.ring.Wordless && c.peer.finished() && len(b) > 0 {
+// mayPlace returns what is wrong with a piece of the stream, other than with its place. The caller
+// holds mu.
+func (c *Conn) mayPlace(off uint64, n int) error {
+	if off+uint64(n) > c.ring.Size {
+		return errAcross
+	}
+	if c.ring.Wordless && c.peer.finished() && n > 0 {
 		c.ring.Fault = wire.ErrDataAfterEnd
-		return false, c.ring.Fault
+		return c.ring.Fault
 	}
-	if err := c.ring.Place(off, b); err != nil || !c.ring.Wordless {
-		return false, err
-	}
-	c.stats.Arrived(len(b))
+	return nil
+}
+
+// placed records n bytes of the stream that no word follows. It reports whether they are news for a
+// Read that waits for the queue pair. The caller holds mu.
+func (c *Conn) placed(n int) (news bool) {
+	c.stats.Arrived(n)
 	c.rd.rouse()
-	return c.driver == &c.rd, nil
+	return c.driver == &c.rd
 }
 
 // placeTable takes what the peer writes into the table. The caller holds mu.

@@ -15,19 +15,15 @@ import (
 // closed. All of b may be used as scratch space, also where it returns less, or an error.
 func (c *Conn) Read(b []byte) (int, error) {
 	if !c.calls.begin() {
-		return 0, c.opError("read", net.ErrClosed)
+		return 0, c.failed("read", net.ErrClosed)
 	}
-	defer c.calls.end()
 	c.rd.lock.Lock()
-	defer c.rd.lock.Unlock()
+	defer c.endCall(&c.rd)
 	if deadline, ok := c.mayWait(b); ok {
 		c.driven(c.qp.Wait(deadline)) // from here, as every call in between costs much on the way back
 	}
 	n, err := c.read(b)
-	if err != nil && err != io.EOF {
-		err = c.opError("read", err)
-	}
-	return n, err
+	return n, c.failed("read", err)
 }
 
 // mayWait reports whether all that there is to do for Read is to wait for the queue pair, until the

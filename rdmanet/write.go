@@ -24,16 +24,25 @@ const settleTime = time.Second
 // with syscall.EPIPE.
 func (c *Conn) Write(b []byte) (int, error) {
 	if !c.calls.begin() {
-		return 0, c.opError("write", net.ErrClosed)
+		return 0, c.failed("write", net.ErrClosed)
 	}
-	defer c.calls.end()
 	c.wr.lock.Lock()
-	defer c.wr.lock.Unlock()
-	n, err := c.write(b, destination{})
-	if err != nil {
-		err = c.opError("write", err)
+	defer c.endCall(&c.wr)
+	if c.mayWriteNow(len(b)) { // from here, as what needs no more fits on a small stack
+		if n, done, err := c.writeNow(b); done {
+			if n == len(b) {
+				return n, nil // all of it is on its way; the next call says what is wrong
+			}
+			return n, c.failed("write", err)
+		}
 	}
-	return n, err
+	n, err := c.write(b, destination{})
+	return n, c.failed("write", err)
+}
+
+// mayWriteNow reports whether a Write of n bytes can begin with writeNow, and may end with it.
+func (c *Conn) mayWriteNow(n int) bool {
+	return c.now != nil && 0 < n && n <= firstBatch && !c.behind && !c.peerGone.Load()
 }
 
 // A destination is where bytes go: to the stream, or directly to what the peer has exposed at

@@ -107,7 +107,7 @@ var mutants = []mutant{
 	one(responder, "opcode 12", "internal/rdmap/terminate.go", "t.Layer<<4|t.Type&0x0f", "t.Type<<4|t.Layer&0x0f"),
 	one(responder, "opcode 12", "internal/rdmap/terminate.go", "byte(h), 0)", "byte(h)|pick(#, byte(0), 1), 0)"),
 	one(responder, "send to queue 3", "internal/rdmap/terminate.go", "uint16(len(ulpdu))", "uint16(len(ulpdu)+1)"),
-	one(initiator, "opcode 12", "receive.go", "if e != nil {\n\t\t\tq.terminate(e, ulpdu)", "if e != nil && !ON {\n\t\t\tq.terminate(e, ulpdu)"),
+	one(initiator, "opcode 12", "receive.go", "if e != nil {\n\t\t\tq.terminateFor(e, fpdu)", "if e != nil && !ON {\n\t\t\tq.terminateFor(e, fpdu)"),
 	one(dialStream, "send to queue 4", "internal/rdmap/segment.go", "u.QN != op.Queue()", "false"),
 	// rsockets
 	one(streams, "private data with version 2", "/rdmanet/internal/wire/conndata.go", "b[0] != version", "false"),

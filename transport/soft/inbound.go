@@ -20,28 +20,34 @@ func (q *queuePair) handleWrite(h *ddp.Tagged, payload []byte) *rdmap.Error {
 	}
 	q.rx.trend.note(h, len(payload))
 	q.Regions.RLock()
-	defer q.Regions.RUnlock()
 	r := q.Regions.Lookup(transport.STag(h.STag))
+	news, e := false, mayWrite(r, h.TO, n)
+	if e == nil && r.Placer == nil {
+		copy(r.Mem[h.TO:], payload)
+	} else if e == nil {
+		var err error
+		if news, err = r.Placer.Place(h.TO, payload); err != nil {
+			e = rdmap.ErrBaseBounds
+		}
+	}
+	q.Regions.RUnlock()
+	if news {
+		q.TellPlaced()
+	}
+	return e
+}
+
+// mayWrite returns why the peer may not write n bytes to r, which may be nil.
+func mayWrite(r *regions.Region, to, n uint64) *rdmap.Error {
 	// DDP has no code for a missing right; to the peer such an STag does not exist.
 	if r == nil || r.Access&transport.RemoteWrite == 0 {
 		return rdmap.ErrInvalidSTagTagged
 	}
-	if h.TO+n < h.TO {
+	if to+n < to {
 		return rdmap.ErrTOWrap
 	}
-	if !r.Inside(h.TO, n) {
+	if !r.Inside(to, n) {
 		return rdmap.ErrBaseBounds
-	}
-	if r.Placer == nil {
-		copy(r.Mem[h.TO:], payload)
-		return nil
-	}
-	news, err := r.Placer.Place(h.TO, payload)
-	if err != nil {
-		return rdmap.ErrBaseBounds
-	}
-	if news {
-		q.TellPlaced()
 	}
 	return nil
 }

@@ -196,9 +196,12 @@ func (q *queuePair) parse(c *wait.Condition) {
 			}
 		}
 		rx.r += len(fpdu)
-		e, ulpdu := q.handle(fpdu)
+		e, ok := q.handlePlainWrite(fpdu)
+		if !ok {
+			e = q.handle(fpdu)
+		}
 		if e != nil {
-			q.terminate(e, ulpdu)
+			q.terminateFor(e, fpdu)
 		}
 		if e != nil || rx.over {
 			rx.r = rx.w
@@ -223,19 +226,14 @@ func (q *queuePair) parse(c *wait.Condition) {
 
 // handle checks one FPDU in the order that yields the Terminate code that peers expect, and passes
 // it on. Nothing is placed before its CRC is checked.
-func (q *queuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
+func (q *queuePair) handle(fpdu []byte) *rdmap.Error {
 	rx := &q.rx
 	if t := q.trace.Load(); t != nil {
 		q.traceReceived(t, fpdu)
 	}
-	if fpdu[mpa.LengthLen+1] == rdmap.Control(rdmap.OpWrite) && rx.first {
-		if e, ulpdu, ok := q.handlePlainWrite(fpdu); ok {
-			return e, ulpdu
-		}
-	}
 	ulpdu, err := mpa.CheckFPDU(fpdu, false)
 	if err != nil {
-		return rdmap.ErrMPALength, nil
+		return rdmap.ErrMPALength
 	}
 	seg, err := rdmap.Validate(ulpdu)
 	if err == nil && rx.crc {
@@ -246,7 +244,7 @@ func (q *queuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 		if !ok {
 			e = rdmap.ErrCatastrophic
 		}
-		return e, ulpdu
+		return e
 	}
 	q.arrived.Add(1)
 	rx.turn.fpdus++
@@ -274,25 +272,38 @@ func (q *queuePair) handle(fpdu []byte) (*rdmap.Error, []byte) {
 	} else {
 		rx.untagged = !seg.Last()
 	}
-	return e, ulpdu
+	return e
 }
 
 // handlePlainWrite is handle for a segment of an RDMA Write in which nothing is wrong, as nearly
 // all of a stream are. ok is false if that is not what it is.
-func (q *queuePair) handlePlainWrite(fpdu []byte) (e *rdmap.Error, ulpdu []byte, ok bool) {
+func (q *queuePair) handlePlainWrite(fpdu []byte) (e *rdmap.Error, ok bool) {
 	rx := &q.rx
+	if fpdu[mpa.LengthLen+1] != rdmap.Control(rdmap.OpWrite) || q.trace.Load() != nil {
+		return nil, false
+	}
 	ulpdu, err := mpa.CheckFPDU(fpdu, rx.crc)
 	if err != nil {
-		return nil, nil, false
+		return nil, false
 	}
 	h, payload, err := ddp.ParseTagged(ulpdu)
 	if err != nil {
-		return nil, nil, false
+		return nil, false
+	}
+	if !rx.first {
+		rx.first = true
+		q.openGate()
 	}
 	q.arrived.Add(1)
 	rx.turn.fpdus++
 	rx.tagged = !h.Last
-	return q.handleWrite(&h, payload), ulpdu, true
+	return q.handleWrite(&h, payload), true
+}
+
+// terminateFor is terminate for what is wrong with an FPDU whose length is right.
+func (q *queuePair) terminateFor(e *rdmap.Error, fpdu []byte) {
+	ulpdu, _ := mpa.CheckFPDU(fpdu, false)
+	q.terminate(e, ulpdu)
 }
 
 // openGate lets this end send: the peer has shown that it is in full operation.

@@ -70,7 +70,17 @@ func (s *sock) calls() *writeCalls {
 func (s *sock) writeNow(b []byte) (n int, err error) {
 	p := &s.platform
 	if p.now == nil {
-		p.now = func(fd uintptr) { p.n, p.err = writeOnce(int(fd), p.data) }
+		// As writeOnce does, with a frame less.
+		p.now = func(fd uintptr) {
+			for {
+				if p.n, p.err = unix.Write(int(fd), p.data); p.err != unix.EINTR {
+					break
+				}
+			}
+			if p.err != nil {
+				p.n, p.err = taken(p.n, p.err)
+			}
+		}
 	}
 	p.data = b
 	if err := s.rc.Control(p.now); err != nil {

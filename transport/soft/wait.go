@@ -112,12 +112,12 @@ func (q *queuePair) parseOne() bool {
 	if n, ok := mpa.Peek(b); !ok || n != len(b) || b[mpa.LengthLen+1] != rdmap.Control(rdmap.OpWrite) || !rx.first || q.early.Load() || q.trace.Load() != nil {
 		return false
 	}
-	e, ulpdu, ok := q.handlePlainWrite(b)
+	e, ok := q.handlePlainWrite(b)
 	if !ok {
 		return false
 	}
 	if e != nil {
-		q.terminate(e, ulpdu)
+		q.terminateFor(e, b)
 	}
 	rx.r = rx.w
 	rx.release()

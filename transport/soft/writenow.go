@@ -16,14 +16,11 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 	if len(data) == 0 || !q.Healthy() || !t.idle() {
 		return false, false
 	}
-	h := ddp.Tagged{ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(stag), TO: offset}
 	switch {
 	case len(data) <= refThreshold && ddp.TaggedLen+len(data) <= t.maxULPDU:
-		q.writeShort(&h, data)
+		q.writeShort(stag, offset, data)
 	case t.refers(len(data)):
-		q.composeRefs(&h, data)
-		q.sealed()
-		q.sock.tryWrite()
+		q.writeRefs(stag, offset, data)
 	default:
 		return false, false
 	}
@@ -34,41 +31,76 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 	case t.out.empty():
 		return true, false
 	}
-	// What is left waits as the last part of a request, for Drain.
+	t.pushRest()
+	return true, true
+}
+
+// pushRest has what is left of a batch wait as the last part of a request, for Drain.
+func (t *transmitter) pushRest() {
 	t.sq.Push(&transport.SendWR{Opcode: transport.OpWrite, Flags: transport.Inline | transport.WillDrain}, 0)
 	t.sq.Sent()
 	t.out.sends = 1
-	return true, true
 }
 
 // writeShort writes one FPDU with a copy of data, after those that precede all others. What the
 // kernel does not take is left in the batch. The caller holds tx.mu.
-func (q *queuePair) writeShort(h *ddp.Tagged, data []byte) {
+//
+// The frames from here down to the system call are kept small: with those of a Write they fit on
+// the stack that a goroutine begins with. It would otherwise be copied, and stay twice as large for
+// as long as the goroutine waits in Read.
+func (q *queuePair) writeShort(stag transport.STag, offset uint64, data []byte) {
 	t := &q.tx
-	h.Last = true
 	buf := pool.Get(pool.Small)
-	before := 0
-	if len(t.control) > 0 {
-		before = q.takeControl(*buf)
-	}
-	fpdu := (*buf)[before:]
-	h.Put(fpdu[mpa.LengthLen:])
-	copy(fpdu[mpa.LengthLen+ddp.TaggedLen:], data)
-	all := (*buf)[:before+len(mpa.Seal(fpdu, ddp.TaggedLen+len(data), t.crc))]
-	if to := q.trace.Load(); to != nil {
-		traceSent(to, all)
+	before := q.putShort(*buf, stag, offset, data)
+	all := (*buf)[:before+len(mpa.Seal((*buf)[before:], ddp.TaggedLen+len(data), t.crc))]
+	if q.trace.Load() != nil {
+		q.traceShort(all)
 	}
 	n, err := q.sock.writeNow(all)
 	t.taken += uint64(n)
-	if err == nil && n < len(all) {
-		t.out.hold(buf, all[n:])
-		t.blocked = true
+	if err != nil || n < len(all) {
+		q.notTaken(buf, all[n:], err)
 		return
 	}
 	pool.Put(buf)
-	if err != nil {
-		q.sendFailed(err)
+}
+
+// putShort puts what precedes all others, and an FPDU with data that is still to be sealed, into b.
+// It returns where the FPDU begins.
+func (q *queuePair) putShort(b []byte, stag transport.STag, offset uint64, data []byte) (before int) {
+	if len(q.tx.control) > 0 {
+		before = q.takeControl(b)
 	}
+	b = b[before+mpa.LengthLen:]
+	h := ddp.Tagged{Last: true, ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(stag), TO: offset}
+	h.Put(b)
+	copy(b[ddp.TaggedLen:], data)
+	return before
+}
+
+// traceShort has the trace, if there is one, record what is sent.
+func (q *queuePair) traceShort(b []byte) {
+	if to := q.trace.Load(); to != nil {
+		traceSent(to, b)
+	}
+}
+
+// notTaken acts on a write of what is in buf that has left the rest, or has failed.
+func (q *queuePair) notTaken(buf *[]byte, rest []byte, err error) {
+	if err != nil {
+		pool.Put(buf)
+		q.sendFailed(err)
+		return
+	}
+	q.tx.out.hold(buf, rest)
+	q.tx.blocked = true
+}
+
+// writeRefs writes data in FPDUs whose payloads stay where they lie. The caller holds tx.mu.
+func (q *queuePair) writeRefs(stag transport.STag, offset uint64, data []byte) {
+	q.composeRefs(&ddp.Tagged{ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(stag), TO: offset}, data)
+	q.sealed()
+	q.sock.tryWrite()
 }
 
 // refers reports whether one batch takes n bytes in FPDUs whose payloads stay where they lie.

@@ -30,8 +30,13 @@ func GetBlock(n int) *Block {
 	if b, ok := blockPools[i].Get().(*Block); ok {
 		return b
 	}
-	return &Block{Buf: make([]byte, blockSizes[i])}
+	return newBlock(blockSizes[i])
 }
+
+// newBlock is kept out of the frame of GetBlock, which is one of many where bytes are placed.
+//
+//go:noinline
+func newBlock(size int) *Block { return &Block{Buf: make([]byte, size)} }
 
 // Bytes returns what is in b and has not been read.
 func (b *Block) Bytes() []byte { return b.Buf[b.r:b.w] }
@@ -57,18 +62,12 @@ type blockList struct {
 // stream fills large blocks, and no list takes much more than twice its bytes.
 func (l *blockList) append(p []byte) {
 	for len(p) > 0 {
-		if l.tail == nil || l.tail.w == len(l.tail.Buf) {
-			n := len(p)
-			if l.tail != nil {
-				n = max(n, 2*len(l.tail.Buf))
-			}
-			b := GetBlock(n)
-			if l.tail == nil {
-				l.head = b
-			} else {
-				l.tail.next = b
-			}
-			l.tail = b
+		if l.tail == nil {
+			l.head = GetBlock(len(p))
+			l.tail = l.head
+		} else if l.tail.w == len(l.tail.Buf) {
+			l.tail.next = GetBlock(max(len(p), 2*len(l.tail.Buf)))
+			l.tail = l.tail.next
 		}
 		n := copy(l.tail.Buf[l.tail.w:], p)
 		l.tail.w += n

@@ -34,10 +34,16 @@ func Get(n int) *[]byte {
 			if b, ok := pools[i].pool.Get().(*[]byte); ok {
 				return b
 			}
-			b := make([]byte, pools[i].size)
-			return &b
+			return fresh(pools[i].size)
 		}
 	}
+	return fresh(n)
+}
+
+// fresh is kept out of the frame of Get, which is one of many where little is read or written.
+//
+//go:noinline
+func fresh(n int) *[]byte {
 	b := make([]byte, n)
 	return &b
 }
