@@ -199,7 +199,7 @@ func (l *Listener) sort(c *net.TCPConn) client {
 		}
 		return client{Conn: l.plain(c, reason, l.whyNone)}
 	}
-	first, err := sniff.Look(c, false)
+	first, err := sniff.Look(c, false, l.errors())
 	if err == nil && (l.kernel == nil || first.Verdict == sniff.PlainTCP && l.half.ahead(nil) == nil) {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}

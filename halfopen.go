@@ -266,7 +266,7 @@ func (s *halfOpenSet) ahead(h *halfOpen) (settled <-chan struct{}) {
 
 // hasSpoken reports whether what has come, noticed or not, shows that h is plain TCP.
 func (h *halfOpen) hasSpoken() bool {
-	first, _ := sniff.Look(h.c, false)
+	first, _ := sniff.Look(h.c, false, sniff.Leave)
 	return first.Verdict == sniff.PlainTCP
 }
 

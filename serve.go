@@ -46,11 +46,11 @@ func (l *Listener) patience(h *halfOpen) time.Duration {
 // connection is half-open.
 func (l *Listener) identify(h *halfOpen) {
 	defer l.forget(h)
-	first, err := sniff.FirstBytes(h.c)
+	first, err := sniff.FirstBytes(h.c, l.errors())
 	for h.said < tellingPart && first.N >= tellingPart && errors.Is(err, os.ErrDeadlineExceeded) {
 		h.said = first.N
 		l.await(h, l.patience(h))
-		first, err = sniff.FirstBytes(h.c)
+		first, err = sniff.FirstBytes(h.c, l.errors())
 	}
 	h.said = first.N
 	if first.Verdict == sniff.IWARPRequest {
@@ -79,6 +79,15 @@ func (l *Listener) identify(h *halfOpen) {
 		l.counters.failed.Add(1)
 		_ = h.c.Close()
 	}
+}
+
+// errors says who gets an error of a client that is yet to be identified: the application, if it
+// gets plain connections.
+func (l *Listener) errors() sniff.Errors {
+	if l.policy == OffloadRequire {
+		return sniff.Take
+	}
+	return sniff.Leave
 }
 
 // shakeKernel sets up the iWARP connection that has been asked for by a connection of the kernel.
@@ -159,7 +168,7 @@ func (l *Listener) lookAgain(c client) client {
 	if l.guards {
 		g = guard.On(h.c, &h.start, sniff.Key, h.said, max(1, tellingPart-h.said))
 	}
-	first, err := sniff.Look(h.c, false)
+	first, err := sniff.Look(h.c, false, l.errors())
 	switch {
 	case first.Verdict == sniff.IWARPRequest, first.N > h.said && first.N >= tellingPart && first.Verdict == sniff.Undecided && err == nil:
 		g.Lift(h.c)

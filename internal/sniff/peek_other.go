@@ -9,6 +9,7 @@ const CanPeek = false
 type peeker struct {
 	buf      [headerLen]byte
 	n, there int
+	errs     Errors
 }
 
 func (p *peeker) peek(uintptr) (ended bool, err error) { return true, nil }

@@ -9,16 +9,27 @@ const CanPeek = true
 
 // peeker looks at the first bytes of a connection and leaves them there.
 type peeker struct {
-	buf   [headerLen]byte
+	buf   [glimpseLen]byte
 	n     int
-	there int // bytes that can be read, 0 if that is not known
+	there int // bytes that can be read, or some of them; 0 if that is not known
 	fds   [1]unix.PollFd
+	errs  Errors
 }
 
 // peek gets what is there without waiting. It reports ended if no more bytes will come. The error
 // is that of the connection. It is left to the user of the connection, from whom a look at the
 // bytes takes it only if there are none.
 func (p *peeker) peek(fd uintptr) (ended bool, err error) {
+	if p.errs == Take {
+		p.n = 0
+		switch err := p.look(fd); {
+		case err == unix.EAGAIN:
+			return false, nil
+		case err != nil, p.n == 0, p.n >= len(Key):
+			p.there = p.n
+			return p.n == 0, err
+		} // or what matters is whether the rest of the key is still to come
+	}
 	there, known := unread(fd)
 	if p.there = there; there > 0 {
 		if err := p.look(fd); err != nil && err != unix.EAGAIN {

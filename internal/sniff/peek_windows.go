@@ -24,6 +24,7 @@ type peeker struct {
 	n      int
 	there  int // not known
 	looked bool
+	errs   Errors // are left
 }
 
 // peek gets what is there without waiting: sockets of package net block here, so it asks for the

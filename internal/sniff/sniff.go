@@ -12,9 +12,13 @@ import (
 // Key begins every MPA request (RFC 5044 §7.1.1).
 const Key = "MPA ID Req Frame"
 
-// headerLen is the length of what tells how long a request is: the key, two bytes of something
-// else, and the number of the bytes that follow.
-const headerLen = len(Key) + 4
+const (
+	// headerLen is the length of what tells how long a request is: the key, two bytes of something
+	// else, and the number of the bytes that follow.
+	headerLen = len(Key) + 4
+	// glimpseLen is room for a request of this module.
+	glimpseLen = 192
+)
 
 // A Verdict is what the first bytes of a connection say.
 type Verdict uint8
@@ -49,10 +53,10 @@ type Beginning struct {
 
 // FirstBytes waits for what c begins with, until its read deadline. What is there by then counts,
 // even if nobody has looked in time.
-func FirstBytes(c *net.TCPConn) (Beginning, error) {
-	b, err := Look(c, true)
+func FirstBytes(c *net.TCPConn, errs Errors) (Beginning, error) {
+	b, err := Look(c, true, errs)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		late, lateErr := Look(c, false)
+		late, lateErr := Look(c, false, errs)
 		if late.Verdict != Undecided {
 			return late, lateErr
 		}
@@ -61,16 +65,27 @@ func FirstBytes(c *net.TCPConn) (Beginning, error) {
 	return b, err
 }
 
+// Errors says what becomes of an error of a connection, such as its reset, which the kernel tells
+// once.
+type Errors uint8
+
+// The ways.
+const (
+	Leave Errors = iota // to whoever reads the connection next
+	Take                // as nobody else will; that takes fewer calls of the system
+)
+
 // Look looks at the first bytes of c. With wait it blocks until they decide, or the read deadline
 // of c passes. An error that comes with Undecided is os.ErrDeadlineExceeded, net.ErrClosed or that
 // of the connection, inside a *net.OpError.
-func Look(c *net.TCPConn, wait bool) (b Beginning, err error) {
+func Look(c *net.TCPConn, wait bool, errs Errors) (b Beginning, err error) {
 	rc, err := c.SyscallConn()
 	if err != nil {
 		return b, err
 	}
 	l := lookers.Get().(*looker)
 	defer l.release()
+	l.errs = errs
 	if wait {
 		err = rc.Read(l.look)
 	} else {
@@ -104,7 +119,7 @@ func (l *looker) lookAt(fd uintptr) (decided bool) {
 	ended, l.err = l.peek(fd)
 	if l.err == nil {
 		l.found = Beginning{Verdict: judge(l.buf[:l.n], ended), N: min(l.n, len(Key))}
-		l.found.Whole = l.found.Verdict == IWARPRequest && l.n == headerLen &&
+		l.found.Whole = l.found.Verdict == IWARPRequest && l.n >= headerLen &&
 			l.there >= headerLen+int(binary.BigEndian.Uint16(l.buf[headerLen-2:]))
 	}
 	return l.found.Verdict != Undecided || l.err != nil

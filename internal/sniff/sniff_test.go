@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func TestFirstBytesLate(t *testing.T) {
 			}))
 		}
 		require.NoError(t, c.SetReadDeadline(time.Unix(1, 0)))
-		first, err := FirstBytes(c.(*net.TCPConn))
+		first, err := FirstBytes(c.(*net.TCPConn), Leave)
 		require.Equal(t, Beginning{Verdict: want, N: min(len(text), len(Key))}, first, "%q", text)
 		if want == Undecided {
 			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
@@ -109,7 +110,7 @@ func TestHungUp(t *testing.T) {
 				require.NoError(t, tt.end(s.(*net.TCPConn)))
 			}
 			require.NoError(t, client.SetReadDeadline(time.Now().Add(20*time.Second)))
-			_, _ = Look(client, true) // until the news has come
+			_, _ = Look(client, true, Leave) // until the news has come
 			if CanPeek {
 				require.Equal(t, tt.want, HungUp(client))
 			}
@@ -145,7 +146,7 @@ func TestWhole(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.WriteString(client, text)
 		require.NoError(t, err)
-		first, err := Look(c.(*net.TCPConn), true)
+		first, err := Look(c.(*net.TCPConn), true, Leave)
 		require.NoError(t, err)
 		require.Equal(t, want, first.Whole, "%q", text)
 		for _, c := range []io.Closer{l, client, c} {
@@ -181,4 +182,54 @@ func FuzzJudge(f *testing.F) {
 			require.True(t, strings.HasPrefix(Key, string(b)))
 		}
 	})
+}
+
+// TestTake finds the same as Leave, and takes the error of a connection that was reset.
+func TestTake(t *testing.T) {
+	if !CanPeek || runtime.GOOS != "linux" {
+		t.Skip("how many bytes are there is known on Linux only")
+	}
+	request := Key + "\x40\x02\x00\x04abcd"
+	for name, tt := range map[string]struct {
+		say  string
+		end  func(*net.TCPConn) error
+		want Beginning
+		err  error
+	}{
+		"request":            {say: request, want: Beginning{IWARPRequest, len(Key), true}},
+		"most of a request":  {say: request[:len(request)-1], want: Beginning{IWARPRequest, len(Key), false}},
+		"key":                {say: Key, want: Beginning{IWARPRequest, len(Key), false}},
+		"something else":     {say: "GET / HTTP/1.1\r\n\r\n", want: Beginning{PlainTCP, len(Key), false}},
+		"end within the key": {say: "MPA ID", end: (*net.TCPConn).CloseWrite, want: Beginning{PlainTCP, 6, false}},
+		"end":                {end: (*net.TCPConn).CloseWrite, want: Beginning{PlainTCP, 0, false}},
+		"reset":              {end: func(c *net.TCPConn) error { _ = c.SetLinger(0); return c.Close() }, err: syscall.ECONNRESET},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			defer l.Close()
+			client, err := net.Dial("tcp", l.Addr().String())
+			require.NoError(t, err)
+			defer client.Close()
+			c, err := l.Accept()
+			require.NoError(t, err)
+			defer c.Close()
+			first, err := Look(c.(*net.TCPConn), false, Take)
+			require.NoError(t, err)
+			require.Equal(t, Beginning{}, first, "before anything has come")
+			_, err = io.WriteString(client, tt.say)
+			require.NoError(t, err)
+			if tt.end != nil {
+				require.NoError(t, tt.end(client.(*net.TCPConn)))
+			}
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+			first, err = Look(c.(*net.TCPConn), true, Take)
+			if tt.err != nil {
+				require.ErrorIs(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tt.want, first)
+		})
+	}
 }
