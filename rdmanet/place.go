@@ -39,9 +39,8 @@ func (p *placer) Place(off uint64, b []byte) (news bool, err error) {
 	if off >= c.ring.Size {
 		c.placeTable(off-c.ring.Size, b)
 	} else if err = c.mayPlace(off, len(b)); err == nil {
-		if err = c.ring.Place(off, b); err == nil && c.ring.Wordless {
-			news = c.placed(len(b))
-		}
+		err = c.ring.Place(off, b)
+		news = err == nil && c.placed(len(b))
 	}
 	c.mu.Unlock()
 	return news, err
@@ -75,9 +74,12 @@ func (c *Conn) mayPlace(off uint64, n int) error {
 	return nil
 }
 
-// placed records n bytes of the stream that no word follows. It reports whether they are news for a
-// Read that waits for the queue pair. The caller holds mu.
+// placed records n bytes of the stream. It reports whether they are news for a Read that waits for
+// the queue pair, as no word follows. The caller holds mu.
 func (c *Conn) placed(n int) (news bool) {
+	if !c.ring.Wordless {
+		return false
+	}
 	c.stats.Arrived(n)
 	c.rd.rouse()
 	return c.driver == &c.rd

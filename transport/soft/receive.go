@@ -215,8 +215,13 @@ func (q *queuePair) parse(c *wait.Condition) {
 	if q.cfg.StallTimeout > 0 && rx.buf != nil && rx.stalled.IsZero() && !left {
 		rx.stalled = time.Now()
 	}
-	if rx.output {
-		rx.output = false
+	q.answerParsed()
+}
+
+// answerParsed sends what has become due by what was parsed.
+func (q *queuePair) answerParsed() {
+	if q.rx.output {
+		q.rx.output = false
 		q.tx.mu.Lock()
 		q.trySend(false)
 		q.tx.mu.Unlock()

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/rdmanet/iwarp/transport/internal/wait"
-	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
-	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
 // drain is the question of Drain.
@@ -85,7 +83,7 @@ func (q *queuePair) Wait(deadline time.Time) error {
 	rx.unpark()
 	if err != nil || rx.err != nil || rx.n == 0 {
 		_ = q.receiveFailed(rx.outcome(err))
-	} else if rx.w += rx.n; !q.parseOne() {
+	} else if rx.w += rx.n; !q.parseFew() {
 		q.parse(c)
 	}
 	q.rxTok <- struct{}{}
@@ -103,26 +101,35 @@ func (q *queuePair) mayBlock(deadline time.Time) bool {
 		q.sock.rd.t.Equal(deadline) && !wait.Expired(deadline)
 }
 
-// parseOne is parse for staging that has one FPDU, of an RDMA Write in which nothing is wrong, and
-// that no trace wants. It reports false, and has done nothing, if that is not so. The caller holds
-// the receive token.
-func (q *queuePair) parseOne() bool {
+// parseFew is parse for staging that has nothing but one or two FPDUs of RDMA Writes in which
+// nothing is wrong, such as the RTR frame and the data that comes with it. It returns false where
+// it has left something to parse. The caller holds the receive token.
+func (q *queuePair) parseFew() bool {
 	rx := &q.rx
-	b := rx.bytes()
-	if n, ok := mpa.Peek(b); !ok || n != len(b) || b[mpa.LengthLen+1] != rdmap.Control(rdmap.OpWrite) || !rx.first || q.early.Load() || q.trace.Load() != nil {
+	if q.early.Load() {
 		return false
 	}
-	e, ok := q.handlePlainWrite(b)
-	if !ok {
-		return false
+	for range 2 {
+		fpdu := rx.next()
+		if fpdu == nil {
+			return false
+		}
+		e, ok := q.handlePlainWrite(fpdu)
+		if !ok {
+			return false
+		}
+		rx.r += len(fpdu)
+		if e != nil {
+			q.terminateFor(e, fpdu)
+			rx.r = rx.w
+		}
+		if rx.r == rx.w {
+			rx.release()
+			q.answerParsed()
+			return true
+		}
 	}
-	if e != nil {
-		q.terminateFor(e, b)
-	}
-	rx.r = rx.w
-	rx.release()
-	q.resumeNudges()
-	return true
+	return false
 }
 
 // Drive implements wait.Driver: once it reads, and handles what has come.

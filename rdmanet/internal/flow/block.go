@@ -26,17 +26,16 @@ func sizeClass(n int) int {
 
 // GetBlock returns an empty block for n bytes, or for some of them.
 func GetBlock(n int) *Block {
-	i := sizeClass(n)
-	if b, ok := blockPools[i].Get().(*Block); ok {
+	if b, _ := blockPools[sizeClass(n)].Get().(*Block); b != nil {
 		return b
 	}
-	return newBlock(blockSizes[i])
+	return newBlock(n)
 }
 
 // newBlock is kept out of the frame of GetBlock, which is one of many where bytes are placed.
 //
 //go:noinline
-func newBlock(size int) *Block { return &Block{Buf: make([]byte, size)} }
+func newBlock(n int) *Block { return &Block{Buf: make([]byte, blockSizes[sizeClass(n)])} }
 
 // Bytes returns what is in b and has not been read.
 func (b *Block) Bytes() []byte { return b.Buf[b.r:b.w] }
