@@ -26,6 +26,7 @@ type linked struct {
 
 func newLinked(t *testing.T) *linked {
 	l := &linked{t: t, client: New(nil), ends: make(chan *queuePair, 1)}
+	l.client.room.keeps = patience // on a busy machine all takes longer
 	l.listen()
 	t.Cleanup(func() {
 		_ = l.server.Close()
@@ -35,7 +36,9 @@ func newLinked(t *testing.T) *linked {
 }
 
 func (l *linked) listen() {
-	s, err := New(nil).Listen(l.t.Context(), netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), l.at.Port()), nil)
+	tr := New(nil)
+	tr.serves = patience
+	s, err := tr.Listen(l.t.Context(), netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), l.at.Port()), nil)
 	require.NoError(l.t, err)
 	l.server, l.at = s, s.Addr()
 	go func() {
@@ -139,6 +142,7 @@ func TestLinkEndsWithTheListener(t *testing.T) {
 // TestLinksAreBounded keeps no more than so many, and those for a short time.
 func TestLinksAreBounded(t *testing.T) {
 	l := newLinked(t)
+	l.client.room.keeps = linkTime
 	var as, bs []*queuePair
 	for range mostLinks + 3 {
 		a, b := l.dial()

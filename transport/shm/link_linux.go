@@ -132,7 +132,7 @@ func (l *listener) keep(k *link) {
 	if !full {
 		l.links[k] = struct{}{}
 		l.wg.Add(1)
-		x = setup.Begin(context.Background(), k.sock, linkLonger)
+		x = setup.Begin(context.Background(), k.sock, l.t.serves)
 	}
 	l.mu.Unlock()
 	if full {

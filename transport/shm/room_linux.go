@@ -13,6 +13,7 @@ type waitingRoom struct {
 	mu    sync.Mutex
 	m     map[site][]*meeting
 	links int
+	keeps time.Duration // how long a link waits
 	timer *time.Timer
 	armed bool
 }
@@ -25,7 +26,7 @@ const (
 func (w *waitingRoom) put(remote site, m *meeting) {
 	patience := meetingPatience
 	if m.link != nil {
-		patience = linkTime
+		patience = w.keeps
 	}
 	m.until = time.Now().Add(patience)
 	w.mu.Lock()

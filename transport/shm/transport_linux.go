@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,7 @@ type Transport struct {
 	cfg    Config
 	memory budget
 	room   waitingRoom
+	serves time.Duration // how long a listener keeps a link
 }
 
 var _ transport.Transport = (*Transport)(nil)
@@ -27,7 +29,8 @@ var _ transport.Transport = (*Transport)(nil)
 // New returns a Transport with the given configuration, which is copied. A nil c means the
 // defaults.
 func New(c *Config) *Transport {
-	t := &Transport{cfg: c.withDefaults()}
+	t := &Transport{cfg: c.withDefaults(), serves: linkLonger}
+	t.room.keeps = linkTime
 	t.memory.limit = t.cfg.MaxMemory
 	return t
 }
