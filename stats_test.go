@@ -12,13 +12,17 @@ import (
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // TestStats counts what goes over connections of all policies, in both directions.
 func TestStats(t *testing.T) {
 	for _, policy := range policies {
 		t.Run(policy.String(), func(t *testing.T) {
-			lc := iwarp.ListenConfig{FirstByteTimeout: time.Millisecond} // for clients that are silent at first
+			only := []transport.Transport{soft.New(&soft.Config{AlwaysCRC: true})}
+			// The short time is for clients that are silent at first.
+			lc := iwarp.ListenConfig{FirstByteTimeout: time.Millisecond, Transports: only}
 			if policy == iwarp.OffloadPrefer || policy == iwarp.OffloadRequire {
 				lc.FirstByteTimeout = patience
 			}

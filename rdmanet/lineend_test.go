@@ -17,7 +17,7 @@ func TestRequestEndsLine(t *testing.T) {
 		len  int
 		ends bool
 	}{
-		{setting: setting{name: "software"}, len: 40 + 6 + 6 + 4 + len(end), ends: true},
+		{setting: setting{name: "software", alwaysCRC: true}, len: 40 + 6 + 6 + 4 + len(end), ends: true},
 		{setting: setting{name: "plain", client: rdmanet.Config{Plain: true}}, len: 40},
 		{setting: setting{name: "device", device: true}, len: 40 + 6 + 6 + 4},
 	} {

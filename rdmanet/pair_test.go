@@ -37,6 +37,7 @@ type setting struct {
 	immediate      bool // it is a device, with RDMA Write with Immediate
 	onlyServer     bool // only the server's transport is of that kind
 	revision       int  // of MPA
+	alwaysCRC      bool // CRC is not left out although both ends are on one host
 
 	wrap func(transport.QueuePair) transport.QueuePair // both queue pairs, if not nil
 }
@@ -132,7 +133,7 @@ type below struct {
 func prepare(t testing.TB, s setting, o *transport.Options) below {
 	t.Helper()
 	a, b := connectTCP(t)
-	t2 := soft.New(&soft.Config{Revision: s.revision})
+	t2 := soft.New(&soft.Config{Revision: s.revision, AlwaysCRC: s.alwaysCRC})
 	k, err := t2.Client(a, o)
 	require.NoError(t, err)
 	n := below{k: k, tcpA: a, tcpB: b}

@@ -44,6 +44,11 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	if own.Ext != nil {
 		own.Ext.Line = c.ring.Mem == nil
 	}
+	var proof hostProof
+	if own.Ext != nil {
+		proof = c.hostProof(true)
+		own.Ext.Proof = proof.own
+	}
 	private := h.buf[:0]
 	if !c.ring.Virtual() {
 		private = nil // a device may still read it once the call has returned
@@ -62,6 +67,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 		c.release()
 		return nil, err
 	}
+	proof.holds(&h.peer)
 	c.start(&h.peer, own)
 	c.connected(&conf, &h.peer)
 	c.publish(false)
@@ -112,6 +118,11 @@ func Server(ctx context.Context, r transport.Request, cfg *Config) (*Conn, error
 	// An rsocket that sees the other byte order here fails, so we speak the peer's own, whatever it
 	// is.
 	own := c.connData(h, peer.Order, peer.Ext != nil && !conf.Plain)
+	if own.Ext != nil && peer.Ext.Proof != (wire.Proof{}) {
+		if proof := c.hostProof(false); proof.holds(peer) {
+			own.Ext.Proof = proof.own
+		}
+	}
 	c.start(peer, own)
 	if err := r.Accept(ctx, own.Append(h.buf[:0])); err != nil {
 		c.release()

@@ -90,6 +90,19 @@ type EarlySender interface {
 	PeerMaySend() bool
 }
 
+// A HostProver is a QueuePair that can leave its CRC out where its peer has proved to be on the
+// same host. The users of both ends exchange the proofs in the private data of the set-up.
+type HostProver interface {
+	// HostProof returns what this end of the connection says to prove that it is on the host of the
+	// other end, and what only a peer there says. ok is false where the peer may be elsewhere, where
+	// the system does not tell, and where CRC is asked for in any case.
+	HostProof(initiator bool) (own, peer [16]byte, ok bool)
+	// WaiveCRC leaves the CRC out in both directions. The responder calls it before Accept, if the
+	// peer has given its proof, and gives its own. The initiator calls it after Connect, before
+	// anything else, if the peer has answered by its proof.
+	WaiveCRC()
+}
+
 // A Terminator is a QueuePair that can tell the peer of a fault that was found above it.
 type Terminator interface {
 	// Terminate ends the connection by an RDMAP Terminate for an unspecified remote operation error

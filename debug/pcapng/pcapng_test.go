@@ -33,10 +33,7 @@ const secret = "a secret of the application"
 // recorded returns the files that the page has of both ends of a connection, which has sent this
 // and that, and on which a peer has lost patience at last.
 func recorded(t *testing.T, network, host string, noCRC, payload bool) (files [2][]byte) {
-	var with []transport.Transport
-	if noCRC {
-		with = []transport.Transport{soft.New(&soft.Config{NoCRC: true})}
-	}
+	with := []transport.Transport{soft.New(&soft.Config{NoCRC: noCRC, AlwaysCRC: !noCRC})}
 	l, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire, Transports: with}).Listen(t.Context(), network, net.JoinHostPort(host, "0"))
 	require.NoError(t, err)
 	defer l.Close()

@@ -28,6 +28,12 @@ type Config struct {
 	MaxHalfOpen int
 	// NoCRC makes every connection behave as with transport.Options.NoCRC.
 	NoCRC bool
+	// AlwaysCRC asks for CRC32C also where package rdmanet would leave it out: between two ends of
+	// this module on one host that have proved to each other that nothing but the memory of its kernel
+	// is between them, which takes Linux 5.14. One end that asks is enough. It takes precedence over
+	// NoCRC. Captures of the loopback interface need it, as their readers find a CRC wrong that was
+	// left out.
+	AlwaysCRC bool
 }
 
 const (

@@ -11,6 +11,8 @@
 // A queue pair has everything that is optional in package transport except what is for devices:
 // memory of its own and a port that it leaves later. Its options are those of the socket below.
 //
-// CRC32C guards against corruption, not against an attacker: there is no secrecy and no proof of
-// identity here (RFC 5042). Where that matters, use TLS above it or an encrypted network below it.
+// CRC32C guards against corruption. Package rdmanet leaves it out between two ends on one host,
+// unless Config.AlwaysCRC asks for it. It does not guard against an attacker: there is no secrecy
+// and no proof of identity here (RFC 5042). Where that matters, use TLS above it or an encrypted
+// network below it.
 package soft

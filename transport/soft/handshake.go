@@ -237,13 +237,16 @@ func (q *queuePair) answer(ctx context.Context, req *mpa.Frame, private []byte) 
 		return err
 	}
 	q.revision = reply.Revision
-	q.configure((req.Flags|reply.Flags)&mpa.FlagCRC != 0, ird, ord, false)
+	q.configure((req.Flags|reply.Flags)&mpa.FlagCRC != 0 && !q.waived, ird, ord, false)
 	return q.start()
 }
 
 func (q *queuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ird, ord int, err error) {
 	reply = mpa.Frame{Reply: true, Revision: req.Revision, Flags: req.Flags & (mpa.FlagEnhanced | mpa.FlagCRC), PrivateData: private}
-	if !q.Opts.NoCRC {
+	switch {
+	case q.waived: // although the request must ask for it
+		reply.Flags &^= mpa.FlagCRC
+	case !q.Opts.NoCRC:
 		reply.Flags |= mpa.FlagCRC
 	}
 	ird, ord = q.Opts.IRD, q.Opts.ORD

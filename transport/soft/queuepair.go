@@ -41,6 +41,7 @@ type queuePair struct {
 	ird, ord  int32
 	crc       bool
 	initiator bool
+	waived    bool  // WaiveCRC was called before the set-up was over
 	revision  uint8 // of MPA
 	closeErr  error
 }
@@ -53,6 +54,7 @@ var (
 	_ transport.NowWriter        = (*queuePair)(nil)
 	_ transport.CompletionTeller = (*queuePair)(nil)
 	_ transport.EarlySender      = (*queuePair)(nil)
+	_ transport.HostProver       = (*queuePair)(nil)
 	_ transport.Terminator       = (*queuePair)(nil)
 	_ transport.LastCloser       = (*queuePair)(nil)
 	_ transport.EndLeaver        = (*queuePair)(nil)
@@ -66,7 +68,7 @@ var (
 func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*queuePair, error) {
 	q := &queuePair{cfg: cfg, rxTok: make(chan struct{}, 1)}
 	q.Init(q, o, q.rxTok)
-	q.Opts.NoCRC = q.Opts.NoCRC || cfg.NoCRC
+	q.Opts.NoCRC = (q.Opts.NoCRC || cfg.NoCRC) && !cfg.AlwaysCRC
 	q.Draining.Question = (*drain)(q)
 	q.Regions.Owner = q
 	q.tx.sendMSN, q.tx.readMSN = 1, 1

@@ -43,7 +43,7 @@ const (
 
 // Paths returns every path that this system has, the reference first.
 func Paths() []Path {
-	crc, noCRC := soft.New(nil), soft.New(&soft.Config{NoCRC: true})
+	crc, noCRC := soft.New(&soft.Config{AlwaysCRC: true}), soft.New(&soft.Config{NoCRC: true})
 	ps := []Path{
 		plain(TCP),
 		plain(TCPAgain),

@@ -142,6 +142,7 @@ func TestExtension(t *testing.T) {
 		{"why", "69574152 01 00 04 01 ff", Extension{Why: 255}},
 		{"redirect from a service", "69574152 01 00 02 02 1f90 03 02 0050", Extension{Redirect: 8080, Service: 80}},
 		{"service", "69574152 01 01 01 04 00010000 03 02 1f90", Extension{WholeRing: true, MaxSegment: 1 << 16, Service: 8080}},
+		{"proof", "69574152 01 00 05 10 00112233445566778899aabbccddeeff", Extension{Proof: Proof(unhex(t, "00112233445566778899aabbccddeeff"))}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			wire := append(unhex(t, rsocketClient), unhex(t, c.wire)...)
@@ -190,9 +191,9 @@ func TestExtensionEnds(t *testing.T) {
 func TestConnDataFits(t *testing.T) {
 	request := ConnData{Ext: &Extension{WholeRing: true, Redirectable: true, MaxSegment: 1 << 16, Service: 1}}
 	require.LessOrEqual(t, len(request.Append(nil)), 56)
-	request.Ext.Line = true // not for RoCE
+	request.Ext.Line, request.Ext.Proof = true, Proof{1} // not for RoCE
 	require.LessOrEqual(t, len(request.Append(nil)), 251)
-	answer := ConnData{Ext: &Extension{WholeRing: true, MaxSegment: 1 << 16}}
+	answer := ConnData{Ext: &Extension{WholeRing: true, MaxSegment: 1 << 16, Proof: Proof{1}}}
 	require.LessOrEqual(t, len(answer.Append(nil)), 196)
 	refusal := Extension{Redirect: 1, Service: 1, Why: 1}
 	require.LessOrEqual(t, len(refusal.Append(nil)), 148)
@@ -207,6 +208,7 @@ func FuzzConnData(f *testing.F) {
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x01\x03\x02\x1f\x90"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x09\x01\x04\x00\x01\x00\x00"...))
 	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x02\x02\x02\x1f\x90\x00"...))
+	f.Add(append(unhex(f, rsocketClient), "iWAR\x01\x09\x05\x10proof of the host"...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := ParseConnData(b)
 		if err != nil {

@@ -25,6 +25,8 @@ import (
 //	               3, 2 bytes, in a refusal with field 2: the port of the service, as the
 //	                           server sees it; in a request that comes of it: the same
 //	               4, 1 byte, in a refusal: why
+//	               5, 16 bytes: the proof that the sender is on the host of the receiver, for
+//	                           which CRC is left out; in the answer only to a valid one
 //
 // It is in the answer only if it was in the request. A refusal of such a request is an extension
 // alone: to a client on siw, one without private data looks as if the peer had hung up.
@@ -39,9 +41,13 @@ type Extension struct {
 	MaxSegment   uint32 // bytes of the largest FPDU that the sender takes; 0 means no statement
 	Redirect     uint16 // port that the peer should connect to; 0 means none
 	Service      uint16 // port of the service that the client is redirected from; 0 means no statement
+	Proof        Proof  // that both ends are on one host; zero means no statement
 	Why          uint8  // the connection is refused; 0 means no statement
 	Line         bool   // it ends as a line does; ParseExtension takes no notice
 }
+
+// A Proof is what transport.HostProver gives.
+type Proof [16]byte
 
 const (
 	extMagic     = "iWAR"
@@ -58,6 +64,7 @@ const (
 	extRedirect   = 2
 	extService    = 3
 	extWhy        = 4
+	extProof      = 5
 	extLine       = 127
 
 	lineEnd = "\r\n\r\n"
@@ -95,6 +102,10 @@ func (e *Extension) Append(b []byte) []byte {
 	}
 	if e.Why != 0 {
 		b = append(b, extWhy, 1, e.Why)
+	}
+	if e.Proof != (Proof{}) {
+		b = append(b, extProof, byte(len(e.Proof)))
+		b = append(b, e.Proof[:]...)
 	}
 	if e.Line {
 		b = append(b, extLine, byte(len(lineEnd)))
@@ -151,6 +162,11 @@ func (e *Extension) Parse(b []byte) (ok bool, err error) {
 				return false, fmt.Errorf("the reason of a refusal is told in %d bytes; 1 is needed", len(value))
 			}
 			e.Why = value[0]
+		case extProof:
+			if len(value) != len(e.Proof) {
+				return false, fmt.Errorf("the proof of the same host has %d bytes; 16 are needed", len(value))
+			}
+			e.Proof = Proof(value)
 		}
 	}
 	return true, nil

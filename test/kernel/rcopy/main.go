@@ -32,7 +32,7 @@ func main() {
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), *limit)
 	defer cancel()
-	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !*crc, Revision: *revision})}
+	over := []transport.Transport{soft.New(&soft.Config{NoCRC: !*crc, AlwaysCRC: *crc, Revision: *revision})}
 	var err error
 	if *dial != "" {
 		err = send(ctx, &iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: over}, *dial, *source, *target)

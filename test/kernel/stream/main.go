@@ -125,7 +125,7 @@ func (c *config) connector(ctx context.Context) (connect func() (net.Conn, error
 	if c.device {
 		return c.viaDevice(ctx)
 	}
-	policy, over := iwarp.OffloadRequire, []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
+	policy, over := iwarp.OffloadRequire, []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, AlwaysCRC: c.crc, Revision: c.revision})}
 	switch {
 	case c.tcp:
 		policy, over = iwarp.OffloadNever, nil

@@ -107,7 +107,7 @@ func (c *Config) connect(ctx context.Context) (net.Conn, error) {
 	if c.device {
 		return device.Connect(ctx, c.Server, c.bind, c.port)
 	}
-	policy, over := iwarp.OffloadRequire, []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, Revision: c.revision})}
+	policy, over := iwarp.OffloadRequire, []transport.Transport{soft.New(&soft.Config{NoCRC: !c.crc, AlwaysCRC: c.crc, Revision: c.revision})}
 	if c.tcp {
 		policy = iwarp.OffloadNever
 	}
