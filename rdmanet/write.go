@@ -239,6 +239,10 @@ type draining struct {
 // does not happen.
 func (c *Conn) drain(d draining) error {
 	defer c.wr.draining.Store(false)
+	if t, ok := transport.As[transport.DrainTeller](c.qp); ok && !t.Drained() {
+		c.showBlocked(true)
+		defer c.showBlocked(false)
+	}
 	for {
 		err := c.qp.Drain(d.deadline)
 		if fatal(err) {
@@ -266,6 +270,17 @@ func (c *Conn) drain(d draining) error {
 		case why != nil:
 			return why
 		}
+	}
+}
+
+// showBlocked shows that a Write begins, or ends, to wait for a peer that takes nothing.
+func (c *Conn) showBlocked(begins bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if begins {
+		c.stats.Block(time.Now())
+	} else {
+		c.stats.Unblock(time.Now())
 	}
 }
 

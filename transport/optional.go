@@ -73,6 +73,13 @@ type CompletionTeller interface {
 	HasCompletions() bool
 }
 
+// A DrainTeller is a QueuePair in which a call of Drain that finds something left waits for nothing
+// but the peer.
+type DrainTeller interface {
+	// Drained reports whether the host has taken everything that was posted.
+	Drained() bool
+}
+
 // A Looker is a QueuePair that finds out what has arrived only when somebody waits or makes it
 // look.
 type Looker interface {

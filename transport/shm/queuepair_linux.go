@@ -61,6 +61,7 @@ var (
 	_ transport.PlacerRegistrar = (*queuePair)(nil)
 	_ transport.Leaver          = (*queuePair)(nil)
 	_ transport.Looker          = (*queuePair)(nil)
+	_ transport.DrainTeller     = (*queuePair)(nil)
 	_ transport.NowWriter       = (*queuePair)(nil)
 	_ transport.EarlySender     = (*queuePair)(nil)
 	_ transport.Terminator      = (*queuePair)(nil)

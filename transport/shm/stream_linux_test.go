@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -68,6 +69,26 @@ func TestVolume(t *testing.T) {
 	for _, s := range sums {
 		require.Equal(t, s[0], s[1])
 	}
+}
+
+// TestBlocked shows a Write that waits because nobody at the peer takes anything, although there is
+// room in the peer's ring.
+func TestBlocked(t *testing.T) {
+	const much = 8 << 20
+	c, s := streamPair(t)
+	written := make(chan error, 1)
+	go func() {
+		_, err := c.Write(make([]byte, much))
+		written <- err
+	}()
+	require.Eventually(t, func() bool { return !c.Stats().BlockedSince.IsZero() }, 20*time.Second, time.Millisecond)
+	_, err := io.CopyN(io.Discard, s, much)
+	require.NoError(t, err)
+	require.NoError(t, <-written)
+	got := c.Stats()
+	require.Zero(t, got.BlockedSince)
+	require.Positive(t, got.Blocked)
+	require.Positive(t, got.BlockedTimes)
 }
 
 // TestExpose writes into memory of the peer.

@@ -30,6 +30,12 @@ func (q *queuePair) Drain(deadline time.Time) error {
 	return err
 }
 
+// Drained implements transport.DrainTeller.
+func (q *queuePair) Drained() bool {
+	ok, _ := q.drained()
+	return ok
+}
+
 // drained reports whether everything on the send queue has been sent, and otherwise why it never
 // will be.
 func (q *queuePair) drained() (bool, error) {
