@@ -200,6 +200,9 @@ func (l *Listener) sort(c *net.TCPConn) client {
 		return client{Conn: l.plain(c, reason, l.whyNone)}
 	}
 	first, err := sniff.Look(c, false, l.errors())
+	if err == nil && first.N == 0 && first.Verdict == sniff.Undecided && l.policy == OffloadRequire && l.prompt {
+		first, err = l.moment.await(c)
+	}
 	if err == nil && (l.kernel == nil || first.Verdict == sniff.PlainTCP && l.half.ahead(nil) == nil) {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}
@@ -208,6 +211,86 @@ func (l *Listener) sort(c *net.TCPConn) client {
 	}
 	l.find(&halfOpen{c: c, since: time.Now()})
 	return client{}
+}
+
+const (
+	// momentTime is how long a call of Accept itself waits for the request of a client, which is
+	// mostly on its way already: that takes less than to leave it to another goroutine.
+	momentTime = 2 * time.Millisecond
+	// momentPause is how many clients are not waited for after one that was silent for as long, so
+	// that many of those hold nobody up.
+	momentPause = 256
+)
+
+// A moment is such a wait, of the only call that takes clients. All share one timer, which is left
+// alone unless it has expired: one of its own for each would often wake a thread to wait for it.
+type moment struct {
+	mu    sync.Mutex
+	c     *net.TCPConn // nil if there is no wait, or its time is over
+	began time.Time
+	timer *time.Timer
+	runs  bool // the timer does
+	pause int  // clients that are still not to be waited for
+}
+
+// await looks at the first bytes of c once they are there, or the moment is over.
+func (m *moment) await(c *net.TCPConn) (sniff.Beginning, error) {
+	if !m.begin(c) {
+		return sniff.Beginning{}, nil
+	}
+	first, err := sniff.Look(c, true, sniff.Take)
+	if !m.end() {
+		return first, err
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	return sniff.Look(c, false, sniff.Take)
+}
+
+func (m *moment) begin(c *net.TCPConn) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.c != nil: // whose wait this must not end
+		return false
+	case m.pause > 0:
+		m.pause--
+		return false
+	}
+	m.c, m.began = c, time.Now()
+	switch {
+	case m.runs:
+	case m.timer == nil:
+		m.timer = time.AfterFunc(momentTime, m.expire)
+	default:
+		m.timer.Reset(momentTime)
+	}
+	m.runs = true
+	return true
+}
+
+// end ends the wait, and reports whether its time was over before.
+func (m *moment) end() (over bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	over = m.c == nil
+	m.c = nil
+	return over
+}
+
+// expire ends the wait if it is time.
+func (m *moment) expire() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.c == nil {
+		m.runs = false
+		return
+	}
+	if left := momentTime - time.Since(m.began); left > 0 {
+		m.timer.Reset(left)
+		return
+	}
+	_ = m.c.SetReadDeadline(past)
+	m.c, m.runs, m.pause = nil, false, momentPause
 }
 
 // shakeAtOnce sets up the iWARP connection that c asks for, whose request has come.

@@ -24,13 +24,14 @@ import (
 //
 // Clients are taken from the kernel's queue only while a call of Accept waits, as with package net.
 // Plain TCP clients that have spoken are returned one per call. Finding out what the others are
-// takes time, for which no other client has to wait: while an Accept waits, up to 512 clients whose
-// first bytes are still to come and 1024 in all, or an eighth of the process's limit of descriptors
-// if that is less, are taken to find out, and stay taken when it returns. If there are more, the
-// oldest gives way: it counts as silent, or is reset if it has begun to ask for iWARP. Since the
-// set-up of an iWARP connection takes both ends, a Dial of a client that speaks iWARP ends only
-// once the server is in Accept. Dials of the same process do not need that: they make sure
-// themselves that the client is taken, unless another process shares the socket.
+// takes time, for which no other client has to wait, or with OffloadRequire no longer than 2 ms
+// now and then: while an Accept waits, up to 512 clients whose first bytes are still to come and
+// 1024 in all, or an eighth of the process's limit of descriptors if that is less, are taken to
+// find out, and stay taken when it returns. If there are more, the oldest gives way: it counts as
+// silent, or is reset if it has begun to ask for iWARP. Since the set-up of an iWARP connection
+// takes both ends, a Dial of a client that speaks iWARP ends only once the server is in Accept.
+// Dials of the same process do not need that: they make sure themselves that the client is taken,
+// unless another process shares the socket.
 //
 // A Listener that is dropped without Close is closed by the garbage collector.
 type Listener struct {
@@ -57,9 +58,10 @@ type Listener struct {
 	workers  sync.WaitGroup
 	counters counters
 
-	turn  chan struct{} // held by the call of Accept that takes clients from the kernel
-	nudge chan struct{} // wakes it where it does not wait for those
-	pause time.Duration // for which it leaves them there, 0 if nothing more is taken
+	turn   chan struct{} // held by the call of Accept that takes clients from the kernel
+	nudge  chan struct{} // wakes it where it does not wait for those
+	moment moment        // for which it waits for the request of one
+	pause  time.Duration // for which it leaves them there, 0 if nothing more is taken
 
 	closing chan struct{} // closed by Close
 
