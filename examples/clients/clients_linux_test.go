@@ -3,6 +3,7 @@ package clients
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/internal/testkit"
@@ -118,6 +121,96 @@ func TestKafka(t *testing.T) {
 	require.NoError(t, err)
 	defer brokers.Close()
 	require.Equal(t, "hello from kafka <nil>\n", program(t, bin, "kafka", brokers.ListenAddrs()...))
+}
+
+// TestMongo has what answers as MongoDB does to these three commands listen by iWARP alone: Debian
+// has no MongoDB.
+func TestMongo(t *testing.T) {
+	bin := t.TempDir()
+	build(t, ".", bin, "./mongo")
+	l, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go answerMongo(c)
+		}
+	}()
+	defer l.Close()
+	require.Equal(t, "hello from mongo <nil>\n", program(t, bin, "mongo", "mongodb://"+l.Addr().String()))
+}
+
+// inserted are the documents of answerMongo.
+var inserted = struct {
+	sync.Mutex
+	first bson.Raw
+}{}
+
+// answerMongo answers commands of MongoDB, each a document in a message of its wire protocol, be it
+// OP_QUERY, by which drivers begin, or OP_MSG.
+func answerMongo(c net.Conn) {
+	defer c.Close()
+	const opReply, opQuery, opMsg = 1, 2004, 2013
+	for {
+		var h struct{ Length, ID, To, Op int32 }
+		if binary.Read(c, binary.LittleEndian, &h) != nil || h.Length < 16 || h.Length > 1<<20 {
+			return
+		}
+		b := make([]byte, h.Length-16)
+		if _, err := io.ReadFull(c, b); err != nil {
+			return
+		}
+		op, head := opMsg, make([]byte, 5) // flags, and a section with one document
+		if h.Op == opQuery {
+			_, b, _ = bytes.Cut(b[4:], []byte{0}) // flags and the name of the collection
+			b = b[8:]                             // numbers to skip and to return
+			op, head = opReply, make([]byte, 20)
+			head[16] = 1 // the number of documents
+		} else {
+			b = b[5:]
+		}
+		answer, err := bson.Marshal(command(b))
+		if err != nil {
+			return
+		}
+		out, _ := binary.Append(nil, binary.LittleEndian, []int32{int32(16 + len(head) + len(answer)), h.ID, h.ID, int32(op)})
+		if _, err := c.Write(append(append(out, head...), answer...)); err != nil {
+			return
+		}
+	}
+}
+
+// command returns the answer to the command at the front of b. What is inserted may come in b, or
+// in a section after it.
+func command(b []byte) bson.D {
+	inserted.Lock()
+	defer inserted.Unlock()
+	request := bson.Raw(b[:binary.LittleEndian.Uint32(b)])
+	name := "hello"
+	if all, err := request.Elements(); err == nil && len(all) > 0 {
+		name = all[0].Key()
+	}
+	switch name {
+	case "insert":
+		if docs, ok := request.Lookup("documents").ArrayOK(); ok {
+			inserted.first = docs.Index(0).Document()
+		} else if rest := b[len(request):]; len(rest) > 5 {
+			_, doc, _ := bytes.Cut(rest[5:], []byte{0}) // kind, size, and "documents"
+			inserted.first = bson.Raw(doc)
+		}
+		return bson.D{{Key: "n", Value: 1}, {Key: "ok", Value: 1}}
+	case "find":
+		cursor := bson.D{{Key: "id", Value: int64(0)}, {Key: "ns", Value: "test.greetings"}, {Key: "firstBatch", Value: bson.A{inserted.first}}}
+		return bson.D{{Key: "cursor", Value: cursor}, {Key: "ok", Value: 1}}
+	}
+	return bson.D{
+		{Key: "isWritablePrimary", Value: true}, {Key: "ismaster", Value: true}, {Key: "maxBsonObjectSize", Value: 16 << 20},
+		{Key: "maxMessageSizeBytes", Value: 48000000}, {Key: "maxWriteBatchSize", Value: 100000},
+		{Key: "minWireVersion", Value: 0}, {Key: "maxWireVersion", Value: 25}, {Key: "ok", Value: 1},
+	}
 }
 
 // TestReverseProxy has iWARP on either side of the proxy, or on both.
