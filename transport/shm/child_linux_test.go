@@ -582,6 +582,7 @@ func TestFewDescriptors(t *testing.T) {
 	var was unix.Rlimit
 	require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
 	for spare := range 12 {
+		shm.CloseLinks()
 		few := unix.Rlimit{Cur: limitFor(t, spare), Max: was.Max}
 		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &few))
 		name, err := talk()

@@ -3,9 +3,21 @@ package shm
 import (
 	"net/netip"
 	"unsafe"
+
+	"github.com/rdmanet/iwarp/transport"
 )
 
 func ptr(m []byte, at int) unsafe.Pointer { return unsafe.Pointer(&m[at]) }
+
+// CloseLinks closes what is kept of connections that have ended, so that the next one is made from
+// scratch.
+func CloseLinks() {
+	for _, t := range transport.Registered() {
+		if t, ok := t.(*Transport); ok {
+			t.room.clear()
+		}
+	}
+}
 
 // MeetingName is where a listener on the address meets its clients.
 func MeetingName(at netip.AddrPort) string { return meetingName(at, false) }
