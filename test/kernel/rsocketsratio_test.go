@@ -59,8 +59,7 @@ func TestRsocketsRatio(t *testing.T) {
 	control := make(map[string][]float64) // of rsockets, in microseconds
 	var held []contest
 	for _, c := range contests {
-		t.Run(c.name, func(t *testing.T) {
-			held = append(held, c)
+		passed := t.Run(c.name, func(t *testing.T) {
 			before := g.contest(t, c, rsocketsInC)
 			for range *roundsFlag {
 				for _, r := range rivals {
@@ -75,9 +74,9 @@ func TestRsocketsRatio(t *testing.T) {
 				}
 			}
 		})
-	}
-	if t.Failed() {
-		return
+		if passed && control[c.name] != nil {
+			held = append(held, c)
+		}
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Medians of %d interleaved rounds, with the interval that has the median with 95 %%, as a ratio to rsockets in C over siw; less is faster. Both ends are in the guest, on %s, "+
@@ -108,23 +107,11 @@ func (g *guest) contest(t *testing.T, c contest, r rival) float64 {
 	if c.n == 1 {
 		return g.measure(t, way{r.name, r.stream, r.stream}, roundTrips(c.c, c.size))
 	}
-	p := g.inGuest(false)
-	args := func(server bool) []string {
-		x := xfer{size: c.size, count: c.n, iterations: c.c}
-		all := slices.Concat(r.rstream, x.common(), x.where(p, server))
-		if r.rstream[0] != "rstream" && !server {
-			all = append(all, "-first")
-		}
-		return all
+	said := g.rstreams(t, c, r)
+	for tries := 1; said == ""; tries++ {
+		require.Less(t, tries, 3, r.name)
+		said = g.rstreams(t, c, r)
 	}
-	s := g.startFor(t, 2*time.Minute, args(true)...)
-	if r.rstream[0] == "rstream" {
-		g.awaitListener(t, s, p)
-	} else {
-		require.NoError(t, s.WaitOutput("listening on"))
-	}
-	said := succeeds(t, g.startFor(t, 2*time.Minute, again(args(false))...))
-	succeeds(t, s)
 	if r.rstream[0] == "rstream" {
 		fields := strings.Fields(lastLine(said))
 		us, err := strconv.ParseFloat(fields[len(fields)-1], 64)
@@ -136,6 +123,38 @@ func (g *guest) contest(t *testing.T, c contest, r rival) float64 {
 	took, err := time.ParseDuration(found[1])
 	require.NoError(t, err)
 	return float64(took.Nanoseconds()) / 1e3 / float64(2*c.n*c.c)
+}
+
+// rstreams has two ends of the rival's talk, and returns what the client says, or nothing where two
+// ends of rsockets have come to a standstill, or siw has refused to connect: they do now and then.
+func (g *guest) rstreams(t *testing.T, c contest, r rival) string {
+	t.Helper()
+	inC := r.rstream[0] == "rstream"
+	p := g.inGuest(false)
+	args := func(server bool) []string {
+		x := xfer{size: c.size, count: c.n, iterations: c.c}
+		all := slices.Concat(words("timeout 20"), r.rstream, x.common(), x.where(p, server))
+		if !inC && !server {
+			all = append(all, "-first")
+		}
+		return all
+	}
+	s := g.start(t, args(true)...)
+	if inC {
+		g.awaitListener(t, s, p)
+	} else {
+		require.NoError(t, s.WaitOutput("listening on"))
+	}
+	client := g.start(t, again(args(false))...)
+	_, err := client.Wait()
+	require.NoError(t, err)
+	if said := client.Stdout(); inC && !strings.Contains(said, "custom") {
+		t.Logf("%s: %s%s", r.name, said, client.Stderr())
+		s.Kill()
+		return ""
+	}
+	succeeds(t, s)
+	return succeeds(t, client)
 }
 
 var eachWay = regexp.MustCompile(`bytes each way in (\S+)`)
