@@ -187,24 +187,29 @@ func TestCRCOnOneHost(t *testing.T) {
 // TestEchoIsNoProof has a responder that says what it was told.
 func TestEchoIsNoProof(t *testing.T) {
 	a, b := tcpPair(t, "127.0.0.1", false)
-	answered := make(chan error, 1)
+	type answer struct {
+		qp  transport.QueuePair
+		err error
+	}
+	answered := make(chan answer, 1)
 	go func() {
 		r, err := soft.New(nil).Server(context.Background(), b, nil)
-		if err == nil {
-			err = r.Accept(context.Background(), append([]byte(nil), r.PrivateData()...))
+		if err != nil {
+			answered <- answer{nil, err}
+			return
 		}
-		answered <- err
-		if err == nil {
-			_ = r.QueuePair().Abort()
-		}
+		err = r.Accept(context.Background(), append([]byte(nil), r.PrivateData()...))
+		answered <- answer{r.QueuePair(), err}
 	}()
 	k, err := soft.New(nil).Client(a, nil)
 	require.NoError(t, err)
 	c, err := rdmanet.Client(testContext(t), k, nil)
 	require.NoError(t, err)
 	defer c.Close()
-	require.NoError(t, <-answered)
+	peer := <-answered
+	require.NoError(t, peer.err)
 	require.True(t, c.Attributes().CRC)
+	require.NoError(t, peer.qp.Abort())
 }
 
 // TestCRCBetweenNamespaces has the two ends in namespaces that are as alike as two hosts, behind a
