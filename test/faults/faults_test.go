@@ -19,7 +19,6 @@ import (
 
 	"github.com/rdmanet/iwarp"
 	"github.com/rdmanet/iwarp/internal/testkit"
-	"github.com/rdmanet/iwarp/internal/testkit/leak"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/soft"
 )
@@ -31,7 +30,7 @@ var (
 	strict = flag.Duration("strict", 0, "fail where a call returns later than this after its deadline; 0 bounds it as a hang only")
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { testkit.Run(m) }
 
 const (
 	rounds  = 5 // of a message and its echo, each of them two frames

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -32,29 +33,34 @@ func serve(t *testing.T, policy iwarp.Offload) *served {
 	d.Transports = []transport.Transport{soft.New(nil)}
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				if op, ok := err.(*net.OpError); ok && op.Temporary() { //nolint:staticcheck // as net/http does
-					time.Sleep(time.Millisecond)
-					continue
-				}
-				return
-			}
-			go func() {
-				defer c.Close()
-				b := make([]byte, 100)
-				for n, err := c.Read(b); err == nil; n, err = c.Read(b) {
-					if _, err := c.Write(b[:n]); err != nil {
-						return
-					}
-				}
-			}()
-		}
-	}()
+	go echoOn(l, func(error) {})
 	t.Cleanup(func() { _ = l.Close() })
 	return &served{t, l, d}
+}
+
+// echoOn echoes what comes on connections of l until it is closed, and goes on after other
+// failures, as net/http does.
+func echoOn(l net.Listener, failed func(error)) {
+	for {
+		c, err := l.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			failed(err)
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		go func() {
+			defer c.Close()
+			b := make([]byte, 100)
+			for n, err := c.Read(b); err == nil; n, err = c.Read(b) {
+				if _, err := c.Write(b[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	}
 }
 
 func (s *served) dial() (net.Conn, error) { return s.d.Dial("tcp", s.l.Addr().String()) }
