@@ -413,6 +413,22 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// countedWrites counts the system calls that a file would take.
+type countedWrites struct{ n int }
+
+func (c *countedWrites) Write(b []byte) (int, error) {
+	c.n++
+	return len(b), nil
+}
+
+// TestWrites writes a table in few pieces.
+func TestWrites(t *testing.T) {
+	p := start(t, plain(50))
+	var out countedWrites
+	require.Equal(t, exitFound, run([]string{"--pid", fmt.Sprint(p.Process.Pid)}, &out, io.Discard))
+	require.Equal(t, 1, out.n)
+}
+
 // TestSelf does not count the program that looks.
 func TestSelf(t *testing.T) {
 	exe, err := os.Executable()

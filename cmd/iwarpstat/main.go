@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -157,7 +159,8 @@ func (o *options) run(args []string, out, errs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := o.write(r, out); err != nil {
+	b := bufio.NewWriterSize(out, 64<<10) // a table is written cell by cell
+	if err := cmp.Or(o.write(r, b), b.Flush()); err != nil {
 		return err
 	}
 	if !o.quiet {
