@@ -107,7 +107,7 @@ func FuzzListener(f *testing.F) {
 		}
 		f.Add(byte(i), true, []byte{0}, segments(append(bytes.Clone(placed), "hello"...), word(1, 0, 5)))
 		f.Add(byte(i), true, []byte{7}, segments(append(bytes.Clone(placed), "hello"...), word(1, 0, 50)))
-		f.Add(byte(i), true, []byte{200}, segments(word(1, 0, 1<<20), word(2, 3, 0), word(3, 3, 1)))
+		f.Add(byte(i), true, []byte{200}, segments(word(1, 4, 1<<10), word(2, 6, 0), word(3, 7, 2), word(4, 7, 0)))
 		f.Add(byte(i), true, []byte{0}, segments(append(untagged(1, 1, 1), make([]byte, 28)...), append(untagged(terminate, 2, 1), 0, 0, 0, 0)))
 	}
 	f.Fuzz(func(t *testing.T, which byte, sealed bool, pieces, in []byte) {

@@ -176,6 +176,27 @@ func TestLimits(t *testing.T) {
 				_, _ = c.Write(bytes.Repeat(fpdu(empty), 50_000))
 			},
 		},
+		"messages ahead": {
+			rude: func(c rudeClient) {
+				var word [4]byte
+				binary.LittleEndian.PutUint32(word[:], 4<<29|1) // a limit of ours, again and again
+				var all []byte
+				for i := range 20_000 {
+					all = append(all, fpdu(untagged(3, 0, uint32(i+1)), word[:])...)
+				}
+				c.connected(nil)
+				_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+				_, _ = c.Write(all)
+			},
+		},
+		"regions": {
+			rude: func(c rudeClient) {
+				var word [4]byte
+				binary.LittleEndian.PutUint32(word[:], 6<<29|200) // that entry 200 of its memory has changed
+				c.connected(fpdu(untagged(3, 0, 1), word[:]))
+			},
+			after: func(c rudeClient) { c.ended() },
+		},
 		"space": {
 			rude: func(c rudeClient) {
 				var word [4]byte

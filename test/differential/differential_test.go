@@ -63,6 +63,7 @@ func (p *path) do(t *testing.T, steps []step) []string {
 // found are schedules that once went another way than over TCP.
 var found = [][]step{
 	{{1, write, 1460}, {0, closeWrite, 0}, {0, closeBoth, 0}, {1, read, 4096}},
+	{{1, closeWrite, 0}, {1, abort, 0}, {0, read, 1}},
 }
 
 func TestSchedules(t *testing.T) {

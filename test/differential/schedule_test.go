@@ -118,6 +118,7 @@ type model struct {
 	past               bool // its read deadline
 	late               bool // data has come after both of its halves were shut
 	reset              bool // has been told, or may be
+	lost               bool // what the peer did may have been thrown away by its abort
 }
 
 func (m *model) ready(n int) bool {
@@ -253,6 +254,7 @@ func (r *run) do(s step) string {
 	case closeBoth, abort:
 		if s.call == abort {
 			_ = c.SetLinger(0)
+			peer.lost = peer.lost || !m.closed && s.end == 1 && r.sent[0] == 0
 		}
 		err := c.Close()
 		m.closed, peer.eof, peer.broken = true, true, true
@@ -294,7 +296,9 @@ func pattern(i int) byte { return byte(i * 131 >> 3) }
 // after makes the same of what may differ with good reason. The kernel tells once of a reset and
 // then of the end of the stream, where this module's connections keep to the reset. How soon a
 // write finds out that the peer has closed is a matter of time over TCP, too. And data that comes
-// to an end with both halves shut makes the kernel reset; here it can be read.
+// to an end with both halves shut makes the kernel reset; here it can be read. The end that has
+// accepted sends nothing before it has heard from the other (RFC 5044 §7.1.2), and an abort throws
+// away what it has.
 func (r *run) after(s step, n int, class string) string {
 	m, peer := &r.model[s.end], &r.model[1-s.end]
 	if class == "reset" || class == "broken pipe" {
@@ -303,6 +307,9 @@ func (r *run) after(s step, n int, class string) string {
 	if (peer.closed || peer.late) && s.call == write && class != "closed" && class != "timeout" {
 		m.reset = true
 		return fmt.Sprintf("%v to nobody", s)
+	}
+	if m.lost && (s.call == read || s.call == readWaiting) {
+		return fmt.Sprintf("%v, or nothing", s)
 	}
 	if m.readClosed && peer.eof && m.late {
 		return fmt.Sprintf("%v, late", s)
