@@ -199,14 +199,22 @@ func (l *Listener) sort(c *net.TCPConn) client {
 		}
 		return client{Conn: l.plain(c, reason, l.whyNone)}
 	}
-	first, err := sniff.Look(c, false, l.errors())
-	if err == nil && first.N == 0 && first.Verdict == sniff.Undecided && l.policy == OffloadRequire && l.prompt {
-		first, err = l.moment.await(c)
-	}
-	if err == nil && (l.kernel == nil || first.Verdict == sniff.PlainTCP && l.half.ahead(nil) == nil) {
+	if l.kernel == nil {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}
-	if err == nil && first.Whole && l.prompt && len(l.deviceList()) == 0 {
+	atOnce := l.prompt && len(l.deviceList()) == 0
+	first, err := sniff.Look(c, false, l.errors())
+	if err == nil && first.N == 0 && first.Verdict == sniff.Undecided && l.policy == OffloadRequire && atOnce {
+		first, err = l.moment.await(c)
+	}
+	switch {
+	case err != nil && l.policy == OffloadRequire: // the connection broke, which it tells once
+		l.counters.failed.Add(1)
+		_ = c.Close()
+		return client{}
+	case err == nil && first.Verdict == sniff.PlainTCP && l.half.ahead(nil) == nil:
+		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
+	case err == nil && first.Whole && atOnce:
 		return l.shakeAtOnce(c)
 	}
 	l.find(&halfOpen{c: c, since: time.Now()})
@@ -220,6 +228,10 @@ const (
 	// momentPause is how many clients are not waited for after one that was silent for as long, so
 	// that many of those hold nobody up.
 	momentPause = 256
+	// momentLate is after how long the wait was for long enough that a few clients are not waited
+	// for either.
+	momentLate  = momentTime / 4
+	momentLater = momentPause / 8
 )
 
 // A moment is such a wait, of the only call that takes clients. All share one timer, which is left
@@ -273,6 +285,9 @@ func (m *moment) end() (over bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	over = m.c == nil
+	if !over && time.Since(m.began) > momentLate {
+		m.pause = momentLater
+	}
 	m.c = nil
 	return over
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp/internal/sniff"
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // TestMoment waits for a client that is about to ask, and no longer than a moment for one that is
@@ -55,4 +57,29 @@ func TestMoment(t *testing.T) {
 		return m.c == nil
 	}
 	require.Eventually(t, over, time.Minute, time.Millisecond, "the timer ends it")
+}
+
+// TestResetClientOfRequire counts a client that has hung up as one that failed, and not as one of
+// plain TCP: its error is told once, to whoever looks first.
+func TestResetClientOfRequire(t *testing.T) {
+	if !sniff.CanPeek {
+		t.Skip("first bytes cannot be looked at")
+	}
+	lc := ListenConfig{Offload: OffloadRequire, Transports: []transport.Transport{soft.New(nil)}}
+	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l := ln.(*Listener)
+	const clients = 20
+	for range clients {
+		c, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		require.NoError(t, c.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, c.Close())
+	}
+	ended := make(chan error)
+	go func() { _, err := l.Accept(); ended <- err }()
+	require.Eventually(t, func() bool { return l.counters.failed.Load() == clients }, time.Minute, time.Millisecond)
+	require.Zero(t, l.counters.refused.Load())
+	require.NoError(t, l.Close())
+	require.ErrorIs(t, <-ended, net.ErrClosed)
 }

@@ -65,7 +65,7 @@ type Options struct {
 	RecvDepth int  // receive work requests that can be posted; 0 means 512
 	IRD       int  // inbound RDMA Reads served at once, 1 to 16383; 0 means 16; negative means none
 	ORD       int  // outbound RDMA Reads in flight, 1 to 16383; 0 means 16; negative means none
-	NoCRC     bool // do not ask for CRC32C (RFC 5044 §4.4); it is still used if the peer asks
+	NoCRC     bool // do not ask for CRC32C (RFC 5044 §4.4), which a peer can; see HostProver
 
 	// Devices names the devices that Listen is for; nil means all. With a wildcard address it takes
 	// requests to any address of these, and leaves the port of all other devices alone, including

@@ -57,7 +57,7 @@ func FirstBytes(c *net.TCPConn, errs Errors) (Beginning, error) {
 	b, err := Look(c, true, errs)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		late, lateErr := Look(c, false, errs)
-		if late.Verdict != Undecided {
+		if late.Verdict != Undecided || lateErr != nil {
 			return late, lateErr
 		}
 		b.N = late.N

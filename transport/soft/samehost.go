@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
-	"sync"
+	"sync/atomic"
 )
 
 // Two ends on one host leave the CRC out, as the kernel leaves out the checksum of TCP there: their
@@ -87,5 +87,17 @@ func (q *queuePair) WaiveCRC() {
 	q.Mu.Unlock()
 }
 
-// bootID returns what tells this boot of this host from all others, if the system says so.
-var bootID = sync.OnceValues(readBootID)
+// bootID returns what tells this boot of this host from all others, if the system says so. That it
+// does not may be for want of descriptors, so only what was read is kept.
+func bootID() ([]byte, bool) {
+	if b := knownBootID.Load(); b != nil {
+		return *b, true
+	}
+	b, ok := readBootID()
+	if ok {
+		knownBootID.Store(&b)
+	}
+	return b, ok
+}
+
+var knownBootID atomic.Pointer[[]byte]
