@@ -254,7 +254,7 @@ func (r *run) do(s step) string {
 	case closeBoth, abort:
 		if s.call == abort {
 			_ = c.SetLinger(0)
-			peer.lost = peer.lost || !m.closed && s.end == 1 && r.sent[0] == 0
+			peer.lost = peer.lost || !m.closed && s.end == 1 && r.got[1] == 0
 		}
 		err := c.Close()
 		m.closed, peer.eof, peer.broken = true, true, true
