@@ -3,6 +3,7 @@ package rdmanet
 import (
 	"io"
 	"net"
+	"time"
 
 	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 )
@@ -12,13 +13,26 @@ var (
 	_ io.WriterTo   = (*Conn)(nil)
 )
 
+const (
+	// bulkBytes is how much is moved at a time where much comes: each call of the system below wakes
+	// somebody up.
+	bulkBytes = 256 << 10
+	// muchBytes is what has to be there for that.
+	muchBytes = 16 << 10
+	// moreTime is how long a call looks for more before it moves what it has.
+	moreTime = 5 * time.Microsecond
+	// bulkTime is how long a connection from which nothing more comes keeps the memory for it.
+	bulkTime = 10 * time.Millisecond
+)
+
 // WriteTo writes what it reads to w, until io.EOF. While w is at work the connection is free for
 // other calls, even by w itself: bytes are taken off the connection before w gets them. So those
 // that w does not take, as its error or n says, are lost to later calls of Read, as with io.Copy
 // from a net.TCPConn.
 func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
-	for {
-		b, err := c.takeBlock()
+	for much := false; ; {
+		var b *flow.Block
+		b, much, err = c.take(much)
 		if err == io.EOF {
 			return n, nil
 		} else if err != nil {
@@ -40,19 +54,26 @@ func (c *Conn) WriteTo(w io.Writer) (n int64, err error) {
 	}
 }
 
-// takeBlock waits for bytes and takes some off the ring, in a block that is the caller's.
-func (c *Conn) takeBlock() (*flow.Block, error) {
+// take waits for bytes and takes some off the ring, in a block that is the caller's. It reports
+// whether there was much, which is what much is of the call before.
+func (c *Conn) take(much bool) (*flow.Block, bool, error) {
 	if !c.calls.begin() {
-		return nil, net.ErrClosed
+		return nil, false, net.ErrClosed
 	}
 	defer c.calls.end()
 	c.rd.lock.Lock()
 	defer c.rd.lock.Unlock()
+	if much {
+		if b := c.takeBulk(); b != nil {
+			return b, len(b.Bytes()) >= muchBytes, nil
+		}
+	}
 	c.mu.Lock()
 	if err := c.awaitData(nil, false); err != nil {
 		c.consumed(0)
-		return nil, err
+		return nil, false, err
 	}
+	much = c.ring.Available() >= muchBytes
 	b := c.ring.TakeBlock()
 	if b == nil {
 		p := c.ring.Front()
@@ -63,7 +84,52 @@ func (c *Conn) takeBlock() (*flow.Block, error) {
 		c.ring.Drop(n)
 	}
 	c.consumed(len(b.Bytes()))
-	return b, nil
+	return b, much, nil
+}
+
+// takeBulk takes as much off the ring as has come, after a wait for something that is short. It
+// returns nil if there is nothing, be it for an error. The caller holds the side's lock.
+func (c *Conn) takeBulk() *flow.Block {
+	b := flow.GetBlock(bulkBytes)
+	if deadline, ok := c.mayWait(b.Buf); ok {
+		if soon := time.Now().Add(bulkTime); deadline.IsZero() || soon.Before(deadline) {
+			deadline = soon
+		}
+		c.driven(c.qp.Wait(deadline))
+	}
+	c.mu.Lock()
+	c.lookForMore()
+	if c.ring.Available() == 0 {
+		b.SetLen(c.ring.Detach())
+		c.consumed(0)
+	} else {
+		c.mu.Unlock()
+		n, _ := c.read(b.Buf) // which an error keeps for the next call
+		b.SetLen(n)
+	}
+	if len(b.Bytes()) == 0 {
+		flow.PutBlock(b)
+		return nil
+	}
+	return b
+}
+
+// lookForMore looks for more of what comes much at a time. The caller holds the side's lock and mu,
+// which is released meanwhile.
+func (c *Conn) lookForMore() {
+	had := c.ring.Available()
+	if had < muchBytes {
+		return
+	}
+	for last := time.Now(); had < bulkBytes/2; {
+		c.look(&c.rd, 1)
+		now := time.Now()
+		if have := c.ring.Available(); have > had {
+			had, last = have, now
+		} else if now.Sub(last) >= moreTime {
+			return
+		}
+	}
 }
 
 // ReadFrom writes what it reads from r, until io.EOF. A *net.Buffers is written as WriteBuffers
@@ -76,7 +142,7 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 		return n, err
 	}
 	b := flow.GetBlock(maxChunk)
-	defer flow.PutBlock(b)
+	defer func() { flow.PutBlock(b) }()
 	for {
 		k, rerr := r.Read(b.Buf)
 		if k > 0 {
@@ -92,6 +158,14 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 		}
 		if rerr != nil {
 			return n, c.opError("readfrom", rerr)
+		}
+		size := maxChunk
+		if k >= maxChunk {
+			size = bulkBytes
+		}
+		if size != len(b.Buf) {
+			flow.PutBlock(b)
+			b = flow.GetBlock(size)
 		}
 	}
 }

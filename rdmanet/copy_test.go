@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -133,4 +135,70 @@ func TestCloseDuringCopy(t *testing.T) {
 	br.Close()
 	copied()
 	written()
+}
+
+// sized is a Reader of n bytes that fills each buffer, and keeps the size of the largest.
+type sized struct{ n, largest int }
+
+func (s *sized) Read(p []byte) (int, error) {
+	if s.n == 0 {
+		return 0, io.EOF
+	}
+	s.largest = max(s.largest, len(p))
+	k := min(len(p), s.n)
+	s.n -= k
+	return k, nil
+}
+
+// TestReadFromMuch reads more at a time from what always has more.
+func TestReadFromMuch(t *testing.T) {
+	e := connect(t, setting{})
+	read := background(t, func() { io.Copy(io.Discard, e.b) })
+	few, much := &sized{n: 1000}, &sized{n: 1 << 20}
+	for _, s := range []*sized{few, much} {
+		_, err := e.a.ReadFrom(s)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 64<<10, few.largest)
+	require.Equal(t, 256<<10, much.largest)
+	require.NoError(t, e.a.Close())
+	read()
+}
+
+// TestWriteToMuch ends a WriteTo after much has come, in each way that there is.
+func TestWriteToMuch(t *testing.T) {
+	want := pattern(1<<20 + 1)
+	for name, end := range map[string]struct {
+		call func(x, y *rdmanet.Conn) error
+		want error
+	}{
+		"end of the stream": {func(x, _ *rdmanet.Conn) error { return x.CloseWrite() }, nil},
+		"deadline":          {func(_, y *rdmanet.Conn) error { return y.SetReadDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
+		"close":             {func(_, y *rdmanet.Conn) error { return y.Close() }, net.ErrClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			forSettings(t, func(t *testing.T, x, y *rdmanet.Conn) {
+				var got bytes.Buffer
+				arrived := make(chan struct{})
+				w := writerFunc(func(p []byte) (int, error) {
+					if got.Write(p); got.Len() == len(want) {
+						close(arrived)
+					}
+					return len(p), nil
+				})
+				wait := background(t, func() {
+					n, err := y.WriteTo(w)
+					if n != int64(len(want)) || !errors.Is(err, end.want) {
+						t.Errorf("WriteTo: %d, %v", n, err)
+					}
+				})
+				_, err := x.Write(want)
+				require.NoError(t, err)
+				<-arrived
+				require.NoError(t, end.call(x, y))
+				wait()
+				require.True(t, bytes.Equal(want, got.Bytes()))
+			})
+		})
+	}
 }

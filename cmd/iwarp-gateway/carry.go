@@ -132,7 +132,7 @@ func (b *begun) Read(p []byte) (int, error) {
 func (c *carried) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.m.timeout())
 	defer cancel()
-	d := iwarp.Dialer{Offload: c.m.Target.policy}
+	d := iwarp.Dialer{Offload: c.m.Target.policy, Transports: transports}
 	target, err := d.DialContext(ctx, "tcp", c.m.Target.addr)
 	if err != nil {
 		return err

@@ -13,7 +13,11 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/transport"
 )
+
+// transports are those that the gateway uses. It is a variable for tests.
+var transports []transport.Transport
 
 // A gateway has the listeners of all mappings.
 type gateway struct {
@@ -56,7 +60,7 @@ func newGateway(all []*mapping, admin string, log *slog.Logger) (*gateway, error
 // listen makes the listeners.
 func (g *gateway) listen(admin string) error {
 	for _, m := range g.mappings {
-		lc := iwarp.ListenConfig{Offload: m.Listen.policy}
+		lc := iwarp.ListenConfig{Offload: m.Listen.policy, Transports: transports}
 		l, err := lc.Listen(context.Background(), "tcp", m.Listen.addr)
 		if err != nil {
 			return err

@@ -24,13 +24,21 @@ import (
 
 	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/internal/testkit/leak"
+	"github.com/rdmanet/iwarp/transport"
 )
 
-// asProgram has this program be the gateway.
-const asProgram = "IWARP_GATEWAY_TEST"
+const (
+	asProgram     = "IWARP_GATEWAY_TEST"           // has this program be the gateway
+	onlyTransport = "IWARP_GATEWAY_TEST_TRANSPORT" // which uses no other than that of this name
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		for _, one := range transport.Registered() {
+			if one.Name() == os.Getenv(onlyTransport) {
+				transports = []transport.Transport{one}
+			}
+		}
 		main()
 		return
 	}

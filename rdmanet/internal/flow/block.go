@@ -2,8 +2,11 @@ package flow
 
 import "sync"
 
-// blockSizes are those that blocks come in.
-var blockSizes = [...]int{512, 4 << 10, 16 << 10, 64 << 10}
+// blockSizes are those that blocks come in. The largest is for bytes that are moved on at once.
+var blockSizes = [...]int{512, 4 << 10, 16 << 10, 64 << 10, 256 << 10}
+
+// storedBlock is the size of the largest block in a list.
+const storedBlock = 64 << 10
 
 // A Block holds bytes of stream between their arrival and their reading.
 type Block struct {
@@ -46,6 +49,9 @@ func (b *Block) Fill(p []byte) int {
 	return b.w
 }
 
+// SetLen says that the first n bytes of the empty block b were filled in.
+func (b *Block) SetLen(n int) { b.w = n }
+
 // PutBlock gives b back, which must not be used after that.
 func PutBlock(b *Block) {
 	b.r, b.w, b.next = 0, 0, nil
@@ -62,10 +68,10 @@ type blockList struct {
 func (l *blockList) append(p []byte) {
 	for len(p) > 0 {
 		if l.tail == nil {
-			l.head = GetBlock(len(p))
+			l.head = GetBlock(min(len(p), storedBlock))
 			l.tail = l.head
 		} else if l.tail.w == len(l.tail.Buf) {
-			l.tail.next = GetBlock(max(len(p), 2*len(l.tail.Buf)))
+			l.tail.next = GetBlock(min(max(len(p), 2*len(l.tail.Buf)), storedBlock))
 			l.tail = l.tail.next
 		}
 		n := copy(l.tail.Buf[l.tail.w:], p)
