@@ -6,6 +6,16 @@
 // Listener serves iWARP and plain TCP clients on one port, told apart by their first bytes.
 // Describe says what a connection became, and why.
 //
+// # Terms
+//
+// An MPA request is the first thing that an iWARP client sends, and how it asks for iWARP: a frame
+// (RFC 5044, section 7.1) that begins with the 16 bytes "MPA ID Req Frame". The server answers with
+// an MPA reply; one that does not know of iWARP takes the request for its own protocol.
+//
+// A kernel connection is a TCP connection as package net makes it, by a socket of the host's
+// kernel. It is returned as it is, as plain TCP, or carries iWARP in software. An RDMA device makes
+// connections of its own.
+//
 // # Policies
 //
 // The Offload field of a Dialer or ListenConfig, or where it is zero the environment variable
