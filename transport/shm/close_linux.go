@@ -32,8 +32,7 @@ func (q *queuePair) shut(abort bool) error {
 	}
 	if !was.Connected {
 		hangUp(q.sock)
-		q.kept.drop()
-		q.kept = nil
+		q.takeKept().drop()
 		q.Regions.Clear()
 		q.over()
 		return nil

@@ -52,12 +52,12 @@ var errAgain = fmt.Errorf("%w: nobody there takes connections through shared mem
 // connect exchanges request and answer and brings q to StateRTS.
 func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (answer []byte, err error) {
 	for try := 1; ; try++ {
-		kept := q.kept != nil
-		answer, err = q.ask(ctx, scope, private)
+		var kept bool
+		answer, kept, err = q.ask(ctx, scope, private)
 		switch {
 		case err == nil, ctx.Err() != nil:
 			return answer, err
-		case kept && !isRejection(err): // nobody may have heard that, as the peer has a new link
+		case kept && isMoving(err): // nobody may have heard that, or the link alone is of no use
 			try = 0
 		case try == connectTries, !isMoving(err):
 			return answer, err
@@ -79,14 +79,14 @@ func isMoving(err error) bool {
 	return err == errAgain || err == io.EOF || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// ask asks once.
-func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) ([]byte, error) {
+// ask asks once, and reports whether it was on a link.
+func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) (_ []byte, kept bool, err error) {
 	in, out, fd, err := q.memoryToAsk()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	listen := hear
-	if out != nil {
+	if kept = out != nil; kept {
 		listen = hearNext
 	}
 	ask := &greeting{
@@ -107,30 +107,24 @@ func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) ([]by
 	out, err = q.agree(answer, theirs, consent, out, err)
 	if err != nil {
 		in.close()
-		return nil, err
+		return nil, kept, err
 	}
 	q.leads = true
-	return answer.private, q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, answer.ird))
+	return answer.private, kept, q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, answer.ird))
 }
 
 // memoryToAsk returns the memory of this end, and its descriptor if it is new. Otherwise out is the
 // peer's.
 func (q *queuePair) memoryToAsk() (in, out *segment, fd int, err error) {
-	if k := q.kept; k != nil {
-		q.kept = nil
+	if k := q.takeKept(); k != nil {
 		q.wide = k.wide
 		return k.in, k.out, -1, nil
 	}
-	in, fd, err = newSegment(&q.t.memory)
-	if isLack(err) && q.t.room.clear() {
+	err = q.t.room.spare(func() error {
 		in, fd, err = newSegment(&q.t.memory)
-	}
+		return err
+	})
 	return in, nil, fd, err
-}
-
-func isRejection(err error) bool {
-	var r *transport.RejectedError
-	return errors.As(err, &r)
 }
 
 // reconnect makes c the socket to the peer, in place of one that nobody has answered on.

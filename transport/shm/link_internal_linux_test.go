@@ -26,7 +26,7 @@ type linked struct {
 
 func newLinked(t *testing.T) *linked {
 	l := &linked{t: t, client: New(nil), ends: make(chan *queuePair, 1)}
-	l.client.room.keeps = patience // on a busy machine all takes longer
+	l.client.room.keeps, l.client.room.age = patience, patience // on a busy machine all takes longer
 	l.listen()
 	t.Cleanup(func() {
 		_ = l.server.Close()

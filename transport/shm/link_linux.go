@@ -24,6 +24,9 @@ const (
 	linkTime   = 100 * time.Millisecond
 	linkLonger = time.Second
 	mostLinks  = 64 // of a Transport's clients, and of a listener
+	// linkAge is how old the socket of a link gets before a client looks anew for the listener: there
+	// may be one that comes before that which it has met.
+	linkAge = time.Second
 )
 
 // A link is what a connection has besides its port: a socket, and the memory of both ends.
@@ -32,6 +35,7 @@ type link struct {
 	raw     syscall.RawConn
 	cred    unix.Ucred // of the peer
 	self    user       // that the peer knows this process as
+	made    time.Time  // when sock was
 	in, out *segment
 	wide    bool // more than the first page of out was used
 }
@@ -57,14 +61,18 @@ func (k *link) drop() {
 
 // over reports whether the peer is done with the last connection of the link, and waits for the
 // request of the next one.
-func (k *link) over() (yes bool) {
-	defer k.survive(debug.SetPanicOnFault(true))
-	if k.in.idle.Load() == 0 {
-		return false
-	}
+func (k *link) over() bool {
 	gone := true
-	_ = k.raw.Control(func(fd uintptr) { gone = hungUp(fd) })
+	if k.done() {
+		_ = k.raw.Control(func(fd uintptr) { gone = hungUp(fd) })
+	}
 	return !gone
+}
+
+// done reports whether the peer, a server, is done with the last connection of the link.
+func (k *link) done() (yes bool) {
+	defer k.survive(debug.SetPanicOnFault(true))
+	return k.in.idle.Load() != 0
 }
 
 // renew makes the memory, which the peer is done with, that of a new connection.
@@ -100,6 +108,9 @@ func (q *queuePair) mayKeep() bool {
 	if !q.keeps || !q.kin || t.out == nil || t.trimming || t.ended || q.sleep.dead || q.sleep.died.Load() || q.t.memory.scarce() {
 		return false
 	}
+	if q.home == nil && time.Since(q.made) >= q.t.room.age {
+		return false
+	}
 	switch end := q.in.end.Load(); {
 	case end == endNone:
 		return true
@@ -111,7 +122,7 @@ func (q *queuePair) mayKeep() bool {
 
 // keep keeps what the connection has had, of which out is the peer's memory.
 func (q *queuePair) keep(out *segment, wide bool) {
-	k := &link{sock: q.sock, raw: q.raw, cred: q.cred, self: q.self, in: q.in, out: out, wide: wide}
+	k := &link{sock: q.sock, raw: q.raw, cred: q.cred, self: q.self, made: q.made, in: q.in, out: out, wide: wide}
 	if l := q.home; l != nil {
 		l.keep(k)
 		return
@@ -121,7 +132,26 @@ func (q *queuePair) keep(out *segment, wide bool) {
 
 // take makes k what the connection will have. The queue pair is not up yet.
 func (q *queuePair) take(k *link) {
-	q.sock, q.raw, q.cred, q.self, q.kept = k.sock, k.raw, k.cred, k.self, k
+	q.sock, q.raw, q.cred, q.self, q.made, q.kept = k.sock, k.raw, k.cred, k.self, k.made, k
+}
+
+// takeKept returns the link that the connection is to have, to one caller only: Close may come
+// during Connect and Accept.
+func (q *queuePair) takeKept() *link {
+	q.Mu.Lock()
+	defer q.Mu.Unlock()
+	k := q.kept
+	q.kept = nil
+	return k
+}
+
+// shed ends all links on which no request has come.
+func (l *listener) shed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.links {
+		_ = k.sock.SetDeadline(past) // so that hearAgain closes it
+	}
 }
 
 // keep waits for the next request on a link whose connection has ended.

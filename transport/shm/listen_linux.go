@@ -123,6 +123,9 @@ func (l *listener) serve(place *net.UnixListener) {
 		}
 		c, err := place.AcceptUnix()
 		if err != nil {
+			if isLack(err) {
+				l.shed()
+			}
 			if !sleep(l.ctx, acceptRetry) {
 				return
 			}
@@ -147,8 +150,9 @@ func (l *listener) again(k *link, g *greeting) {
 	a := &setup.Arrival{Reset: func() { _ = k.sock.CloseRead() }, Cancel: func() {}}
 	q := newEnd(l.t, l.o)
 	q.take(k)
-	r := &arrived{q: q, ask: g, fd: -1}
-	if l.half.Enter(l.ctx, a) != nil {
+	q.home = l
+	r := &arrived{q: q, ask: g, fd: -1, linked: true}
+	if l.ctx.Err() != nil || !l.half.TryEnter(a) { // the client is to wait in the queue of the place
 		_ = r.answer(again, nil)
 		return
 	}
@@ -178,6 +182,7 @@ func (l *listener) read(ctx context.Context, c *net.UnixConn) (r *arrived, err e
 		hangUp(c)
 		return nil, err
 	}
+	q.home = l
 	r = &arrived{q: q, fd: -1}
 	err = setup.Within(ctx, c, l.t.cfg.RequestTimeout, func() (err error) {
 		r.ask, r.fd, err = hear(c)
@@ -209,7 +214,7 @@ func (l *listener) screen(r *arrived) (err error) {
 		return errors.Join(errNotAllowed, r.Reject(nil))
 	}
 	q.local, q.remote = r.ask.remote, r.ask.local
-	q.home, q.keeps = l, true
+	q.keeps = true
 	return nil
 }
 
@@ -298,10 +303,8 @@ func (l *listener) Close() error {
 	if l.place != nil {
 		_ = l.place.SetDeadline(past) // so that serve closes it
 	}
-	for k := range l.links {
-		_ = k.sock.SetDeadline(past)
-	}
 	l.mu.Unlock()
+	l.shed()
 	l.wg.Wait()
 	if l.port != nil {
 		_ = l.port.Close()
@@ -311,9 +314,10 @@ func (l *listener) Close() error {
 
 // arrived is a connection in the making on the passive side.
 type arrived struct {
-	q   *queuePair
-	ask *greeting
-	fd  int // of the client's memory, or -1
+	q      *queuePair
+	ask    *greeting
+	fd     int  // of the client's memory, or -1
+	linked bool // it has come on a link
 }
 
 func (r *arrived) PrivateData() []byte            { return r.ask.private }
@@ -337,7 +341,7 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 		return err
 	}
 	err = setup.Within(ctx, q.sock, q.t.cfg.ReplyTimeout, func() error {
-		return say(q.sock, &greeting{kind: consent, ird: q.Opts.IRD, ord: q.Opts.ORD, private: private}, fd)
+		return r.say(&greeting{kind: consent, ird: q.Opts.IRD, ord: q.Opts.ORD, private: private}, fd)
 	})
 	if fd >= 0 {
 		_ = unix.Close(fd)
@@ -353,8 +357,7 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 // memory returns the memory of both ends, and the descriptor of this end's if it is new.
 func (r *arrived) memory(theirs int) (in, out *segment, fd int, err error) {
 	q := r.q
-	if k := q.kept; k != nil {
-		q.kept = nil
+	if k := q.takeKept(); k != nil {
 		q.wide = k.wide
 		return k.in, k.out, -1, nil
 	}
@@ -367,10 +370,22 @@ func (r *arrived) memory(theirs int) (in, out *segment, fd int, err error) {
 	return in, out, fd, err
 }
 
+// say sends a greeting. On a link, whose client may have left no room for it, that does not wait.
+func (r *arrived) say(g *greeting, fd int) error {
+	if r.linked {
+		return sayNow(r.q.raw, g)
+	}
+	return say(r.q.sock, g, fd)
+}
+
 // giveUp closes the connection because of err, of which the client is told only if it is not its
 // fault.
 func (r *arrived) giveUp(err error) {
-	if isLack(err) || errors.Is(err, errBurying) {
+	lacks := isLack(err)
+	if lacks {
+		r.q.home.shed()
+	}
+	if lacks || errors.Is(err, errBurying) {
 		_ = r.answer(again, nil)
 		return
 	}
@@ -390,7 +405,7 @@ func (r *arrived) Reject(private []byte) error { return r.answer(refusal, privat
 // answer closes the connection with a word, which is not consent.
 func (r *arrived) answer(kind greetingKind, private []byte) error {
 	err := setup.Within(context.Background(), r.q.sock, time.Second, func() error {
-		return say(r.q.sock, &greeting{kind: kind, private: private}, -1)
+		return r.say(&greeting{kind: kind, private: private}, -1)
 	})
 	r.drop()
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {

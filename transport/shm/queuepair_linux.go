@@ -34,10 +34,10 @@ type queuePair struct {
 	raw           syscall.RawConn
 	ringBell      func(fd uintptr)
 	self          user      // that the peer knows this process as
+	made          time.Time // when sock was
 	keeps         bool      // what the connection has may serve for another
 	site          site      // that a client has dialed
 	home          *listener // of a server
-	kept          *link     // that the connection is to have; nil without one, and once it was asked for
 	wide          bool      // more than the first page of the peer's memory was used by connections before
 
 	tok   chan struct{} // its one token is the right to drive: to read in and to sleep
@@ -51,6 +51,7 @@ type queuePair struct {
 	background       background
 
 	// Guarded by Mu.
+	kept     *link // that the connection is to have; nil without one, and once it was asked for
 	ird, ord int
 	isGone   bool
 	gone     []func()
@@ -107,7 +108,7 @@ func (q *queuePair) use(sock *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
-	q.sock, q.raw, q.cred, q.self = sock, raw, cred, thisUser()
+	q.sock, q.raw, q.cred, q.self, q.made = sock, raw, cred, thisUser(), time.Now()
 	return nil
 }
 

@@ -3,6 +3,7 @@ package shm
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,6 +15,7 @@ type waitingRoom struct {
 	m     map[site][]*meeting
 	links int
 	keeps time.Duration // how long a link waits
+	age   time.Duration // up to which a link is kept
 	timer *time.Timer
 	armed bool
 }
@@ -30,8 +32,13 @@ func (w *waitingRoom) put(remote site, m *meeting) {
 	}
 	m.until = time.Now().Add(patience)
 	w.mu.Lock()
-	full := m.link != nil && w.links == mostLinks
-	if !full {
+	var out *meeting
+	if m.link != nil && w.links == mostLinks {
+		if out = w.evict(); out == nil {
+			out = m
+		}
+	}
+	if out != m {
 		if m.link != nil {
 			w.links++
 		}
@@ -42,9 +49,23 @@ func (w *waitingRoom) put(remote site, m *meeting) {
 		w.arm()
 	}
 	w.mu.Unlock()
-	if full {
-		m.close()
+	if out != nil {
+		out.close()
 	}
+}
+
+// evict returns a link that has left for another, or nil: one whose peer is not done with it, and
+// may never be. The caller holds mu.
+func (w *waitingRoom) evict() *meeting {
+	for remote, list := range w.m {
+		for i, m := range list {
+			if m.link != nil && !m.link.done() {
+				w.remove(remote, i)
+				return m
+			}
+		}
+	}
+	return nil
 }
 
 // close ends a meeting that has led to nothing.
@@ -87,12 +108,18 @@ func (w *waitingRoom) next(remote site, takes bool) *meeting {
 			continue
 		}
 		if takes {
-			w.set(remote, append(list[:i], list[i+1:]...))
-			w.left(m)
+			w.remove(remote, i)
 		}
 		return m
 	}
 	return nil
+}
+
+// remove takes out the meeting at i of those that wait for remote. The caller holds mu.
+func (w *waitingRoom) remove(remote site, i int) {
+	list := w.m[remote]
+	w.left(list[i])
+	w.set(remote, slices.Delete(list, i, i+1))
 }
 
 // set makes list what waits for remote. The caller holds mu.
@@ -162,12 +189,29 @@ func (w *waitingRoom) closeIf(of func(*meeting) bool) bool {
 	return len(gone) > 0
 }
 
-// meet returns a meeting with whoever listens at p. Where descriptors
-// are short it does without those of links.
-func (t *Transport) meet(ctx context.Context, local netip.Addr, p site) (*meeting, error) {
-	m, err := meet(ctx, local, p)
-	if isLack(err) && t.room.clear() {
-		return meet(ctx, local, p)
+// spare calls f, and where that lacks something, once more without the links.
+func (w *waitingRoom) spare(f func() error) error {
+	err := f()
+	if isLack(err) && w.clear() {
+		err = f()
 	}
+	return err
+}
+
+// meet returns a meeting with whoever listens at p.
+func (t *Transport) meet(ctx context.Context, local netip.Addr, p site) (m *meeting, err error) {
+	err = t.room.spare(func() error {
+		m, err = meet(ctx, local, p)
+		return err
+	})
 	return m, err
+}
+
+// sourceOf returns the address that a connection to p comes from.
+func (t *Transport) sourceOf(local netip.Addr, p site) (source netip.Addr, err error) {
+	err = t.room.spare(func() error {
+		source, err = sourceOf(local, p)
+		return err
+	})
+	return source, err
 }

@@ -30,6 +30,29 @@ func say(c *net.UnixConn, g *greeting, fd int) error {
 	return err
 }
 
+// sayNow sends a greeting without a descriptor if there is room for it at once.
+func sayNow(raw syscall.RawConn, g *greeting) error {
+	if len(g.private) > mostPrivate {
+		return errPrivate
+	}
+	b := g.append(make([]byte, 0, greetingLen+len(g.private)))
+	var n int
+	err := error(unix.EINTR)
+	werr := raw.Write(func(fd uintptr) bool {
+		for err == unix.EINTR {
+			n, err = unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		}
+		return true
+	})
+	switch {
+	case werr != nil:
+		return werr
+	case err == unix.EAGAIN, err == nil && n < len(b):
+		return transport.ErrHandshakeTimeout
+	}
+	return os.NewSyscallError("sendmsg", err)
+}
+
 var (
 	errNoMemory = errors.New("no memory came with the peer's greeting")
 	errTooMany  = errors.New("more came with the peer's greeting than one descriptor")

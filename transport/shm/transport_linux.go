@@ -30,7 +30,7 @@ var _ transport.Transport = (*Transport)(nil)
 // defaults.
 func New(c *Config) *Transport {
 	t := &Transport{cfg: c.withDefaults(), serves: linkLonger}
-	t.room.keeps = linkTime
+	t.room.keeps, t.room.age = linkTime, linkAge
 	t.memory.limit = t.cfg.MaxMemory
 	return t
 }
@@ -56,7 +56,7 @@ func device(addrs []netip.Addr) transport.Device {
 func (t *Transport) Route(ctx context.Context, local, remote netip.AddrPort) (transport.Device, error) {
 	p := site{namespace(), destination(remote)}
 	if t.room.has(p) {
-		source, err := sourceOf(local.Addr(), p)
+		source, err := t.sourceOf(local.Addr(), p)
 		if err != nil {
 			return transport.Device{}, err
 		}
@@ -94,7 +94,7 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 			return nil, err
 		}
 	}
-	source, err := sourceOf(local.Addr(), p)
+	source, err := t.sourceOf(local.Addr(), p)
 	if err != nil {
 		m.close()
 		return nil, err
@@ -109,7 +109,7 @@ func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *t
 	q.site, q.keeps = p, true
 	q.local, q.remote = netip.AddrPortFrom(source, local.Port()), p.at
 	if local.Port() == 0 {
-		if err := q.holdPort(); err != nil {
+		if err := t.room.spare(q.holdPort); err != nil {
 			_ = q.Close()
 			return nil, err
 		}

@@ -60,6 +60,12 @@ func (h *HalfOpen) Enter(ctx context.Context, a *Arrival) error {
 	}
 }
 
+// TryEnter adds a if there is room at once, and reports that.
+func (h *HalfOpen) TryEnter(a *Arrival) bool {
+	ok, _ := h.admit(a)
+	return ok
+}
+
 // Attend has f see to a in a goroutine of wg's, once there is room for it. f is told to end, by its
 // context, when a has to give way or ctx is done. Attend reports false if ctx was done before.
 func (h *HalfOpen) Attend(ctx context.Context, wg *sync.WaitGroup, a *Arrival, f func(ctx context.Context)) bool {
