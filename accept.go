@@ -255,6 +255,9 @@ func (m *moment) await(c *net.TCPConn) (sniff.Beginning, error) {
 		return first, err
 	}
 	_ = c.SetReadDeadline(time.Time{})
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return first, err
+	}
 	return sniff.Look(c, false, sniff.Take)
 }
 

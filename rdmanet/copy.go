@@ -21,6 +21,8 @@ const (
 	muchBytes = 16 << 10
 	// moreTime is how long a call looks for more before it moves what it has.
 	moreTime = 5 * time.Microsecond
+	// mostMoreTime is how long it looks while there is always a little more.
+	mostMoreTime = 20 * moreTime
 	// bulkTime is how long a connection from which nothing more comes keeps the memory for it.
 	bulkTime = 10 * time.Millisecond
 )
@@ -107,9 +109,14 @@ func (c *Conn) takeBulk() *flow.Block {
 		n, _ := c.read(b.Buf) // which an error keeps for the next call
 		b.SetLen(n)
 	}
-	if len(b.Bytes()) == 0 {
-		flow.PutBlock(b)
-		return nil
+	if n := len(b.Bytes()); n < muchBytes { // its writer may take long, and keeps the memory
+		defer flow.PutBlock(b)
+		if n == 0 {
+			return nil
+		}
+		few := flow.GetBlock(n)
+		few.Fill(b.Bytes())
+		return few
 	}
 	return b
 }
@@ -121,9 +128,16 @@ func (c *Conn) lookForMore() {
 	if had < muchBytes {
 		return
 	}
-	for last := time.Now(); had < bulkBytes/2; {
+	begun := time.Now()
+	for last := begun; had < bulkBytes/2; {
+		if c.driver != nil && c.driver != &c.rd || c.closed || c.readClosed || passed(c.rd.deadline) {
+			return
+		}
 		c.look(&c.rd, 1)
 		now := time.Now()
+		if now.Sub(begun) >= mostMoreTime {
+			return
+		}
 		if have := c.ring.Available(); have > had {
 			had, last = have, now
 		} else if now.Sub(last) >= moreTime {
@@ -159,9 +173,11 @@ func (c *Conn) ReadFrom(r io.Reader) (n int64, err error) {
 		if rerr != nil {
 			return n, c.opError("readfrom", rerr)
 		}
-		size := maxChunk
-		if k >= maxChunk {
+		size := len(b.Buf)
+		if k == size {
 			size = bulkBytes
+		} else if k < bulkBytes/2 { // the next Read may take long, and keeps the memory
+			size = maxChunk
 		}
 		if size != len(b.Buf) {
 			flow.PutBlock(b)

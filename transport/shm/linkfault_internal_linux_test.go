@@ -253,6 +253,14 @@ func TestHalfOpenBoundsLinks(t *testing.T) {
 	t.Cleanup(func() { setup.RequestGrace = was })
 	l := newAttended(t, &Config{MaxHalfOpen: 1}, "127.0.0.1:0")
 	l.links(2)
+	require.Eventually(t, func() bool { // until the second one has left
+		a := &setup.Arrival{Reset: func() {}, Cancel: func() {}}
+		free := l.server.half.TryEnter(a)
+		if free {
+			l.server.half.Leave(a)
+		}
+		return free
+	}, patience, time.Millisecond)
 	answers := make(chan *greeting)
 	var all sync.WaitGroup
 	for range 2 {
