@@ -103,9 +103,9 @@ func prepare() error {
 	}
 	for _, p := range goPrograms {
 		out := filepath.Join(bin, p.name)
-		args := []string{"build", "-C", p.module, "-o", out, p.pkg}
+		args := []string{"build", "-C", p.module, small, "-o", out, p.pkg}
 		if p.test {
-			args = []string{"test", "-C", p.module, "-c", "-o", out, p.pkg}
+			args = []string{"test", "-C", p.module, small, "-c", "-o", out, p.pkg}
 		}
 		if err := compile(exec.Command("go", args...), p.name); err != nil {
 			return err
@@ -116,6 +116,9 @@ func prepare() error {
 	}
 	return compile(exec.Command("gcc", "-O2", "-Wall", "-Wextra", "-o", filepath.Join(bin, "c-stream"), "cstream/stream.c", "-lrdmacm", "-lpthread"), "c-stream")
 }
+
+// small leaves out what only debuggers need: the files of the guest are in its memory.
+const small = "-ldflags=-s -w"
 
 // compile runs a compiler. The guest has no Go and no library of ours, so nothing is linked to any.
 func compile(cmd *exec.Cmd, name string) error {
