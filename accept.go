@@ -191,6 +191,10 @@ func (l *Listener) awaitNudge() {
 // sort returns a connection made of c if nothing of the peer has to be waited for. Otherwise what c
 // is is found out in the background.
 func (l *Listener) sort(c *net.TCPConn) client {
+	if !l.hasShare(c) {
+		reset(c)
+		return client{}
+	}
 	keepalive.SetAccepted(l.tcp, c, l.config.KeepAlive, l.config.KeepAliveConfig)
 	if l.direct {
 		reason := ReasonPolicy

@@ -10,7 +10,7 @@ import (
 // MaxHalfOpen and MaxSilent are the bounds of a Listener.
 const (
 	MaxHalfOpen = maxHalfOpen
-	MaxSilent   = maxSilent
+	MaxSilent   = maxHalfOpen / silentShare
 )
 
 // PathCount returns how many connections Describe remembers.

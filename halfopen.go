@@ -15,15 +15,14 @@ import (
 )
 
 const (
-	// maxHalfOpen bounds the connections of a listener that it has not identified yet, and
-	// maxSilent those whose first bytes are still to come.
+	// maxHalfOpen bounds the connections of a listener that it has not identified yet, unless
+	// configured otherwise.
 	maxHalfOpen = 1024
-	maxSilent   = 512
 	// minHalfOpen is allowed however few descriptors the process may have.
 	minHalfOpen = 16
 	// halfOpenShare is the part of the descriptors that half-open connections may take.
 	halfOpenShare = 8
-	// silentShare is the part of the half-open connections that may be silent.
+	// silentShare is the part of the half-open connections whose first bytes may be still to come.
 	silentShare = 2
 
 	// fairTime is what each of them has until it may have to give way to another: more, up to
@@ -54,6 +53,7 @@ type halfOpen struct {
 	done    bool           // with waiting
 	cut     bool           // its time was cut short
 	inWay   bool           // younger ones may have to wait for it
+	surplus bool           // its peer has too many
 	settled chan struct{}  // closed when there is news of it, if somebody waits for that
 	elem    *list.Element
 
@@ -66,6 +66,8 @@ type halfOpen struct {
 
 // halfOpenSet holds half-open connections in the order of their arrival.
 type halfOpenSet struct {
+	limit int // as configured, 0 for the bounds above
+
 	mu     sync.Mutex
 	list   list.List // of *halfOpen
 	silent int       // how many in the list are
@@ -96,12 +98,14 @@ func (s *halfOpenSet) add(h *halfOpen) (cut bool) {
 
 // inTheWay returns the connection that has to give way to another, or nil. Its caller holds s.mu.
 func (s *halfOpenSet) inTheWay() *list.Element {
-	if s.silent < minHalfOpen/silentShare && s.list.Len() < minHalfOpen {
-		return nil // whatever the limit is
+	most := s.limit
+	if most == 0 {
+		if s.silent < minHalfOpen/silentShare && s.list.Len() < minHalfOpen {
+			return nil // whatever the limit is
+		}
+		most = max(minHalfOpen, min(maxHalfOpen, limits.Descriptors()/halfOpenShare))
 	}
-	most := min(maxHalfOpen, limits.Descriptors()/halfOpenShare)
-	most = max(minHalfOpen, most)
-	silent := s.silent >= min(maxSilent, most/silentShare)
+	silent := s.silent >= max(1, most/silentShare)
 	if !silent && s.list.Len() < most {
 		return nil
 	}

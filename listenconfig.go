@@ -65,6 +65,25 @@ type ListenConfig struct {
 	// TCP keep-alive notices once the client has gone.
 	FirstByteTimeout time.Duration
 
+	// MaxHalfOpen bounds the clients that are not identified yet, or whose iWARP connection is
+	// being set up; half of them, or one, may have said nothing. If there are more, the oldest
+	// gives way to the newest, but not before it has had 100 ms, so that a small number makes
+	// honest clients wait as well. 0 or less means 1024, but no more than an eighth of the
+	// process's limit of descriptors. A positive number is taken as it is.
+	MaxHalfOpen int
+
+	// MaxPerPeer bounds the connections of one peer that Accept has taken from the kernel's queue and
+	// that are not closed here: those being set up, those that wait for Accept, and those that it has
+	// returned. MaxRatePerPeer bounds how many more it takes of one peer in a second; as many may come
+	// at once. A client beyond either is reset, whatever it speaks, or refused if it came through a
+	// device, and counted as Limited. 0 or less means no limit, as with package net.
+	//
+	// A peer is an IP address, or the first 64 bits of one of IPv6 that is not link-local. Everybody
+	// behind a proxy or a NAT is one peer, as all programs of this host are that use one address. A
+	// connection whose net.Conn is closed or garbage does not count any more, even if a copy of its
+	// descriptor is open. Neither limit is shared with other listeners.
+	MaxPerPeer, MaxRatePerPeer int
+
 	// ReadBuffer is how many bytes at most the client of an iWARP connection may send ahead of the
 	// calls of Read; a connection begins with 512 KiB, or 31 KiB through a device. 0 or less means 4
 	// MiB, or 256 KiB through a device; other values are brought into the range from 4 KiB to 512 MiB.
@@ -146,6 +165,8 @@ func (lc *ListenConfig) listen(
 	if l.config.HandshakeTimeout <= 0 {
 		l.config.HandshakeTimeout = defaultHandshakeTimeout
 	}
+	l.half.limit = max(lc.MaxHalfOpen, 0)
+	l.sharing.most, l.sharing.rate = lc.MaxPerPeer, lc.MaxRatePerPeer
 	l.stream = *buffered(lc.ReadBuffer, lc.ReadBudget)
 	l.silence = newSilence(l.config.FirstByteTimeout)
 	if policy == OffloadNever || !sniff.CanPeek {

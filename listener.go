@@ -24,14 +24,14 @@ import (
 //
 // Clients are taken from the kernel's queue only while a call of Accept waits, as with package net.
 // Plain TCP clients that have spoken are returned one per call. Finding out what the others are
-// takes time, for which no other client has to wait, or with OffloadRequire no longer than 2 ms
-// now and then: while an Accept waits, up to 512 clients whose first bytes are still to come and
-// 1024 in all, or an eighth of the process's limit of descriptors if that is less, are taken to
-// find out, and stay taken when it returns. If there are more, the oldest gives way: it counts as
-// silent, or is reset if it has begun to ask for iWARP. Since the set-up of an iWARP connection
-// takes both ends, a Dial of a client that speaks iWARP ends only once the server is in Accept.
-// Dials of the same process do not need that: they make sure themselves that the client is taken,
-// unless another process shares the socket.
+// takes time, for which no other client has to wait, or with OffloadRequire no longer than 2 ms now
+// and then: while an Accept waits, up to 512 clients whose first bytes are still to come and 1024
+// in all, or an eighth of the process's limit of descriptors if that is less, or as many as
+// ListenConfig.MaxHalfOpen says, are taken to find out, and stay taken when it returns. If there
+// are more, the oldest gives way: it counts as silent, or is reset if it has begun to ask for
+// iWARP. Since the set-up of an iWARP connection takes both ends, a Dial of a client that speaks
+// iWARP ends only once the server is in Accept. Dials of the same process do not need that: they
+// make sure themselves that the client is taken, unless another process shares the socket.
 //
 // A Listener that is dropped without Close is closed by the garbage collector.
 type Listener struct {
@@ -53,6 +53,7 @@ type Listener struct {
 	cleanup  runtime.Cleanup // for a Listener that is dropped
 	finding  chan struct{}   // held by the search for devices that have come
 	half     halfOpenSet
+	sharing  peerShares
 	refusals refusals
 	silence  *silence
 	workers  sync.WaitGroup

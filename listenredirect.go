@@ -17,6 +17,9 @@ var errNoSoftware = &OffloadError{ReasonPolicy, errors.New("client wants iwarp i
 // errNoRoom is why clients are refused that are too many at once.
 var errNoRoom = &OffloadError{ReasonLimit, errors.New("too many clients at once wait for Accept")}
 
+// errShare is why a client is refused whose peer has too many.
+var errShare = &OffloadError{ReasonLimit, errors.New("the peer has too many connections, or too many new ones")}
+
 // serve sets up the stream that a client asks for, unless it came by the kernel and is better off
 // with a device.
 func (l *Listener) serve(ctx context.Context, h *halfOpen, r transport.Request) (*rdmanet.Conn, error) {
@@ -24,6 +27,8 @@ func (l *Listener) serve(ctx context.Context, h *halfOpen, r transport.Request) 
 	peers.heard(h.host, time.Now())
 	h.ask = redirect.Request{Request: r, Service: l.at.Port(), Redirects: h.c != nil, Host: h}
 	switch {
+	case h.surplus:
+		h.ask.Else = errShare
 	case h.c != nil && l.redirects:
 		h.ask.Else = errNoSoftware
 	case h.c == nil && l.half.hasCut(h):

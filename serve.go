@@ -142,7 +142,7 @@ func (l *Listener) handshake(h *halfOpen, parent context.Context) *brief.Context
 }
 
 func (l *Listener) countFailed(err error) {
-	if !errors.Is(err, redirect.ErrSent) {
+	if !errors.Is(err, redirect.ErrSent) && !errors.Is(err, errShare) {
 		l.counters.failed.Add(1)
 		countFailed(statpage.Accepted, err)
 		l.logHandshake(err)

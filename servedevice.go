@@ -86,6 +86,7 @@ func (l *Listener) serveRequest(d *deviceListener, r transport.Request) {
 		l.counters.overflowed.Add(1)
 	}
 	r, leave := l.overDevice(d, r)
+	h.surplus = !l.hasDeviceShare(r.(deviceRequest).qp)
 	l.workers.Go(func() {
 		defer l.forget(h)
 		if c := l.shakeDevice(h, d, r); c != nil {

@@ -26,6 +26,8 @@ type ListenerStats struct {
 	HandshakeFailed uint64 // dropped: the MPA request was bad or not completed in time, or the set-up failed
 	Overflowed      uint64 // half-open connections cut short, and devices' clients refused, because there were too many at once
 
+	Limited uint64 // clients reset, or refused if they came through a device, because of MaxPerPeer or MaxRatePerPeer
+
 	HalfOpen int // connections at present that Accept has taken and that are not identified yet
 	Ready    int // connections at present that are identified and wait for the next Accept
 }
@@ -34,7 +36,7 @@ type ListenerStats struct {
 type counters struct {
 	page *statpage.Listener
 
-	plain, iwarp, silent, redirected, refused, failed, overflowed *atomic.Uint64
+	plain, iwarp, silent, redirected, refused, failed, overflowed, limited *atomic.Uint64
 }
 
 func newCounters(addr net.Addr, policy Offload) counters {
@@ -42,7 +44,7 @@ func newCounters(addr net.Addr, policy Offload) counters {
 	return counters{
 		page: p, plain: p.Count(statpage.PlainTCP), iwarp: p.Count(statpage.IWARP), silent: p.Count(statpage.Silent),
 		redirected: p.Count(statpage.Redirected), refused: p.Count(statpage.Refused), failed: p.Count(statpage.HandshakeFailed),
-		overflowed: p.Count(statpage.Overflowed),
+		overflowed: p.Count(statpage.Overflowed), limited: p.Count(statpage.Limited),
 	}
 }
 
@@ -64,7 +66,7 @@ func (l *Listener) Stats() ListenerStats {
 	l.mu.Unlock()
 	return ListenerStats{
 		PlainTCP: c.plain.Load(), IWARP: c.iwarp.Load(), Silent: c.silent.Load(), Redirected: c.redirected.Load(), Refused: c.refused.Load(),
-		HandshakeFailed: c.failed.Load(), Overflowed: c.overflowed.Load(),
+		HandshakeFailed: c.failed.Load(), Overflowed: c.overflowed.Load(), Limited: c.limited.Load(),
 		HalfOpen: l.half.len(), Ready: ready,
 	}
 }
@@ -266,6 +268,7 @@ func clientsOf(n []uint64) ListenerStats {
 	return ListenerStats{
 		PlainTCP: n[statpage.PlainTCP], IWARP: n[statpage.IWARP], Silent: n[statpage.Silent], Redirected: n[statpage.Redirected],
 		Refused: n[statpage.Refused], HandshakeFailed: n[statpage.HandshakeFailed], Overflowed: n[statpage.Overflowed],
+		Limited: n[statpage.Limited],
 	}
 }
 

@@ -96,6 +96,7 @@ type listener struct {
 	Refused  uint64         `json:"refused"`
 	Failed   uint64         `json:"handshake_failed"`
 	Overflow uint64         `json:"overflowed"`
+	Limited  uint64         `json:"limited"`
 	Queue    *uint32        `json:"queue,omitempty"` // clients that wait for Accept in the kernel
 	Backlog  *uint32        `json:"backlog,omitempty"`
 }
@@ -312,6 +313,7 @@ func listenerOf(who process, e *statpage.Entry, s *sockdiag.Socket) listener {
 		process: who, Local: e.Local, State: e.State.OfListener(), Policy: iwarp.Offload(e.Policy).String(), Since: e.Since,
 		PlainTCP: n[statpage.PlainTCP], IWARP: n[statpage.IWARP], Silent: n[statpage.Silent], Redirect: n[statpage.Redirected],
 		Refused: n[statpage.Refused], Failed: n[statpage.HandshakeFailed], Overflow: n[statpage.Overflowed],
+		Limited: n[statpage.Limited],
 	}
 	if s != nil {
 		l.Queue, l.Backlog = &s.RecvQueue, &s.SendQueue

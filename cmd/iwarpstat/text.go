@@ -356,11 +356,15 @@ func (p *printer) summary(r *report) error {
 		sum.Refused += l.Refused
 		sum.Failed += l.Failed
 		sum.Overflow += l.Overflow
+		sum.Limited += l.Limited
 	}
 	fmt.Fprint(p.out, several(len(r.Listeners), "listener", "listeners"))
 	if len(r.Listeners) > 0 {
 		fmt.Fprintf(p.out, ": iwarp clients %d, plain tcp %d (silent %d), refused %d, handshakes failed %d, cut short for want of room %d",
 			sum.IWARP, sum.PlainTCP, sum.Silent, sum.Refused, sum.Failed, sum.Overflow)
+		if sum.Limited > 0 {
+			fmt.Fprintf(p.out, ", over the limit of a peer %d", sum.Limited)
+		}
 	}
 	fmt.Fprintln(p.out)
 	if len(r.RDMA) > 0 {

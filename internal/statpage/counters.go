@@ -142,6 +142,7 @@ const (
 	Refused
 	HandshakeFailed
 	Overflowed
+	Limited
 	numListenerCounters
 )
 

@@ -227,6 +227,7 @@ func listening(s *iwarp.ProcessStats, emit Emit) {
 	emit(clients, float64(c.Redirected), "redirected")
 	emit(clients, float64(c.Refused), "refused")
 	emit(clients, float64(c.HandshakeFailed), "handshake failed")
+	emit(clients, float64(c.Limited), "over a limit")
 	emit(silent, float64(c.Silent))
 	emit(overflowed, float64(c.Overflowed))
 }

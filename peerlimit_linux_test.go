@@ -1,0 +1,198 @@
+package iwarp_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/transport"
+)
+
+var otherPeer = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)} // is of this host, on Linux
+
+// hogs connects many clients at an address of their own, which say something. It returns those that
+// were not reset at once.
+func hogs(t *testing.T, l net.Listener, n int, say string) (all []net.Conn) {
+	t.Helper()
+	d := net.Dialer{LocalAddr: otherPeer}
+	for range n {
+		c, err := d.Dial("tcp", l.Addr().String())
+		if errors.Is(err, syscall.ECONNRESET) {
+			continue
+		}
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+		_, _ = io.WriteString(c, say)
+		all = append(all, c)
+	}
+	return all
+}
+
+// served tries whether a client at that address is served by an echo.
+func served(l net.Listener, from net.Addr, policy iwarp.Offload) bool {
+	d := iwarp.Dialer{LocalAddr: from, Offload: policy, Timeout: patience}
+	c, err := d.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, err = io.WriteString(c, "x")
+	if err == nil {
+		_, err = io.ReadFull(c, make([]byte, 1))
+	}
+	return err == nil
+}
+
+// TestMaxPerPeer has one peer try for more connections than it may have, whatever they speak, while
+// another is served. What the peer closes makes room.
+func TestMaxPerPeer(t *testing.T) {
+	const most, many = 3, 20
+	for name, tc := range map[string]struct {
+		policy iwarp.Offload
+		say    string
+	}{
+		"plain TCP":       {iwarp.OffloadAuto, "hello"},
+		"no iWARP at all": {iwarp.OffloadNever, "hello"},
+		"silent":          {iwarp.OffloadAuto, ""},
+		"half a request":  {iwarp.OffloadRequire, string(streamRequest(1)[:30])},
+		"iWARP":           {iwarp.OffloadRequire, string(streamRequest(64 << 10))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := listen(t, iwarp.ListenConfig{Offload: tc.policy, MaxPerPeer: most, FirstByteTimeout: time.Hour, HandshakeTimeout: time.Hour})
+			var server sync.WaitGroup
+			server.Go(func() { echo(l) })
+			all := hogs(t, l, many, tc.say)
+			for _, c := range all[most:] {
+				_, err := io.Copy(io.Discard, c)
+				require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+			}
+			require.EqualValues(t, many-most, l.Stats().Limited)
+			policy := iwarp.OffloadRequire
+			if tc.policy == iwarp.OffloadNever {
+				policy = iwarp.OffloadNever
+			}
+			for range many {
+				eventually(t, func() bool { return served(l, nil, policy) }, "another peer is served")
+			}
+			for _, c := range all[:most] {
+				require.NoError(t, c.Close())
+			}
+			eventually(t, func() bool { return served(l, otherPeer, policy) }, "there is room again")
+			require.NoError(t, l.Close())
+			server.Wait()
+		})
+	}
+}
+
+// TestMaxPerPeerOfDropped does not count what the program has dropped, once it is garbage.
+func TestMaxPerPeerOfDropped(t *testing.T) {
+	for _, policy := range []iwarp.Offload{iwarp.OffloadNever, iwarp.OffloadRequire} {
+		t.Run(policy.String(), func(t *testing.T) {
+			l := listen(t, iwarp.ListenConfig{Offload: policy, MaxPerPeer: 1})
+			dropped := make(chan error)
+			go func() {
+				_, err := l.Accept()
+				dropped <- err
+			}()
+			dial(t, l, policy)
+			require.NoError(t, <-dropped)
+			var server sync.WaitGroup
+			server.Go(func() { echo(l) })
+			eventually(t, func() bool {
+				runtime.GC()
+				return served(l, nil, policy)
+			}, "there is room again")
+			require.NoError(t, l.Close())
+			server.Wait()
+		})
+	}
+}
+
+// TestMaxRatePerPeer has one peer connect as fast as it can.
+func TestMaxRatePerPeer(t *testing.T) {
+	const rate, many = 2, 50
+	l := listen(t, iwarp.ListenConfig{MaxRatePerPeer: rate})
+	var server sync.WaitGroup
+	server.Go(func() { echo(l) })
+	start := time.Now()
+	in := 0
+	for _, c := range hogs(t, l, many, "x") {
+		if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
+			in++
+		} else {
+			require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+		}
+	}
+	require.GreaterOrEqual(t, in, rate)
+	require.LessOrEqual(t, in, rate+int(time.Since(start).Seconds()*rate))
+	require.EqualValues(t, many-in, l.Stats().Limited)
+	exchangeWithEcho(t, dial(t, l, iwarp.OffloadRequire), "hello")
+	require.NoError(t, l.Close())
+	server.Wait()
+}
+
+// TestMaxPerPeerOfDevice refuses a device's client that is one too many, and says why.
+func TestMaxPerPeerOfDevice(t *testing.T) {
+	n := newNIC()
+	transports := []transport.Transport{n}
+	l := listen(t, iwarp.ListenConfig{Transports: transports, MaxPerPeer: 1})
+	next := acceptEach(t, l)
+	d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: transports, Timeout: patience}
+	c, err := d.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	s := next()
+	_, err = d.Dial("tcp", l.Addr().String())
+	require.ErrorContains(t, err, "peer declined: limit")
+	require.EqualValues(t, 1, l.Stats().Limited)
+	require.Zero(t, l.Stats().HandshakeFailed)
+	require.NoError(t, c.Close())
+	require.NoError(t, s.Close())
+	iwarp.ForgetPeer(l.Addr())
+	c, err = d.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	exchange(t, c, next(), "hello")
+	require.NoError(t, c.Close())
+}
+
+// TestMaxHalfOpen keeps to the bound that is configured, whoever the clients are and whatever they
+// have said, and serves honest ones meanwhile.
+func TestMaxHalfOpen(t *testing.T) {
+	const most, many = 4, 20
+	for name, tc := range map[string]struct {
+		say  string
+		stay int
+	}{
+		"silent":         {"", most / 2},
+		"half a request": {mpaKey, most},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := listen(t, iwarp.ListenConfig{MaxHalfOpen: most, FirstByteTimeout: time.Hour, HandshakeTimeout: time.Hour})
+			next := acceptEach(t, l)
+			hogs(t, l, many, tc.say)
+			eventually(t, func() bool {
+				s := l.Stats()
+				return s.Overflowed == uint64(many-tc.stay) && s.HalfOpen == tc.stay
+			}, "the oldest give way")
+			for range most {
+				c := dial(t, l, iwarp.OffloadRequire)
+				s := next()
+				for ; describe(t, s).Transport == "tcp"; s = next() { // had to give way
+				}
+				exchange(t, c, s, "hello")
+			}
+			require.LessOrEqual(t, l.Stats().HalfOpen, most)
+		})
+	}
+}
