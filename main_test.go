@@ -31,7 +31,8 @@ var (
 	reserve, closedPort              = testkit.Reserve, testkit.ClosedPort
 	opError, requireSameError        = testkit.OpError, testkit.RequireSameError
 	eventually, canceled, openFiles  = testkit.Eventually, testkit.Canceled, testkit.OpenFiles
-	nameServer, background           = testkit.NameServer, testkit.Background
+	nameServer, needLocalhost        = testkit.NameServer, testkit.NeedLocalhost
+	background                       = testkit.Background
 )
 
 // listen starts a Listener at a port that no peer of an earlier test has left a memory of.

@@ -45,7 +45,7 @@ var (
 		return exec.Command(filepath.Join(filepath.Dir(r.Binary), "pg_isready"), "-h", "127.0.0.1", "-p", r.Port)
 	}}
 	mariadb = testkit.Server{Binary: "mariadbd", User: "mysql", Prep: func(t *testing.T, r *testkit.Served) {
-		r.Do(t, "mariadb-install-db", "--no-defaults", "--datadir="+r.Path("data"), "--skip-test-db", "--auth-root-authentication-method=normal")
+		r.Do(t, "mariadb-install-db", "--no-defaults", "--force", "--datadir="+r.Path("data"), "--skip-test-db", "--auth-root-authentication-method=normal")
 	}, Args: func(r *testkit.Served) []string {
 		return []string{"--no-defaults", "--datadir=" + r.Path("data"), "--bind-address=127.0.0.1", "--port=" + r.Port, "--socket=" + r.Path("socket"), "--pid-file=" + r.Path("pid")}
 	}}

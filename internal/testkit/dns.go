@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"testing"
+	"time"
 )
 
 // NameServer answers every question for an IPv4 address with addrs, in a net.Resolver.
@@ -46,4 +48,15 @@ func answer(msg []byte, addrs [][4]byte) []byte {
 		reply = append(reply, a[:]...)
 	}
 	return reply
+}
+
+// NeedLocalhost skips a test where the name localhost has no address: package net takes it from the
+// hosts file, which a bare container lacks.
+func NeedLocalhost(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := net.DefaultResolver.LookupHost(ctx, "localhost"); err != nil {
+		t.Skip(err)
+	}
 }

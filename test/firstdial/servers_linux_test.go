@@ -88,7 +88,7 @@ uwsgi_temp_path %[1]s/4; scgi_temp_path %[1]s/5; server { listen %[2]s; } }`, r.
 		require.NoError(t, err)
 	}, Server: testkit.Server{Binary: "mariadbd", User: "mysql",
 		Prep: func(t *testing.T, r *testkit.Served) {
-			r.Do(t, "mariadb-install-db", "--no-defaults", "--datadir="+r.Path("data"), "--skip-test-db", "--auth-root-authentication-method=normal")
+			r.Do(t, "mariadb-install-db", "--no-defaults", "--force", "--datadir="+r.Path("data"), "--skip-test-db", "--auth-root-authentication-method=normal")
 		}, Args: func(r *testkit.Served) []string {
 			// Each request counts as an error of the host; after 100 in a row it would be blocked.
 			return []string{"--no-defaults", "--datadir=" + r.Path("data"), "--port=" + r.Port, "--socket=" + r.Path("socket"), "--skip-name-resolve",

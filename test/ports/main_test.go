@@ -24,5 +24,5 @@ var (
 	reserve, closedPort              = testkit.Reserve, testkit.ClosedPort
 	opError, requireSameError        = testkit.OpError, testkit.RequireSameError
 	eventually, canceled, openFiles  = testkit.Eventually, testkit.Canceled, testkit.OpenFiles
-	nameServer                       = testkit.NameServer
+	nameServer, needLocalhost        = testkit.NameServer, testkit.NeedLocalhost
 )
