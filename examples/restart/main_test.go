@@ -82,7 +82,7 @@ func TestRestart(t *testing.T) {
 			}
 		})
 	}
-	for range 3 {
+	for range 20 {
 		before := answered.Load()
 		for end := time.Now().Add(patience); answered.Load() < before+50; time.Sleep(time.Millisecond) {
 			require.True(t, time.Now().Before(end), "requests are answered")

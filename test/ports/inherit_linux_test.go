@@ -278,7 +278,7 @@ func TestRestartWithoutDowntime(t *testing.T) {
 			served.Add(1)
 		}
 	}()
-	for range 3 {
+	for range 20 {
 		before := served.Load()
 		eventually(t, func() bool { return served.Load() > before+5 || len(done) > 0 }, "clients that are served")
 		_, err := io.WriteString(stdin, "hand over\n")

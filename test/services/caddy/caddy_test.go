@@ -242,7 +242,7 @@ func (s *server) listensOnce(t *testing.T) {
 // has begun ends as it began, and whoever comes later is answered by the new configuration. One
 // that cannot be loaded changes nothing. Then Caddy stops, as by caddy stop.
 func TestReload(t *testing.T) {
-	const reloads, requests = 10, 2500
+	const reloads, requests = 20, 5000
 	s := start(t)
 	var seen [reloads + 1]atomic.Bool
 	clients := load.Start(s.address(), func(said string) error {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,7 +23,7 @@ import (
 )
 
 const (
-	restarts = 4
+	restarts = 20
 	requests = 2000
 )
 
@@ -45,16 +46,15 @@ func TestRestart(t *testing.T) {
 	}
 	for name, command := range starters {
 		t.Run(name, func(t *testing.T) {
-			for _, overlap := range []bool{false, true} {
-				t.Run(map[bool]string{false: "one after the other", true: "overlapping"}[overlap], func(t *testing.T) {
-					restart(t, command(t), overlap)
-				})
+			for name, serving := range map[string]int{"one after the other": 0, "overlapping": 1, "two at once": 2} {
+				t.Run(name, func(t *testing.T) { restart(t, command(t), serving) })
 			}
 		})
 	}
 }
 
-func restart(t *testing.T, command []string, overlap bool) {
+// restart has that many processes serve while one of them is started.
+func restart(t *testing.T, command []string, serving int) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
@@ -62,7 +62,7 @@ func restart(t *testing.T, command []string, overlap bool) {
 	require.NoError(t, err)
 	defer socket.Close()
 
-	seen := make(chan int, 1) // the process that answered last
+	seen := make(chan int) // the processes that answer
 	clients := load.Start(l.Addr().String(), func(said string) error {
 		var pid int
 		if _, err := fmt.Sscanf(said, "process %d, whole", &pid); err != nil {
@@ -75,29 +75,49 @@ func restart(t *testing.T, command []string, overlap bool) {
 		return nil
 	})
 	defer clients.Stop()
-	p := start(t, command, socket)
+	var running []*process // the oldest first
+	begin := func() {
+		p := start(t, command, socket)
+		running = append(running, p)
+		if serving > 0 {
+			p.serves(t, l.Addr())
+		}
+	}
+	end := func() {
+		running[0].end(t)
+		running = running[1:]
+	}
+	for range max(serving, 1) {
+		begin()
+	}
 	for n := 1; n <= restarts; n++ {
 		clients.Await(t, n*requests/(restarts+1))
-		if overlap {
-			next := start(t, command, socket)
-			next.serves(t, l.Addr())
-			p.end(t)
-			p = next
+		if serving == 0 {
+			end()
+			begin()
 		} else {
-			p.end(t)
-			p = start(t, command, socket)
+			begin()
+			end()
 		}
-		<-seen
-		for pid := range seen {
-			if pid == p.Process.Pid {
-				break
+		silent := make(map[int]bool)
+		for _, p := range running {
+			silent[p.Process.Pid] = true
+		}
+		for len(silent) > 0 {
+			select {
+			case pid := <-seen:
+				delete(silent, pid)
+			case <-time.After(load.Patience):
+				require.Empty(t, silent, "processes that answer nobody")
 			}
 		}
 	}
 	clients.Await(t, requests)
 	clients.Stop()
 	clients.Check(t)
-	p.end(t)
+	for len(running) > 0 {
+		end()
+	}
 }
 
 // process is one of the service.

@@ -107,7 +107,7 @@ func serve() error {
 
 // TestUpgrade replaces the process under load: no request fails.
 func TestUpgrade(t *testing.T) {
-	const upgrades, requests = 4, 2500
+	const upgrades, requests = 20, 4000
 	path, err := os.Executable()
 	require.NoError(t, err)
 	out, in, err := os.Pipe()
