@@ -17,12 +17,13 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"github.com/rdmanet/iwarp"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := command(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "grpc:", err)
@@ -32,7 +33,7 @@ func main() {
 
 func command(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("grpc", flag.ContinueOnError)
-	listen := f.String("listen", "", "serve on this `address` until interrupted")
+	listen := f.String("listen", "", "serve on this `address`, or on the socket from systemd, until interrupted")
 	connect := f.String("connect", "", "call the server at this `address`")
 	size := f.Int64("size", 128<<20, "`bytes` of each stream")
 	var offload iwarp.Offload
@@ -61,7 +62,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 
 // withServer calls f while the service runs, with the address in use.
 func withServer(out io.Writer, address string, f func(address string) error) error {
-	l, err := iwarp.Listen("tcp", address)
+	l, err := listen(address)
 	if err != nil {
 		return err
 	}
