@@ -19,7 +19,7 @@ type exceptionList []exception
 const (
 	asserts = "asserts that a connection is a *net.TCPConn"
 	dials   = "dials by net.DialTCP, which has no hook: a plain client"
-	silent  = "has half a second for a client that never says a word, which Accept returns after a second"
+	silent  = "has a second or less for a client that never says a word, which Accept returns after a second"
 )
 
 var iwarpAtBothEnds = []string{"require", "prefer"}
@@ -35,6 +35,7 @@ var exceptions = exceptionList{
 	{suites: []string{"http", "http-long"}, test: "TestLinuxSendfile", reason: "asserts that a listener is a *net.TCPListener"},
 	{suites: []string{"grpc-transport"}, test: "Test/TCPUserTimeout", ways: iwarpAtBothEnds, reason: asserts},
 	{suites: []string{"grpc-transport"}, test: "Test/ServerCredsHandshakeTimeout", ways: []string{"auto"}, reason: silent},
+	{suites: []string{"grpc-transport"}, test: "Test/ServerCredsHandshake_XDSHandshakeInfoError", ways: []string{"auto"}, reason: silent},
 	{suites: []string{"grpc-end2end"}, test: "Test/CZSocketMetricsSocketOption", ways: iwarpAtBothEnds, reason: "wants the options of a socket"},
 	{suites: []string{"http-more"}, test: "TestReverseProxyWebSocketHalfTCP", ways: []string{"require"}, reason: dials},
 	{suites: []string{"http-more"}, test: "TestReverseProxyWebSocketHalfTCP", ways: []string{"prefer"}, reason: asserts},
