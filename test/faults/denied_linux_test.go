@@ -35,7 +35,8 @@ const policyVariable, limitVariable = "IWARP_TEST_POLICY", "IWARP_TEST_LIMIT"
 
 // runService echoes what clients send, and says where. Each line that it is told is a way to dial
 // itself, of which it says how it went; "old" tries a connection that was there from the beginning,
-// and "failures" has it say those of Accept since the last time.
+// "send" and a number of bytes the one that "connect" has made last, and "failures" has it say
+// those of Accept since the last time.
 func runService() int {
 	policy, err := iwarp.ParseOffload(os.Getenv(policyVariable))
 	limit, _ := time.ParseDuration(os.Getenv(limitVariable))
@@ -57,10 +58,20 @@ func runService() int {
 		return 1
 	}
 	fmt.Println(l.Addr())
+	last := old
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		switch way := in.Text(); way {
 		case "old":
 			fmt.Println(said(exchange(old)))
+		case "connect":
+			if last, err = dial("soft"); err == nil {
+				err = exchange(last)
+			}
+			fmt.Println(said(err))
+		case "send 1":
+			fmt.Println(said(exchange(last)))
+		case "send 200000":
+			fmt.Println(said(exchangeOf(last, 200_000)))
 		case "failures":
 			var all []string
 			for len(failures) > 0 {
@@ -98,14 +109,16 @@ func said(err error) string {
 }
 
 // exchange has a byte go both ways.
-func exchange(c net.Conn) error {
+func exchange(c net.Conn) error { return exchangeOf(c, 1) }
+
+func exchangeOf(c net.Conn, n int) error {
 	if err := c.SetDeadline(time.Now().Add(hang)); err != nil {
 		return err
 	}
-	if _, err := c.Write([]byte("x")); err != nil {
+	if _, err := c.Write(make([]byte, n)); err != nil {
 		return err
 	}
-	_, err := io.ReadFull(c, make([]byte, 1))
+	_, err := io.ReadFull(c, make([]byte, n))
 	return err
 }
 
@@ -204,6 +217,36 @@ func TestSystemIsShort(t *testing.T) {
 				n := d.end()
 				require.Equal(t, policy != iwarp.OffloadNever, n > 0)
 				require.Equal(t, "<nil>", s.tell("shm"))
+			}
+			require.NoError(t, s.exchangeNew("soft"))
+		})
+	}
+}
+
+// TestSendIsShort has the kernel refuse what is sent, for want of buffers or memory. The Write
+// fails as package net's does. That may have been within a frame, so a connection of iWARP ends by
+// it; all others go on, and so does one of TCP, which has sent nothing.
+func TestSendIsShort(t *testing.T) {
+	for _, policy := range policies {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			var d *denial
+			s := startService(t, policy, hang, func(c *exec.Cmd) {
+				d = startDenied(t, c, unix.SYS_WRITE, unix.SYS_WRITEV, unix.SYS_SENDMSG)
+			})
+			for send, errno := range map[string]unix.Errno{"send 1": unix.ENOBUFS, "send 200000": unix.ENOMEM} { // by write, and writev
+				refused := fmt.Sprintf("write: %s, temporary false", unix.ErrnoName(errno))
+				require.Equal(t, "<nil>", s.tell("connect"))
+				d.begin(unix.SYS_WRITE, errno)
+				require.Equal(t, refused, s.tell(send))
+				require.NotZero(t, d.end())
+				if policy >= iwarp.OffloadPrefer {
+					require.Equal(t, refused, s.tell(send))
+				} else {
+					require.Equal(t, "<nil>", s.tell(send))
+				}
+				require.Equal(t, "<nil>", s.tell("old"))
+				require.Equal(t, "<nil>", s.tell("soft"))
 			}
 			require.NoError(t, s.exchangeNew("soft"))
 		})

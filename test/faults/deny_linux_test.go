@@ -1,8 +1,11 @@
 package faults
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,7 +47,7 @@ type (
 const goOn = 1 // SECCOMP_USER_NOTIF_FLAG_CONTINUE
 
 // startDenied starts c in the hands of a denial, which can have any of the calls fail, of which
-// epoll_ctl only where it adds a descriptor.
+// epoll_ctl only where it adds a descriptor, and those that write only on sockets.
 func startDenied(t *testing.T, c *exec.Cmd, calls ...uint32) *denial {
 	t.Helper()
 	d := &denial{call: -1}
@@ -119,7 +122,7 @@ func (d *denial) answer(stop <-chan struct{}) {
 		}
 		a := answer{id: q.id, flags: goOn}
 		d.mu.Lock()
-		if q.call == d.call {
+		if writes(d.call) && writes(q.call) && ofSocket(q.pid, q.args[0]) || !writes(d.call) && q.call == d.call {
 			a.flags, a.errno = 0, -int32(d.errno)
 			d.count++
 		}
@@ -128,7 +131,17 @@ func (d *denial) answer(stop <-chan struct{}) {
 	}
 }
 
-// begin has a call fail from now on.
+func writes(call int32) bool {
+	return call == unix.SYS_WRITE || call == unix.SYS_WRITEV || call == unix.SYS_SENDMSG
+}
+
+// ofSocket reports whether a descriptor is a socket, and not one of the runtime's.
+func ofSocket(pid uint32, fd uint64) bool {
+	name, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
+	return strings.HasPrefix(name, "socket:")
+}
+
+// begin has a call fail from now on; one that writes stands for all that do.
 func (d *denial) begin(call uint32, errno unix.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

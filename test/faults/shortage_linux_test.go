@@ -53,7 +53,7 @@ func echoOn(l net.Listener, failed func(error)) {
 		}
 		go func() {
 			defer c.Close()
-			b := make([]byte, 100)
+			b := make([]byte, 16<<10)
 			for n, err := c.Read(b); err == nil; n, err = c.Read(b) {
 				if _, err := c.Write(b[:n]); err != nil {
 					return

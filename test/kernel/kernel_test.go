@@ -79,6 +79,7 @@ var goPrograms = []program{
 	{"iwarp.test", "../..", ".", true},
 	{"ports.test", "../..", "./test/ports", true},
 	{"nldev.test", "../..", "./internal/nldev", true},
+	{"faults.test", "../..", "./test/faults", true},
 	{"iwarp-portguard", "../../cmd", "./iwarp-portguard", false},
 	{"iwarpstat", "../../cmd", "./iwarpstat", false},
 	{"iwarpspec", "../../cmd", "./iwarpspec", false},
