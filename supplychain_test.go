@@ -58,3 +58,27 @@ func TestWorkflows(t *testing.T) {
 		}
 	}
 }
+
+// TestReleaseIsSigned has the workflow of releases sign all files once they are made, and their
+// checksums, before anything is handed out, and nothing come from a key that is kept.
+func TestReleaseIsSigned(t *testing.T) {
+	b, err := os.ReadFile(".github/workflows/release.yml")
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(b), "\n    steps:\n")
+	for _, step := range []string{
+		`- run: \.ci/release dist$`,
+		`- uses: actions/attest-build-provenance@.*\n\s+with:\n\s+subject-checksums: dist/SHA256SUMS\b`,
+		`- uses: actions/attest-build-provenance@.*\n\s+id: signed\n\s+with:\n\s+subject-path: dist/SHA256SUMS$`,
+		`- run: cp "\$BUNDLE" dist/SHA256SUMS\.sigstore\.json\b.*\n\s+env:\n\s+BUNDLE: \$\{\{ steps\.signed\.outputs\.bundle-path }}$`,
+		`- run: gh release create .* --draft .* dist/\*$`,
+	} {
+		at := regexp.MustCompile("(?m)^      " + step).FindStringIndex(rest)
+		require.NotNil(t, at, "%s, in this order", step)
+		rest = rest[at[1]:]
+	}
+	require.NotContains(t, string(b), "secrets.")
+	page, err := os.ReadFile("SECURITY.md")
+	require.NoError(t, err)
+	require.Contains(t, string(page), "gh attestation verify SHA256SUMS --bundle SHA256SUMS.sigstore.json --repo rdmanet/iwarp")
+	require.Contains(t, string(page), "--signer-workflow rdmanet/iwarp/.github/workflows/release.yml --source-ref refs/tags/v")
+}
