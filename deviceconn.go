@@ -66,7 +66,7 @@ func (q *deviceQP) leavePort() {
 		q.place.closed.Store(true)
 	}
 	if !q.leavePortWhenGone() && q.port != nil {
-		q.port.Leave()
+		q.port.Leave(false)
 	}
 }
 
@@ -78,6 +78,15 @@ func (q *deviceQP) leavePortWhenGone() bool {
 		d.OnGone(q.port.Leave)
 	}
 	return ok
+}
+
+// forgo returns what has the device give back what it keeps of the connection after its end, or
+// nil.
+func (q *deviceQP) forgo() func() {
+	if f, ok := transport.As[transport.Forgoer](q.QueuePair); ok {
+		return f.Forgo
+	}
+	return nil
 }
 
 // ignored are the names of fields that are set but that a connection through a device cannot obey.

@@ -13,19 +13,19 @@ import (
 // leaver is a queue pair of which something remains after Close.
 type leaver struct {
 	transport.QueuePair
-	told   []func()
+	told   []func(bool)
 	closed bool
 }
 
 func (l *leaver) gone() {
 	for _, f := range l.told {
-		f()
+		f(false)
 	}
 }
 
 func (l *leaver) Close() error              { l.closed = true; return nil }
 func (l *leaver) Abort() error              { return nil }
-func (l *leaver) OnGone(f func())           { l.told = append(l.told, f) }
+func (l *leaver) OnGone(f func(bool))       { l.told = append(l.told, f) }
 func (l *leaver) LocalAddr() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:7174") }
 
 // lastCloser is a leaver that can be closed as the last one.

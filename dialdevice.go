@@ -166,7 +166,7 @@ func (d *deviceDial) fromHeldPort(
 		switch {
 		case err == nil && keeps:
 			kept = true
-			held.Keep()
+			held.Keep(q.forgo())
 			q.leavePortWhenGone()
 			return c, nil
 		case err == nil, d.local.Port() != 0, try == devicePortTries, !taken(err):

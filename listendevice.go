@@ -138,7 +138,7 @@ func (l *Listener) listenBeside(ctx context.Context, t transport.Transport, devi
 			l.add(d)
 			return nil
 		}
-		defer d.port.Leave() // no sooner, or the next try would get the same port
+		defer d.port.Leave(false) // no sooner, or the next try would get the same port
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
@@ -187,7 +187,7 @@ func (d *deviceListener) ended() {
 	d.down.Store(true)
 	if d.port != nil {
 		d.port.Listened(false)
-		d.port.Leave()
+		d.port.Leave(false)
 	}
 }
 

@@ -159,8 +159,16 @@ type CloseAwaiter interface {
 type Leaver interface {
 	// OnGone has f called, once and by any goroutine, when the device has nothing left of the queue
 	// pair after Close or Abort: at once if that is already so. It may be called before the connection
-	// is up.
-	OnGone(f func())
+	// is up. both says that the peer has nothing left of it either, so that the next connection may
+	// have the same addresses.
+	OnGone(f func(both bool))
+}
+
+// A Forgoer is a QueuePair of which the device keeps something after its end, for the next
+// connection.
+type Forgoer interface {
+	// Forgo gives that back, and with it the local port. Before the end it does nothing.
+	Forgo()
 }
 
 // A KeepAliver is a QueuePair that can check on a silent peer.

@@ -69,3 +69,13 @@ func NoFamily(err error) bool {
 	}
 	return false
 }
+
+// IsLack reports whether err is a lack of this process's or host's: of descriptors or memory.
+func IsLack(err error) bool {
+	for _, of := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, of) {
+			return true
+		}
+	}
+	return false
+}

@@ -16,8 +16,8 @@ import (
 // An Endpoint is the share that one connection of a device has in a Reservation.
 type Endpoint struct {
 	port   *Reservation
-	remote netip.AddrPort // of a connection that was dialed
-	part   func()         // gives the share back
+	remote netip.AddrPort   // of a connection that was dialed
+	part   func(again bool) // gives the share back
 	once   sync.Once
 }
 
@@ -35,13 +35,13 @@ func (r *Reservation) join(remote netip.AddrPort) (*Endpoint, error) {
 			return nil, os.NewSyscallError("connect", syscall.EADDRINUSE)
 		}
 		if r.remotes == nil {
-			r.remotes = make(map[netip.AddrPort]struct{})
+			r.remotes = make(map[netip.AddrPort]func())
 		}
-		r.remotes[remote] = struct{}{}
+		r.remotes[remote] = nil
 	}
 	r.endpoints++
 	r.publish()
-	return &Endpoint{port: r, remote: remote, part: func() { r.part(remote) }}, nil
+	return &Endpoint{port: r, remote: remote, part: func(bool) { r.part(remote) }}, nil
 }
 
 // Join takes a share in the port for a connection that came in.
@@ -54,17 +54,23 @@ func (e *Endpoint) Join() (*Endpoint, error) { return e.port.Join() }
 func (e *Endpoint) AddrPort() netip.AddrPort { return e.port.AddrPort() }
 
 // Keep makes the port go with the last endpoint, as the connection that e stands for now exists.
-func (e *Endpoint) Keep() {
+// Forgo, if not nil, has the device give back what it keeps of the connection after its end.
+func (e *Endpoint) Keep(forgo func()) {
 	e.port.mu.Lock()
 	defer e.port.mu.Unlock()
 	if e.port.became != Listening {
 		e.port.spent = true
 	}
+	if _, ok := e.port.remotes[e.remote]; ok {
+		e.port.remotes[e.remote] = forgo
+	}
 }
 
-// Leave gives the share back. It can be called more than once.
-func (e *Endpoint) Leave() {
-	e.once.Do(e.part)
+// Leave gives the share back. It can be called more than once. again says that another connection
+// to the same remote may have the port at once; then a port that was chosen for a connection is
+// held for a moment, in case there is one.
+func (e *Endpoint) Leave(again bool) {
+	e.once.Do(func() { e.part(again) })
 }
 
 // Listened records whether a device listens on the port.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -52,8 +53,8 @@ func TestHoldMakesOneSocket(t *testing.T) {
 		addr := net.TCPAddrFromAddrPort(e.AddrPort())
 		require.NotZero(t, addr.Port)
 		require.False(t, isFree(t, addr))
-		e.Keep()
-		e.Leave()
+		e.Keep(nil)
+		e.Leave(false)
 		require.True(t, isFree(t, addr))
 	}
 }
@@ -82,8 +83,8 @@ func TestSharedPortsNeedFewSockets(t *testing.T) {
 
 	for i, e := range all {
 		require.False(t, i%1000 == 0 && isFree(t, e.port.Addr()), "in use")
-		e.Leave()
-		e.Leave() // twice does no harm
+		e.Leave(false)
+		e.Leave(false) // twice does no harm
 	}
 	require.Zero(t, sockets(sp))
 	require.True(t, isFree(t, all[0].port.Addr()))
@@ -101,9 +102,9 @@ func TestSharedPortsGivePortsBack(t *testing.T) {
 		list = append(list, e)
 	}
 	require.Equal(t, 10, sockets(sp))
-	list[3].Leave()
+	list[3].Leave(false)
 	require.Equal(t, 9, sockets(sp))
-	list[9].Leave()
+	list[9].Leave(false)
 	require.Equal(t, 8, sockets(sp))
 	e, err := hold(t, sp, noAddress, peerNumber(1), false)
 	require.NoError(t, err)
@@ -113,7 +114,7 @@ func TestSharedPortsGivePortsBack(t *testing.T) {
 	require.Same(t, list[0].port, other.port, "another destination can have a port that is there")
 	list[3] = e
 	for _, e := range append(list[:9], other) {
-		e.Leave()
+		e.Leave(false)
 	}
 	require.Zero(t, sockets(sp))
 }
@@ -132,7 +133,7 @@ func TestSharedPortsAtOnce(t *testing.T) {
 				if !e.port.holds() {
 					t.Error("the port of a live connection is not held")
 				}
-				e.Leave()
+				e.Leave(false)
 			}
 		})
 	}
@@ -154,24 +155,24 @@ func TestHoldSharesReservation(t *testing.T) {
 	require.Same(t, r, e.port)
 	_, err = r.Listen(nil, false)
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "the port is used")
-	e.Leave()
+	e.Leave(false)
 	require.Equal(t, Idle, sp.Reservations()[0].State)
 
 	a, err := hold(t, sp, local, peerNumber(1), false)
 	require.NoError(t, err)
-	a.Keep()
+	a.Keep(nil)
 	require.ErrorIs(t, r.Release(), net.ErrClosed, "the port belongs to the connection")
 	_, err = hold(t, sp, local, peerNumber(1), false)
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "the same four-tuple")
 	b, err := hold(t, sp, local, peerNumber(2), false)
 	require.NoError(t, err)
-	b.Keep()
+	b.Keep(nil)
 	require.Equal(t, 2, sp.Reservations()[0].References)
-	a.Leave()
+	a.Leave(false)
 	require.False(t, isFree(t, r.Addr()))
 	_, err = r.Listen(nil, false)
 	require.ErrorIs(t, err, net.ErrClosed)
-	b.Leave()
+	b.Leave(false)
 	require.True(t, isFree(t, r.Addr()))
 	require.Zero(t, sockets(sp))
 
@@ -184,9 +185,9 @@ func TestHoldSharesReservation(t *testing.T) {
 	from, err := sp.ToDial("tcp", r.Addr(), nil)
 	require.NoError(t, err)
 	require.Nil(t, from, "it is not for others to listen on or dial from")
-	a.Leave()
+	a.Leave(false)
 	require.False(t, isFree(t, r.Addr()))
-	b.Leave()
+	b.Leave(false)
 	require.True(t, isFree(t, r.Addr()))
 
 	// Released under a connection, the port stays until that has gone.
@@ -196,7 +197,7 @@ func TestHoldSharesReservation(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, r.Release())
 	require.False(t, isFree(t, r.Addr()))
-	e.Leave()
+	e.Leave(false)
 	require.True(t, isFree(t, r.Addr()))
 }
 
@@ -223,7 +224,7 @@ func TestHoldFails(t *testing.T) {
 		e, err := hold(t, sp, noAddress, peerNumber(1), false)
 		require.NoError(t, err)
 		require.Same(t, e.port, sp.sharedPorts(ownAddr, peerNumber(1)).slots[0], "the place of the one that failed is free")
-		e.Leave()
+		e.Leave(false)
 	}
 }
 
@@ -239,7 +240,114 @@ func TestHoldFresh(t *testing.T) {
 	require.NoError(t, err)
 	require.Same(t, shared.port, other.port)
 	for _, e := range []*Endpoint{shared, fresh, other} {
-		e.Leave()
+		e.Leave(false)
 	}
+	require.Zero(t, sockets(sp))
+}
+
+// TestPortIsKept has the next connection to the same remote have the port of one that both ends are
+// done with, and gives it back to whoever asks for it, where descriptors are short, and in the end.
+func TestPortIsKept(t *testing.T) {
+	sp := &Space{}
+	made := 0
+	count := func(string, string, syscall.RawConn) error {
+		made++
+		return nil
+	}
+	next := func() *Endpoint {
+		e, err := sp.Hold(t.Context(), noAddress, peerNumber(1), "nic0", []netip.Addr{ownAddr}, false, count)
+		require.NoError(t, err)
+		e.Keep(nil)
+		return e
+	}
+	stop := func() { // no sweep until the test wants one
+		sp.mu.Lock()
+		defer sp.mu.Unlock()
+		sp.kept.armed = true
+		if sp.kept.timer != nil {
+			sp.kept.timer.Stop()
+		}
+	}
+	stop()
+	first := next()
+	port := first.AddrPort()
+	for range 3 {
+		first.Leave(true)
+		require.False(t, isFree(t, net.TCPAddrFromAddrPort(port)))
+		require.Equal(t, Info{Addr: port, Owner: "nic0"}, sp.Reservations()[0])
+		first = next()
+		require.Equal(t, port, first.AddrPort())
+	}
+	require.Equal(t, 1, made, "sockets")
+	second := next()
+	require.NotEqual(t, port, second.AddrPort(), "the same four-tuple")
+	second.Leave(false)
+	require.Equal(t, 1, sockets(sp))
+
+	sp.forget(0)
+	require.False(t, isFree(t, net.TCPAddrFromAddrPort(port)), "a connection has it")
+	first.Leave(false)
+	require.Zero(t, sockets(sp))
+
+	addr := func() string {
+		e := next()
+		e.Leave(true)
+		return e.AddrPort().String()
+	}
+	r, err := sp.Reserve(t.Context(), "tcp", addr(), nil)
+	require.NoError(t, err)
+	require.NoError(t, r.Release())
+	l, r, err := sp.Listen(t.Context(), "tcp", addr(), nil)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	_ = r.Unlisten(l)
+	local, err := net.ResolveTCPAddr("tcp", addr())
+	require.NoError(t, err)
+	r, err = sp.ToDial("tcp", local, nil)
+	require.NoError(t, err)
+	require.Nil(t, r)
+	require.True(t, isFree(t, local))
+	require.Zero(t, sockets(sp))
+
+	addr()
+	lacks := func(string, string, syscall.RawConn) error {
+		if made++; made == 1 {
+			return syscall.EMFILE
+		}
+		return nil
+	}
+	made = 0
+	r, err = sp.Reserve(t.Context(), "tcp", "127.0.0.1:0", lacks)
+	require.NoError(t, err)
+	require.Equal(t, 1, sockets(sp), "what was kept is given back where descriptors are short")
+	require.NoError(t, r.Release())
+
+	addr()
+	sp.mu.Lock()
+	sp.kept.armed = false
+	sp.kept.arm(sp)
+	sp.mu.Unlock()
+	p := sp.sharedPorts(ownAddr, peerNumber(0))
+	require.Eventually(t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return sockets(sp)+len(p.slots) == 0
+	}, 10*time.Second, time.Millisecond)
+}
+
+// TestFewPortsAreKept bounds the ports that nobody uses.
+func TestFewPortsAreKept(t *testing.T) {
+	sp := &Space{}
+	var all []*Endpoint
+	for range mostPorts + 1 {
+		e, err := hold(t, sp, noAddress, peerNumber(1), false)
+		require.NoError(t, err)
+		all = append(all, e)
+	}
+	for _, e := range all {
+		e.Leave(true)
+	}
+	require.LessOrEqual(t, sockets(sp), mostPorts)
+	sp.forget(0)
 	require.Zero(t, sockets(sp))
 }

@@ -32,14 +32,15 @@ type Reservation struct {
 	cancel   context.CancelFunc // ends the dial that the socket is lent to
 	released bool               // by Release
 	spent    bool               // the port goes with the last endpoint
+	kept     bool               // for the next one
 	became   State              // what the socket was made into, if socket is nil
 	lives    func() bool        // whether that is still open
 
-	endpoints int                         // connections of devices
-	remotes   map[netip.AddrPort]struct{} // where those that were dialed go
-	admitted  int                         // calls of admit whose shut is still to come
-	lost      bool                        // somebody listens on the port
-	device    bool                        // a device listens on the port
+	endpoints int                       // connections of devices
+	remotes   map[netip.AddrPort]func() // where those that were dialed go; see Endpoint.Keep
+	admitted  int                       // calls of admit whose shut is still to come
+	lost      bool                      // somebody listens on the port
+	device    bool                      // a device listens on the port
 
 	page *statpage.Port // what others see of it; nil before it has a port
 }
@@ -141,7 +142,7 @@ func (r *Reservation) fail(op string, err error) error {
 
 // settle closes the socket if nobody needs the port any more. Its caller holds r.mu.
 func (r *Reservation) settle() error {
-	if r.endpoints > 0 || !r.released && !r.spent || r.cancel != nil {
+	if r.endpoints > 0 || r.kept || !r.released && !r.spent || r.cancel != nil {
 		return nil
 	}
 	if r.socket == nil && r.lives != nil && r.lives() {

@@ -99,7 +99,7 @@ func (p *sharedPorts) join(remote netip.AddrPort, slot int) *Endpoint {
 		p.slots[slot] = nil
 		return nil
 	}
-	e.part = func() { p.leave(e, slot) }
+	e.part = func(again bool) { p.leave(e, slot, again) }
 	return e
 }
 
@@ -119,12 +119,20 @@ func (p *sharedPorts) fill(slot int, r *Reservation) {
 	p.slots[slot] = r
 }
 
-func (p *sharedPorts) leave(e *Endpoint, slot int) {
+func (p *sharedPorts) leave(e *Endpoint, slot int, again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.displace(e.remote, slot)
+	if again {
+		p.keep(e.port, slot)
+	}
 	e.port.part(e.remote)
-	if slot < len(p.slots) && p.slots[slot] == e.port && !e.port.holds() {
+	p.vacate(slot, e.port)
+}
+
+// vacate empties the slot of r if that has no port any more. The caller holds p.mu.
+func (p *sharedPorts) vacate(slot int, r *Reservation) {
+	if slot < len(p.slots) && p.slots[slot] == r && !r.holds() {
 		p.slots[slot] = nil
 		for n := len(p.slots); n > 0 && p.slots[n-1] == nil; n-- {
 			p.slots = p.slots[:n-1]

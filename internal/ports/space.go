@@ -21,6 +21,7 @@ type Space struct {
 	mu     sync.Mutex
 	held   map[int][]*Reservation     // all that have a port, by its number
 	shared map[sharedKey]*sharedPorts // ports of devices' connections
+	kept   keptPorts
 	sets   []*Set
 	rest   []inherited // what Inherit left
 }
@@ -59,7 +60,13 @@ func (sp *Space) bind(ctx context.Context, local *net.TCPAddr, control bound.Con
 	case r.spent:
 		use = bound.ToHold
 	}
+	if local.Port != 0 {
+		sp.forget(local.Port)
+	}
 	s, err := bound.Bind(ctx, r.network, local, control, use)
+	if neterr.IsLack(err) && sp.forget(0) {
+		s, err = bound.Bind(ctx, r.network, local, control, use)
+	}
 	if err != nil {
 		at := netip.AddrPortFrom(s.At().Addr, uint16(local.Port))
 		return nil, &net.OpError{Op: "reserve", Net: r.network, Addr: local, Err: conflict(at, s.At(), err)}
@@ -205,6 +212,9 @@ func (sp *Space) find(a net.Addr, fits func(bound.Binding, *net.TCPAddr) int) []
 // ToDial returns the reservation of a of which to make a connection of the network, if there is
 // one.
 func (sp *Space) ToDial(network string, a net.Addr, control bound.Control) (*Reservation, error) {
+	if t, ok := a.(*net.TCPAddr); ok && t != nil && t.Port != 0 {
+		sp.forget(t.Port) // which the kernel may be about to bind
+	}
 	list := slices.DeleteFunc(sp.matching(a), func(r *Reservation) bool { return !r.usable(false) || !r.suits(network) })
 	return choose(list, a, control)
 }

@@ -318,7 +318,7 @@ func admitAndLook(r *iwarp.Reservation) error {
 	if err != nil {
 		return err
 	}
-	defer e.Leave()
+	defer e.Leave(false)
 	shut, err := e.Admit()
 	if err != nil {
 		return err

@@ -183,7 +183,7 @@ func (q *queuePair) teardown() {
 		q.onGone = nil
 		q.mu.Unlock()
 		for _, f := range last {
-			f()
+			f(false)
 		}
 	})
 }
@@ -216,7 +216,7 @@ func (q *queuePair) destroyObjects() {
 }
 
 // OnGone implements transport.Leaver.
-func (q *queuePair) OnGone(f func()) {
+func (q *queuePair) OnGone(f func(both bool)) {
 	q.mu.Lock()
 	gone := q.remains == remainsNone
 	if !gone {
@@ -224,7 +224,7 @@ func (q *queuePair) OnGone(f func()) {
 	}
 	q.mu.Unlock()
 	if gone {
-		f()
+		f(false)
 	}
 }
 

@@ -139,8 +139,8 @@ func TestOnGone(t *testing.T) {
 	pairs(t, nil, nil, func(t *testing.T, p pair, d transport.Device) {
 		called := make(chan int, 8)
 		l := p.a.(transport.Leaver)
-		l.OnGone(func() { called <- 1 })
-		l.OnGone(func() { called <- 1 })
+		l.OnGone(func(bool) { called <- 1 })
+		l.OnGone(func(bool) { called <- 1 })
 		select {
 		case <-called:
 			t.Fatal("before Close")

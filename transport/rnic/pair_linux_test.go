@@ -89,7 +89,7 @@ func gone(t testing.TB, q transport.QueuePair) {
 	l, ok := transport.As[transport.Leaver](q)
 	require.True(t, ok)
 	done := make(chan struct{})
-	l.OnGone(func() { close(done) })
+	l.OnGone(func(bool) { close(done) })
 	select {
 	case <-done:
 	case <-time.After(limit):

@@ -64,7 +64,7 @@ type queuePair struct {
 	overdue           bool    // the device has had its time to give back what was posted
 	poor              bool    // it is of newPoorQueuePair; does not change
 	remains           remains // of it in the device
-	onGone            []func()
+	onGone            []func(both bool)
 	local, remote     netip.AddrPort
 	keepAlive         *time.Timer
 	keepAliveIdle     time.Duration

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/rdmanet/iwarp/transport"
@@ -35,6 +36,7 @@ func (q *queuePair) shut(abort bool) error {
 		q.takeKept().drop()
 		q.Regions.Clear()
 		q.over()
+		q.gone.end(false)
 		return nil
 	}
 	q.kick()
@@ -132,6 +134,9 @@ func (q *queuePair) finish(end uint32) {
 		q.in.close()
 	}
 	q.over()
+	if !keeps || q.home != nil { // otherwise the link knows when
+		q.gone.end(keeps)
+	}
 }
 
 // tellLast tells the peer that this end is done. It reports whether the two ends keep their link.
@@ -166,24 +171,47 @@ func (q *queuePair) tellEnd(end uint32, hangsUp bool) {
 // over is called when nothing is left of the connection.
 func (q *queuePair) over() {
 	q.Mu.Lock()
+	defer q.Mu.Unlock()
 	q.Over()
-	gone := q.gone
-	q.gone, q.isGone = nil, true
-	q.Mu.Unlock()
-	for _, f := range gone {
-		f()
-	}
 }
 
 // OnGone implements transport.Leaver.
-func (q *queuePair) OnGone(f func()) {
-	q.Mu.Lock()
-	if !q.isGone {
-		q.gone = append(q.gone, f)
-		f = nil
+func (q *queuePair) OnGone(f func(both bool)) { q.gone.add(f) }
+
+// Forgo implements transport.Forgoer.
+func (q *queuePair) Forgo() {
+	q.t.room.closeIf(func(m *meeting) bool { return m.link != nil && m.link.last == q.gone })
+}
+
+// A departure is the end of a connection, and who is to know of it.
+type departure struct {
+	mu   sync.Mutex
+	is   bool
+	both bool
+	tell []func(both bool)
+}
+
+func (d *departure) add(f func(both bool)) {
+	d.mu.Lock()
+	is, both := d.is, d.both
+	if !is {
+		d.tell = append(d.tell, f)
 	}
-	q.Mu.Unlock()
-	if f != nil {
-		f()
+	d.mu.Unlock()
+	if is {
+		f(both)
+	}
+}
+
+// end tells of the end, once, and whether it is that of both ends.
+func (d *departure) end(both bool) {
+	d.mu.Lock()
+	tell := d.tell
+	if !d.is {
+		d.is, d.both, d.tell = true, both, nil
+	}
+	d.mu.Unlock()
+	for _, f := range tell {
+		f(both)
 	}
 }

@@ -208,3 +208,35 @@ func TestLinkIsNotTrusted(t *testing.T) {
 	a, b := l.dial()
 	_, _ = a.Close(), b.Close()
 }
+
+// TestPortWaitsForBothEnds tells that the addresses of a connection are free once both ends are
+// done with it, or once what it had is not kept.
+func TestPortWaitsForBothEnds(t *testing.T) {
+	l := newLinked(t)
+	left := func(q *queuePair) chan bool {
+		c := make(chan bool, 2)
+		q.OnGone(func(both bool) { c <- both })
+		return c
+	}
+	a, b := l.dial()
+	gone := left(a)
+	require.NoError(t, a.Close())
+	require.Empty(t, gone, "the server still has it")
+	late := left(a)
+	require.NoError(t, b.Close())
+	l.ready()
+	require.True(t, <-gone)
+	require.True(t, <-late)
+	require.True(t, <-left(a), "at once")
+
+	for _, end := range []func(){func() { l.client.room.clear() }, func() { a.Forgo() }} {
+		a, b = l.dial()
+		gone = left(a)
+		a.Forgo() // which is too early
+		require.NoError(t, a.Close())
+		require.Empty(t, gone)
+		end()
+		require.False(t, <-gone, "the server still has it")
+		require.NoError(t, b.Close())
+	}
+}

@@ -37,7 +37,8 @@ type link struct {
 	self    user       // that the peer knows this process as
 	made    time.Time  // when sock was
 	in, out *segment
-	wide    bool // more than the first page of out was used
+	wide    bool       // more than the first page of out was used
+	last    *departure // of a client's latest connection
 }
 
 // A user is what a process runs as.
@@ -47,6 +48,9 @@ func thisUser() user { return user{os.Geteuid(), os.Getegid()} }
 
 // close ends the link.
 func (k *link) close() {
+	if k.last != nil {
+		k.last.end(false)
+	}
 	hangUp(k.sock)
 	k.drop()
 }
@@ -122,7 +126,7 @@ func (q *queuePair) mayKeep() bool {
 
 // keep keeps what the connection has had, of which out is the peer's memory.
 func (q *queuePair) keep(out *segment, wide bool) {
-	k := &link{sock: q.sock, raw: q.raw, cred: q.cred, self: q.self, made: q.made, in: q.in, out: out, wide: wide}
+	k := &link{sock: q.sock, raw: q.raw, cred: q.cred, self: q.self, made: q.made, in: q.in, out: out, wide: wide, last: q.gone}
 	if l := q.home; l != nil {
 		l.keep(k)
 		return

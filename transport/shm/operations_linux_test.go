@@ -211,7 +211,7 @@ func TestClose(t *testing.T) {
 			}
 		})
 		gone := make(chan struct{})
-		p.a.(transport.Leaver).OnGone(func() { close(gone) })
+		p.a.(transport.Leaver).OnGone(func(bool) { close(gone) })
 		data := random(size)
 		post(t, p.a, transport.SendWR{Opcode: transport.OpSend, Flags: transport.Inline, Data: data})
 		require.NoError(t, p.a.Close())

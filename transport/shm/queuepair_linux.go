@@ -53,14 +53,15 @@ type queuePair struct {
 	// Guarded by Mu.
 	kept     *link // that the connection is to have; nil without one, and once it was asked for
 	ird, ord int
-	isGone   bool
-	gone     []func()
+
+	gone *departure
 }
 
 var (
 	_ transport.QueuePair       = (*queuePair)(nil)
 	_ transport.PlacerRegistrar = (*queuePair)(nil)
 	_ transport.Leaver          = (*queuePair)(nil)
+	_ transport.Forgoer         = (*queuePair)(nil)
 	_ transport.Looker          = (*queuePair)(nil)
 	_ transport.DrainTeller     = (*queuePair)(nil)
 	_ transport.NowWriter       = (*queuePair)(nil)
@@ -84,7 +85,7 @@ func newQueuePair(sock *net.UnixConn, t *Transport, o *transport.Options) (*queu
 
 // newEnd makes a queue pair that has no socket yet.
 func newEnd(t *Transport, o *transport.Options) *queuePair {
-	q := &queuePair{t: t, tok: make(chan struct{}, 1)}
+	q := &queuePair{t: t, tok: make(chan struct{}, 1), gone: new(departure)}
 	q.ringBell = func(fd uintptr) {
 		// A peer on whose socket there is no room for a byte does not read them, which is its own
 		// fault.

@@ -84,6 +84,7 @@ func (w *waitingRoom) take(remote site) *meeting {
 		if m == nil || m.link == nil {
 			return m
 		}
+		m.link.last.end(true)
 		if m.link.self == thisUser() && known.trusts(m.link, remote) && m.link.renew() {
 			return m
 		}
@@ -91,10 +92,15 @@ func (w *waitingRoom) take(remote site) *meeting {
 	}
 }
 
-// has reports whether there is a link to whoever listens at remote.
+// has reports whether there is a link to whoever listens at remote. The port of its last connection
+// is then there for the next one.
 func (w *waitingRoom) has(remote site) bool {
 	m := w.next(remote, false)
-	return m != nil && m.link != nil
+	if m == nil || m.link == nil {
+		return false
+	}
+	m.link.last.end(true)
+	return true
 }
 
 // next returns the oldest meeting with whoever listens at remote that is of use, or nil. takes says

@@ -209,7 +209,7 @@ func TestCloseBesideAPeerThatBreaksTheRules(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	gone := make(chan struct{})
-	a.OnGone(func() { close(gone) })
+	a.OnGone(func(bool) { close(gone) })
 	require.NoError(t, a.Close())
 	b.tx.out.tail.Store(headerLen + 8)
 	require.NoError(t, b.raw.Control(func(fd uintptr) { _ = unix.Send(int(fd), bellByte, unix.MSG_DONTWAIT) }))

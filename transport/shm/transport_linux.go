@@ -142,7 +142,7 @@ func (q *queuePair) holdPort() error {
 		port = sa.Port
 	}
 	q.local = netip.AddrPortFrom(q.local.Addr(), uint16(port))
-	q.OnGone(func() { _ = unix.Close(fd) })
+	q.OnGone(func(bool) { _ = unix.Close(fd) })
 	return nil
 }
 
