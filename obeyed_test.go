@@ -118,6 +118,9 @@ var listenOptions = map[string]optionCase[iwarp.ListenConfig]{
 	"PortSpace":        {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.PortSpace = &iwarp.PortSpace{} }},
 	"HandshakeTimeout": {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.HandshakeTimeout = patience }},
 	"FirstByteTimeout": {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.FirstByteTimeout = patience }}, // a request is the first byte of a device
+	"MaxHalfOpen":      {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.MaxHalfOpen = 8 }},
+	"MaxPerPeer":       {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.MaxPerPeer = 8 }}, // see TestMaxPerPeerOfDevice
+	"MaxRatePerPeer":   {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.MaxRatePerPeer = 100 }},
 	"ReadBuffer":       {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.ReadBuffer = 1 << 16 }},
 	"ReadBudget": {
 		set:     func(lc *iwarp.ListenConfig, _ *effects) { lc.ReadBudget = rdmanet.NewBudget(1 << 30) },

@@ -64,3 +64,12 @@ func TestPeersAreForgotten(t *testing.T) {
 	require.LessOrEqual(t, len(s.peers), leastSwept+10)
 	require.NotNil(t, s.peers[onePeer(netip.AddrFrom4([4]byte{0, 0, 0, 9}))], "it has a connection")
 }
+
+// TestNegativeLimits takes them for none, as it takes zero.
+func TestNegativeLimits(t *testing.T) {
+	l, err := (&ListenConfig{MaxHalfOpen: -1, MaxPerPeer: -1, MaxRatePerPeer: -1}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	require.Zero(t, l.(*Listener).half.limit)
+	require.False(t, l.(*Listener).sharing.limits())
+}
