@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -26,35 +25,18 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/stretchr/testify/require"
 )
 
 // limit bounds what a test could hang in.
 const limit = 30 * time.Second
 
-// logged is where the log of gateways under test goes.
-type logged struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // start runs a gateway with these mappings until the end of the test, or until stop.
-func start(t *testing.T, o options, all ...*mapping) (g *gateway, log *logged, stop func()) {
+func start(t *testing.T, o options, all ...*mapping) (g *gateway, log *testkit.Output, stop func()) {
 	t.Helper()
 	require.NoError(t, check(all))
-	log = new(logged)
+	log = new(testkit.Output)
 	logger, err := newLogger("text", log)
 	require.NoError(t, err)
 	g, err = newGateway(all, o.admin, logger)
@@ -135,7 +117,7 @@ func request(address string) error {
 }
 
 // both starts the gateways of a client and of a server, with iWARP between them.
-func both(t *testing.T, server string) (address string, log *logged) {
+func both(t *testing.T, server string) (address string, log *testkit.Output) {
 	near, _, _ := start(t, options{drain: limit}, parsed(t, "iwarp://127.0.0.1:0=tcp://"+server))
 	far, log, _ := start(t, options{drain: limit}, parsed(t, "tcp://127.0.0.1:0=iwarp://"+near.addr(0)))
 	return far.addr(0), log

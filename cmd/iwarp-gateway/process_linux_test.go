@@ -51,7 +51,7 @@ var takenOver = regexp.MustCompile(`has taken over" pid=(\d+)`)
 func TestHandOver(t *testing.T) {
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
 	defer web.Close()
-	log := new(logged)
+	log := new(testkit.Output)
 	address, admin, removed := testkit.ClosedPort(t), testkit.ClosedPort(t), testkit.ClosedPort(t)
 	file := filepath.Join(t.TempDir(), "gateway.toml")
 	mapping := "[[mapping]]\nlisten = \"tcp://%s\"\ntarget = \"tcp://" + web.Listener.Addr().String() + "\"\n"

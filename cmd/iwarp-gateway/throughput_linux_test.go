@@ -143,7 +143,7 @@ func gatewayProcess(t *testing.T, from, target, to, transport string) way {
 
 // run runs p, which listens at address, until the end of the test. It returns its number.
 func run(t *testing.T, p *exec.Cmd, address string) (pid int) {
-	log := new(logged)
+	log := new(testkit.Output)
 	p.Stdout, p.Stderr = log, log
 	p.WaitDelay = limit
 	require.NoError(t, p.Start())

@@ -8,12 +8,12 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/internal/testkit/leak"
 )
 
@@ -22,29 +22,11 @@ func TestMain(m *testing.M) {
 	leak.Main(m)
 }
 
-// output is what the program prints, from several goroutines at once.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
 func TestBothEnds(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
 	t.Setenv("TMP", dir)
-	var out output
+	var out testkit.Output
 	require.NoError(t, command(t.Context(), []string{"-size", "3000000"}, &out))
 	s := out.String()
 	memory := 0
@@ -67,7 +49,7 @@ func TestSeparately(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, generate(filepath.Join(dir, "some file.bin"), 1<<20))
 	ctx, stop := context.WithCancel(t.Context())
-	var out output
+	var out testkit.Output
 	served := make(chan error, 1)
 	go func() { served <- command(ctx, []string{"-listen", "127.0.0.1:0", "-dir", dir}, &out) }()
 	var address string
@@ -81,7 +63,7 @@ func TestSeparately(t *testing.T) {
 
 	for _, policy := range []string{"require", "prefer", "never", "auto"} {
 		saved := filepath.Join(t.TempDir(), "saved")
-		require.NoError(t, command(t.Context(), []string{"-connect", address, "-file", "some file.bin", "-save", saved, "-offload", policy}, &output{}))
+		require.NoError(t, command(t.Context(), []string{"-connect", address, "-file", "some file.bin", "-save", saved, "-offload", policy}, &testkit.Output{}))
 		want, err := os.ReadFile(filepath.Join(dir, "some file.bin"))
 		require.NoError(t, err)
 		got, err := os.ReadFile(saved)
@@ -93,11 +75,11 @@ func TestSeparately(t *testing.T) {
 		iwarp = 3 // with "auto" through shared memory
 	}
 	require.Equal(t, iwarp, strings.Count(out.String(), "over iWARP"), out.String())
-	require.ErrorContains(t, command(t.Context(), []string{"-connect", address, "-file", "nothing"}, &output{}), "404")
+	require.ErrorContains(t, command(t.Context(), []string{"-connect", address, "-file", "nothing"}, &testkit.Output{}), "404")
 
 	stop()
 	require.NoError(t, <-served)
-	require.ErrorContains(t, command(t.Context(), []string{"-connect", address}, &output{}), "refused")
+	require.ErrorContains(t, command(t.Context(), []string{"-connect", address}, &testkit.Output{}), "refused")
 }
 
 func TestOneFileHidesItsNeighbours(t *testing.T) {
@@ -122,6 +104,6 @@ func TestWrongUse(t *testing.T) {
 		{"-file", "/no/such/file"},
 		{"-listen", "not an address"},
 	} {
-		require.Error(t, command(t.Context(), args, &output{}), args)
+		require.Error(t, command(t.Context(), args, &testkit.Output{}), args)
 	}
 }

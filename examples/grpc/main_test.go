@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rdmanet/iwarp/examples/grpc/blobpb"
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/internal/testkit/leak"
 )
 
@@ -24,26 +23,8 @@ func TestMain(m *testing.M) {
 	leak.Main(m)
 }
 
-// output is what the program prints, from several goroutines at once.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
 func TestBothEnds(t *testing.T) {
-	var out output
+	var out testkit.Output
 	require.NoError(t, command(t.Context(), []string{"-size", "3000000"}, &out))
 	s := out.String()
 	require.Equal(t, 2, strings.Count(s, "over iWARP (transport soft"), s)
@@ -56,7 +37,7 @@ func TestBothEnds(t *testing.T) {
 // TestSeparately runs the two ends by two commands, as one would on two hosts.
 func TestSeparately(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
-	var out output
+	var out testkit.Output
 	served := make(chan error, 1)
 	go func() { served <- command(ctx, []string{"-listen", "127.0.0.1:0"}, &out) }()
 	var address string
@@ -69,13 +50,13 @@ func TestSeparately(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 
 	for _, policy := range []string{"require", "prefer", "never", "auto"} {
-		require.NoError(t, command(t.Context(), []string{"-connect", address, "-size", "500000", "-offload", policy}, &output{}))
+		require.NoError(t, command(t.Context(), []string{"-connect", address, "-size", "500000", "-offload", policy}, &testkit.Output{}))
 	}
 	require.Equal(t, 2, strings.Count(out.String(), "over iWARP"), out.String())
 
 	stop()
 	require.NoError(t, <-served)
-	err := command(t.Context(), []string{"-connect", address}, &output{})
+	err := command(t.Context(), []string{"-connect", address}, &testkit.Output{})
 	require.Equal(t, codes.Unavailable, status.Code(err), "%v", err)
 }
 
@@ -93,7 +74,7 @@ func TestContentFollowsFromItsSeed(t *testing.T) {
 
 func TestWrongUse(t *testing.T) {
 	for _, args := range [][]string{{"stray"}, {"-no-such-flag"}, {"-offload", "perhaps"}, {"-listen", "not an address"}} {
-		require.Error(t, command(t.Context(), args, &output{}), args)
+		require.Error(t, command(t.Context(), args, &testkit.Output{}), args)
 	}
 	for _, size := range []int64{-1, maxSize + 1} {
 		_, err := blobs{}.Checksum(t.Context(), &blobpb.Blob{Size: size})

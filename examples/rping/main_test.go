@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
@@ -11,32 +10,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/stretchr/testify/require"
 )
 
-// buffer is a bytes.Buffer for several goroutines.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // start runs a server with args on a free port of loopback and returns the port and a function that
 // waits for its end.
-func start(t *testing.T, args ...string) (port string, end func() error, out *buffer) {
+func start(t *testing.T, args ...string) (port string, end func() error, out *testkit.Output) {
 	pr, pw := io.Pipe()
-	out = new(buffer)
+	out = new(testkit.Output)
 	c := config{stdout: out, stderr: pw}
 	require.NoError(t, c.parse(append([]string{"-s", "-a", "127.0.0.1", "-p", "0"}, args...)))
 	done := make(chan error, 1)
@@ -79,7 +61,7 @@ func start(t *testing.T, args ...string) (port string, end func() error, out *bu
 }
 
 func ping(t *testing.T, port string, args ...string) (stdout, stderr string, err error) {
-	var out, errs buffer
+	var out, errs testkit.Output
 	c := config{stdout: &out, stderr: &errs}
 	require.NoError(t, c.parse(append([]string{"-c", "-a", "127.0.0.1", "-p", port}, args...)))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -3,7 +3,6 @@
 package coredns
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,24 +25,6 @@ const (
 	reloads  = 5
 	queries  = 20 // between two reloads, at least
 )
-
-// output is what a process has written.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
 
 // TestReload asks all the time: no query fails, and each goes by iWARP.
 func TestReload(t *testing.T) {
@@ -95,8 +75,8 @@ func build(t *testing.T, dir, to, what string) {
 }
 
 // start runs a program until the end of the test.
-func start(t *testing.T, program string, args ...string) (*os.Process, *output) {
-	o := new(output)
+func start(t *testing.T, program string, args ...string) (*os.Process, *testkit.Output) {
+	o := new(testkit.Output)
 	c := exec.Command(program, args...)
 	c.Stdout, c.Stderr = o, o
 	c.WaitDelay = patience

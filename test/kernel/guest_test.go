@@ -3,7 +3,6 @@
 package kernel
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/test/kernel/internal/agent"
 )
 
@@ -49,7 +49,7 @@ const (
 type guest struct {
 	place
 	cmd     *exec.Cmd
-	stderr  *lockedBuffer
+	stderr  *console
 	exited  chan struct{}
 	used    atomic.Int32 // ports
 	disk    string       // the host's file for /dev/vda
@@ -124,7 +124,7 @@ func bootGuest() (*guest, error) {
 	g := &guest{
 		place:  place{name: "guest", Client: agent.Client{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))}},
 		cmd:    exec.Command("./vm", append(args, "--", "guestd")...),
-		stderr: &lockedBuffer{},
+		stderr: &console{},
 		exited: make(chan struct{}),
 		disk:   disk,
 	}
@@ -298,23 +298,12 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// lockedBuffer is a bytes.Buffer for several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
+// console is what the guest prints on its console.
+type console struct{ testkit.Output }
 
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+func (c *console) Write(p []byte) (int, error) {
 	if *consoleFlag {
 		_, _ = os.Stderr.Write(p)
 	}
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	return c.Output.Write(p)
 }
