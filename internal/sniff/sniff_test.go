@@ -93,21 +93,12 @@ func TestHungUp(t *testing.T) {
 		"reset":          {end: func(c *net.TCPConn) error { _ = c.SetLinger(0); return c.Close() }, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			defer l.Close()
-			c, err := net.Dial("tcp", l.Addr().String())
-			require.NoError(t, err)
-			defer c.Close()
-			s, err := l.Accept()
-			require.NoError(t, err)
-			defer s.Close()
-			client := c.(*net.TCPConn)
+			client, s := connect(t)
 			require.False(t, HungUp(client))
-			_, err = io.WriteString(s, tt.say)
+			_, err := io.WriteString(s, tt.say)
 			require.NoError(t, err)
 			if tt.end != nil {
-				require.NoError(t, tt.end(s.(*net.TCPConn)))
+				require.NoError(t, tt.end(s))
 			}
 			require.NoError(t, client.SetReadDeadline(time.Now().Add(20*time.Second)))
 			_, _ = Look(client, true, Leave) // until the news has come
@@ -205,25 +196,17 @@ func TestTake(t *testing.T) {
 		"reset":              {end: func(c *net.TCPConn) error { _ = c.SetLinger(0); return c.Close() }, err: syscall.ECONNRESET},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			defer l.Close()
-			client, err := net.Dial("tcp", l.Addr().String())
-			require.NoError(t, err)
-			defer client.Close()
-			c, err := l.Accept()
-			require.NoError(t, err)
-			defer c.Close()
-			first, err := Look(c.(*net.TCPConn), false, Take)
+			client, c := connect(t)
+			first, err := Look(c, false, Take)
 			require.NoError(t, err)
 			require.Equal(t, Beginning{}, first, "before anything has come")
 			_, err = io.WriteString(client, tt.say)
 			require.NoError(t, err)
 			if tt.end != nil {
-				require.NoError(t, tt.end(client.(*net.TCPConn)))
+				require.NoError(t, tt.end(client))
 			}
 			require.NoError(t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
-			first, err = Look(c.(*net.TCPConn), true, Take)
+			first, err = Look(c, true, Take)
 			if tt.err != nil {
 				require.ErrorIs(t, err, tt.err)
 				return
@@ -232,4 +215,19 @@ func TestTake(t *testing.T) {
 			require.Equal(t, tt.want, first)
 		})
 	}
+}
+
+// connect returns the two ends of a connection.
+func connect(t *testing.T) (client, server *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	s, err := l.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() })
+	return c.(*net.TCPConn), s.(*net.TCPConn)
 }

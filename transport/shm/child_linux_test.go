@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/rdmanet"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/transporttest"
@@ -307,7 +308,7 @@ func TestSquatter(t *testing.T) {
 			require.Equal(t, "ready", says)
 			d := iwarp.Dialer{Timeout: limit}
 			c, s := meet(t, l, &d, l.Addr().String())
-			exchange(t, c, s, "hello")
+			testkit.Exchange(t, c, s, "hello")
 			info := describe(t, c)
 			require.Equal(t, iwarp.ReasonNoRoute, info.Reason)
 			require.ErrorIs(t, info.Err, transport.ErrNoRoute)
@@ -338,18 +339,7 @@ func TestOtherClients(t *testing.T) {
 				t.Skip("needs root")
 			}
 			l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
-			go func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					go func() {
-						_, _ = io.Copy(c, c)
-						_ = c.Close()
-					}()
-				}
-			}()
+			go testkit.Echo(l)
 			_, says := startChild(t, "ask "+l.Addr().String(), &tt.attr)
 			require.Equal(t, tt.says, says)
 		})
@@ -368,7 +358,7 @@ func TestNetworkNamespacesThatLookAlike(t *testing.T) {
 	d := iwarp.Dialer{Timeout: limit}
 	c, s := meet(t, l, &d, at)
 	require.Equal(t, "shm", describe(t, c).Transport)
-	exchange(t, c, s, "hello")
+	testkit.Exchange(t, c, s, "hello")
 	require.NoError(t, l.Close())
 	_, err := d.Dial("tcp", at)
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
@@ -483,18 +473,7 @@ func TestNothingLeft(t *testing.T) {
 		return len(list)
 	}
 	l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(c, c)
-				_ = c.Close()
-			}()
-		}
-	}()
+	go testkit.Echo(l)
 	talk := func() {
 		c, err := patient.Dial("tcp", l.Addr().String())
 		if err != nil {

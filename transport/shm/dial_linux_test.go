@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/nettest"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/shm"
 	"github.com/rdmanet/iwarp/transport/soft"
@@ -69,20 +70,6 @@ func describe(t testing.TB, c net.Conn) iwarp.Info {
 	return info
 }
 
-// exchange sends text from a to b and back.
-func exchange(t testing.TB, a, b net.Conn, text string) {
-	t.Helper()
-	for range 2 {
-		_, err := io.WriteString(a, text)
-		require.NoError(t, err)
-		got := make([]byte, len(text))
-		_, err = io.ReadFull(b, got)
-		require.NoError(t, err)
-		require.Equal(t, text, string(got))
-		a, b = b, a
-	}
-}
-
 // TestSharedMemory reaches a server on the same host through shared memory, by every policy and
 // address, and holds the client's port in the kernel's port space meanwhile.
 func TestSharedMemory(t *testing.T) {
@@ -110,7 +97,7 @@ func TestSharedMemory(t *testing.T) {
 				_, port, err := net.SplitHostPort(l.Addr().String())
 				require.NoError(t, err)
 				c, s := meet(t, l, &iwarp.Dialer{Offload: policy, Timeout: limit, HandshakeTimeout: limit}, net.JoinHostPort(tt.dial, port))
-				exchange(t, c, s, "hello")
+				testkit.Exchange(t, c, s, "hello")
 				for _, c := range []net.Conn{c, s} {
 					info := describe(t, c)
 					require.Equal(t, "shm", info.Transport)
@@ -142,7 +129,7 @@ func TestSharedMemoryFallback(t *testing.T) {
 	defer l.Close()
 	d := iwarp.Dialer{Transports: []transport.Transport{shm.New(nil)}, Timeout: limit}
 	c, s := meet(t, l, &d, l.Addr().String())
-	exchange(t, c, s, "hello")
+	testkit.Exchange(t, c, s, "hello")
 	require.IsType(t, &net.TCPConn{}, c)
 	info := describe(t, c)
 	require.Equal(t, iwarp.ReasonNoRoute, info.Reason)
@@ -160,7 +147,7 @@ func TestSharedMemoryFallback(t *testing.T) {
 func TestSharedMemoryBeside(t *testing.T) {
 	l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
 	c, s := meet(t, l, &iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: []transport.Transport{soft.New(nil)}}, l.Addr().String())
-	exchange(t, c, s, "hello")
+	testkit.Exchange(t, c, s, "hello")
 	require.Equal(t, "soft", describe(t, s).Transport)
 	c, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
@@ -205,7 +192,7 @@ func TestSharedMemoryMeetingPlace(t *testing.T) {
 	for range 3 {
 		at := l.Addr().String()
 		c, s := meet(t, l, &d, at)
-		exchange(t, c, s, "hello")
+		testkit.Exchange(t, c, s, "hello")
 		require.NoError(t, l.Close())
 		_, err = d.Dial("tcp", at)
 		require.ErrorIs(t, err, transport.ErrNoRoute)
