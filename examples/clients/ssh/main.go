@@ -21,6 +21,7 @@ func main() {
 	check(err)
 	key, err := ssh.ParsePrivateKey(pem)
 	check(err)
+	// A service checks the host: knownhosts.New in place of InsecureIgnoreHostKey.
 	config := &ssh.ClientConfig{User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, HostKeyCallback: ssh.InsecureIgnoreHostKey()}
 	conn, err := iwarp.Dial("tcp", address)
 	check(err)
