@@ -27,9 +27,9 @@ func (c *Conn) Write(b []byte) (int, error) {
 		return 0, c.failed("write", net.ErrClosed)
 	}
 	c.wr.lock.Lock()
-	defer c.endCall(&c.wr)
 	if c.mayWriteNow(len(b)) { // from here, as what needs no more fits on a small stack
 		if n, done, err := c.writeNow(b); done {
+			c.endCall(&c.wr)
 			if n == len(b) {
 				return n, nil // all of it is on its way; the next call says what is wrong
 			}
@@ -37,6 +37,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 		}
 	}
 	n, err := c.write(b, destination{})
+	c.endCall(&c.wr)
 	return n, c.failed("write", err)
 }
 

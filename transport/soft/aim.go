@@ -47,14 +47,14 @@ type trend struct {
 }
 
 // note records an RDMA Write.
-func (t *trend) note(h *ddp.Tagged, payload int) {
+func (t *trend) note(stag uint32, to uint64, payload int) {
 	switch {
 	case payload >= aimLeast:
-		*t = trend{left: aimPatience, size: uint32(payload), stag: h.STag}
+		*t = trend{left: aimPatience, size: uint32(payload), stag: stag}
 	case t.left > 0:
 		t.left--
 	}
-	t.to = h.TO + uint64(payload)
+	t.to = to + uint64(payload)
 }
 
 // takeAim prepares the next read of the socket for a large payload. It reports whether its header
@@ -152,7 +152,7 @@ func (q *queuePair) placeAimed() (*rdmap.Error, []byte) {
 	q.arrived.Add(1)
 	rx.turn.fpdus++
 	rx.tagged = !h.Last
-	if e := q.handleWrite(&h, a.mem); e != nil {
+	if e := q.handleWrite(h.STag, h.TO, a.mem); e != nil {
 		end := writeHeader + len(a.mem)
 		rx.dropAim() // which leaves a to others
 		ulpdu := rx.bytes()[mpa.LengthLen:end]

@@ -4,7 +4,6 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/regions"
 	"github.com/rdmanet/iwarp/transport/internal/work"
-	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
 
@@ -12,21 +11,21 @@ import (
 // tables, and act on it.
 
 // handleWrite places a segment of an RDMA Write (RFC 5040 §5.2, RFC 5041 §5).
-func (q *queuePair) handleWrite(h *ddp.Tagged, payload []byte) *rdmap.Error {
+func (q *queuePair) handleWrite(stag uint32, to uint64, payload []byte) *rdmap.Error {
 	n := uint64(len(payload))
 	if n == 0 {
 		q.rx.turn.idle++
 		return nil // keepalive, RTR: nothing is placed, so nothing is checked
 	}
-	q.rx.trend.note(h, len(payload))
+	q.rx.trend.note(stag, to, len(payload))
 	q.Regions.RLock()
-	r := q.Regions.Lookup(transport.STag(h.STag))
-	news, e := false, mayWrite(r, h.TO, n)
+	r := q.Regions.Lookup(transport.STag(stag))
+	news, e := false, mayWrite(r, to, n)
 	if e == nil && r.Placer == nil {
-		copy(r.Mem[h.TO:], payload)
+		copy(r.Mem[to:], payload)
 	} else if e == nil {
 		var err error
-		if news, err = r.Placer.Place(h.TO, payload); err != nil {
+		if news, err = r.Placer.Place(to, payload); err != nil {
 			e = rdmap.ErrBaseBounds
 		}
 	}

@@ -196,8 +196,10 @@ func (q *queuePair) parse(c *wait.Condition) {
 			}
 		}
 		rx.r += len(fpdu)
-		e, ok := q.handlePlainWrite(fpdu)
-		if !ok {
+		var e *rdmap.Error
+		if h, payload, ok := q.plainWrite(fpdu); ok {
+			e = q.handleWrite(h.STag, h.TO, payload)
+		} else {
 			e = q.handle(fpdu)
 		}
 		if e != nil {
@@ -261,7 +263,7 @@ func (q *queuePair) handle(fpdu []byte) *rdmap.Error {
 	var e *rdmap.Error
 	switch {
 	case seg.Op == rdmap.OpWrite:
-		e = q.handleWrite(&seg.T, seg.Payload)
+		e = q.handleWrite(seg.T.STag, seg.T.TO, seg.Payload)
 	case seg.Op == rdmap.OpReadResponse:
 		e = q.handleReadResponse(&seg)
 	case seg.Op == rdmap.OpReadRequest:
@@ -280,20 +282,21 @@ func (q *queuePair) handle(fpdu []byte) *rdmap.Error {
 	return e
 }
 
-// handlePlainWrite is handle for a segment of an RDMA Write in which nothing is wrong, as nearly
-// all of a stream are. ok is false if that is not what it is.
-func (q *queuePair) handlePlainWrite(fpdu []byte) (e *rdmap.Error, ok bool) {
+// plainWrite takes a segment of an RDMA Write in which nothing is wrong, as nearly all of a stream
+// are, for handleWrite; the two are what handle does with it. ok is false if that is not what it
+// is. The caller places the payload, to have a frame less on the stack: see writeShort.
+func (q *queuePair) plainWrite(fpdu []byte) (h ddp.Tagged, payload []byte, ok bool) {
 	rx := &q.rx
 	if fpdu[mpa.LengthLen+1] != rdmap.Control(rdmap.OpWrite) || q.trace.Load() != nil {
-		return nil, false
+		return h, nil, false
 	}
 	ulpdu, err := mpa.CheckFPDU(fpdu, rx.crc)
 	if err != nil {
-		return nil, false
+		return h, nil, false
 	}
-	h, payload, err := ddp.ParseTagged(ulpdu)
+	h, payload, err = ddp.ParseTagged(ulpdu)
 	if err != nil {
-		return nil, false
+		return h, nil, false
 	}
 	if !rx.first {
 		rx.first = true
@@ -302,7 +305,7 @@ func (q *queuePair) handlePlainWrite(fpdu []byte) (e *rdmap.Error, ok bool) {
 	q.arrived.Add(1)
 	rx.turn.fpdus++
 	rx.tagged = !h.Last
-	return q.handleWrite(&h, payload), true
+	return h, payload, true
 }
 
 // terminateFor is terminate for what is wrong with an FPDU whose length is right.

@@ -13,14 +13,9 @@ import (
 // platformSock holds the callbacks for the runtime's poller, made once so that no call allocates:
 // those that not every connection needs are made when they are first needed.
 type platformSock struct {
-	read func(fd uintptr) bool
-	now  func(fd uintptr)
-	data []byte // for now
-	n    int    // result of now
-	err  error
-
+	read   func(fd uintptr) bool
 	reads  *readCalls  // of those that only look
-	writes *writeCalls // of more than now does
+	writes *writeCalls // of more than a short does
 }
 
 // readCalls are what tryRead needs. The receive token guards them.
@@ -66,28 +61,25 @@ func (s *sock) calls() *writeCalls {
 	return w
 }
 
-// writeNow writes as much of b as the kernel takes now. The caller holds the lock of transmitOn.
-func (s *sock) writeNow(b []byte) (n int, err error) {
-	p := &s.platform
-	if p.now == nil {
-		// As writeOnce does, with a frame less.
-		p.now = func(fd uintptr) {
-			for {
-				if p.n, p.err = unix.Write(int(fd), p.data); p.err != unix.EINTR {
-					break
-				}
-			}
-			if p.err != nil {
-				p.n, p.err = taken(p.n, p.err)
+// writeNow writes as much of w as the kernel takes now. The caller holds the lock of transmitOn.
+func (s *sock) writeNow(w *short) {
+	if err := s.rc.Control(w.call); err != nil {
+		w.err = err
+	}
+}
+
+func (s *short) init() {
+	// As writeOnce does, with a frame less.
+	s.call = func(fd uintptr) {
+		for {
+			if s.n, s.err = unix.Write(int(fd), s.all); s.err != unix.EINTR {
+				break
 			}
 		}
+		if s.err != nil {
+			s.n, s.err = taken(s.n, s.err)
+		}
 	}
-	p.data = b
-	if err := s.rc.Control(p.now); err != nil {
-		return 0, err
-	}
-	p.data = nil
-	return p.n, p.err
 }
 
 // writeOnce writes as much of b as the kernel takes now.

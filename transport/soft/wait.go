@@ -114,12 +114,12 @@ func (q *queuePair) parseFew() bool {
 		if fpdu == nil {
 			return false
 		}
-		e, ok := q.handlePlainWrite(fpdu)
+		h, payload, ok := q.plainWrite(fpdu)
 		if !ok {
 			return false
 		}
 		rx.r += len(fpdu)
-		if e != nil {
+		if e := q.handleWrite(h.STag, h.TO, payload); e != nil {
 			q.terminateFor(e, fpdu)
 			rx.r = rx.w
 		}

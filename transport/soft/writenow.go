@@ -1,6 +1,8 @@
 package soft
 
 import (
+	"sync"
+
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/pool"
 	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
@@ -49,33 +51,57 @@ func (t *transmitter) pushRest() {
 // the stack that a goroutine begins with. It would otherwise be copied, and stay twice as large for
 // as long as the goroutine waits in Read.
 func (q *queuePair) writeShort(stag transport.STag, offset uint64, data []byte) {
-	t := &q.tx
-	buf := pool.Get(pool.Small)
-	before := q.putShort(*buf, stag, offset, data)
-	all := (*buf)[:before+len(mpa.Seal((*buf)[before:], ddp.TaggedLen+len(data), t.crc))]
+	s := shorts.Get().(*short)
+	body := q.putShort(s, stag, offset, data)
+	sum := uint32(0)
+	if q.tx.crc {
+		sum = mpa.CRC(body) // with a frame less than in Seal
+	}
+	mpa.PutCRC(s.all[len(s.all)-mpa.CRCLen:], sum)
 	if q.trace.Load() != nil {
-		q.traceShort(all)
+		q.traceShort(s.all)
 	}
-	n, err := q.sock.writeNow(all)
-	t.taken += uint64(n)
-	if err != nil || n < len(all) {
-		q.notTaken(buf, all[n:], err)
-		return
+	q.sock.writeNow(s)
+	q.tx.taken += uint64(s.n)
+	if s.err != nil || s.n < len(s.all) {
+		q.notTaken(s)
 	}
-	pool.Put(buf)
+	s.all, s.n, s.err = nil, 0, nil
+	shorts.Put(s)
 }
 
-// putShort puts what precedes all others, and an FPDU with data that is still to be sealed, into b.
-// It returns where the FPDU begins.
-func (q *queuePair) putShort(b []byte, stag transport.STag, offset uint64, data []byte) (before int) {
+// A short is what it takes to write a short FPDU.
+type short struct {
+	mem [pool.Small]byte
+	all []byte // of mem, what is to be written
+
+	// What the system call says, which is made by the callback for the runtime's poller.
+	n    int
+	err  error
+	call func(fd uintptr)
+}
+
+// shorts spare a connection what it needs only during a call.
+var shorts = sync.Pool{New: func() any {
+	s := new(short)
+	s.init()
+	return s
+}}
+
+// putShort puts what precedes all others, and an FPDU with data, into s. It returns what the CRC
+// covers, which is still to be put at the end.
+func (q *queuePair) putShort(s *short, stag transport.STag, offset uint64, data []byte) (body []byte) {
+	before := 0
 	if len(q.tx.control) > 0 {
-		before = q.takeControl(b)
+		before = q.takeControl(s.mem[:])
 	}
-	b = b[before+mpa.LengthLen:]
+	b := s.mem[before:]
 	h := ddp.Tagged{Last: true, ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(stag), TO: offset}
-	h.Put(b)
-	copy(b[ddp.TaggedLen:], data)
-	return before
+	h.Put(b[mpa.LengthLen:])
+	copy(b[mpa.LengthLen+ddp.TaggedLen:], data)
+	body = mpa.Close(b, ddp.TaggedLen+len(data))
+	s.all = s.mem[:before+len(body)+mpa.CRCLen]
+	return body
 }
 
 // traceShort has the trace, if there is one, record what is sent.
@@ -85,14 +111,15 @@ func (q *queuePair) traceShort(b []byte) {
 	}
 }
 
-// notTaken acts on a write of what is in buf that has left the rest, or has failed.
-func (q *queuePair) notTaken(buf *[]byte, rest []byte, err error) {
-	if err != nil {
-		pool.Put(buf)
-		q.sendFailed(err)
+// notTaken acts on a write that has left a rest, or has failed.
+func (q *queuePair) notTaken(s *short) {
+	if s.err != nil {
+		q.sendFailed(s.err)
 		return
 	}
-	q.tx.out.hold(buf, rest)
+	rest := s.all[s.n:]
+	buf := pool.Get(len(rest))
+	q.tx.out.hold(buf, (*buf)[:copy(*buf, rest)])
 	q.tx.blocked = true
 }
 

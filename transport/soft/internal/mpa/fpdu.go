@@ -41,19 +41,26 @@ func Peek(b []byte) (fpduLen int, ok bool) {
 // It returns the finished FPDU, fpdu[:FPDULen(ulpdu)], and panics if fpdu is
 // shorter than that or ulpdu is outside 0..MaxULPDU.
 func Seal(fpdu []byte, ulpdu int, crc bool) []byte {
-	if uint(ulpdu) > MaxULPDU {
-		panic("mpa: ULPDU length out of range")
-	}
-	fpdu = fpdu[:FPDULen(ulpdu)]
-	binary.BigEndian.PutUint16(fpdu, uint16(ulpdu))
-	body := fpdu[:len(fpdu)-CRCLen]
-	clear(body[LengthLen+ulpdu:])
+	body := Close(fpdu, ulpdu)
+	fpdu = fpdu[:len(body)+CRCLen]
 	var sum uint32
 	if crc {
 		sum = CRC(body)
 	}
 	PutCRC(fpdu[len(body):], sum)
 	return fpdu
+}
+
+// Close is Seal but for the CRC. It returns what that covers; the CRC belongs right after it.
+func Close(fpdu []byte, ulpdu int) (body []byte) {
+	if uint(ulpdu) > MaxULPDU {
+		panic("mpa: ULPDU length out of range")
+	}
+	fpdu = fpdu[:FPDULen(ulpdu)]
+	binary.BigEndian.PutUint16(fpdu, uint16(ulpdu))
+	body = fpdu[:len(fpdu)-CRCLen]
+	clear(body[LengthLen+ulpdu:])
+	return body
 }
 
 // CheckFPDU checks exactly one FPDU, from ULPDU_Length to the CRC, and returns its
