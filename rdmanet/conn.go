@@ -42,7 +42,7 @@ type Conn struct {
 	qp          transport.QueuePair
 	addrs       atomic.Pointer[addrs]
 	peerTable   wire.SGE
-	peerIomap   int        // entries after it, for memory that is exposed here
+	peerIomap   int32      // entries after it, for memory that is exposed here
 	order       wire.Order // of words, and of entries written to the peer's table
 	ownOrder    wire.Order // of entries that the peer writes here
 	extended    bool
@@ -82,13 +82,13 @@ type Conn struct {
 	peerLeftUnread     bool // the peer has closed without reading all, or is about to say so
 	peerShut           bool // the peer has said SHUTDOWN
 	noKeepAlive        bool
-	failureTold        bool  // to statpage.OnFailure
-	err                error // why the queue pair ended; all that came before is in the ring
-	sendErr            error // why nothing can be sent; known before err is
-	linger             int   // seconds, as SetLinger has it
+	failureTold        bool   // to statpage.OnFailure
+	confirm            uint32 // bits of the entries of maps whose revocation is to be confirmed
+	err                error  // why the queue pair ended; all that came before is in the ring
+	sendErr            error  // why nothing can be sent; known before err is
+	linger             int    // seconds, as SetLinger has it
 
 	maps     *flow.Mappings // what the peer has exposed; nil while it has exposed nothing
-	confirm  uint32         // bits of the entries of maps whose revocation is to be confirmed
 	regions  []*exposure    // by index
 	revoking *exposure      // that the peer must confirm
 
@@ -104,9 +104,9 @@ type side struct {
 
 	// The others are guarded by Conn.mu.
 	deadline time.Time
-	parked   bool // waits for wake, as the other side's call is the driver
 	wake     chan struct{}
 	timer    *time.Timer
+	parked   bool // waits for wake, as the other side's call is the driver
 
 	draining atomic.Bool // waits for the queue pair to take what was posted
 }

@@ -26,7 +26,7 @@ func init() {
 		if !ok {
 			return nil
 		}
-		return &frameSource{s, c.order, c.peerTable, c.peerIomap}
+		return &frameSource{s, c.order, c.peerTable, int(c.peerIomap)}
 	}
 }
 

@@ -42,7 +42,7 @@ func Client(ctx context.Context, k transport.Connector, cfg *Config) (*Conn, err
 	own := c.connData(h, wire.LittleEndian, !conf.Plain)
 	askFor(own, k)
 	if own.Ext != nil {
-		own.Ext.Line = c.ring.Mem == nil
+		own.Ext.Line = c.ring.Virtual()
 	}
 	var proof hostProof
 	if own.Ext != nil {
@@ -207,7 +207,8 @@ func (c *Conn) allocateBuffers() (err error) {
 	if err != nil {
 		return pkgerrors.Wrap(err, "register ring and table")
 	}
-	c.ring.Mem, c.out.Table = c.mem.remote.b[:size], c.mem.remote.b[size:size+wire.TableLen]
+	c.ring.Use(c.mem.remote.b[:size])
+	c.out.Table = c.mem.remote.b[size : size+wire.TableLen]
 	c.maps = &flow.Mappings{Table: c.mem.remote.b[size+wire.TableLen:]}
 	c.reach(c.mem.remote.region, c.ring.Size)
 	n := c.slots.size()
@@ -249,7 +250,7 @@ func (c *Conn) start(peer, own *wire.ConnData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.extended = peer.Ext != nil && own.Ext != nil
-	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.Order, own.Order, peer.Table, peer.Iomap
+	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.Order, own.Order, peer.Table, int32(peer.Iomap)
 	if c.extended {
 		c.ring.Grant(c.in.Half())
 		c.ring.Wordless = own.Ext.Wordless

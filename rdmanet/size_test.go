@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An idle connection is little more than this. The number is one that the allocator has.
+// An idle connection is little more than this. The allocator has the number, of which it takes
+// eight bytes for itself.
 func TestSizeOfConn(t *testing.T) {
-	require.LessOrEqual(t, unsafe.Sizeof(Conn{}), uintptr(1152))
+	require.LessOrEqual(t, unsafe.Sizeof(Conn{}), uintptr(1024-8))
 }

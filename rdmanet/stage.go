@@ -19,9 +19,9 @@ import (
 // peer likes. Completions cost time, so only one is requested for each quarter of the bytes or of
 // the entries. Its ID says what it sets free: its own request and all before it.
 type stage struct {
-	memory
-	bare   bool // the transport takes whole messages inline: there is no memory, and Writes drain
-	inline int  // bytes that a message can have without a place in the memory
+	*memory      // nil if bare
+	bare    bool // the transport takes whole messages inline: there is no memory, and Writes drain
+	inline  int  // bytes that a message can have without a place in the memory
 
 	head, tail  uint64 // bytes added and sent since the start
 	depth       uint64 // of the send queue
@@ -67,7 +67,7 @@ func (s *stage) room() int {
 }
 
 // use has what is added from now on lie in m. What was added before is still sent.
-func (s *stage) use(m memory) { s.memory, s.size, s.moved = m, uint64(len(m.b)), s.head }
+func (s *stage) use(m memory) { s.memory, s.size, s.moved = &m, uint64(len(m.b)), s.head }
 
 // full reports whether a message of n bytes can be added once there is room for it.
 func (s *stage) full(n int) bool {

@@ -77,7 +77,7 @@ func (q *queuePair) takeAim(c *wait.Condition) bool {
 		}
 	}
 	if t := &rx.trend; q.target(t.stag, t.to, int(t.size)) != nil {
-		rx.short = max(rest, 0) + ahead
+		rx.short = int32(max(rest, 0) + ahead)
 	}
 	return false
 }

@@ -20,7 +20,7 @@ const (
 // A batch is a row of whole FPDUs on their way to the kernel: pieces of a pooled buffer that holds
 // headers and small payloads, alternating with large payloads that stay where they lie.
 type batch struct {
-	buf    *[]byte  // from the pool; nil while the batch is empty
+	buf    *[]byte  // from the pool
 	used   int      // of buf
 	open   int      // start in buf of the piece that still grows
 	pieces [][]byte // complete; those of vec where there are several
@@ -39,12 +39,21 @@ type vector struct {
 	iovs   iovecs
 }
 
-var vectors = sync.Pool{New: func() any { return new(vector) }}
+var (
+	vectors = sync.Pool{New: func() any { return new(vector) }}
+	batches = sync.Pool{New: func() any { return new(batch) }}
+)
 
-func (b *batch) empty() bool { return b.buf == nil }
+// An output is the batch on its way, which a connection has only while there is one.
+type output struct{ *batch }
 
-// begin gives an empty batch room for n bytes of buffer.
-func (b *batch) begin(n int) { b.buf = pool.Get(n) }
+func (o *output) empty() bool { return o.batch == nil }
+
+// begin makes a batch with room for n bytes of buffer.
+func (o *output) begin(n int) {
+	o.batch = batches.Get().(*batch)
+	o.buf = pool.Get(n)
+}
 
 func (b *batch) room() int { return len(*b.buf) - b.used }
 
@@ -120,17 +129,19 @@ func (b *batch) sent(n int) bool {
 	return true
 }
 
-// reset empties the batch.
-func (b *batch) reset() {
-	b.giveBack()
-	*b = batch{}
+// reset gives up the batch, if there is one.
+func (o *output) reset() {
+	if b := o.batch; b != nil {
+		b.giveBack()
+		*b = batch{}
+		batches.Put(b)
+		o.batch = nil
+	}
 }
 
 // giveBack gives back what came from pools.
 func (b *batch) giveBack() {
-	if b.buf != nil {
-		pool.Put(b.buf)
-	}
+	pool.Put(b.buf)
 	if b.vec != nil {
 		clear(b.pieces)
 		vectors.Put(b.vec)
@@ -139,8 +150,9 @@ func (b *batch) giveBack() {
 
 // keep moves what is left into one buffer of the batch's own, unless nothing of it belongs to the
 // callers. With Lent in but, what is lent stays with them.
-func (b *batch) keep(but transport.Flags) {
-	if b.empty() || !b.refs || but&transport.Lent != 0 && !b.brief {
+func (o *output) keep(but transport.Flags) {
+	b := o.batch
+	if b == nil || !b.refs || but&transport.Lent != 0 && !b.brief {
 		return
 	}
 	n := 0
@@ -153,14 +165,17 @@ func (b *batch) keep(but transport.Flags) {
 		n += copy((*own)[n:], p)
 	}
 	b.giveBack()
-	sends := b.sends
-	b.hold(own, (*own)[:n])
-	b.sends = sends
+	b.hold(own, (*own)[:n], b.sends)
 }
 
-// hold makes rest, which is in buf, all that is to be sent.
-func (b *batch) hold(buf *[]byte, rest []byte) {
-	*b = batch{buf: buf, used: len(*buf), open: len(*buf), size: len(rest)}
+// hold makes rest, which is in buf, all that is to be sent, and the end of that many sends.
+func (o *output) hold(buf *[]byte, rest []byte, sends int) {
+	o.batch = batches.Get().(*batch)
+	o.batch.hold(buf, rest, sends)
+}
+
+func (b *batch) hold(buf *[]byte, rest []byte, sends int) {
+	*b = batch{buf: buf, used: len(*buf), open: len(*buf), size: len(rest), sends: sends}
 	b.one[0] = rest
 	b.pieces = b.one[:]
 }

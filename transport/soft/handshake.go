@@ -12,13 +12,9 @@ import (
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/pool"
 	"github.com/rdmanet/iwarp/transport/internal/setup"
-	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
 )
-
-// rtrLen is the length of an FPDU with an empty Write.
-const rtrLen = mpa.LengthLen + ddp.TaggedLen + mpa.CRCLen
 
 // rtrSTag is what start-up frames and other empty Writes name; nobody looks it up (RFC 5041 §5.2).
 const rtrSTag = 1
@@ -189,7 +185,7 @@ func (q *queuePair) queueRTR(read bool) {
 	} else {
 		q.composeEmptyWrite()
 	}
-	t.control = append(t.rtr[:0], (*t.out.buf)[:t.out.used]...)
+	t.control = append(t.control[:0], (*t.out.buf)[:t.out.used]...)
 	t.out.reset()
 	q.held.Store(true)
 }

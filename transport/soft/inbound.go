@@ -142,7 +142,7 @@ func (q *queuePair) handleReadRequest(seg *rdmap.Segment, rtr bool) *rdmap.Error
 	}
 	q.tx.mu.Lock()
 	defer q.tx.mu.Unlock()
-	if q.tx.responses.Len() >= rx.ird && !rtr {
+	if q.tx.responses.Len() >= int(rx.ird) && !rtr {
 		return rdmap.ErrNoBuffer
 	}
 	rx.readMSN++

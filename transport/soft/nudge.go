@@ -23,8 +23,8 @@ var nudges = [...]time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 100
 // does not keep the queue pair alive.
 type nudger struct {
 	// Guarded by tx.mu.
-	step int    // of the waits
-	sent int    // nudges
+	step uint8  // of the waits
+	sent uint8  // nudges
 	seen uint32 // FPDUs that had arrived when the wait began
 
 	// suspended is true while a nudge has to wait until somebody reads, and no timer runs.
@@ -43,7 +43,7 @@ func (q *queuePair) awaitNudge() {
 	n := &q.tx.nudger
 	n.seen = q.arrived.Load()
 	wait := nudges[n.step]
-	n.step = min(n.step+1, len(nudges)-1)
+	n.step = min(n.step+1, uint8(len(nudges)-1))
 	if wait == nudges[0] {
 		firstNudges.add(q)
 		return
@@ -162,7 +162,7 @@ func (q *queuePair) nudge() {
 	if t.out.empty() && len(t.control) == 0 && t.floor != floorSend {
 		q.sendNothing()
 	}
-	if n.sent++; n.sent < len(nudges) && !t.heard {
+	if n.sent++; int(n.sent) < len(nudges) && !t.heard {
 		q.awaitNudge()
 	}
 }
@@ -183,7 +183,7 @@ func (q *queuePair) sendNothing() {
 	t := &q.tx
 	t.out.begin(pool.Small)
 	q.composeEmptyWrite()
-	t.control = append(t.rtr[:0], (*t.out.buf)[:t.out.used]...)
+	t.control = append(t.control[:0], (*t.out.buf)[:t.out.used]...)
 	t.out.reset()
 	unseen := t.unseen
 	q.trySend(false)

@@ -97,9 +97,9 @@ func (q *queuePair) configure(crc bool, ird, ord int, gate bool) {
 	q.tx.mu.Lock()
 	q.tx.gateOpen = gate
 	q.tx.crc = crc
-	q.tx.maxOutstanding = ord
+	q.tx.maxOutstanding = int32(ord)
 	q.tx.mu.Unlock()
-	q.rx.crc, q.rx.ird = crc, ird
+	q.rx.crc, q.rx.ird = crc, int32(ird)
 	q.Mu.Lock()
 	q.crc, q.ird, q.ord, q.initiator = crc, int32(ird), int32(ord), gate
 	q.Mu.Unlock()
@@ -161,7 +161,7 @@ func (q *queuePair) Attributes() transport.Attributes {
 	if q.Healthy() {
 		q.knowMSS()
 	}
-	maxULPDU := q.tx.maxULPDU
+	maxULPDU := int(q.tx.maxULPDU)
 	q.tx.mu.Unlock()
 	q.Mu.Lock()
 	defer q.Mu.Unlock()

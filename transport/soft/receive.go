@@ -20,11 +20,11 @@ type receiver struct {
 	staging
 	aim   *aim // nil while nothing is aimed at
 	trend trend
-	short int // bytes that the next read of the socket is limited to; 0 means that it is not
-	n     int // result of the last read of the socket
+	short int32 // bytes that the next read of the socket is limited to; 0 means that it is not
+	n     int   // result of the last read of the socket
 	err   error
 
-	ird     int
+	ird     int32
 	stalled time.Time // since when the FPDU at r is incomplete, if that matters
 	turn    turn
 

@@ -15,7 +15,7 @@ func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	if q.tx.err != nil {
 		return 0, q.tx.err
 	}
-	n, drained, err := q.Enqueue(&q.tx.sq, wrs, q.tx.maxOutstanding)
+	n, drained, err := q.Enqueue(&q.tx.sq, wrs, int(q.tx.maxOutstanding))
 	for i := range n {
 		q.tx.queued += len(wrs[i].Data) + fpduOverhead
 	}
@@ -60,6 +60,9 @@ func (q *queuePair) flushSends() {
 	q.tx.sq.Flush()
 	q.tx.reads.Clear()
 	q.tx.responses.Clear()
-	q.tx.queued, q.tx.floor, q.tx.out.sends = 0, q.tx.floor.finish(), 0
+	q.tx.queued, q.tx.floor = 0, q.tx.floor.finish()
+	if !q.tx.out.empty() {
+		q.tx.out.sends = 0
+	}
 	q.retire()
 }

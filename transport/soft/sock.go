@@ -27,8 +27,24 @@ type sock struct {
 // A kick lasts until that goroutine has seen it, because the poller forgets a deadline that is put
 // back at once.
 type deadline struct {
-	t      time.Time
+	t      instant
 	kicked atomic.Bool
+}
+
+// An instant is a deadline in little memory, to be compared: nanoseconds after origin, or 0 for
+// none.
+type instant int64
+
+var origin = time.Now()
+
+func instantOf(t time.Time) instant {
+	if t.IsZero() {
+		return 0
+	}
+	if i := instant(t.Sub(origin)); i != 0 {
+		return i
+	}
+	return 1
 }
 
 // use makes c the connection.
@@ -84,12 +100,13 @@ func (s *sock) setReadDeadline(t time.Time) { s.set(&s.rd, t, s.c.SetReadDeadlin
 func (s *sock) setWriteDeadline(t time.Time) { s.set(&s.wd, t, s.c.SetWriteDeadline) }
 
 func (s *sock) set(d *deadline, t time.Time, set func(time.Time) error) {
-	if !d.kicked.Load() && d.t.Equal(t) {
+	at := instantOf(t)
+	if !d.kicked.Load() && d.t == at {
 		return // a kick from now on sets a deadline after this one
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d.t = t
+	d.t = at
 	d.kicked.Store(false)
 	_ = set(t)
 }
@@ -98,7 +115,7 @@ func (s *sock) set(d *deadline, t time.Time, set func(time.Time) error) {
 func (s *sock) resetDeadlines() {
 	s.mu.Lock()
 	for _, d := range []*deadline{&s.rd, &s.wd} {
-		d.t = time.Time{}
+		d.t = 0
 		d.kicked.Store(false)
 	}
 	_ = s.c.SetDeadline(time.Time{})

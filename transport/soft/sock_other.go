@@ -62,7 +62,7 @@ func (s *sock) blockingWrite(mu *sync.Mutex) error {
 		switch {
 		case !blocked:
 			return nil
-		case kicked || wait.Expired(end):
+		case kicked || end != 0 && wait.Expired(origin.Add(time.Duration(end))):
 			return os.ErrDeadlineExceeded
 		}
 	}

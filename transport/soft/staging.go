@@ -17,8 +17,8 @@ type staging struct {
 	buf  *[]byte // from the pool; nil while nothing is there
 	r, w int     // bytes in buf not looked at yet
 
-	size  int  // index of stagingSizes
-	large bool // it is counted in largeParked
+	size  uint8 // index of stagingSizes
+	large bool  // it is counted in largeParked
 }
 
 // largeParked counts the connections of the process that keep staging larger than what is in it
@@ -116,7 +116,7 @@ func (s *staging) shortSpace(n int) []byte {
 // nextSpace returns where in staging to read to next.
 func (rx *receiver) nextSpace() []byte {
 	if rx.short > 0 {
-		return rx.shortSpace(rx.short)
+		return rx.shortSpace(int(rx.short))
 	}
 	return rx.space()
 }
@@ -129,7 +129,7 @@ func (s *staging) bytes() []byte {
 	return (*s.buf)[s.r:s.w]
 }
 
-func (s *staging) grow() { s.size = min(s.size+1, len(stagingSizes)-1) }
+func (s *staging) grow() { s.size = min(s.size+1, uint8(len(stagingSizes)-1)) }
 
 // noteRead adapts the size of staging to a read of n bytes.
 func (s *staging) noteRead(n int) {

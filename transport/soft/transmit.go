@@ -29,14 +29,13 @@ type transmitter struct {
 	reads     queue.FIFO[outstandingRead] // requested by us, in order
 	responses queue.FIFO[readResponse]    // requested by the peer, in order
 	control   []byte                      // FPDUs that precede all others: RTR, Terminate
-	rtr       [rtrLen]byte                // memory for one that is an empty Write
-	out       batch
+	out       output
 	nudger    nudger
 	err       error // sending has failed
 
 	sendMSN, readMSN uint32
-	maxOutstanding   int // ORD
-	maxULPDU         int
+	maxOutstanding   int32 // ORD
+	maxULPDU         int32
 	large            bool // FPDUs need neither fit nor start a TCP segment
 	crc              bool
 	gateOpen         bool   // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
@@ -49,15 +48,15 @@ type transmitter struct {
 	phase            phase
 	parting          bool // Close was called: what is left is sent by a parting
 	floor            floor
+	age              uint8  // batches since the MSS was looked at
 	taken            uint64 // bytes that the kernel has taken
 
 	queued int // bytes that are likely to be composed
-	age    int // batches since the MSS was looked at
 }
 
 func (t *transmitter) useMSS(mss int) {
 	if !t.large {
-		t.maxULPDU = mpa.MULPDU(mss)
+		t.maxULPDU = int32(mpa.MULPDU(mss))
 	}
 }
 
@@ -70,7 +69,7 @@ func (q *queuePair) knowMSS() {
 
 func (t *transmitter) useLarge(fpdu int) {
 	t.large = true
-	t.maxULPDU = min(fpdu&^3-mpa.LengthLen-mpa.CRCLen, mpa.MaxULPDU)
+	t.maxULPDU = int32(min(fpdu&^3-mpa.LengthLen-mpa.CRCLen, mpa.MaxULPDU))
 }
 
 // limit is the size of a batch. Aligned FPDUs are sent a TCP segment at a time.
@@ -78,7 +77,7 @@ func (t *transmitter) limit() int {
 	if t.large {
 		return maxBatch
 	}
-	return mpa.FPDULen(t.maxULPDU)
+	return mpa.FPDULen(int(t.maxULPDU))
 }
 
 // compose fills the empty batch and reports whether there is something in it.
@@ -128,7 +127,7 @@ func (q *queuePair) composeNext() bool {
 	if !t.phase.composes() {
 		return false
 	}
-	switch t.floor.next(t.sq.Sendable(t.reads.Len(), t.maxOutstanding), t.responses.Len() > 0) {
+	switch t.floor.next(t.sq.Sendable(t.reads.Len(), int(t.maxOutstanding)), t.responses.Len() > 0) {
 	case floorSend:
 		return q.composeSend()
 	case floorResponse:
@@ -141,7 +140,7 @@ func (q *queuePair) composeNext() bool {
 // whether they stay where they are, and whether the FPDU goes into this batch.
 func (t *transmitter) fit(hdr, left int, copied bool) (n int, ref, ok bool) {
 	b := &t.out
-	n = min(left, t.maxULPDU-hdr)
+	n = min(left, int(t.maxULPDU)-hdr)
 	ref = t.large && !copied && n > refThreshold
 	total := mpa.FPDULen(hdr + n)
 	if b.size > 0 && b.size+total > t.limit() {
@@ -286,7 +285,7 @@ func (q *queuePair) transmitOn(fd int) (wait bool) {
 		if t.out.empty() && !q.compose() {
 			break
 		}
-		n, err := q.sock.write(fd, &t.out, !t.large)
+		n, err := q.sock.write(fd, t.out.batch, !t.large)
 		if err != nil {
 			q.sendFailed(err)
 			break

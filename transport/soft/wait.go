@@ -98,7 +98,7 @@ func (q *queuePair) Wait(deadline time.Time) error {
 func (q *queuePair) mayBlock(deadline time.Time) bool {
 	rx := &q.rx
 	return rx.buf == nil && rx.trend.left == 0 && rx.stalled.IsZero() && !rx.turn.over() && !q.held.Load() &&
-		q.sock.rd.t.Equal(deadline) && !wait.Expired(deadline)
+		q.sock.rd.t == instantOf(deadline) && !wait.Expired(deadline)
 }
 
 // parseFew is parse for staging that has nothing but one or two FPDUs of RDMA Writes in which

@@ -19,7 +19,7 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 		return false, false
 	}
 	switch {
-	case len(data) <= refThreshold && ddp.TaggedLen+len(data) <= t.maxULPDU:
+	case len(data) <= refThreshold && ddp.TaggedLen+len(data) <= int(t.maxULPDU):
 		q.writeShort(stag, offset, data)
 	case t.refers(len(data)):
 		q.writeRefs(stag, offset, data)
@@ -119,7 +119,7 @@ func (q *queuePair) notTaken(s *short) {
 	}
 	rest := s.all[s.n:]
 	buf := pool.Get(len(rest))
-	q.tx.out.hold(buf, (*buf)[:copy(*buf, rest)])
+	q.tx.out.hold(buf, (*buf)[:copy(*buf, rest)], 0)
 	q.tx.blocked = true
 }
 
@@ -132,7 +132,7 @@ func (q *queuePair) writeRefs(stag transport.STag, offset uint64, data []byte) {
 
 // refers reports whether one batch takes n bytes in FPDUs whose payloads stay where they lie.
 func (t *transmitter) refers(n int) bool {
-	payload := t.maxULPDU - ddp.TaggedLen
+	payload := int(t.maxULPDU) - ddp.TaggedLen
 	return payload > refThreshold && 2*(n/payload+2)+1 <= maxPieces
 }
 
@@ -145,7 +145,7 @@ func (q *queuePair) composeRefs(h *ddp.Tagged, data []byte) {
 	if n := len(t.control); n > 0 {
 		q.takeControl(b.header(n))
 	}
-	n := min(len(data), t.maxULPDU-ddp.TaggedLen)
+	n := min(len(data), int(t.maxULPDU)-ddp.TaggedLen)
 	if len(data) >= trapSize {
 		n = trapLead
 	}
@@ -156,7 +156,7 @@ func (q *queuePair) composeRefs(h *ddp.Tagged, data []byte) {
 		b.finish(start, ddp.TaggedLen, data[:n], t.crc, n > refThreshold)
 		h.TO += uint64(n)
 		data = data[n:]
-		n = min(len(data), t.maxULPDU-ddp.TaggedLen)
+		n = min(len(data), int(t.maxULPDU)-ddp.TaggedLen)
 	}
 }
 

@@ -16,8 +16,8 @@ type Outbound struct {
 	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
 
 	target [wire.TableEntries]wire.SGE // space that may be filled, strictly in turn
-	cur    int                         // the one to fill now
-	next   int                         // the entry that the peer writes next
+	cur    int32                       // the one to fill now
+	next   int32                       // the entry that the peer writes next
 
 	pace pace
 

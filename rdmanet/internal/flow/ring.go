@@ -13,22 +13,29 @@ import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
 //
 // It is not safe for concurrent use.
 type Ring struct {
-	Size uint64 // bytes
-	Mem  []byte // nil if virtual
-
-	first []byte // the memory of the bytes before moved, if there was a move
-	moved uint64 // bytes of stream that were granted before Mem
-
-	Wordless bool // what is placed counts as announced
+	Size uint64      // bytes
+	mem  *ringMemory // nil if virtual
 
 	// Bytes of stream since the start, in descending order. In a memory ring placed is not known.
 	granted, placed, announced, read uint64
 
 	stored blockList
 	direct []byte // buffer of a waiting Read; bytes from read on are placed there
-	filled int    // bytes in it
 	Fault  error  // what was wrong with a placement
+	filled int    // bytes in direct
+
+	Wordless bool // what is placed counts as announced
 }
+
+// A ringMemory is where a ring that is not virtual lies.
+type ringMemory struct {
+	b     []byte
+	first []byte // the memory of the bytes before moved, if there was a move
+	moved uint64 // bytes of stream that were granted before b
+}
+
+// Use makes r, which is new, lie in mem.
+func (r *Ring) Use(mem []byte) { r.mem, r.Size = &ringMemory{b: mem}, uint64(len(mem)) }
 
 // Place takes the payload of an RDMA Write off bytes into the ring.
 func (r *Ring) Place(off uint64, p []byte) error {
@@ -75,15 +82,14 @@ func (r *Ring) Target(off uint64, n int) []byte {
 }
 
 // Virtual reports whether r has no memory.
-func (r *Ring) Virtual() bool { return r.Mem == nil }
+func (r *Ring) Virtual() bool { return r.mem == nil }
 
 // Grant lets the peer place n bytes more.
 func (r *Ring) Grant(n uint64) { r.granted += n }
 
 // Move has what is granted from now on placed in mem.
 func (r *Ring) Move(mem []byte) {
-	r.first, r.moved = r.Mem, r.granted
-	r.Mem, r.Size = mem, uint64(len(mem))
+	r.mem, r.Size = &ringMemory{b: mem, first: r.mem.b, moved: r.granted}, uint64(len(mem))
 }
 
 // Full reports whether the peer has used all the space that it was granted.
@@ -92,7 +98,7 @@ func (r *Ring) Full() bool { return r.announced == r.granted }
 // Announce makes the next n bytes readable.
 func (r *Ring) Announce(n uint64) error {
 	arrived := r.placed
-	if r.Mem != nil {
+	if !r.Virtual() {
 		arrived = r.granted
 	}
 	if n > arrived-r.announced {
@@ -118,12 +124,13 @@ func (r *Ring) Front() []byte {
 	}
 	var p []byte
 	switch {
-	case r.Mem == nil:
+	case r.Virtual():
 		p = r.stored.front()
-	case r.read < r.moved:
-		p, n = r.first[r.read%uint64(len(r.first)):], min(n, r.moved-r.read)
+	case r.read < r.mem.moved:
+		first := r.mem.first
+		p, n = first[r.read%uint64(len(first)):], min(n, r.mem.moved-r.read)
 	default:
-		p = r.Mem[r.read%r.Size:]
+		p = r.mem.b[r.read%r.Size:]
 	}
 	return p[:min(n, uint64(len(p)))]
 }
@@ -142,7 +149,7 @@ func (r *Ring) TakeBlock() *Block {
 
 // Drop takes the first n readable bytes off the ring.
 func (r *Ring) Drop(n int) {
-	if r.Mem == nil {
+	if r.Virtual() {
 		r.stored.drop(n)
 	}
 	r.read += uint64(n)
@@ -151,7 +158,7 @@ func (r *Ring) Drop(n int) {
 // Attach has the bytes that arrive from now on placed in b, if none wait before them. Detach must
 // follow.
 func (r *Ring) Attach(b []byte) {
-	if r.Mem == nil && r.stored.head == nil {
+	if r.Virtual() && r.stored.head == nil {
 		r.direct = b
 	}
 }

@@ -147,7 +147,8 @@ func TestRingTarget(t *testing.T) {
 }
 
 func TestMemoryRing(t *testing.T) {
-	r := &Ring{Size: 1000, Mem: stream(0, 1000), granted: 1000}
+	r := &Ring{granted: 1000}
+	r.Use(stream(0, 1000))
 	require.ErrorIs(t, r.Announce(1001), wire.ErrProtocol)
 	require.NoError(t, r.Announce(1000))
 	b := make([]byte, 1000)
@@ -155,7 +156,7 @@ func TestMemoryRing(t *testing.T) {
 	require.Zero(t, r.Detach(), "a transport fills this ring on its own")
 	require.Equal(t, 700, copyTo(r, b[:700]))
 	r.Grant(700)
-	copy(r.Mem, stream(1000, 700))
+	copy(r.mem.b, stream(1000, 700))
 	require.NoError(t, r.Announce(700))
 	require.Equal(t, 1000, copyTo(r, b))
 	require.Equal(t, append(stream(700, 300), stream(1000, 700)...), b)
@@ -175,7 +176,9 @@ func TestRingTakesBlocks(t *testing.T) {
 	require.Equal(t, stream(10, 90), b.Bytes())
 	PutBlock(b)
 	require.Zero(t, r.Available())
-	require.True(t, (&Ring{Size: 10, Mem: make([]byte, 10), granted: 5, announced: 5}).TakeBlock() == nil, "the peer can write to memory")
+	memory := &Ring{granted: 5, announced: 5}
+	memory.Use(make([]byte, 10))
+	require.Nil(t, memory.TakeBlock(), "the peer can write to memory")
 
 	b = GetBlock(100)
 	require.Equal(t, 100, b.Fill(stream(0, 100)))
@@ -199,7 +202,8 @@ func TestRingRelease(t *testing.T) {
 func TestRingMoves(t *testing.T) {
 	const small, large = 32, 128
 	first, more := make([]byte, small), make([]byte, large)
-	r := Ring{Size: small, Mem: first}
+	var r Ring
+	r.Use(first)
 	in := Inbound{}
 	in.Space.Fix(small)
 	in.Start(wire.SGE{Addr: 1000, Key: 1, Length: small}, 64, 2, true)

@@ -14,13 +14,19 @@ type Run[R comparable] struct {
 
 // Receives holds posted receives in order. R is what the transport keeps of their regions.
 type Receives[R comparable] struct {
-	runs  []Run[R]
-	first [1]Run[R] // where runs begins
-	len   int
+	bare bare     // the oldest, if they have no memory
+	len  int32    // of all
+	runs []Run[R] // the others
+}
+
+// A bare is a run without memory, in little memory.
+type bare struct {
+	id    uint64 // of the first
+	count int32
 }
 
 // Len returns how many there are.
-func (q *Receives[R]) Len() int { return q.len }
+func (q *Receives[R]) Len() int { return int(q.len) }
 
 // Push appends wr, whose data lies in r.
 func (q *Receives[R]) Push(wr *transport.RecvWR, r R) {
@@ -29,7 +35,7 @@ func (q *Receives[R]) Push(wr *transport.RecvWR, r R) {
 		q.runs[n-1].count++
 		return
 	}
-	q.append(Run[R]{ID: wr.ID, Mem: wr.Data, Region: r, count: 1})
+	q.runs = append(q.runs, Run[R]{ID: wr.ID, Mem: wr.Data, Region: r, count: 1})
 }
 
 // PushBare appends n receives that have no memory, with IDs from id on.
@@ -37,7 +43,14 @@ func (q *Receives[R]) PushBare(id uint64, n int) {
 	if n <= 0 {
 		return
 	}
-	q.len += n
+	q.len += int32(n)
+	if b := &q.bare; len(q.runs) == 0 && (b.count == 0 || id == b.id+uint64(b.count)) {
+		if b.count == 0 {
+			b.id = id
+		}
+		b.count += int32(n)
+		return
+	}
 	var none R
 	if last := len(q.runs) - 1; last >= 0 {
 		if r := &q.runs[last]; r.Region == none && r.Mem == nil && id == r.ID+uint64(r.count) {
@@ -45,14 +58,7 @@ func (q *Receives[R]) PushBare(id uint64, n int) {
 			return
 		}
 	}
-	q.append(Run[R]{ID: id, count: n})
-}
-
-func (q *Receives[R]) append(r Run[R]) {
-	if q.runs == nil {
-		q.runs = q.first[:0]
-	}
-	q.runs = append(q.runs, r)
+	q.runs = append(q.runs, Run[R]{ID: id, count: n})
 }
 
 func (r *Run[R]) extends(wr *transport.RecvWR, in R) bool {
@@ -62,18 +68,25 @@ func (r *Run[R]) extends(wr *transport.RecvWR, in R) bool {
 		end < cap(r.Mem) && &r.Mem[:end+1][end] == &wr.Data[0]
 }
 
-// Head returns the run of the oldest receive, or nil if there is none. It is valid until the next
-// Push or Pop.
-func (q *Receives[R]) Head() *Run[R] {
-	if q.len == 0 {
-		return nil
+// Head returns the run of the oldest receive, if there is one.
+func (q *Receives[R]) Head() (r Run[R], ok bool) {
+	switch {
+	case q.len == 0:
+		return r, false
+	case q.bare.count > 0:
+		return Run[R]{ID: q.bare.id}, true
 	}
-	return &q.runs[0]
+	return q.runs[0], true
 }
 
 // Pop removes the oldest receive, which must exist.
 func (q *Receives[R]) Pop() {
 	q.len--
+	if b := &q.bare; b.count > 0 {
+		b.id++
+		b.count--
+		return
+	}
 	r := &q.runs[0]
 	r.count--
 	if r.count == 0 {

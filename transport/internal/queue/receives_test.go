@@ -9,6 +9,12 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/queue"
 )
 
+func requireNone(t *testing.T, q *queue.Receives[*int]) {
+	t.Helper()
+	_, ok := q.Head()
+	require.False(t, ok)
+}
+
 // TestReceives shows that every receive comes out as it went in, whether or not those beside it
 // make a run with it.
 func TestReceives(t *testing.T) {
@@ -33,13 +39,14 @@ func TestReceives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var q queue.Receives[*int]
-			require.Nil(t, q.Head())
+			requireNone(t, &q)
 			for i := range list {
 				q.Push(&list[i].wr, list[i].region)
 			}
 			for i, want := range list {
 				require.Equal(t, len(list)-i, q.Len())
-				r := q.Head()
+				r, ok := q.Head()
+				require.True(t, ok)
 				require.Equal(t, want.wr.ID, r.ID)
 				require.Same(t, want.region, r.Region)
 				require.Len(t, r.Mem, len(want.wr.Data))
@@ -49,7 +56,7 @@ func TestReceives(t *testing.T) {
 				q.Pop()
 			}
 			require.Zero(t, q.Len())
-			require.Nil(t, q.Head())
+			requireNone(t, &q)
 		})
 	}
 }
@@ -83,11 +90,12 @@ func TestBareReceives(t *testing.T) {
 	q.PushBare(11, 2)
 	require.Equal(t, 7, q.Len())
 	for _, id := range []uint64{5, 6, 7, 8, 9, 11, 12} {
-		r := q.Head()
+		r, ok := q.Head()
+		require.True(t, ok)
 		require.Equal(t, id, r.ID)
 		require.Equal(t, id == 8, r.Region != nil)
 		require.Equal(t, id == 8, r.Mem != nil)
 		q.Pop()
 	}
-	require.Nil(t, q.Head())
+	requireNone(t, &q)
 }

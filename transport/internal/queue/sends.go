@@ -50,27 +50,34 @@ func (e *Send) Keep() {
 // Sends is a send queue. Its entries complete in the order in which they were posted. It is a ring
 // that grows up to the depth of the queue, which its user bounds.
 type Sends struct {
-	ring     []Send // its length is a power of two
-	head     int
-	len      int
-	next     int  // entries from head on that are handed over
+	*sends        // nil while there are none
 	drainers bool // requests with WillDrain were posted, so that Drain is about these
 	lost     bool // requests that Drain is about were flushed
 }
 
-// rings are lent to queues that have few entries, so that an empty one holds none.
-var rings = sync.Pool{New: func() any { return new(smallRing) }}
+type sends struct {
+	ring []Send // its length is a power of two
+	head int
+	len  int
+	next int // entries from head on that are handed over
+}
 
-type smallRing [4]Send
+// queues are lent, so that an empty one holds none.
+var queues = sync.Pool{New: func() any { return &sends{ring: make([]Send, 4)} }}
 
 // Len returns how many there are.
-func (q *Sends) Len() int { return q.len }
+func (q *Sends) Len() int {
+	if q.sends == nil {
+		return 0
+	}
+	return q.len
+}
 
 // Pending reports whether some are not handed over.
-func (q *Sends) Pending() bool { return q.next < q.len }
+func (q *Sends) Pending() bool { return q.sends != nil && q.next < q.len }
 
 // Drained reports whether everything that Drain is about was sent.
-func (q *Sends) Drained() bool { return q.len == 0 && !q.lost }
+func (q *Sends) Drained() bool { return q.Len() == 0 && !q.lost }
 
 // At returns entry i from the oldest on. It is valid until the next Push or Pop.
 func (q *Sends) At(i int) *Send { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
@@ -83,10 +90,10 @@ func (q *Sends) Sent() { q.next++ }
 
 // Push appends wr, which must have been checked.
 func (q *Sends) Push(wr *transport.SendWR, sinkTO uint64) {
-	switch {
-	case q.ring == nil:
-		q.ring, q.head = rings.Get().(*smallRing)[:], 0
-	case q.len == len(q.ring):
+	if q.sends == nil {
+		q.sends = queues.Get().(*sends)
+	}
+	if q.len == len(q.ring) {
 		bigger := make([]Send, 2*len(q.ring))
 		n := copy(bigger, q.ring[min(q.head, len(q.ring)):])
 		copy(bigger[n:], q.ring[:q.head])
@@ -108,9 +115,9 @@ func (q *Sends) Pop() {
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.len--
 	q.next = max(q.next-1, 0)
-	if q.len == 0 && len(q.ring) == len(smallRing{}) {
-		rings.Put((*smallRing)(q.ring))
-		q.ring = nil
+	if q.len == 0 {
+		queues.Put(q.sends)
+		q.sends = nil
 	}
 }
 
@@ -132,6 +139,9 @@ func (q *Sends) Sendable(reads, most int) bool {
 
 // KeepInline has what is left of inline data kept, except that of requests with the flags.
 func (q *Sends) KeepInline(but transport.Flags) {
+	if q.sends == nil {
+		return
+	}
 	for i := q.next; i < q.len; i++ {
 		if e := q.At(i); e.WR.Flags&transport.Inline != 0 && e.WR.Flags&but == 0 {
 			e.Keep()
@@ -141,6 +151,9 @@ func (q *Sends) KeepInline(but transport.Flags) {
 
 // KeepAll has everything kept that is left.
 func (q *Sends) KeepAll() {
+	if q.sends == nil {
+		return
+	}
 	for i := q.next; i < q.len; i++ {
 		q.At(i).Keep()
 	}
@@ -148,6 +161,9 @@ func (q *Sends) KeepAll() {
 
 // ReadDone ends the oldest read that is under way.
 func (q *Sends) ReadDone(status transport.Status) {
+	if q.sends == nil {
+		return
+	}
 	for i := range q.next {
 		if e := q.At(i); e.State == SendWaiting {
 			e.State, e.Status = SendDone, status
@@ -158,7 +174,7 @@ func (q *Sends) ReadDone(status transport.Status) {
 
 // DropReads gives up all reads.
 func (q *Sends) DropReads() {
-	for i := range q.len {
+	for i := range q.Len() {
 		if e := q.At(i); e.WR.Opcode == transport.OpRead && e.State != SendDone {
 			e.State, e.Status = SendDone, transport.StatusFlushed
 		}
@@ -167,7 +183,7 @@ func (q *Sends) DropReads() {
 
 // Flush ends all that are not done. Those without a status of their own were flushed.
 func (q *Sends) Flush() {
-	for i := range q.len {
+	for i := range q.Len() {
 		e := q.At(i)
 		if e.State == SendDone {
 			continue
@@ -178,5 +194,7 @@ func (q *Sends) Flush() {
 		}
 		q.lost = q.lost || !q.drainers || e.WR.Flags&transport.WillDrain != 0
 	}
-	q.next = q.len
+	if q.sends != nil {
+		q.next = q.len
+	}
 }

@@ -85,6 +85,9 @@ func (w *Crew) Init(d Driver, token chan struct{}, mu *sync.Mutex) {
 	w.driver, w.token, w.mu = d, token, mu
 }
 
+// Driver returns that of Init.
+func (w *Crew) Driver() Driver { return w.driver }
+
 // For drives, or waits for the call that does, until c holds. seen is what Begin returned.
 func (w *Crew) For(c *Condition, seen uint32, deadline time.Time) error {
 	for {

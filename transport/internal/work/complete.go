@@ -20,19 +20,18 @@ func (p *Pair) Poll(wc []transport.Completion) int {
 		return n
 	}
 	if !leaving {
-		p.driver.FlushSends()
+		p.driver().FlushSends()
 	}
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
 	n = p.collect(wc)
 	for n < len(wc) {
-		r := p.rq.Head()
-		if r == nil {
+		r, ok := p.rq.Head()
+		if !ok {
 			break
 		}
-		id := r.ID
 		p.rq.Pop()
-		wc[n] = transport.Completion{ID: id, Opcode: transport.OpRecv, Status: transport.StatusFlushed}
+		wc[n] = transport.Completion{ID: r.ID, Opcode: transport.OpRecv, Status: transport.StatusFlushed}
 		n++
 	}
 	return n
@@ -64,7 +63,7 @@ func (p *Pair) pollable() (bool, error) {
 		return false, nil
 	}
 	// Whoever ends the queue pair by a Terminate flushes the send queue before its lock is free.
-	left := p.driver.SendsLeft()
+	left := p.driver().SendsLeft()
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
 	if p.cq.Len() > 0 || left && !p.leaving {

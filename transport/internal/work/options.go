@@ -9,11 +9,18 @@ const (
 	mostReads    = 16382 // one less than what stands for no limit in an MPA frame (RFC 6581 §9.1)
 )
 
+// Options are the transport.Options that a queue pair needs for as long as it lives.
+type Options struct {
+	SendDepth, RecvDepth, IRD, ORD int
+
+	NoCRC bool
+}
+
 // normalize returns o with every default in place and out-of-range values clamped to the range.
-func normalize(o *transport.Options) transport.Options {
-	var n transport.Options
+func normalize(o *transport.Options) Options {
+	var n Options
 	if o != nil {
-		n = *o
+		n = Options{o.SendDepth, o.RecvDepth, o.IRD, o.ORD, o.NoCRC}
 	}
 	for _, f := range []struct {
 		v         *int

@@ -28,12 +28,10 @@ type Driver interface {
 //
 // Mu may be taken while the lock of the send queue or that of Regions is held.
 type Pair struct {
-	Opts              transport.Options
+	Opts              Options
 	Regions           regions.Table
 	Crew              wait.Crew
 	Waiting, Draining wait.Condition // of Wait and of Drain
-
-	driver Driver
 
 	// Summaries of what Mu guards, for those who look often. They change with Mu held.
 	healthy atomic.Bool // in StateRTS
@@ -54,10 +52,13 @@ type Pair struct {
 // Init prepares the pair of d with options, of which nil means the defaults. What the token is,
 // wait.Crew says. Draining.Question is left to d.
 func (p *Pair) Init(d Driver, o *transport.Options, token chan struct{}) {
-	p.driver, p.Opts = d, normalize(o)
+	p.Opts = normalize(o)
 	p.Crew.Init(d, token, &p.Mu)
 	p.Waiting.Question = (*poll)(p)
 }
+
+// driver returns the queue pair.
+func (p *Pair) driver() Driver { return p.Crew.Driver().(Driver) }
 
 // EnterRTS brings the queue pair to StateRTS, unless it has failed.
 func (p *Pair) EnterRTS() error {

@@ -22,8 +22,8 @@ func (p *Pair) PlaceSend(off uint64, a, b []byte, done *transport.Completion) Ve
 	defer p.Regions.RUnlock()
 	p.Mu.Lock()
 	defer p.Mu.Unlock()
-	r := p.rq.Head()
-	if p.err != nil || r == nil {
+	r, ok := p.rq.Head()
+	if p.err != nil || !ok {
 		return NoBuffer
 	}
 	n := uint64(len(a) + len(b))
@@ -55,8 +55,8 @@ func (p *Pair) TakeRecv(c transport.Completion) {
 }
 
 func (p *Pair) takeRecv(c transport.Completion) {
-	r := p.rq.Head()
-	if r == nil {
+	r, ok := p.rq.Head()
+	if !ok {
 		return // flushed meanwhile
 	}
 	c.ID = r.ID

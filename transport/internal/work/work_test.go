@@ -210,11 +210,14 @@ func TestShut(t *testing.T) {
 
 // TestOptions has defaults for what is not given, and bounds.
 func TestOptions(t *testing.T) {
-	for name, tt := range map[string]struct{ give, want transport.Options }{
-		"defaults":  {transport.Options{}, transport.Options{SendDepth: 512, RecvDepth: 512, IRD: 16, ORD: 16}},
-		"given":     {transport.Options{SendDepth: 3, RecvDepth: 4, IRD: 5, ORD: 6}, transport.Options{SendDepth: 3, RecvDepth: 4, IRD: 5, ORD: 6}},
-		"none":      {transport.Options{SendDepth: -1, RecvDepth: -1, IRD: -1, ORD: -1}, transport.Options{SendDepth: 1, RecvDepth: 1}},
-		"very many": {transport.Options{SendDepth: 1 << 30, RecvDepth: 1 << 30, IRD: 1 << 30, ORD: 1 << 30}, transport.Options{SendDepth: 1 << 20, RecvDepth: 1 << 20, IRD: 16382, ORD: 16382}},
+	for name, tt := range map[string]struct {
+		give transport.Options
+		want work.Options
+	}{
+		"defaults":  {transport.Options{}, work.Options{SendDepth: 512, RecvDepth: 512, IRD: 16, ORD: 16}},
+		"given":     {transport.Options{SendDepth: 3, RecvDepth: 4, IRD: 5, ORD: 6}, work.Options{SendDepth: 3, RecvDepth: 4, IRD: 5, ORD: 6}},
+		"none":      {transport.Options{SendDepth: -1, RecvDepth: -1, IRD: -1, ORD: -1}, work.Options{SendDepth: 1, RecvDepth: 1}},
+		"very many": {transport.Options{SendDepth: 1 << 30, RecvDepth: 1 << 30, IRD: 1 << 30, ORD: 1 << 30}, work.Options{SendDepth: 1 << 20, RecvDepth: 1 << 20, IRD: 16382, ORD: 16382}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, tt.want, newFake(t, tt.give).Opts)
