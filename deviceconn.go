@@ -82,7 +82,7 @@ func (q *deviceQP) leavePortWhenGone() bool {
 
 // forgo returns what has the device give back what it keeps of the connection after its end, or
 // nil.
-func (q *deviceQP) forgo() func() {
+func (q *deviceQP) forgo() func() bool {
 	if f, ok := transport.As[transport.Forgoer](q.QueuePair); ok {
 		return f.Forgo
 	}

@@ -167,8 +167,9 @@ type Leaver interface {
 // A Forgoer is a QueuePair of which the device keeps something after its end, for the next
 // connection.
 type Forgoer interface {
-	// Forgo gives that back, and with it the local port. Before the end it does nothing.
-	Forgo()
+	// Forgo gives that back, and with it the local port, unless the peer still has the connection. It
+	// reports whether there was something.
+	Forgo() bool
 }
 
 // A KeepAliver is a QueuePair that can check on a silent peer.

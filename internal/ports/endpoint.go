@@ -35,7 +35,7 @@ func (r *Reservation) join(remote netip.AddrPort) (*Endpoint, error) {
 			return nil, os.NewSyscallError("connect", syscall.EADDRINUSE)
 		}
 		if r.remotes == nil {
-			r.remotes = make(map[netip.AddrPort]func())
+			r.remotes = make(map[netip.AddrPort]func() bool)
 		}
 		r.remotes[remote] = nil
 	}
@@ -54,8 +54,9 @@ func (e *Endpoint) Join() (*Endpoint, error) { return e.port.Join() }
 func (e *Endpoint) AddrPort() netip.AddrPort { return e.port.AddrPort() }
 
 // Keep makes the port go with the last endpoint, as the connection that e stands for now exists.
-// Forgo, if not nil, has the device give back what it keeps of the connection after its end.
-func (e *Endpoint) Keep(forgo func()) {
+// Forgo, if not nil, has the device give back what it keeps of the connection after its end, as
+// transport.Forgoer does.
+func (e *Endpoint) Keep(forgo func() bool) {
 	e.port.mu.Lock()
 	defer e.port.mu.Unlock()
 	if e.port.became != Listening {
@@ -64,6 +65,13 @@ func (e *Endpoint) Keep(forgo func()) {
 	if _, ok := e.port.remotes[e.remote]; ok {
 		e.port.remotes[e.remote] = forgo
 	}
+}
+
+// mayGoAgain reports whether the port may be given to the next connection to the same remote.
+func (e *Endpoint) mayGoAgain() bool {
+	e.port.mu.Lock()
+	defer e.port.mu.Unlock()
+	return e.port.kept || e.port.remotes[e.remote] != nil
 }
 
 // Leave gives the share back. It can be called more than once. again says that another connection

@@ -351,3 +351,32 @@ func TestFewPortsAreKept(t *testing.T) {
 	sp.forget(0)
 	require.Zero(t, sockets(sp))
 }
+
+// TestPortIsNotKept has no connection to the same remote have the port of one that the peer may
+// still have, whatever was kept before and whoever else shares the port.
+func TestPortIsNotKept(t *testing.T) {
+	for name, shared := range map[string]bool{"alone": false, "shared": true} {
+		t.Run(name, func(t *testing.T) {
+			sp := &Space{}
+			next := func(remote int) *Endpoint {
+				e, err := hold(t, sp, noAddress, peerNumber(remote), false)
+				require.NoError(t, err)
+				e.Keep(func() bool { return false })
+				return e
+			}
+			first := next(1)
+			if shared {
+				other := next(2)
+				require.Same(t, first.port, other.port)
+				defer other.Leave(false)
+			}
+			first.Leave(true)
+			second := next(1)
+			require.Same(t, first.port, second.port)
+			second.Leave(false)
+			third := next(1)
+			require.NotSame(t, second.port, third.port)
+			third.Leave(false)
+		})
+	}
+}

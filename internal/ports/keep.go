@@ -46,6 +46,17 @@ func (p *sharedPorts) keep(r *Reservation, slot int) {
 	r.kept = ok && !r.lost
 }
 
+// abandon keeps r for nobody, and has nobody join it. The caller holds p.mu.
+func (p *sharedPorts) abandon(r *Reservation, slot int) {
+	p.space.mu.Lock()
+	delete(p.space.kept.m, r)
+	p.space.mu.Unlock()
+	r.mu.Lock()
+	r.kept = false
+	r.mu.Unlock()
+	p.empty(slot, r)
+}
+
 // arm makes sure that there is a sweep. The caller holds the Space's mu.
 func (k *keptPorts) arm(sp *Space) {
 	switch {
@@ -71,15 +82,14 @@ func (sp *Space) sweep() {
 // forget gives back what is kept of a port, or of all if port is 0, by this package and by devices.
 // It reports whether there was something.
 func (sp *Space) forget(port int) bool {
-	forgoers := sp.forgoers(port)
-	for _, forgo := range forgoers {
-		forgo()
+	some := false
+	for _, forgo := range sp.forgoers(port) {
+		some = forgo() || some
 	}
-	kept := sp.drop(func(r *Reservation, _ keptPort) bool { return port == 0 || r.addr.Port == port })
-	return kept || len(forgoers) > 0
+	return sp.drop(func(r *Reservation, _ keptPort) bool { return port == 0 || r.addr.Port == port }) || some
 }
 
-func (sp *Space) forgoers(port int) (list []func()) {
+func (sp *Space) forgoers(port int) (list []func() bool) {
 	sp.mu.Lock()
 	all := slices.Clone(sp.held[port])
 	if port == 0 {

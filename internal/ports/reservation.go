@@ -36,11 +36,11 @@ type Reservation struct {
 	became   State              // what the socket was made into, if socket is nil
 	lives    func() bool        // whether that is still open
 
-	endpoints int                       // connections of devices
-	remotes   map[netip.AddrPort]func() // where those that were dialed go; see Endpoint.Keep
-	admitted  int                       // calls of admit whose shut is still to come
-	lost      bool                      // somebody listens on the port
-	device    bool                      // a device listens on the port
+	endpoints int                            // connections of devices
+	remotes   map[netip.AddrPort]func() bool // where those that were dialed go; see Endpoint.Keep
+	admitted  int                            // calls of admit whose shut is still to come
+	lost      bool                           // somebody listens on the port
+	device    bool                           // a device listens on the port
 
 	page *statpage.Port // what others see of it; nil before it has a port
 }

@@ -123,8 +123,11 @@ func (p *sharedPorts) leave(e *Endpoint, slot int, again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.displace(e.remote, slot)
-	if again {
+	switch {
+	case again && p.has(slot, e.port):
 		p.keep(e.port, slot)
+	case !again && e.mayGoAgain():
+		p.abandon(e.port, slot) // the peer may still have the connection
 	}
 	e.port.part(e.remote)
 	p.vacate(slot, e.port)
@@ -132,12 +135,24 @@ func (p *sharedPorts) leave(e *Endpoint, slot int, again bool) {
 
 // vacate empties the slot of r if that has no port any more. The caller holds p.mu.
 func (p *sharedPorts) vacate(slot int, r *Reservation) {
-	if slot < len(p.slots) && p.slots[slot] == r && !r.holds() {
-		p.slots[slot] = nil
-		for n := len(p.slots); n > 0 && p.slots[n-1] == nil; n-- {
-			p.slots = p.slots[:n-1]
-		}
+	if !r.holds() {
+		p.empty(slot, r)
 	}
+}
+
+// empty takes r out of its slot. The caller holds p.mu.
+func (p *sharedPorts) empty(slot int, r *Reservation) {
+	if !p.has(slot, r) {
+		return
+	}
+	p.slots[slot] = nil
+	for n := len(p.slots); n > 0 && p.slots[n-1] == nil; n-- {
+		p.slots = p.slots[:n-1]
+	}
+}
+
+func (p *sharedPorts) has(slot int, r *Reservation) bool {
+	return slot < len(p.slots) && p.slots[slot] == r
 }
 
 type intHeap []int

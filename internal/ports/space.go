@@ -94,6 +94,9 @@ func (sp *Space) Hold(
 	if addr.IsValid() {
 		laddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(addr, local.Port()))
 	}
+	if local.Port() != 0 {
+		sp.forget(int(local.Port()))
+	}
 	sp.holding.Lock() // or two that want the same port would each bind
 	defer sp.holding.Unlock()
 	for _, r := range sp.matching(laddr) {

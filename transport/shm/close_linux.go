@@ -178,9 +178,13 @@ func (q *queuePair) over() {
 // OnGone implements transport.Leaver.
 func (q *queuePair) OnGone(f func(both bool)) { q.gone.add(f) }
 
+// CloseLast implements transport.LastCloser. It leaves all to Close: until the program has called
+// that at both ends, both show the addresses of the connection, and no other may have them.
+func (q *queuePair) CloseLast() error { return nil }
+
 // Forgo implements transport.Forgoer.
-func (q *queuePair) Forgo() {
-	q.t.room.closeIf(func(m *meeting) bool { return m.link != nil && m.link.last == q.gone })
+func (q *queuePair) Forgo() bool {
+	return q.t.room.closeIf(func(m *meeting) bool { return m.link != nil && m.link.last == q.gone && m.link.over() })
 }
 
 // A departure is the end of a connection, and who is to know of it.

@@ -111,11 +111,15 @@ func TestSharedMemory(t *testing.T) {
 				_, err = net.Listen("tcp", local)
 				require.ErrorIs(t, err, syscall.EADDRINUSE, "the port of the connection is taken")
 				require.NoError(t, c.Close())
-				free, err := iwarp.Listen("tcp", local)
-				require.NoError(t, err, "the port is there for who asks for it")
-				require.NoError(t, free.Close())
+				_, err = iwarp.Listen("tcp", local)
+				require.ErrorIs(t, err, syscall.EADDRINUSE, "the server has the connection")
 				_, err = s.Read(make([]byte, 1))
 				require.Equal(t, io.EOF, err)
+				require.NoError(t, s.Close())
+				require.Eventually(t, func() bool {
+					free, err := iwarp.Listen("tcp", local)
+					return err == nil && free.Close() == nil
+				}, limit, time.Millisecond, "the port is there for who asks for it")
 			})
 		}
 	}
@@ -181,6 +185,31 @@ func TestSharedMemoryPorts(t *testing.T) {
 	require.Equal(t, d.LocalAddr.String(), s.RemoteAddr().String())
 	_, err = d.Dial("tcp", l.Addr().String())
 	require.ErrorIs(t, err, syscall.EADDRINUSE, "as with TCP")
+}
+
+// TestSharedMemoryHeld has no two connections of the same addresses, while a program still has the
+// one that the other end has closed.
+func TestSharedMemoryHeld(t *testing.T) {
+	const conns = 5
+	for _, holder := range []string{"client", "server"} {
+		t.Run(holder, func(t *testing.T) {
+			l := listenTCP(t, iwarp.ListenConfig{}, "tcp", "127.0.0.1:0")
+			d := iwarp.Dialer{Offload: iwarp.OffloadRequire, PortSpace: &iwarp.PortSpace{}}
+			seen := make(map[string]bool)
+			for range conns {
+				client, server := meet(t, l, &d, l.Addr().String())
+				holds, closes := client, server
+				if holder == "server" {
+					holds, closes = server, client
+				}
+				require.NoError(t, closes.Close())
+				_, err := io.Copy(io.Discard, holds)
+				require.NoError(t, err)
+				seen[client.LocalAddr().String()] = true
+			}
+			require.Len(t, seen, conns)
+		})
+	}
 }
 
 // TestSharedMemoryMeetingPlace is there for each listener at an address in turn.

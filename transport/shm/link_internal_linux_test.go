@@ -229,14 +229,20 @@ func TestPortWaitsForBothEnds(t *testing.T) {
 	require.True(t, <-late)
 	require.True(t, <-left(a), "at once")
 
-	for _, end := range []func(){func() { l.client.room.clear() }, func() { a.Forgo() }} {
-		a, b = l.dial()
-		gone = left(a)
-		a.Forgo() // which is too early
-		require.NoError(t, a.Close())
-		require.Empty(t, gone)
-		end()
-		require.False(t, <-gone, "the server still has it")
-		require.NoError(t, b.Close())
-	}
+	a, b = l.dial()
+	gone = left(a)
+	require.NoError(t, a.Close())
+	require.True(t, l.client.room.clear())
+	require.False(t, <-gone, "the server still has it")
+	require.NoError(t, b.Close())
+
+	a, b = l.dial()
+	gone = left(a)
+	require.False(t, a.Forgo(), "it is not over")
+	require.NoError(t, a.Close())
+	require.False(t, a.Forgo(), "the server still has it")
+	require.Empty(t, gone)
+	require.NoError(t, b.Close())
+	require.Eventually(t, a.Forgo, time.Minute, time.Millisecond)
+	require.False(t, <-gone)
 }

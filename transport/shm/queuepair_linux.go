@@ -62,6 +62,7 @@ var (
 	_ transport.PlacerRegistrar = (*queuePair)(nil)
 	_ transport.Leaver          = (*queuePair)(nil)
 	_ transport.Forgoer         = (*queuePair)(nil)
+	_ transport.LastCloser      = (*queuePair)(nil)
 	_ transport.Looker          = (*queuePair)(nil)
 	_ transport.DrainTeller     = (*queuePair)(nil)
 	_ transport.NowWriter       = (*queuePair)(nil)
