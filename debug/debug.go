@@ -42,7 +42,7 @@ import (
 //go:embed page.html conn.html style.html
 var files embed.FS
 
-var pages = template.Must(template.New("").Funcs(template.FuncMap{"size": size, "span": span, "why": why, "link": link}).ParseFS(files, "*.html"))
+var pages = template.Must(template.New("").Funcs(template.FuncMap{"size": size, "span": span, "why": why, "link": link, "sum": sum}).ParseFS(files, "*.html"))
 
 // mostRows bounds the page where there are very many connections.
 const mostRows = 1000
@@ -178,6 +178,8 @@ func why(c iwarp.ConnStats, now time.Time) string {
 	}
 	return ""
 }
+
+func sum(a, b uint64) uint64 { return a + b }
 
 func size(n uint64) string {
 	const units = "KMGTPE"

@@ -156,7 +156,7 @@ func (p *printer) listeners(list []listener) error {
 			queue = fmt.Sprintf("%d/%d", *l.Queue, *l.Backlog)
 		}
 		rows = append(rows, []string{
-			l.Local.String(), l.State, l.Policy, count(l.IWARP), count(l.PlainTCP), count(l.Silent), count(l.Refused), count(l.Failed + l.Overflow), queue,
+			l.Local.String(), l.State, l.Policy, count(l.IWARP), count(l.PlainTCP), count(l.Silent), count(l.Refused + l.Limited), count(l.Failed + l.Overflow), queue,
 			whose(l.process),
 		})
 	}
