@@ -191,8 +191,9 @@ func (l *Listener) awaitNudge() {
 // sort returns a connection made of c if nothing of the peer has to be waited for. Otherwise what c
 // is is found out in the background.
 func (l *Listener) sort(c *net.TCPConn) client {
-	if !l.hasShare(c) {
-		reset(c)
+	place, ok := l.hasShare(c)
+	if !ok {
+		l.turnAway(c)
 		return client{}
 	}
 	keepalive.SetAccepted(l.tcp, c, l.config.KeepAlive, l.config.KeepAliveConfig)
@@ -206,11 +207,7 @@ func (l *Listener) sort(c *net.TCPConn) client {
 	if l.kernel == nil {
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	}
-	atOnce := l.prompt && len(l.deviceList()) == 0
-	first, err := sniff.Look(c, false, l.errors())
-	if err == nil && first.N == 0 && first.Verdict == sniff.Undecided && l.policy == OffloadRequire && atOnce {
-		first, err = l.moment.await(c)
-	}
+	first, atOnce, err := l.glance(c)
 	switch {
 	case err != nil && l.policy == OffloadRequire: // the connection broke, which it tells once
 		l.counters.failed.Add(1)
@@ -219,10 +216,33 @@ func (l *Listener) sort(c *net.TCPConn) client {
 	case err == nil && first.Verdict == sniff.PlainTCP && l.half.ahead(nil) == nil:
 		return client{Conn: l.plain(c, ReasonNotIWARP, nil)}
 	case err == nil && first.Whole && atOnce:
-		return l.shakeAtOnce(c)
+		return l.shakeAtOnce(c, place, false)
 	}
-	l.find(&halfOpen{c: c, since: time.Now()})
+	l.find(&halfOpen{c: c, since: time.Now(), place: place})
 	return client{}
+}
+
+// glance looks at the first bytes of c, and returns whether a request that is whole can be answered
+// without waiting.
+func (l *Listener) glance(c *net.TCPConn) (first sniff.Beginning, atOnce bool, err error) {
+	atOnce = l.prompt && len(l.deviceList()) == 0
+	first, err = sniff.Look(c, false, l.errors())
+	if err == nil && first.N == 0 && first.Verdict == sniff.Undecided && l.policy == OffloadRequire && atOnce {
+		first, err = l.moment.await(c)
+	}
+	return first, atOnce, err
+}
+
+// turnAway ends a connection that is one too many: by a refusal if it has already asked for iWARP,
+// as a reset looks like a peer that has none.
+func (l *Listener) turnAway(c *net.TCPConn) {
+	if !l.direct && l.kernel != nil {
+		if first, atOnce, err := l.glance(c); err == nil && first.Whole && atOnce {
+			l.shakeAtOnce(c, nil, true)
+			return
+		}
+	}
+	reset(c)
 }
 
 const (
@@ -316,9 +336,9 @@ func (m *moment) expire() {
 }
 
 // shakeAtOnce sets up the iWARP connection that c asks for, whose request has come.
-func (l *Listener) shakeAtOnce(c *net.TCPConn) client {
+func (l *Listener) shakeAtOnce(c *net.TCPConn, place *place, surplus bool) client {
 	h := halfOpens.Get().(*halfOpen)
-	h.c, h.since = c, time.Now()
+	h.c, h.since, h.place, h.surplus = c, time.Now(), place, surplus
 	made := l.shakeKernel(h)
 	*h = halfOpen{}
 	halfOpens.Put(h)

@@ -17,7 +17,6 @@ import (
 type deviceQP struct {
 	transport.QueuePair
 	port          *ports.Endpoint // nil if the device takes its ports from the kernel without help
-	place         *heldQP         // of a listener's client, if it counts those
 	local, remote uint16          // ports of the addresses; 0 means those of the queue pair
 }
 
@@ -59,12 +58,8 @@ func (q *deviceQP) Abort() error {
 	return q.QueuePair.Abort()
 }
 
-// leavePort gives up the place of a listener's client, and the port once the device is done with
-// it.
+// leavePort gives up the port once the device is done with it.
 func (q *deviceQP) leavePort() {
-	if q.place != nil {
-		q.place.closed.Store(true)
-	}
 	if !q.leavePortWhenGone() && q.port != nil {
 		q.port.Leave(false)
 	}

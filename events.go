@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ const (
 	eventPath      = "iwarp: connected"                   // debug
 	eventFallback  = "iwarp: plain TCP"                   // info: not what the policy would have liked; once for each peer and Reason
 	eventRefusal   = "iwarp: client of plain TCP refused" // warn; once for each peer
+	eventSurplus   = "iwarp: client over a limit refused" // warn; once for each peer
 	eventHandshake = "iwarp: handshake failed"            // warn; once for each listener and Reason
 	eventFailed    = "iwarp: no connection"               // info: OffloadRequire or OffloadDevice was not met; once for each peer and Reason
 	eventTerminate = "iwarp: connection terminated"       // warn: by an RDMAP Terminate
@@ -122,6 +124,15 @@ func (l *Listener) logRefused(c net.Conn) {
 	log := loggerOr(l.config.Logger)
 	if log != nil && told.first(log, hostOf(c), ReasonNotIWARP, "refusal") {
 		log.LogAttrs(context.Background(), slog.LevelWarn, eventRefusal, addrAttr("local", c.LocalAddr()), addrAttr("remote", c.RemoteAddr()))
+	}
+}
+
+// logSurplus tells of a client whose peer has as many as it may.
+func (l *Listener) logSurplus(local, remote netip.AddrPort) {
+	log := loggerOr(l.config.Logger)
+	if log != nil && told.first(log, remote.Addr().String(), ReasonLimit, "refusal") {
+		log.LogAttrs(context.Background(), slog.LevelWarn, eventSurplus,
+			slog.String("local", local.String()), slog.String("remote", remote.String()), slog.String("reason", ReasonLimit.String()))
 	}
 }
 

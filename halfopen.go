@@ -54,6 +54,7 @@ type halfOpen struct {
 	cut     bool           // its time was cut short
 	inWay   bool           // younger ones may have to wait for it
 	surplus bool           // its peer has too many
+	place   *place         // of its peer's, if those are counted
 	settled chan struct{}  // closed when there is news of it, if somebody waits for that
 	elem    *list.Element
 

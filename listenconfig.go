@@ -72,17 +72,27 @@ type ListenConfig struct {
 	// process's limit of descriptors. A positive number is taken as it is.
 	MaxHalfOpen int
 
-	// MaxPerPeer bounds the connections of one peer that Accept has taken from the kernel's queue and
-	// that are not closed here: those being set up, those that wait for Accept, and those that it has
-	// returned. MaxRatePerPeer bounds how many more it takes of one peer in a second; as many may come
-	// at once. A client beyond either is reset, whatever it speaks, or refused if it came through a
-	// device, and counted as Limited. 0 or less means no limit, as with package net.
+	// MaxConnsPerPeer bounds the connections of one peer that Accept has taken from the kernel's queue
+	// and that are not closed here: those being set up, those that wait for Accept, and those that it
+	// has returned, until Close is called, whatever the peer has done. 0 or less means no limit, as
+	// with package net.
 	//
-	// A peer is an IP address, or the first 64 bits of one of IPv6 that is not link-local. Everybody
-	// behind a proxy or a NAT is one peer, as all programs of this host are that use one address. A
-	// connection whose net.Conn is closed or garbage does not count any more, even if a copy of its
-	// descriptor is open. Neither limit is shared with other listeners.
-	MaxPerPeer, MaxRatePerPeer int
+	// A client beyond the limit is refused if it came through a device, or if its request for iWARP is
+	// there already; otherwise it is reset. It counts as Limited. A Dialer takes a reset for a peer
+	// without iWARP: as its policy says, it and the next ones make do with plain TCP for a while.
+	//
+	// A peer is an IP address, or the first 64 bits of one of IPv6 that is neither link-local nor of
+	// 64:ff9b::/96 (NAT64): all hosts of such a network are one peer, as is everybody behind a proxy
+	// or a NAT, and all programs of this host that use one address. A connection whose net.Conn is
+	// closed or garbage does not count any more, even if a copy of its descriptor is open. The limit
+	// is not shared with other listeners.
+	MaxConnsPerPeer int
+
+	// MaxConnRatePerPeer bounds how many connections of such a peer Accept takes in a second; as many
+	// may come at once. 0 or less means no limit. What is beyond it ends as with MaxConnsPerPeer. A
+	// client that is redirected to a device comes twice, as does one that is refused, or fails, and
+	// falls back to plain TCP: one Dial may count several times.
+	MaxConnRatePerPeer int
 
 	// ReadBuffer is how many bytes at most the client of an iWARP connection may send ahead of the
 	// calls of Read; a connection begins with 512 KiB, or 31 KiB through a device. 0 or less means 4
@@ -166,7 +176,7 @@ func (lc *ListenConfig) listen(
 		l.config.HandshakeTimeout = defaultHandshakeTimeout
 	}
 	l.half.limit = max(lc.MaxHalfOpen, 0)
-	l.sharing.most, l.sharing.rate = lc.MaxPerPeer, lc.MaxRatePerPeer
+	l.sharing.most, l.sharing.rate = lc.MaxConnsPerPeer, lc.MaxConnRatePerPeer
 	l.stream = *buffered(lc.ReadBuffer, lc.ReadBudget)
 	l.silence = newSilence(l.config.FirstByteTimeout)
 	if policy == OffloadNever || !sniff.CanPeek {

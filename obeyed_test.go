@@ -113,15 +113,15 @@ var listenOptions = map[string]optionCase[iwarp.ListenConfig]{
 		},
 		ignored: []string{"KeepAliveConfig.Interval", "KeepAliveConfig.Count"},
 	},
-	"Offload":          {},
-	"Transports":       {},
-	"PortSpace":        {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.PortSpace = &iwarp.PortSpace{} }},
-	"HandshakeTimeout": {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.HandshakeTimeout = patience }},
-	"FirstByteTimeout": {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.FirstByteTimeout = patience }}, // a request is the first byte of a device
-	"MaxHalfOpen":      {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.MaxHalfOpen = 8 }},
-	"MaxPerPeer":       {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.MaxPerPeer = 8 }}, // see TestMaxPerPeerOfDevice
-	"MaxRatePerPeer":   {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.MaxRatePerPeer = 100 }},
-	"ReadBuffer":       {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.ReadBuffer = 1 << 16 }},
+	"Offload":            {},
+	"Transports":         {},
+	"PortSpace":          {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.PortSpace = &iwarp.PortSpace{} }},
+	"HandshakeTimeout":   {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.HandshakeTimeout = patience }},
+	"FirstByteTimeout":   {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.FirstByteTimeout = patience }}, // a request is the first byte of a device
+	"MaxHalfOpen":        {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.MaxHalfOpen = 8 }},
+	"MaxConnsPerPeer":    {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.MaxConnsPerPeer = 8 }}, // see TestMaxConnsPerPeerOfDevice
+	"MaxConnRatePerPeer": {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.MaxConnRatePerPeer = 100 }},
+	"ReadBuffer":         {set: func(lc *iwarp.ListenConfig, _ *effects) { lc.ReadBuffer = 1 << 16 }},
 	"ReadBudget": {
 		set:     func(lc *iwarp.ListenConfig, _ *effects) { lc.ReadBudget = rdmanet.NewBudget(1 << 30) },
 		ignored: []string{"ReadBudget"},

@@ -5,11 +5,13 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 	"weak"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
+	"github.com/rdmanet/iwarp/internal/statpage"
+	"github.com/rdmanet/iwarp/rdmanet"
+	"github.com/rdmanet/iwarp/transport"
 )
 
 // peerShares bounds what each peer has of a listener.
@@ -21,37 +23,82 @@ type peerShares struct {
 	sweepAt int // with so many peers, those are forgotten of which nothing is to be known
 }
 
-// leastSwept is how many peers there may be before that is worth the time.
-const leastSwept = 64
+const (
+	// leastSwept is how many peers there may be before that is worth the time, and leastLooked how
+	// many places of a peer before it is to look which are free.
+	leastSwept  = 64
+	leastLooked = 8
+	// lookPause is for how long a peer's places are not looked at again once all were taken, for each
+	// place: some ten times what the look takes, so that refusals cost little however many there are.
+	lookPause = 2 * time.Microsecond
+)
 
 // A peerShare is what one peer has.
 type peerShare struct {
-	held []held    // at least those that are open
-	due  time.Time // until when the connections so far would have taken at the rate
+	held    []*place  // at least those that are taken
+	lookAt  int       // with so many, those are forgotten that are free
+	lookNot time.Time // none is free until then, as far as is known
+	due     time.Time // until when the connections so far would have taken at the rate
 }
 
-// A held connection is one that was taken. It does not keep the connection from becoming garbage.
-type held interface{ open() bool }
+// A place is what a connection has of its peer's share. It does not keep the connection from
+// becoming garbage. The lock of the peerShares guards it.
+type place struct {
+	setUp  bool                       // an iWARP connection is being made
+	tcp    weak.Pointer[net.TCPConn]  // before that, or if none is
+	stream weak.Pointer[rdmanet.Conn] // that was made
+}
+
+// taken reports whether the program may still use the connection, or get it.
+func (p *place) taken() bool {
+	if p.setUp {
+		return true
+	}
+	if c := p.stream.Value(); c != nil {
+		return !statpage.StreamClosed(c)
+	}
+	c := p.tcp.Value()
+	if c == nil {
+		return false
+	}
+	rc, err := c.SyscallConn()
+	return err == nil && rc.Control(func(uintptr) {}) == nil
+}
 
 func (s *peerShares) limits() bool { return s.most > 0 || s.rate > 0 }
 
 // take counts a connection of a peer, and reports whether the peer may have it.
-func (s *peerShares) take(peer netip.Addr, h held, now time.Time) bool {
+func (s *peerShares) take(peer netip.Addr, h *place, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.of(peer, now)
-	if s.most > 0 && len(p.held) >= s.most {
-		if p.look(); len(p.held) >= s.most {
-			return false
-		}
-	}
-	if s.rate > 0 && !p.inTime(s.rate, now) {
+	due, ok := p.inTime(s.rate, now)
+	if !ok || !p.hasRoom(s.most, now) {
 		return false
 	}
+	p.due = due
 	if s.most > 0 {
 		p.held = append(p.held, h)
 	}
 	return true
+}
+
+// setUp records that an iWARP connection is being made, and made that it was, unless c is nil. h
+// may be nil.
+func (s *peerShares) setUp(h *place) {
+	if h != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		h.setUp = true
+	}
+}
+
+func (s *peerShares) made(h *place, c *rdmanet.Conn) {
+	if h != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		*h = place{stream: weak.Make(c)}
+	}
 }
 
 // of returns the share of a peer. Its caller holds s.mu.
@@ -62,7 +109,7 @@ func (s *peerShares) of(peer netip.Addr, now time.Time) *peerShare {
 	}
 	if len(s.peers) >= max(s.sweepAt, leastSwept) {
 		for key, p := range s.peers {
-			if p.look(); len(p.held) == 0 && !p.due.After(now) {
+			if !p.due.After(now) && !slices.ContainsFunc(p.held, (*place).taken) {
 				delete(s.peers, key)
 			}
 		}
@@ -76,72 +123,74 @@ func (s *peerShares) of(peer netip.Addr, now time.Time) *peerShare {
 	return p
 }
 
+// nat64 has the address of an IPv4 host in its last bits (RFC 6052 §2.1).
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
 // onePeer returns the addresses that count as one peer with a: in IPv6, those of its network, as
 // every host may have as many as it likes of them.
 func onePeer(a netip.Addr) netip.Prefix {
 	a = a.Unmap()
 	bits := a.BitLen()
-	if a.Is6() && !a.IsLinkLocalUnicast() {
+	if a.Is6() && !a.IsLinkLocalUnicast() && !nat64.Contains(a) {
 		bits = 64
 	}
 	p, _ := a.WithZone("").Prefix(bits)
 	return p
 }
 
-// look forgets what is closed.
-func (p *peerShare) look() {
-	p.held = slices.DeleteFunc(p.held, func(h held) bool { return !h.open() })
+// hasRoom reports whether fewer than most places are taken, if there is such a limit.
+func (p *peerShare) hasRoom(most int, now time.Time) bool {
+	if most <= 0 {
+		return true
+	}
+	if len(p.held) >= min(most, max(p.lookAt, leastLooked)) && !now.Before(p.lookNot) {
+		p.held = slices.DeleteFunc(p.held, func(h *place) bool { return !h.taken() })
+		if p.lookAt = 2 * len(p.held); cap(p.held) > 2*max(p.lookAt, leastLooked) {
+			p.held = slices.Clone(p.held)
+		}
+		p.lookNot = time.Time{}
+		if len(p.held) >= most {
+			p.lookNot = now.Add(lookPause * time.Duration(most))
+		}
+	}
+	return len(p.held) < most
 }
 
-// inTime counts a connection that comes now, and reports whether the rate allows it.
-func (p *peerShare) inTime(rate int, now time.Time) bool {
-	each := time.Second / time.Duration(rate)
-	due := p.due
-	if due.Before(now) {
+// inTime returns until when the connections take with one that comes now, and whether the rate
+// allows it, if there is one.
+func (p *peerShare) inTime(rate int, now time.Time) (due time.Time, ok bool) {
+	if rate <= 0 {
+		return p.due, true
+	}
+	if due = p.due; due.Before(now) {
 		due = now
 	}
-	if due = due.Add(each); due.Sub(now) > time.Second {
-		return false
-	}
-	p.due = due
-	return true
+	due = due.Add(time.Second / time.Duration(rate))
+	return due, due.Sub(now) <= time.Second
 }
 
-// heldTCP is a connection of the kernel, whatever is made of it.
-type heldTCP struct{ weak.Pointer[net.TCPConn] }
-
-func (h heldTCP) open() bool {
-	c := h.Value()
-	if c == nil {
-		return false
+// hasShare counts a client of the kernel, and reports whether its peer may have it. The place is
+// nil if there is no limit.
+func (l *Listener) hasShare(c *net.TCPConn) (h *place, ok bool) {
+	if !l.sharing.limits() {
+		return nil, true
 	}
-	rc, err := c.SyscallConn()
-	return err == nil && rc.Control(func(uintptr) {}) == nil
-}
-
-// heldQP is a queue pair of a device.
-type heldQP struct{ closed atomic.Bool }
-
-func (h *heldQP) open() bool { return !h.closed.Load() }
-
-// hasShare counts a client of the kernel, and reports whether its peer may have it.
-func (l *Listener) hasShare(c *net.TCPConn) bool {
-	return !l.sharing.limits() || l.mayHave(netaddr.Of(c.RemoteAddr()).Addr(), heldTCP{weak.Make(c)})
+	return l.share(netaddr.Of(c.LocalAddr()), netaddr.Of(c.RemoteAddr()), &place{tcp: weak.Make(c)})
 }
 
 // hasDeviceShare does the same for a device's client.
-func (l *Listener) hasDeviceShare(q *deviceQP) bool {
+func (l *Listener) hasDeviceShare(q transport.QueuePair) (h *place, ok bool) {
 	if !l.sharing.limits() {
-		return true
+		return nil, true
 	}
-	q.place = new(heldQP)
-	return l.mayHave(q.RemoteAddr().Addr(), q.place)
+	return l.share(q.LocalAddr(), netaddr.Unmap(q.RemoteAddr()), &place{setUp: true})
 }
 
-func (l *Listener) mayHave(peer netip.Addr, h held) bool {
-	ok := l.sharing.take(peer, h, time.Now())
-	if !ok {
-		l.counters.limited.Add(1)
+func (l *Listener) share(local, remote netip.AddrPort, h *place) (*place, bool) {
+	if l.sharing.take(remote.Addr(), h, time.Now()) {
+		return h, true
 	}
-	return ok
+	l.counters.limited.Add(1)
+	l.logSurplus(local, remote)
+	return nil, false
 }

@@ -21,6 +21,7 @@ func TestOnePeer(t *testing.T) {
 		{"fe80::1%eth0", "fe80::2%eth0", false},
 		{"fe80::1%eth0", "fe80::1", true},
 		{"::1", "127.0.0.1", false},
+		{"64:ff9b::c000:201", "64:ff9b::c000:202", false},
 	} {
 		a, b := onePeer(netip.MustParseAddr(tc.a)), onePeer(netip.MustParseAddr(tc.b))
 		require.Equal(t, tc.same, a == b, "%v and %v", tc.a, tc.b)
@@ -56,18 +57,52 @@ func TestPeersAreForgotten(t *testing.T) {
 	var a [4]byte
 	for i := range 10_000 {
 		a[2], a[3] = byte(i>>8), byte(i)
-		h := new(heldQP)
+		h := &place{setUp: true}
 		require.True(t, s.take(netip.AddrFrom4(a), h, now))
-		h.closed.Store(i >= 10)
+		if i >= 10 {
+			s.made(h, nil)
+		}
 		now = now.Add(time.Second)
 	}
 	require.LessOrEqual(t, len(s.peers), leastSwept+10)
 	require.NotNil(t, s.peers[onePeer(netip.AddrFrom4([4]byte{0, 0, 0, 9}))], "it has a connection")
 }
 
+// TestClosedAreForgotten remembers few places more than are taken, and looks at them now and then.
+func TestClosedAreForgotten(t *testing.T) {
+	const most, kept = 5000, 100
+	s := peerShares{most: most}
+	now := time.Now()
+	peer := netip.MustParseAddr("192.0.2.1")
+	key := onePeer(peer)
+	for i := range 3 * most {
+		h := &place{setUp: true}
+		require.True(t, s.take(peer, h, now))
+		if i >= kept {
+			s.made(h, nil)
+		}
+		require.LessOrEqual(t, len(s.peers[key].held), 2*kept+leastLooked)
+	}
+	all := make([]*place, 0, most)
+	for range most - kept {
+		h := &place{setUp: true}
+		require.True(t, s.take(peer, h, now))
+		all = append(all, h)
+	}
+	require.False(t, s.take(peer, &place{setUp: true}, now), "all are taken")
+	for _, h := range all {
+		s.made(h, nil)
+	}
+	require.False(t, s.take(peer, &place{setUp: true}, now), "it has just looked")
+	now = now.Add(most * lookPause)
+	require.True(t, s.take(peer, &place{setUp: true}, now))
+	require.Len(t, s.peers[key].held, kept+1)
+	require.Less(t, cap(s.peers[key].held), most/2)
+}
+
 // TestNegativeLimits takes them for none, as it takes zero.
 func TestNegativeLimits(t *testing.T) {
-	l, err := (&ListenConfig{MaxHalfOpen: -1, MaxPerPeer: -1, MaxRatePerPeer: -1}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := (&ListenConfig{MaxHalfOpen: -1, MaxConnsPerPeer: -1, MaxConnRatePerPeer: -1}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
 	require.Zero(t, l.(*Listener).half.limit)

@@ -54,9 +54,9 @@ func served(l net.Listener, from net.Addr, policy iwarp.Offload) bool {
 	return err == nil
 }
 
-// TestMaxPerPeer has one peer try for more connections than it may have, whatever they speak, while
-// another is served. What the peer closes makes room.
-func TestMaxPerPeer(t *testing.T) {
+// TestMaxConnsPerPeer has one peer try for more connections than it may have, whatever they speak,
+// while another is served. What the peer closes makes room.
+func TestMaxConnsPerPeer(t *testing.T) {
 	const most, many = 3, 20
 	for name, tc := range map[string]struct {
 		policy iwarp.Offload
@@ -70,7 +70,7 @@ func TestMaxPerPeer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := listen(t, iwarp.ListenConfig{Offload: tc.policy, MaxPerPeer: most, FirstByteTimeout: time.Hour, HandshakeTimeout: time.Hour})
+			l := listen(t, iwarp.ListenConfig{Offload: tc.policy, MaxConnsPerPeer: most, FirstByteTimeout: time.Hour, HandshakeTimeout: time.Hour})
 			var server sync.WaitGroup
 			server.Go(func() { echo(l) })
 			all := hogs(t, l, many, tc.say)
@@ -96,11 +96,125 @@ func TestMaxPerPeer(t *testing.T) {
 	}
 }
 
-// TestMaxPerPeerOfDropped does not count what the program has dropped, once it is garbage.
-func TestMaxPerPeerOfDropped(t *testing.T) {
+// shares has what the clients of a peer can be, with policies of both ends.
+func shares(t *testing.T, most int, test func(t *testing.T, l *iwarp.Listener, d *iwarp.Dialer)) {
+	for name, tc := range map[string]struct {
+		listener, dialer iwarp.Offload
+		device           bool
+	}{
+		"never":             {iwarp.OffloadNever, iwarp.OffloadNever, false},
+		"auto, plain TCP":   {iwarp.OffloadAuto, iwarp.OffloadNever, false},
+		"auto, iWARP":       {iwarp.OffloadAuto, iwarp.OffloadRequire, false},
+		"prefer, plain TCP": {iwarp.OffloadPrefer, iwarp.OffloadNever, false},
+		"prefer, iWARP":     {iwarp.OffloadPrefer, iwarp.OffloadRequire, false},
+		"require":           {iwarp.OffloadRequire, iwarp.OffloadRequire, false},
+		"device":            {iwarp.OffloadDevice, iwarp.OffloadDevice, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lc := iwarp.ListenConfig{Offload: tc.listener, MaxConnsPerPeer: most}
+			d := &iwarp.Dialer{Offload: tc.dialer, Timeout: patience}
+			if tc.device {
+				lc.Transports = []transport.Transport{newNIC()}
+				d.Transports = lc.Transports
+			}
+			test(t, listen(t, lc), d)
+		})
+	}
+}
+
+// meetShare connects, and has both ends speak.
+func meetShare(t *testing.T, l *iwarp.Listener, d *iwarp.Dialer, next func() net.Conn) (c, s net.Conn) {
+	c, err := d.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+	_, err = io.WriteString(c, "x")
+	require.NoError(t, err)
+	s = next()
+	_, err = io.ReadFull(s, make([]byte, 1))
+	require.NoError(t, err)
+	return c, s
+}
+
+// TestMaxConnsPerPeerOfKept counts what the program holds, even if the peer has closed.
+func TestMaxConnsPerPeerOfKept(t *testing.T) {
+	shares(t, 1, func(t *testing.T, l *iwarp.Listener, d *iwarp.Dialer) {
+		next := acceptEach(t, l)
+		c, s := meetShare(t, l, d, next)
+		require.NoError(t, c.Close())
+		_, err := s.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+		c, err = d.Dial("tcp", l.Addr().String())
+		if err == nil { // the kernel has taken it
+			defer c.Close()
+			require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
+			_, err = c.Read(make([]byte, 1))
+		}
+		require.Error(t, err)
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NotZero(t, l.Stats().Limited)
+		require.NoError(t, s.Close())
+		iwarp.ForgetPeer(l.Addr())
+		meetShare(t, l, d, next)
+	})
+}
+
+// TestMaxConnsPerPeerOfClosed does not count what the program has closed, even if the peer has not.
+func TestMaxConnsPerPeerOfClosed(t *testing.T) {
+	const rounds = 20
+	shares(t, 1, func(t *testing.T, l *iwarp.Listener, d *iwarp.Dialer) {
+		next := acceptEach(t, l)
+		for range rounds {
+			c, s := meetShare(t, l, d, next)
+			_, err := io.WriteString(s, "answer")
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+			b, err := io.ReadAll(c)
+			require.NoError(t, err)
+			require.Equal(t, "answer", string(b))
+		}
+		require.Zero(t, l.Stats().Limited)
+	})
+}
+
+// TestSurplusIsTold refuses a client that has asked for iWARP when it is taken, in words, and tells
+// the Logger once.
+func TestSurplusIsTold(t *testing.T) {
+	for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadRequire} {
+		t.Run(policy.String(), func(t *testing.T) {
+			var b logbook
+			l := listen(t, iwarp.ListenConfig{Offload: policy, MaxConnsPerPeer: 1, Logger: b.logger()})
+			c, s := meet(t, l, func() net.Conn { return dial(t, l, iwarp.OffloadRequire) })
+			var refused []net.Conn
+			for range 3 {
+				r := dialTCP(t, l)
+				require.NoError(t, r.SetDeadline(time.Now().Add(patience)))
+				_, err := r.Write(streamRequest(64 << 10))
+				require.NoError(t, err)
+				refused = append(refused, r)
+			}
+			next := acceptEach(t, l)
+			for _, r := range refused {
+				reply, err := io.ReadAll(r)
+				require.NoError(t, err)
+				require.Equal(t, "MPA ID Rep Frame", string(reply[:16]))
+				require.NotZero(t, reply[16]&0x20, "it is refused")
+			}
+			require.Equal(t, 1, b.count("level=WARN", `"iwarp: client over a limit refused"`, iwarp.ReasonLimit.String()))
+			require.EqualValues(t, len(refused), l.Stats().Limited)
+			require.Zero(t, l.Stats().HandshakeFailed)
+			exchange(t, c, s, "hello")
+			require.NoError(t, s.Close())
+			exchange(t, dial(t, l, iwarp.OffloadRequire), next(), "hello")
+		})
+	}
+}
+
+// TestMaxConnsPerPeerOfDropped does not count what the program has dropped, once it is garbage.
+func TestMaxConnsPerPeerOfDropped(t *testing.T) {
 	for _, policy := range []iwarp.Offload{iwarp.OffloadNever, iwarp.OffloadRequire} {
 		t.Run(policy.String(), func(t *testing.T) {
-			l := listen(t, iwarp.ListenConfig{Offload: policy, MaxPerPeer: 1})
+			l := listen(t, iwarp.ListenConfig{Offload: policy, MaxConnsPerPeer: 1})
 			dropped := make(chan error)
 			go func() {
 				_, err := l.Accept()
@@ -120,10 +234,10 @@ func TestMaxPerPeerOfDropped(t *testing.T) {
 	}
 }
 
-// TestMaxRatePerPeer has one peer connect as fast as it can.
-func TestMaxRatePerPeer(t *testing.T) {
+// TestMaxConnRatePerPeer has one peer connect as fast as it can.
+func TestMaxConnRatePerPeer(t *testing.T) {
 	const rate, many = 2, 50
-	l := listen(t, iwarp.ListenConfig{MaxRatePerPeer: rate})
+	l := listen(t, iwarp.ListenConfig{MaxConnRatePerPeer: rate})
 	var server sync.WaitGroup
 	server.Go(func() { echo(l) })
 	start := time.Now()
@@ -143,11 +257,11 @@ func TestMaxRatePerPeer(t *testing.T) {
 	server.Wait()
 }
 
-// TestMaxPerPeerOfDevice refuses a device's client that is one too many, and says why.
-func TestMaxPerPeerOfDevice(t *testing.T) {
+// TestMaxConnsPerPeerOfDevice refuses a device's client that is one too many, and says why.
+func TestMaxConnsPerPeerOfDevice(t *testing.T) {
 	n := newNIC()
 	transports := []transport.Transport{n}
-	l := listen(t, iwarp.ListenConfig{Transports: transports, MaxPerPeer: 1})
+	l := listen(t, iwarp.ListenConfig{Transports: transports, MaxConnsPerPeer: 1})
 	next := acceptEach(t, l)
 	d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: transports, Timeout: patience}
 	c, err := d.Dial("tcp", l.Addr().String())

@@ -96,11 +96,13 @@ func (l *Listener) shakeKernel(h *halfOpen) *rdmanet.Conn {
 	l.silence.broken()
 	ctx := l.handshake(h, context.Background()) // which Close ends by way of the set
 	defer ctx.End()
+	l.sharing.setUp(h.place)
 	r, err := l.kernel.Server(ctx, h.c, nil)
 	var c *rdmanet.Conn
 	if err == nil {
 		c, err = l.serve(ctx, h, r)
 	}
+	l.sharing.made(h.place, c)
 	if cut := l.half.decide(h); err != nil {
 		l.countFailed(err)
 		if cut {
@@ -119,6 +121,7 @@ func (l *Listener) shakeDevice(h *halfOpen, d *deviceListener, r transport.Reque
 	ctx := l.handshake(h, l.ctx)
 	defer ctx.End()
 	c, err := l.serve(ctx, h, r)
+	l.sharing.made(h.place, c)
 	l.half.decide(h)
 	if err != nil {
 		l.countFailed(err)

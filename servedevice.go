@@ -82,13 +82,16 @@ func (l *Listener) report(ctx context.Context, err error) bool {
 
 func (l *Listener) serveRequest(d *deviceListener, r transport.Request) {
 	h := &halfOpen{since: time.Now()}
-	if l.half.add(h) {
+	r, leave := l.overDevice(d, r)
+	place, ok := l.hasDeviceShare(r.QueuePair())
+	h.place, h.surplus = place, !ok
+	if ok && l.half.add(h) {
 		l.counters.overflowed.Add(1)
 	}
-	r, leave := l.overDevice(d, r)
-	h.surplus = !l.hasDeviceShare(r.(deviceRequest).qp)
 	l.workers.Go(func() {
-		defer l.forget(h)
+		if ok { // or it is refused, which takes no place from those that are not
+			defer l.forget(h)
+		}
 		if c := l.shakeDevice(h, d, r); c != nil {
 			l.deliver(client{Conn: c}) // or else it is closed
 		} else {

@@ -26,7 +26,7 @@ type ListenerStats struct {
 	HandshakeFailed uint64 // dropped: the MPA request was bad or not completed in time, or the set-up failed
 	Overflowed      uint64 // half-open connections cut short, and devices' clients refused, because there were too many at once
 
-	Limited uint64 // clients reset, or refused if they came through a device, because of MaxPerPeer or MaxRatePerPeer
+	Limited uint64 // clients reset or refused because of MaxConnsPerPeer or MaxConnRatePerPeer
 
 	HalfOpen int // connections at present that Accept has taken and that are not identified yet
 	Ready    int // connections at present that are identified and wait for the next Accept

@@ -15,7 +15,7 @@ type calls struct {
 
 // begin counts a call, which must then call end. It returns false after forbid.
 func (c *calls) begin() bool {
-	if c.n.Load() < 0 {
+	if c.over() {
 		return false
 	}
 	if c.n.Add(1) < 0 {
@@ -48,6 +48,9 @@ func (c *calls) forbid() {
 	c.left = make(chan struct{}, 1)
 	c.n.Add(math.MinInt64)
 }
+
+// over reports whether forbid was called.
+func (c *calls) over() bool { return c.n.Load() < 0 }
 
 // await, called after forbid by the same goroutine, waits until no call is left.
 func (c *calls) await() {

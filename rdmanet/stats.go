@@ -168,6 +168,10 @@ func (c *Conn) showState() {
 }
 
 func init() {
+	statpage.StreamClosed = func(conn any) bool {
+		c, ok := conn.(*Conn)
+		return ok && c.calls.over()
+	}
 	statpage.OfStream = func(conn any, f func(*statpage.Conn)) {
 		c, ok := conn.(*Conn)
 		if !ok {

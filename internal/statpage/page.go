@@ -217,6 +217,9 @@ func Own() Tally {
 // it; f must not use the connection.
 var OfStream func(conn any, f func(*Conn))
 
+// StreamClosed reports whether Close was called of an *rdmanet.Conn. Package rdmanet sets it.
+var StreamClosed func(conn any) bool
+
 // OnFailure is told of each *rdmanet.Conn that ends by a fault, in a goroutine of its own, if it is
 // set.
 var OnFailure atomic.Pointer[func(conn any, err error)]
