@@ -58,7 +58,7 @@ var imports = map[string]string{
 	"transport/soft/internal/badpeer":  "transport/soft/internal/ddp transport/soft/internal/mpa transport/soft/internal/rdmap",
 	"transport/soft/internal/wiretest": "transport/soft/internal/mpa transport/soft/internal/rdmap",
 
-	"rdmanet":               "internal/frames internal/limits internal/redirect internal/statpage rdmanet/internal/... transport github.com/pkg/errors",
+	"rdmanet":               "internal/frames internal/limits internal/neterr internal/redirect internal/statpage rdmanet/internal/... transport github.com/pkg/errors",
 	"rdmanet/internal/flow": "rdmanet/internal/wire",
 	"rdmanet/internal/wire": "",
 

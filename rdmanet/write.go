@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -310,13 +311,13 @@ func (c *Conn) broken() bool {
 }
 
 // settle finds out why sending has failed: what the peer has sent before says more than the error
-// of the connection below.
+// of the connection below, unless that tells of a lack of this host.
 func (c *Conn) settle() error {
 	end := time.Now().Add(settleTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.stopDriving(&c.wr)
-	for !c.closed && !c.peer.disconnected() && c.err == nil && !passed(end) && !passed(c.wr.deadline) {
+	for !c.closed && !c.peer.disconnected() && c.err == nil && !neterr.IsLack(c.sendErr) && !passed(end) && !passed(c.wr.deadline) {
 		until := end
 		if d := c.wr.deadline; !d.IsZero() && d.Before(end) {
 			until = d
