@@ -1,9 +1,11 @@
 package iwarp_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"sync"
@@ -278,6 +280,69 @@ func TestMaxConnsPerPeerOfDevice(t *testing.T) {
 	require.NoError(t, err)
 	exchange(t, c, next(), "hello")
 	require.NoError(t, c.Close())
+}
+
+// slowNIC is a device whose set-ups take until goOn is closed.
+type slowNIC struct {
+	*nic
+	begun chan struct{} // told of each
+	goOn  chan struct{}
+}
+
+type slowListener struct {
+	transport.Listener
+	n slowNIC
+}
+
+type slowRequest struct {
+	transport.Request
+	n slowNIC
+}
+
+func (n slowNIC) Listen(ctx context.Context, local netip.AddrPort, o *transport.Options) (transport.Listener, error) {
+	l, err := n.nic.Listen(ctx, local, o)
+	return slowListener{l, n}, err
+}
+
+func (l slowListener) Accept(ctx context.Context) (transport.Request, error) {
+	r, err := l.Listener.Accept(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slowRequest{r, l.n}, nil
+}
+
+func (r slowRequest) Accept(ctx context.Context, private []byte) error {
+	r.n.begun <- struct{}{}
+	select {
+	case <-r.n.goOn:
+	case <-ctx.Done():
+	}
+	return r.Request.Accept(ctx, private)
+}
+
+// TestSurplusCutsNobody refuses a device's client that is one too many while another is set up, for
+// which it is the only one that there may be at a time.
+func TestSurplusCutsNobody(t *testing.T) {
+	n := slowNIC{newNIC(), make(chan struct{}, 1), make(chan struct{})}
+	transports := []transport.Transport{n}
+	l := listen(t, iwarp.ListenConfig{Transports: transports, MaxHalfOpen: 1, MaxConnsPerPeer: 1})
+	next := acceptEach(t, l)
+	d := iwarp.Dialer{Offload: iwarp.OffloadRequire, Transports: transports, Timeout: patience}
+	var c net.Conn
+	var first error
+	var honest sync.WaitGroup
+	honest.Go(func() { c, first = d.Dial("tcp", l.Addr().String()) })
+	<-n.begun
+	_, err := d.Dial("tcp", l.Addr().String())
+	require.ErrorContains(t, err, "limit")
+	close(n.goOn)
+	honest.Wait()
+	require.NoError(t, first)
+	exchange(t, c, next(), "hello")
+	require.NoError(t, c.Close())
+	require.Zero(t, l.Stats().Overflowed)
+	require.EqualValues(t, 1, l.Stats().Limited)
 }
 
 // TestMaxHalfOpen keeps to the bound that is configured, whoever the clients are and whatever they
