@@ -30,7 +30,7 @@ const (
 	leastLooked = 8
 	// lookPause is for how long a peer's places are not looked at again once all were taken, for each
 	// place: some ten times what the look takes, so that refusals cost little however many there are.
-	lookPause = 2 * time.Microsecond
+	lookPause = 500 * time.Nanosecond
 )
 
 // A peerShare is what one peer has.

@@ -34,7 +34,7 @@ const (
 	ReasonHandshakeTimeout               // the peer did not answer the MPA request within HandshakeTimeout
 	ReasonSilent                         // the client sent nothing within FirstByteTimeout, like clients whose server speaks first
 	ReasonPortConflict                   // the port is taken in the port space of the device
-	ReasonLimit                          // a limit was reached: queue pairs, memory that may be locked (RLIMIT_MEMLOCK), descriptors, half-open connections
+	ReasonLimit                          // a limit was reached: queue pairs, memory that may be locked (RLIMIT_MEMLOCK), descriptors, half-open connections, those of one peer
 	ReasonFailed                         // the set-up failed in another way, for example because nobody listens there for a device
 	ReasonAsking                         // another dial is asking the peer for the first time, and has no answer yet
 )
