@@ -49,20 +49,17 @@ func (*short) init() {}
 func (s *sock) tryWrite() { s.q.transmitOn(-1) }
 
 // blockingWrite lets go of mu every so often, because others may have to post meanwhile.
-func (s *sock) blockingWrite(mu *sync.Mutex) error {
+func (s *sock) blockingWrite(mu *sync.Mutex, deadline time.Time) error {
 	const turn = 5 * time.Millisecond
 	for {
 		mu.Lock()
 		_ = s.c.SetWriteDeadline(time.Now().Add(turn))
 		blocked := s.q.transmitOn(0)
 		mu.Unlock()
-		s.mu.Lock()
-		end, kicked := s.wd.t, s.wd.kicked.Load()
-		s.mu.Unlock()
 		switch {
 		case !blocked:
 			return nil
-		case kicked || end != 0 && wait.Expired(origin.Add(time.Duration(end))):
+		case s.wd.kicked.Load() || wait.Expired(deadline):
 			return os.ErrDeadlineExceeded
 		}
 	}

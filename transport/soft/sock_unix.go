@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -106,7 +107,7 @@ func taken(n int, err error) (int, error) {
 func (s *sock) writeSome() { s.tryWrite() }
 
 // blockingWrite calls transmitOn, under mu, until nothing is left or the write deadline passes.
-func (s *sock) blockingWrite(mu *sync.Mutex) error {
+func (s *sock) blockingWrite(mu *sync.Mutex, _ time.Time) error {
 	mu.Lock()
 	w := s.calls()
 	mu.Unlock()

@@ -239,7 +239,7 @@ func (q *queuePair) writeUntil(deadline time.Time, drains bool, seen uint32) err
 	if q.Err() != nil || drains && q.Draining.Interrupted(seen) {
 		return nil
 	}
-	err := q.sock.blockingWrite(&q.tx.mu)
+	err := q.sock.blockingWrite(&q.tx.mu, deadline)
 	if isTimeout(err) {
 		if wait.Expired(deadline) {
 			return os.ErrDeadlineExceeded

@@ -62,6 +62,10 @@ type sends struct {
 	next int // entries from head on that are handed over
 }
 
+// mostLent is the size of the largest ring that is lent: a queue that has needed a deeper one needs
+// it again, and others would hold its memory for little.
+const mostLent = 32
+
 // queues are lent, so that an empty one holds none.
 var queues = sync.Pool{New: func() any { return &sends{ring: make([]Send, 4)} }}
 
@@ -115,7 +119,7 @@ func (q *Sends) Pop() {
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.len--
 	q.next = max(q.next-1, 0)
-	if q.len == 0 {
+	if q.len == 0 && len(q.ring) <= mostLent {
 		queues.Put(q.sends)
 		q.sends = nil
 	}
