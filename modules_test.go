@@ -34,12 +34,13 @@ func TestModulesOfUsers(t *testing.T) {
 	for _, dir := range published {
 		publish(t, proxy, dir, version)
 	}
-	cache, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	known, err := exec.Command("go", "env", "GOMODCACHE", "GOPROXY").Output()
 	require.NoError(t, err)
+	cache, others, _ := strings.Cut(strings.TrimSpace(string(known)), "\n")
 	user := t.TempDir()
 	mods := filepath.Join(t.TempDir(), "mod")
 	env := append(os.Environ(), "GOWORK=off", "GOFLAGS=-modcacherw", "GOSUMDB=off", "GOMODCACHE="+mods,
-		"GOPROXY=file://"+proxy+",file://"+strings.TrimSpace(string(cache))+"/cache/download,off")
+		"GOPROXY=file://"+proxy+",file://"+cache+"/cache/download,"+others)
 	run := func(args ...string) string {
 		t.Helper()
 		c := exec.CommandContext(t.Context(), "go", args...)
