@@ -194,7 +194,9 @@ func (q *queuePair) destroyObjects() {
 	w.remove(q.qp)
 	w.remove(q.cq)
 	if q.qp != 0 {
+		q.id.ch.taking.Lock()
 		_ = q.lib.call("rdma_destroy_qp", q.lib.rdmaDestroyQP, q.id.ptr)
+		q.id.ch.taking.Unlock()
 	}
 	q.dropRegions()
 	if q.cq != 0 {

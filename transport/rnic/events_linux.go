@@ -25,6 +25,10 @@ type eventChannel struct {
 	rc   syscall.RawConn
 	gone func() // forget the channel
 
+	// taking is held while librdmacm takes an event, and while the queue pair of an ID is destroyed:
+	// it looks at that of the event's ID, without a lock, and changes its state.
+	taking sync.Mutex
+
 	mu  *sync.Mutex       // the transport's, held when gone is called
 	ids map[uintptr]*cmID // those that are not destroyed
 	n   int               // of those that keep the channel
@@ -99,6 +103,8 @@ func (ch *eventChannel) serve() {
 	defer s.release()
 	// It fails while there is no event, and then the poller waits.
 	next := func(uintptr) bool {
+		ch.taking.Lock()
+		defer ch.taking.Unlock()
 		r, _, _ := purego.SyscallN(ch.lib.rdmaGetCMEvent, ch.ptr, ptr(&s.out[0]))
 		return int32(r) == 0
 	}
