@@ -83,8 +83,7 @@ func (s *peerShares) take(peer netip.Addr, h *place, now time.Time) bool {
 	return true
 }
 
-// setUp records that an iWARP connection is being made, and made that it was, unless c is nil. h
-// may be nil.
+// setUp records that an iWARP connection is being made. h may be nil.
 func (s *peerShares) setUp(h *place) {
 	if h != nil {
 		s.mu.Lock()
@@ -93,6 +92,8 @@ func (s *peerShares) setUp(h *place) {
 	}
 }
 
+// made records what became of that: c, or nothing if c is nil, so that the place is free. h may be
+// nil.
 func (s *peerShares) made(h *place, c *rdmanet.Conn) {
 	if h != nil {
 		s.mu.Lock()
