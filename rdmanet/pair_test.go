@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,6 +38,7 @@ type setting struct {
 	immediate      bool // it is a device, with RDMA Write with Immediate
 	onlyServer     bool // only the server's transport is of that kind
 	revision       int  // of MPA
+	poll           time.Duration
 	alwaysCRC      bool // CRC is not left out although both ends are on one host
 
 	wrap func(transport.QueuePair) transport.QueuePair // both queue pairs, if not nil
@@ -49,6 +51,7 @@ var settings = []setting{
 	{name: "plain client", client: rdmanet.Config{Plain: true}},
 	{name: "plain server", server: rdmanet.Config{Plain: true}},
 	{name: "revision 1", revision: 1},
+	{name: "polling", poll: 50 * time.Microsecond},
 	{name: "small rings", client: rdmanet.Config{RingSize: 4096, Credits: 16}, server: rdmanet.Config{RingSize: 5000, Credits: 17}},
 	{name: "restricted", restricted: true},
 	{name: "shallow", restricted: true, shallow: true},
@@ -133,7 +136,7 @@ type below struct {
 func prepare(t testing.TB, s setting, o *transport.Options) below {
 	t.Helper()
 	a, b := connectTCP(t)
-	t2 := soft.New(&soft.Config{Revision: s.revision, AlwaysCRC: s.alwaysCRC})
+	t2 := soft.New(&soft.Config{Revision: s.revision, AlwaysCRC: s.alwaysCRC, Poll: s.poll})
 	k, err := t2.Client(a, o)
 	require.NoError(t, err)
 	n := below{k: k, tcpA: a, tcpB: b}

@@ -43,6 +43,7 @@ var colours = map[string]string{
 	lab.TCPAgain: "#888888",
 	lab.Fallback: "#cc79a7",
 	lab.SoftCRC:  "#0072b2",
+	lab.SoftPoll: "#9ec9e2",
 	lab.Soft:     "#56b4e9",
 	lab.TLS:      "#d55e00",
 	lab.Shm:      "#009e73",

@@ -24,7 +24,7 @@ type row struct {
 // columns are the paths of a table beside plain TCP itself, those of the same label in one column.
 var (
 	briefColumns = []string{lab.TCPAgain, lab.SoftCRC, lab.Soft, lab.TLS, lab.Shm, lab.Unix}
-	allColumns   = []string{lab.TCPAgain, lab.Fallback, lab.SoftCRC, lab.Soft, lab.TLS, lab.Shm, lab.ShmPoll, lab.Unix}
+	allColumns   = []string{lab.TCPAgain, lab.Fallback, lab.SoftCRC, lab.SoftPoll, lab.Soft, lab.TLS, lab.Shm, lab.ShmPoll, lab.Unix}
 )
 
 // table returns a row for each workload and measure, or only for those that are for the README.

@@ -14,6 +14,7 @@ func label(path string) string {
 		lab.TCPAgain:    "control",
 		lab.Fallback:    "fallback",
 		lab.SoftCRC:     "CRC32C",
+		lab.SoftPoll:    "CRC32C, polling",
 		lab.Soft:        "no CRC",
 		lab.TLS:         "crypto/tls",
 		lab.Shm:         "shared memory",

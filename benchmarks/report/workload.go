@@ -113,7 +113,7 @@ func streams() (ws []workload) {
 	for _, size := range []int{64, 4 << 10, 64 << 10} {
 		paths := everyWay
 		if size == 64 {
-			paths = append(append([]string{}, everyWay...), lab.ShmPoll)
+			paths = append(append([]string{}, everyWay...), lab.SoftPoll, lab.ShmPoll)
 		}
 		ws = append(ws, workload{name: "PingPong/size=" + lab.FormatSize(size), title: inWords(size) + " there and back", paths: paths,
 			measures: []measure{{unit: p50, title: "p50", brief: true}, {unit: p99, title: "p99", brief: size != 4<<10}, {unit: p999, title: "p99.9"},

@@ -26,6 +26,12 @@ type Config struct {
 	// waiting for Accept. One more makes the oldest whose request is still to come give way, by a
 	// reset; where all are waiting for Accept, further ones stay with the kernel. 0 means 256.
 	MaxHalfOpen int
+	// Poll is how long a call that waits for the peer looks for bytes before it sleeps. It takes a
+	// processor for that time, and saves the time that it takes to wake a sleeper, which is often
+	// longer than the answer takes. It is for peers that answer within that time, as on one host,
+	// where both ends have processors to spare: otherwise it makes them slower. Half as many calls as
+	// GOMAXPROCS look at once. 0 or less means none, as does anything on Windows.
+	Poll time.Duration
 	// NoCRC makes every connection behave as with transport.Options.NoCRC.
 	NoCRC bool
 	// AlwaysCRC asks for CRC32C also where package rdmanet would leave it out: between two ends of

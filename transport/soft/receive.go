@@ -35,6 +35,7 @@ type receiver struct {
 	first            bool // an FPDU has arrived
 	over             bool // the peer has sent a Terminate
 	output           bool // something must be sent
+	looks            bool // a read that finds nothing may look for it: see Config.Poll
 }
 
 func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }

@@ -34,7 +34,13 @@ type writeCalls struct {
 func (p *platformSock) init(s *sock) { p.read = s.q.fillStaging }
 
 // blockingRead calls fillStaging until it has an answer or the read deadline passes.
-func (s *sock) blockingRead() error { return s.rc.Read(s.platform.read) }
+func (s *sock) blockingRead() error {
+	rx := &s.q.rx
+	rx.looks = s.q.cfg.Poll > 0
+	err := s.rc.Read(s.platform.read)
+	rx.looks = false
+	return err
+}
 
 // tryRead calls fillStaging once and returns its answer, whatever the deadline.
 func (s *sock) tryRead() bool {
@@ -131,11 +137,13 @@ func (q *queuePair) fillStaging(fd uintptr) bool {
 		return q.fillAim(int(fd))
 	}
 	space := rx.nextSpace()
+	var end instant
 	for {
 		n, err := unix.Read(int(fd), space)
-		if err == unix.EINTR {
+		if err == unix.EINTR || err == unix.EAGAIN && rx.looks && looksOn(&end, q.cfg.Poll) {
 			continue
 		}
+		endLook(end)
 		if err == nil {
 			rx.noteRead(n)
 		}

@@ -30,10 +30,11 @@ const (
 	TCPAgain = "transport=tcp-again" // the same once more: what differs from TCP is noise
 	Fallback = "transport=fallback"  // plain TCP through package iwarp: the listener looks at the first bytes
 	SoftCRC  = "transport=soft/crc=on"
+	SoftPoll = "transport=soft/crc=on/poll=10us" // a call looks for bytes for that long before it sleeps
 	Soft     = "transport=soft/crc=off"
 	TLS      = "transport=tls" // crypto/tls over package net
 	Shm      = "transport=shm"
-	ShmPoll  = "transport=shm/poll=50us" // a call looks for news for that long before it sleeps
+	ShmPoll  = "transport=shm/poll=50us" // the same
 	Unix     = "transport=unix"          // Unix sockets of package net
 
 	// FPDUs as they are towards an RNIC behind Ethernet.
@@ -49,6 +50,7 @@ func Paths() []Path {
 		plain(TCPAgain),
 		offload(Fallback, iwarp.OffloadNever, iwarp.OffloadPrefer, crc),
 		offload(SoftCRC, iwarp.OffloadRequire, iwarp.OffloadRequire, crc),
+		offload(SoftPoll, iwarp.OffloadRequire, iwarp.OffloadRequire, soft.New(&soft.Config{AlwaysCRC: true, Poll: 10 * time.Microsecond})),
 		offload(Soft, iwarp.OffloadRequire, iwarp.OffloadRequire, noCRC),
 		encrypted(),
 		segmented(SoftCRC1460, crc, 1460),

@@ -1,0 +1,35 @@
+//go:build unix
+
+package soft
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+// lookers counts the calls of the process that look for bytes at present, and mostLookers is how
+// many may: with more, there is other work for the processors.
+var lookers, mostLookers atomic.Int32
+
+func init() { mostLookers.Store(int32(runtime.GOMAXPROCS(0) / 2)) }
+
+// looksOn reports whether to try again before the call sleeps: end is until when, and 0 before the
+// first time. endLook must follow.
+func looksOn(end *instant, poll time.Duration) bool {
+	if *end != 0 {
+		return instantOf(time.Now()) < *end
+	}
+	if lookers.Add(1) > mostLookers.Load() {
+		lookers.Add(-1)
+		return false
+	}
+	*end = instantOf(time.Now().Add(poll))
+	return true
+}
+
+func endLook(end instant) {
+	if end != 0 {
+		lookers.Add(-1)
+	}
+}
