@@ -39,6 +39,11 @@ var processLogger atomic.Pointer[slog.Logger]
 // once for each peer and Reason, handshakes that fail for each listener. It applies to Dialers and
 // ListenConfigs without a Logger. nil, which is the default, means silence. It may be called at any
 // time, by several goroutines at once.
+//
+// A Logger may take its time, and may close what it is told of: the call of Dial or Accept that
+// returns a connection tells of it itself, and waits for nothing but the Logger; of its other
+// clients each listener tells by a goroutine, and leaves out what comes while 64 are still to be
+// told.
 func SetLogger(l *slog.Logger) {
 	processLogger.Store(l)
 	if l != nil {
@@ -88,7 +93,7 @@ func (d *Dialer) logDial(ctx context.Context, log *slog.Logger, address string, 
 	switch {
 	case c != nil:
 		logConn(ctx, log, d.Logger, c, netaddr.Of(c.RemoteAddr()).String())
-	case errors.As(err, &why) && told.first(log, address, why.Reason, "dial"):
+	case errors.As(err, &why) && told.first(occasion{log, address, why.Reason, "dial"}):
 		log.LogAttrs(ctx, slog.LevelInfo, eventFailed, slog.String("remote", address), slog.String("reason", why.Reason.String()), slog.Any("error", err))
 	}
 }
@@ -112,7 +117,7 @@ func logConn(ctx context.Context, log, own *slog.Logger, c net.Conn, peer string
 	}
 	info, _ := Describe(c)
 	attrs := []slog.Attr{addrAttr("local", c.LocalAddr()), addrAttr("remote", c.RemoteAddr()), slog.Any("path", info)}
-	if info.Reason != ReasonNone && info.Reason != ReasonPolicy && told.first(log, peer, info.Reason, "path") {
+	if info.Reason != ReasonNone && info.Reason != ReasonPolicy && told.first(occasion{log, peer, info.Reason, "path"}) {
 		log.LogAttrs(ctx, slog.LevelInfo, eventFallback, attrs...)
 		return
 	}
@@ -121,27 +126,76 @@ func logConn(ctx context.Context, log, own *slog.Logger, c net.Conn, peer string
 
 // logRefused tells of a client of plain TCP that the policy has no use for.
 func (l *Listener) logRefused(c net.Conn) {
-	log := loggerOr(l.config.Logger)
-	if log != nil && told.first(log, hostOf(c), ReasonNotIWARP, "refusal") {
-		log.LogAttrs(context.Background(), slog.LevelWarn, eventRefusal, addrAttr("local", c.LocalAddr()), addrAttr("remote", c.RemoteAddr()))
+	if log := loggerOr(l.config.Logger); log != nil {
+		l.warn(occasion{log, hostOf(c), ReasonNotIWARP, "refusal"}, eventRefusal, addrAttr("local", c.LocalAddr()), addrAttr("remote", c.RemoteAddr()))
 	}
 }
 
 // logSurplus tells of a client whose peer has as many as it may.
 func (l *Listener) logSurplus(local, remote netip.AddrPort) {
-	log := loggerOr(l.config.Logger)
-	if log != nil && told.first(log, remote.Addr().String(), ReasonLimit, "refusal") {
-		log.LogAttrs(context.Background(), slog.LevelWarn, eventSurplus,
+	if log := loggerOr(l.config.Logger); log != nil {
+		l.warn(occasion{log, remote.Addr().String(), ReasonLimit, "refusal"}, eventSurplus,
 			slog.String("local", local.String()), slog.String("remote", remote.String()), slog.String("reason", ReasonLimit.String()))
 	}
 }
 
 // logHandshake tells of a client of iWARP whose set-up has failed.
 func (l *Listener) logHandshake(err error) {
-	log := loggerOr(l.config.Logger)
-	if log != nil && told.first(log, l.Addr().String(), reasonOf(err), "handshake") {
-		log.LogAttrs(context.Background(), slog.LevelWarn, eventHandshake, addrAttr("local", l.Addr()), slog.String("reason", reasonOf(err).String()), slog.Any("error", err))
+	if log := loggerOr(l.config.Logger); log != nil {
+		reason := reasonOf(err)
+		l.warn(occasion{log, l.Addr().String(), reason, "handshake"}, eventHandshake,
+			addrAttr("local", l.Addr()), slog.String("reason", reason.String()), slog.Any("error", err))
 	}
+}
+
+// warn tells of what is told once, without waiting for the logger.
+func (l *Listener) warn(o occasion, event string, attrs ...slog.Attr) {
+	tell := func() { o.log.LogAttrs(context.Background(), slog.LevelWarn, event, attrs...) }
+	if told.first(o) && !l.herald.add(tell) {
+		told.forget(o)
+	}
+}
+
+// A herald calls functions, one after the other, in a goroutine that is there while there are any.
+type herald struct {
+	mu    sync.Mutex
+	queue []func()
+	runs  bool
+}
+
+const mostUntold = 64
+
+// add returns false if there are too many.
+func (h *herald) add(tell func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.queue) == mostUntold {
+		return false
+	}
+	h.queue = append(h.queue, tell)
+	if !h.runs {
+		h.runs = true
+		go h.run()
+	}
+	return true
+}
+
+func (h *herald) run() {
+	for tell := h.next(); tell != nil; tell = h.next() {
+		tell()
+	}
+}
+
+// next returns nil if the goroutine must end.
+func (h *herald) next() (tell func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.runs = len(h.queue) > 0; !h.runs {
+		h.queue = nil
+		return nil
+	}
+	tell, h.queue = h.queue[0], h.queue[1:]
+	return tell
 }
 
 // logConflict tells of a port that is taken, and returns err.
@@ -175,10 +229,9 @@ var told occasions
 const maxOccasions = 4096
 
 // first reports whether it is called for the first time.
-func (o *occasions) first(log *slog.Logger, peer string, reason Reason, what string) bool {
+func (o *occasions) first(key occasion) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	key := occasion{log, peer, reason, what}
 	if _, known := o.m[key]; known {
 		return false
 	}
@@ -187,4 +240,11 @@ func (o *occasions) first(log *slog.Logger, peer string, reason Reason, what str
 	}
 	o.m[key] = struct{}{}
 	return true
+}
+
+// forget undoes a first.
+func (o *occasions) forget(key occasion) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.m, key)
 }

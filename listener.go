@@ -56,6 +56,7 @@ type Listener struct {
 	sharing  peerShares
 	refusals refusals
 	silence  *silence
+	herald   herald
 	workers  sync.WaitGroup
 	counters counters
 
@@ -130,6 +131,15 @@ func (l *Listener) Accept() (net.Conn, error) {
 	if !l.ok() {
 		return nil, syscall.EINVAL
 	}
+	c, err := l.accept()
+	if err == nil {
+		l.logAccepted(c) // for which nobody else waits
+	}
+	return c, err
+}
+
+// accept is Accept without telling of it.
+func (l *Listener) accept() (net.Conn, error) {
 	if err := l.enter(false); err != nil {
 		return nil, err
 	}
@@ -156,7 +166,6 @@ func (l *Listener) Accept() (net.Conn, error) {
 			c = l.lookAgain(c)
 		}
 		if c.Conn != nil {
-			l.logAccepted(c.Conn)
 			return c.Conn, nil
 		}
 	}
