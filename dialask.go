@@ -101,8 +101,12 @@ func (a *dialing) answer(ctx context.Context, c *net.TCPConn, trip time.Duration
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
 		share := a.share(left)
-		if spoke && a.policy != OffloadRequire {
-			share = max(share, left-trip-w.after) // what is left is enough for a plain connection
+		if a.policy != OffloadRequire {
+			if spoke {
+				share = max(share, left-trip-w.after)
+			}
+			// A shorter wait is of no use, and a plain connection takes as long.
+			share = min(max(share, tripTime(trip)), left-tripTime(max(trip, a.first.measured)))
 		}
 		limit = min(limit, share)
 	}

@@ -67,6 +67,49 @@ func TestSilenceRemembered(t *testing.T) {
 	}
 }
 
+// TestTimeToAsk asks where the time that is left is enough for the answer, and for a plain
+// connection after it. The wait leaves the latter its time.
+func TestTimeToAsk(t *testing.T) {
+	const slack = time.Minute // that the test may take
+	for _, tt := range []struct {
+		left, trip, first time.Duration
+		trips             int
+		policy            Offload
+		want              bool
+	}{
+		{trip: time.Hour, trips: 1, policy: OffloadPrefer, want: true},
+		{left: time.Hour, trip: time.Hour, trips: 1, policy: OffloadPrefer},
+		{left: 2 * time.Hour, trip: time.Hour, trips: 1, policy: OffloadPrefer},
+		{left: 3 * time.Hour, trip: time.Hour, trips: 1, policy: OffloadPrefer, want: true},
+		{left: 3 * time.Hour, trip: time.Hour, trips: 2, policy: OffloadPrefer},
+		{left: 4 * time.Hour, trip: time.Hour, trips: 2, policy: OffloadPrefer, want: true},
+		{left: 3 * time.Hour, trip: time.Hour, first: 2 * time.Hour, trips: 1, policy: OffloadPrefer},
+		{left: 3 * time.Hour, trip: time.Second, first: 2 * time.Hour, trips: 1, policy: OffloadPrefer, want: true},
+		{left: time.Hour, trip: time.Hour, trips: 1, policy: OffloadRequire, want: true},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		if tt.left > 0 {
+			ctx, cancel = context.WithTimeout(ctx, tt.left)
+		}
+		defer cancel()
+		a := &dialing{Dialer: &Dialer{HandshakeTimeout: 24 * time.Hour}, policy: tt.policy}
+		a.first.measured = tt.first
+		k := &kernelDial{dialing: a, measured: tt.trip}
+		require.Equal(t, tt.want, k.hasTime(ctx, tt.trips), "%+v", tt)
+		if !tt.want || tt.left == 0 || tt.policy == OffloadRequire {
+			continue
+		}
+		for _, spoke := range []bool{false, true} {
+			for _, a.ahead = range []int{0, 5} {
+				wait := a.answer(ctx, nil, tt.trip, spoke)
+				wait.stop()
+				require.Greater(t, a.waited.limit+slack, tripTime(tt.trip), "%+v", tt)
+				require.Less(t, a.waited.limit-slack, tt.left-tripTime(max(tt.trip, tt.first)), "%+v", tt)
+			}
+		}
+	}
+}
+
 // TestTurnPatience has a dial wait for another one by the round trip of its connection, however
 // long that took to be made.
 func TestTurnPatience(t *testing.T) {

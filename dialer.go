@@ -79,7 +79,8 @@ type Dialer struct {
 	// before, 100 ms and ten round trips, as just measured on the TCP connection, or two round trips
 	// and 400 ms if that is less, from when the peer's kernel has confirmed the request. The wait then
 	// leaves as much of the dial's time to what may follow; a peer that has spoken iWARP before gets
-	// all but what a plain connection needs. Where a server redirects, each request has a limit of its
+	// all but what a plain connection needs. Where the time is not enough for an answer and a plain
+	// connection, the peer is not asked. Where a server redirects, each request has a limit of its
 	// own. For as long a dial with OffloadRequire asks a peer again that has spoken iWARP before and
 	// hangs up, as one does that has too many clients at once; or for half of the dial's time if that
 	// is less and it dials a name.

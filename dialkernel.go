@@ -93,6 +93,10 @@ func (k *kernelDial) trip() time.Duration {
 func (k *kernelDial) turn(ctx context.Context) (OffloadError, bool) {
 	t := k.dialing.turn(ctx, k.peer, k.patience)
 	k.spoke, k.asked, k.other = t.spoke, t.end, t.other
+	if t.end != nil && !k.hasTime(ctx, 1) {
+		t.end()
+		return OffloadError{ReasonHandshakeTimeout, errNoTime}, false
+	}
 	return t.why, t.end != nil
 }
 
@@ -142,7 +146,7 @@ var pauses = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 5
 // a peer that has hung up on many at once, not all come back at once.
 func (k *kernelDial) asksAgain(ctx context.Context, tries int, asked time.Duration) bool {
 	if k.policy != OffloadRequire {
-		return k.spoke && tries == 0
+		return k.spoke && tries == 0 && k.hasTime(ctx, 2)
 	}
 	limit := k.handshakeLimit()
 	if deadline, ok := ctx.Deadline(); ok {

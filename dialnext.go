@@ -59,6 +59,9 @@ func (k *kernelDial) next(ctx context.Context, err error) net.Conn {
 		if waited && !peers.speaks(peer{k.transport.Name(), addr}, time.Now()) {
 			continue
 		}
+		if !k.hasTime(ctx, 2) {
+			return nil
+		}
 		c, err := k.to(ctx, addr)
 		if err == nil {
 			if k.policy != OffloadRequire {
@@ -82,7 +85,7 @@ func (k *kernelDial) orInstead(ctx context.Context, why OffloadError) (net.Conn,
 		addr = peers.instead(k.peer, k.name(), time.Now())
 	}
 	samePort := hasPort(k.LocalAddr) // which only one of the two can have
-	if addr.IsValid() {
+	if addr.IsValid() && (!samePort || k.hasTime(ctx, 2)) {
 		if samePort {
 			_ = k.tcp.SetLinger(0)
 			_ = k.tcp.Close()
@@ -112,7 +115,7 @@ func (k *kernelDial) to(ctx context.Context, addr netip.AddrPort) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	if why, ok := other.turn(dctx); !ok {
+	if why, ok := other.turn(ctx); !ok {
 		_ = other.tcp.Close()
 		return nil, &why
 	}

@@ -2,6 +2,7 @@ package iwarp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"syscall"
@@ -42,6 +43,9 @@ func (d *Dialer) limit(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, cancel
 }
 
+// farConnect is what a plain connection may take of which nothing is known.
+const farConnect = time.Second
+
 // handshake returns ctx limited to the time that an iWARP connection set-up may take.
 func (a *dialing) handshake(ctx context.Context) (context.Context, context.CancelFunc) {
 	limit := a.handshakeLimit()
@@ -49,7 +53,12 @@ func (a *dialing) handshake(ctx context.Context) (context.Context, context.Cance
 		limit = defaultFallbackTimeout
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, a.share(time.Until(deadline)))
+		left := time.Until(deadline)
+		share := a.share(left)
+		if a.policy != OffloadRequire {
+			share = min(share, max(left/4, left-farConnect))
+		}
+		limit = min(limit, share)
 	}
 	a.waited = waitLimit{limit: limit, least: devicePatience, full: defaultFallbackTimeout}
 	c := brief.New(ctx, time.Now().Add(limit))
@@ -77,6 +86,23 @@ func (a *dialing) connecting(ctx context.Context, trip time.Duration) (context.C
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, limit)
+}
+
+// errNoTime says why a peer was not asked.
+var errNoTime = errors.New("too little time left to ask")
+
+// tripTime is what one round trip may take that is known to take trip, with something to spare.
+func tripTime(trip time.Duration) time.Duration { return trip + trip/4 + 10*time.Millisecond }
+
+// hasTime reports whether there is time for so many round trips to a peer, and for another one to
+// connect by plain TCP if nothing comes of them. Otherwise dials might fail that package
+// net makes.
+func (k *kernelDial) hasTime(ctx context.Context, trips int) bool {
+	deadline, ok := ctx.Deadline()
+	if !ok || k.policy == OffloadRequire {
+		return true
+	}
+	return time.Until(deadline) >= time.Duration(trips)*tripTime(k.trip())+tripTime(max(k.trip(), k.first.measured))
 }
 
 func (a *dialing) handshakeLimit() time.Duration {

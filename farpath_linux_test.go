@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -90,6 +92,74 @@ func farPath(t testing.TB, n byte, p path) {
 func hasData(packet []byte) bool {
 	header := int(packet[0]&0xf) * 4
 	return len(packet) > header+12 && len(packet) > header+int(packet[header+12]>>4)*4
+}
+
+// TestShortTimeFarAway connects within each Timeout in which package net does, whatever the server
+// speaks, and asks nobody where there is no time for both the answer and a plain connection.
+func TestShortTimeFarAway(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	defer iwarp.SetAnswerSlack(100 * time.Millisecond)()
+	farPath(t, 8, path{delay: 400 * time.Millisecond})
+	silent, err := net.Listen("tcp", "10.8.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	came := make(chan int, 16)
+	go func() {
+		for {
+			c, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				b, _ := io.ReadAll(c)
+				came <- len(b)
+			}()
+		}
+	}()
+	speaks, err := iwarp.Listen("tcp", "10.8.0.1:0")
+	require.NoError(t, err)
+	defer speaks.Close()
+	go echo(speaks)
+
+	host := 1
+	var dials sync.WaitGroup
+	dial := func(l net.Listener, timeout time.Duration, asks bool) {
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		require.NoError(t, err)
+		host++
+		addr := net.JoinHostPort(fmt.Sprint("10.8.0.", host), port)
+		for name, d := range map[string]interface {
+			Dial(network, address string) (net.Conn, error)
+		}{"net": &net.Dialer{Timeout: timeout}, "iwarp": &iwarp.Dialer{Offload: iwarp.OffloadPrefer, Timeout: timeout}} {
+			dials.Go(func() {
+				c, err := d.Dial("tcp", addr)
+				if !assert.NoError(t, err, "%s %v", name, timeout) {
+					return
+				}
+				defer c.Close()
+				if name == "iwarp" && !asks {
+					info := describe(t, c)
+					assert.Equal(t, iwarp.ReasonHandshakeTimeout, info.Reason)
+					assert.EqualError(t, info.Err, "too little time left to ask")
+				}
+			})
+		}
+	}
+	short := []time.Duration{1800 * time.Millisecond, 2600 * time.Millisecond}
+	for _, timeout := range short {
+		dial(silent, timeout, false)
+		dial(speaks, timeout, false)
+	}
+	dials.Wait()
+	for range 2 * len(short) {
+		require.Zero(t, <-came)
+	}
+	dial(silent, 4400*time.Millisecond, true)
+	dial(speaks, 4400*time.Millisecond, true)
+	dials.Wait()
 }
 
 // TestFirstContactFarAway finds servers of iWARP that are far away, at the first dial and although
