@@ -180,4 +180,4 @@ func (l *Listener) settle() {
 }
 
 // coming reports whether somebody is on the way to ready. Its caller holds l.mu.
-func (l *Listener) coming() bool { return l.half.len() > 0 || len(l.serving) > 0 }
+func (l *Listener) coming() bool { return l.half.len() > 0 || len(l.serving) > 0 || l.pushed > 0 }

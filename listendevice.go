@@ -26,6 +26,7 @@ type deviceListener struct {
 	transport transport.Transport
 	devices   []transport.Device
 	port      *ports.Endpoint // in the port that they have besides the service's, or nil if they listen on the service's
+	pushes    bool            // the listener hands on requests itself
 	down      atomic.Bool
 	gone      map[string]bool // those of devices that have gone; guarded by listening.devMu
 }
@@ -111,7 +112,9 @@ func (l *Listener) listenSame(ctx context.Context, t transport.Transport, device
 	switch {
 	case err == nil:
 		l.explainRefusals(d)
-		l.add(&deviceListener{Listener: d, transport: t, devices: devices})
+		dl := &deviceListener{Listener: d, transport: t, devices: devices}
+		l.bePushed(dl)
+		l.add(dl)
 		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%w: %w", errDevicePort, err)

@@ -80,6 +80,8 @@ type Listener struct {
 	deviceCtx  context.Context
 	assistants int                      // of calls, those not made by Accept
 	serving    map[*deviceListener]bool // those that a goroutine waits on
+	called     chan struct{}            // closed by the first call; nil unless a request waits for one
+	pushed     int                      // requests that devices' listeners are handing on
 	out        chan struct{}            // closed when nobody is in accept(2) any more
 	left       chan struct{}            // closed when no call of Accept is under way any more
 	drained    chan struct{}            // closed when nobody is on the way to ready any more

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"time"
+	"weak"
 
 	"github.com/rdmanet/iwarp/internal/neterr"
 	"github.com/rdmanet/iwarp/transport"
@@ -16,14 +17,17 @@ const deviceRetry = 5 * time.Millisecond
 // serveDevices starts serving the devices' requests, for as long as there are calls of Accept. Its
 // caller holds l.mu.
 func (l *Listener) serveDevices() {
-	list := l.deviceList()
-	if len(list) == 0 {
-		return
+	if l.called != nil {
+		close(l.called)
+		l.called = nil
 	}
-	if l.idle == nil {
-		l.deviceCtx, l.idle = context.WithCancel(l.ctx)
-	}
-	for _, d := range list {
+	for _, d := range l.deviceList() {
+		if d.pushes {
+			continue
+		}
+		if l.idle == nil {
+			l.deviceCtx, l.idle = context.WithCancel(l.ctx)
+		}
 		if !l.serving[d] && !d.down.Load() {
 			l.serving[d] = true
 			l.workers.Go(func() { l.serveDevice(d) })
@@ -80,7 +84,57 @@ func (l *Listener) report(ctx context.Context, err error) bool {
 	return true
 }
 
+// bePushed has a device's listener hand on its requests itself, if it can.
+func (l *Listener) bePushed(d *deviceListener) {
+	p, ok := d.Listener.(transport.RequestPusher)
+	if !ok {
+		return
+	}
+	d.pushes = true
+	self := weak.Make(l)
+	p.PushRequests(func(r transport.Request) (again <-chan struct{}, taken bool) {
+		l := self.Value()
+		if l == nil {
+			return nil, false // the device's listener is about to be closed
+		}
+		if again, ok := l.takesPushed(d); !ok {
+			return again, false
+		}
+		defer l.workers.Done()
+		l.shakeRequest(d, r)()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.pushed--
+		l.settle()
+		return nil, true
+	})
+}
+
+// takesPushed counts a request of a device if there is a call of Accept, and otherwise returns what
+// is closed by the next one.
+func (l *Listener) takesPushed(d *deviceListener) (again <-chan struct{}, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.state != listens || d.down.Load():
+		return nil, false // as above
+	case l.calls == 0:
+		if l.called == nil {
+			l.called = make(chan struct{})
+		}
+		return l.called, false
+	}
+	l.pushed++
+	l.workers.Add(1)
+	return nil, true
+}
+
 func (l *Listener) serveRequest(d *deviceListener, r transport.Request) {
+	l.workers.Go(l.shakeRequest(d, r))
+}
+
+// shakeRequest takes a request of a device, and returns what makes a connection of it.
+func (l *Listener) shakeRequest(d *deviceListener, r transport.Request) func() {
 	h := &halfOpen{since: time.Now()}
 	r, leave := l.overDevice(d, r)
 	place, ok := l.hasDeviceShare(r.QueuePair())
@@ -88,7 +142,7 @@ func (l *Listener) serveRequest(d *deviceListener, r transport.Request) {
 	if ok && l.half.add(h) {
 		l.counters.overflowed.Add(1)
 	}
-	l.workers.Go(func() {
+	return func() {
 		if ok { // or it is refused, which takes no place from those that are not
 			defer l.forget(h)
 		}
@@ -97,7 +151,7 @@ func (l *Listener) serveRequest(d *deviceListener, r transport.Request) {
 		} else {
 			leave()
 		}
-	})
+	}
 }
 
 // leaveDevices gives the devices' ports back, once nobody serves them.

@@ -215,6 +215,15 @@ type Refuser interface {
 	SetRefusal(f func(remote netip.AddrPort, request []byte) []byte)
 }
 
+// A RequestPusher is a Listener whose own goroutines can hand on requests, which takes less than to
+// wake a call of Accept for each.
+type RequestPusher interface {
+	// PushRequests has f called for each request from now on, instead of Accept. f sees to the
+	// request, and reports whether it has taken it: otherwise it is called again once the channel is
+	// closed. Several goroutines may call it at once. Close waits for calls that are under way.
+	PushRequests(f func(Request) (again <-chan struct{}, taken bool))
+}
+
 // A Redialer is a Connector on a connection that existed before it. Connect may want another one to
 // the peer, to offer it an older MPA revision (RFC 6581 §8).
 type Redialer interface {

@@ -33,6 +33,8 @@ type listener struct {
 	only6    bool
 	port     *net.TCPListener // holds the port, or nil if somebody else does
 	requests chan *arrived
+	pushes   chan struct{} // closed once push is set
+	push     func(transport.Request) (again <-chan struct{}, taken bool)
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -44,7 +46,7 @@ type listener struct {
 }
 
 func (t *Transport) listen(at netip.AddrPort, only6 bool, port *net.TCPListener, o *transport.Options) (transport.Listener, error) {
-	l := &listener{t: t, o: o, at: at, only6: only6, port: port, requests: make(chan *arrived), links: make(map[*link]struct{})}
+	l := &listener{t: t, o: o, at: at, only6: only6, port: port, requests: make(chan *arrived), pushes: make(chan struct{}), links: make(map[*link]struct{})}
 	l.half = setup.NewHalfOpen(t.cfg.MaxHalfOpen)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	place, err := l.takePlace()
@@ -162,17 +164,39 @@ func (l *listener) again(k *link, g *greeting) {
 	}
 }
 
-// hand hands r to Accept.
+// hand hands r to Accept, or to the function of PushRequests.
 func (l *listener) hand(r *arrived, a *setup.Arrival) {
 	if !l.half.Spoken(a) {
 		r.drop()
 		return
 	}
 	select {
-	case l.requests <- r:
-	case <-l.ctx.Done():
-		_ = r.answer(again, nil)
+	case <-l.pushes:
+	default:
+		select {
+		case l.requests <- r:
+			return
+		case <-l.pushes:
+		case <-l.ctx.Done():
+		}
 	}
+	for l.ctx.Err() == nil {
+		later, taken := l.push(r)
+		if taken {
+			return
+		}
+		select {
+		case <-later:
+		case <-l.ctx.Done():
+		}
+	}
+	_ = r.answer(again, nil)
+}
+
+// PushRequests implements transport.RequestPusher.
+func (l *listener) PushRequests(f func(transport.Request) (again <-chan struct{}, taken bool)) {
+	l.push = f
+	close(l.pushes)
 }
 
 // read reads and checks the request of a client. After an error c is closed.
@@ -290,6 +314,8 @@ func (l *listener) Accept(ctx context.Context) (transport.Request, error) {
 	}
 }
 
+var _ transport.RequestPusher = (*listener)(nil)
+
 func (l *listener) Addr() netip.AddrPort { return l.at }
 
 // Close implements transport.Listener.
@@ -340,7 +366,7 @@ func (r *arrived) accept(ctx context.Context, private []byte) error {
 	if err != nil {
 		return err
 	}
-	err = setup.Within(ctx, q.sock, q.t.cfg.ReplyTimeout, func() error {
+	err = r.within(ctx, q.t.cfg.ReplyTimeout, func() error {
 		return r.say(&greeting{kind: consent, ird: q.Opts.IRD, ord: q.Opts.ORD, private: private}, fd)
 	})
 	if fd >= 0 {
@@ -378,6 +404,18 @@ func (r *arrived) say(g *greeting, fd int) error {
 	return say(r.q.sock, g, fd)
 }
 
+// within runs f, which is to say something, for no longer than the limit. On a link it does not
+// wait.
+func (r *arrived) within(ctx context.Context, limit time.Duration, f func() error) error {
+	if !r.linked {
+		return setup.Within(ctx, r.q.sock, limit, f)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return f()
+}
+
 // giveUp closes the connection because of err, of which the client is told only if it is not its
 // fault.
 func (r *arrived) giveUp(err error) {
@@ -404,7 +442,7 @@ func (r *arrived) Reject(private []byte) error { return r.answer(refusal, privat
 
 // answer closes the connection with a word, which is not consent.
 func (r *arrived) answer(kind greetingKind, private []byte) error {
-	err := setup.Within(context.Background(), r.q.sock, time.Second, func() error {
+	err := r.within(context.Background(), time.Second, func() error {
 		return r.say(&greeting{kind: kind, private: private}, -1)
 	})
 	r.drop()
