@@ -29,7 +29,7 @@ var imports = map[string]string{
 	".": "internal/addrrules internal/bound internal/brief internal/frames internal/guard internal/keepalive internal/limits internal/netaddr internal/neterr internal/ports internal/redirect internal/sniff " +
 		"internal/statpage internal/tcpinfo rdmanet transport transport/soft",
 
-	"internal/ports":      "internal/bound internal/netaddr internal/neterr internal/portmap internal/sockdiag internal/statpage",
+	"internal/ports":      "internal/bound internal/netaddr internal/neterr internal/netns internal/portmap internal/sockdiag internal/statpage",
 	"internal/bound":      "internal/keepalive internal/netaddr internal/neterr internal/probe internal/sockdiag golang.org/x/sys/unix",
 	"internal/sockdiag":   "internal/netlink internal/probe golang.org/x/sys/unix",
 	"internal/netlink":    "golang.org/x/sys/unix",
@@ -49,6 +49,7 @@ var imports = map[string]string{
 	"internal/netaddr":    "",
 	"internal/neterr":     "",
 	"internal/portmap":    "",
+	"internal/netns":      "golang.org/x/sys/unix",
 	"internal/probe":      "golang.org/x/sys/unix",
 
 	// For tests.
@@ -75,7 +76,7 @@ var imports = map[string]string{
 	"transport/soft/internal/mpa":   "internal/crc32c",
 	"transport/rnic":                "internal/netaddr internal/nldev transport transport/internal/wait transport/rnic/internal/... golang.org/x/sys/unix github.com/ebitengine/purego",
 	"transport/rnic/internal/abi":   "",
-	"transport/shm":                 "internal/netlink internal/sockdiag transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work golang.org/x/sys/unix",
+	"transport/shm":                 "internal/netlink internal/netns internal/sockdiag transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work golang.org/x/sys/unix",
 }
 
 // TestImports keeps data flowing one way: front door, stream, queue pair, wire. No package knows

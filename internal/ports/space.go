@@ -12,6 +12,7 @@ import (
 	"github.com/rdmanet/iwarp/internal/bound"
 	"github.com/rdmanet/iwarp/internal/netaddr"
 	"github.com/rdmanet/iwarp/internal/neterr"
+	"github.com/rdmanet/iwarp/internal/netns"
 )
 
 // A Space knows the ports that are held. The zero value is ready for use.
@@ -133,7 +134,9 @@ func (sp *Space) sharedPorts(local netip.Addr, remote netip.AddrPort) *sharedPor
 			key.local = netip.IPv4Unspecified()
 		}
 	}
-	key.netns, _ = bound.CurrentNetns() // what cannot be found out shows when the port is bound
+	if key.netns = netns.Current(); key.netns == 0 {
+		key.netns, _ = bound.CurrentNetns() // what cannot be found out shows when the port is bound
+	}
 	sp.mu.Lock()
 	defer sp.mu.Unlock()
 	if sp.shared == nil {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/netns"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/setup"
 )
@@ -64,7 +65,7 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 		case !sleep(ctx, connectPause<<(2*(try-1))):
 			return nil, ctx.Err()
 		}
-		m, merr := q.t.meet(ctx, q.local.Addr(), site{namespace(), q.remote})
+		m, merr := q.t.meet(ctx, q.local.Addr(), site{netns.Current(), q.remote})
 		if merr != nil {
 			return nil, merr
 		}

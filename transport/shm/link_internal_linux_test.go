@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/rdmanet/iwarp/internal/netns"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/transporttest"
 )
@@ -67,7 +68,7 @@ func (l *linked) dial() (a, b *queuePair) {
 
 // ready waits until the client has a link that serves for the next connection.
 func (l *linked) ready() {
-	for end := time.Now().Add(patience); !l.client.room.has(site{namespace(), l.at}); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !l.client.room.has(site{netns.Current(), l.at}); time.Sleep(time.Millisecond) {
 		require.True(l.t, time.Now().Before(end), "no link is kept")
 	}
 }
@@ -172,7 +173,7 @@ func TestLinkIsNotTrusted(t *testing.T) {
 		in, out := a.in, a.tx.out
 		_, _ = a.Close(), b.Close()
 		l.ready()
-		m := l.client.room.take(site{namespace(), l.at})
+		m := l.client.room.take(site{netns.Current(), l.at})
 		if m == nil {
 			continue
 		}

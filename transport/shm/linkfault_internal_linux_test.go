@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/netns"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/setup"
 )
@@ -45,7 +46,7 @@ func (l *attended) listen(at netip.AddrPort) *listener {
 
 // site is where the client dials.
 func (l *attended) site() site {
-	return site{namespace(), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), l.server.at.Port())}
+	return site{netns.Current(), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), l.server.at.Port())}
 }
 
 func (l *attended) dial() *connector {

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/netns"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/setup"
 )
@@ -286,7 +287,7 @@ func isHosts(a netip.Addr) bool {
 	if a.IsLoopback() {
 		return true
 	}
-	_, err := hosts.source(site{namespace(), netip.AddrPortFrom(a, 0)})
+	_, err := hosts.source(site{netns.Current(), netip.AddrPortFrom(a, 0)})
 	return err == nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/netns"
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -46,7 +47,7 @@ func TestBadPlaces(t *testing.T) {
 			squat(t, &unix.SockaddrUnix{Name: meetingName(at, false)})
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			m, err := meet(ctx, netip.Addr{}, site{namespace(), at})
+			m, err := meet(ctx, netip.Addr{}, site{netns.Current(), at})
 			require.NoError(t, err)
 			hangUp(m.c)
 		})
@@ -69,7 +70,7 @@ func TestOtherHosts(t *testing.T) {
 	place, err := net.ListenUnix(unixNetwork, &net.UnixAddr{Name: meetingName(netip.AddrPortFrom(netip.IPv4Unspecified(), port), false), Net: unixNetwork})
 	require.NoError(t, err)
 	defer place.Close()
-	_, err = meet(t.Context(), netip.Addr{}, site{namespace(), netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port)})
+	_, err = meet(t.Context(), netip.Addr{}, site{netns.Current(), netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port)})
 	require.ErrorIs(t, err, transport.ErrNoRoute)
 	require.NoError(t, place.SetDeadline(time.Now()))
 	raw, err := place.SyscallConn()

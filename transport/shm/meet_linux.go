@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/rdmanet/iwarp/transport"
 )
 
@@ -172,22 +170,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 type site struct {
 	space uint64
 	at    netip.AddrPort
-}
-
-// namespace is a number of the calling thread's network namespace.
-func namespace() uint64 {
-	var buf [64]byte
-	n, err := unix.Readlink("/proc/thread-self/ns/net", buf[:]) // cheaper than to stat it
-	if err != nil {
-		return 0
-	}
-	id := uint64(0)
-	for _, c := range buf[:n] { // net:[4026531840]
-		if '0' <= c && c <= '9' {
-			id = 10*id + uint64(c-'0')
-		}
-	}
-	return id
 }
 
 // hosts remembers for a moment which addresses are of this host, as a program may dial others many

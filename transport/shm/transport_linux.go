@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/rdmanet/iwarp/internal/netns"
 	"github.com/rdmanet/iwarp/internal/sockdiag"
 	"github.com/rdmanet/iwarp/transport"
 )
@@ -54,7 +55,7 @@ func device(addrs []netip.Addr) transport.Device {
 // address that a connection would come from. Where nobody does, or where whoever does cannot be
 // trusted, the error matches transport.ErrNoRoute.
 func (t *Transport) Route(ctx context.Context, local, remote netip.AddrPort) (transport.Device, error) {
-	p := site{namespace(), destination(remote)}
+	p := site{netns.Current(), destination(remote)}
 	if t.room.has(p) {
 		source, err := t.sourceOf(local.Addr(), p)
 		if err != nil {
@@ -86,7 +87,7 @@ func destination(a netip.AddrPort) netip.AddrPort {
 // Dial implements transport.Transport. A local port that is given must be held by the caller, for
 // the life of the connection.
 func (t *Transport) Dial(ctx context.Context, local, remote netip.AddrPort, o *transport.Options) (transport.Connector, error) {
-	p := site{namespace(), destination(remote)}
+	p := site{netns.Current(), destination(remote)}
 	m := t.room.take(p)
 	if m == nil {
 		var err error
