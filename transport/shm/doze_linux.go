@@ -29,7 +29,7 @@ const (
 // another futex (FUTEX_REQUEUE), or have others queue before it, so that no wake-up of ours reaches
 // it. So only a wait for a peer who has power over this process anyway is spent that way: see kin.
 const (
-	briefTime = 20 * time.Microsecond
+	briefTime = 60 * time.Microsecond
 	longTime  = time.Millisecond // of a wait that says nothing of how it was spent
 	longDoze  = 3 * watchPeriod  // is ended by then
 )
@@ -38,6 +38,9 @@ var (
 	briefWaits atomic.Int32 // calls that wait, and whose last wait was brief
 	mostDozers atomic.Int32 // with how many of these any of them dozes: with more, there is other work
 )
+
+// alone says that this process has one processor, so that to look for what others do is of no use.
+var alone = runtime.NumCPU() == 1
 
 func init() { countProcessors() }
 

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/regions"
@@ -26,6 +27,7 @@ type receiver struct {
 	ird     int
 	moff    uint64 // bytes placed of the Send under way
 	mid     bool   // a Send is under way
+	torn    bool   // the last record was not the last of its message
 	records int    // since others had their turn
 	output  bool   // something became due to be sent
 }
@@ -45,6 +47,7 @@ func (q *queuePair) receive(c *wait.Condition) (some bool) {
 	if rx.records >= turn {
 		rx.records = 0
 	}
+	patience := restTime
 	for begin := rx.pos; rx.records < turn; some = true {
 		if some && c != nil && rx.pos-begin >= enough {
 			if ok, _ := c.Holds(); ok {
@@ -57,7 +60,10 @@ func (q *queuePair) receive(c *wait.Condition) (some bool) {
 				rx.records = 0
 				return q.ended()
 			}
-			break
+			if !rx.torn || !q.lookForRest(&patience) {
+				break
+			}
+			continue
 		}
 		rx.records++
 		f := q.record(avail)
@@ -110,6 +116,7 @@ func (q *queuePair) record(avail uint64) *fault {
 		return f
 	}
 	rx.pos += recordLen(n)
+	rx.torn = h.flags&flagLast == 0
 	return nil
 }
 
@@ -347,4 +354,20 @@ func (q *queuePair) placeResponse(read *outstandingRead, a, b []byte) bool {
 	n := copy(read.sink.Mem[at:], a)
 	copy(read.sink.Mem[at+uint64(n):], b)
 	return true
+}
+
+// restTime is how long a call looks at most for the rest of a message that has begun to come: about
+// as long as it would take to wake up again, and several times what the next record takes.
+const restTime = 10 * time.Microsecond
+
+// lookForRest looks for the rest of a message, for as long as patience says, of which it takes off
+// what it has used. It reports whether there is more.
+func (q *queuePair) lookForRest(patience *time.Duration) bool {
+	if alone {
+		return false
+	}
+	began := time.Now()
+	some := lookFor(func() bool { return q.in.tail.Load() != q.rx.pos }, began, *patience)
+	*patience = max(*patience-time.Since(began), 0)
+	return some
 }

@@ -17,8 +17,8 @@ const (
 	// again at the front, so that it uses little memory, and little of the processor's caches. It is
 	// also the least that can be written after that while the peer does not read.
 	rewindAt = 32 << 10
-	// publishAt is how much is written before a peer that sleeps may read it: one that is woken for
-	// each record of a message sleeps again after each, as it is faster than we are.
+	// publishAt is how much is written before a peer that sleeps may read it, where both ends share a
+	// processor. Elsewhere it wakes up while the rest is written, and looks for that.
 	publishAt = 64 << 10
 )
 
@@ -280,7 +280,7 @@ func (q *queuePair) put(h *header, payload []byte) {
 		q.spread()
 	}
 	t.pos += recordLen(uint64(len(payload)))
-	if n := t.pos - t.told; n >= publishAt || n >= maxPiece && t.out.isAwake() {
+	if n := t.pos - t.told; n >= publishAt || n >= maxPiece && (!alone || t.out.isAwake()) {
 		q.publish()
 	}
 }

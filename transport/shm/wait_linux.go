@@ -70,8 +70,11 @@ const (
 	// lookTime is how long a call looks for news at least, if that is better than to sleep at once.
 	// It is about what it takes to wake up what sleeps on another processor.
 	lookTime = 10 * time.Microsecond
-	// wayTime is how often it makes way after that for the peer, which may need the very processor.
-	wayTime = time.Microsecond
+	// firstWay is after how long it makes way for the peer, which may need the very processor: whoever
+	// wakes another up has it run where it is itself, as a rule, and the system takes milliseconds to
+	// move one of two that run all the time. wayTime is how often it makes way after that.
+	firstWay = 2 * time.Microsecond
+	wayTime  = time.Microsecond
 )
 
 // lookAWhile looks for news, and reports whether there is some. It does not let other goroutines
@@ -89,9 +92,14 @@ func (q *queuePair) lookAWhile(c *wait.Condition, seen uint32, began, deadline t
 	if left := deadline.Sub(began); !deadline.IsZero() && left < patience {
 		patience = left
 	}
-	for way := lookTime; ; {
+	return lookFor(func() bool { return q.due(c, seen) }, began, patience)
+}
+
+// lookFor looks for something until it is there, which it reports, or patience is over.
+func lookFor(there func() bool, began time.Time, patience time.Duration) bool {
+	for way := firstWay; ; {
 		for range 8 {
-			if q.due(c, seen) {
+			if there() {
 				return true
 			}
 		}

@@ -53,3 +53,36 @@ func TestWriteNow(t *testing.T) {
 	require.Error(t, end(a))
 	require.False(t, write(0, 1))
 }
+
+// TestRestOfAMessage is looked for where a part of it has come, for as long as a bound says and no
+// longer, whatever the peer says.
+func TestRestOfAMessage(t *testing.T) {
+	defer func(was bool) { alone = was }(alone)
+	a, b, _, ring := ringed(t, ringSize)
+	part := func(flags uint8) {
+		a.tx.mu.Lock()
+		defer a.tx.mu.Unlock()
+		a.put(&header{op: opWrite, flags: flags, length: 100, stag: uint32(ring.STag()), offset: ring.Base()}, make([]byte, 100))
+		a.publish()
+	}
+	for _, alone = range []bool{false, true} {
+		part(0)
+		require.True(t, b.Look(), "it ends without the rest")
+		require.True(t, b.rx.torn)
+		part(flagLast)
+		require.True(t, b.Look())
+		require.False(t, b.rx.torn)
+	}
+	alone = false
+	part(0)
+	require.True(t, b.Look())
+	left := time.Nanosecond
+	require.False(t, b.lookForRest(&left))
+	require.Zero(t, left)
+	go part(flagLast)
+	left = time.Hour
+	require.True(t, b.lookForRest(&left))
+	require.Less(t, left, time.Hour)
+	alone = true
+	require.False(t, b.lookForRest(&left))
+}
