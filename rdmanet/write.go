@@ -20,9 +20,9 @@ const settleTime = time.Second
 //
 // The room is counted in bytes and in messages, of which a Write is at least one; see Config. A
 // peer that calls neither Read nor another method that waits gives none back. That the peer has
-// closed is noticed by Read, or by a Write that has to wait: a few Writes before that succeed
-// although their bytes are lost, and so does the first one after, as with a socket. The next fails
-// with syscall.EPIPE.
+// closed is noticed by Read, by a Write that has to wait and, where the transport can tell, by any.
+// A few Writes before that succeed although their bytes are lost, and so does the first one after,
+// as with a socket. The next fails with syscall.EPIPE.
 func (c *Conn) Write(b []byte) (int, error) {
 	if !c.calls.begin() {
 		return 0, c.failed("write", net.ErrClosed)
@@ -56,6 +56,11 @@ type destination struct {
 
 // write does the work of Write and of WriteAt. The caller holds the side's lock.
 func (c *Conn) write(b []byte, to destination) (n int, err error) {
+	if !c.peerGone.Load() && c.qp.Err() != nil {
+		c.mu.Lock()
+		c.hearOut()
+		c.mu.Unlock()
+	}
 	if c.peerGone.Load() && !to.direct && c.writesInVain(len(b)) {
 		return len(b), nil
 	}
@@ -313,10 +318,21 @@ func (c *Conn) broken() bool {
 // settle finds out why sending has failed: what the peer has sent before says more than the error
 // of the connection below, unless that tells of a lack of this host.
 func (c *Conn) settle() error {
-	end := time.Now().Add(settleTime)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.hearOut()
+	err := c.writable()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = writeError(c.sendErr)
+	}
+	return err
+}
+
+// hearOut acts on what the peer has sent before the queue pair ended. The caller holds mu, which is
+// released meanwhile.
+func (c *Conn) hearOut() {
 	defer c.stopDriving(&c.wr)
+	end := time.Now().Add(settleTime)
 	for !c.closed && !c.peer.disconnected() && c.err == nil && !neterr.IsLack(c.sendErr) && !passed(end) && !passed(c.wr.deadline) {
 		until := end
 		if d := c.wr.deadline; !d.IsZero() && d.Before(end) {
@@ -324,9 +340,4 @@ func (c *Conn) settle() error {
 		}
 		c.await(&c.wr, until)
 	}
-	err := c.writable()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = writeError(c.sendErr)
-	}
-	return err
 }

@@ -21,3 +21,6 @@ func CloseLinks() {
 
 // MeetingName is where a listener on the address meets its clients.
 func MeetingName(at netip.AddrPort) string { return meetingName(at, false) }
+
+// Watch looks at all connections, as is done from time to time.
+func Watch() { watch.look() }

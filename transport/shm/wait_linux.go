@@ -153,7 +153,9 @@ func (q *queuePair) lookOnce() (some bool) {
 	}
 	defer q.survive(debug.SetPanicOnFault(true))
 	some = q.receive(nil)
-	q.push()
+	if q.push(); !some && q.sleep.died.Load() {
+		q.peerDied()
+	}
 	return some
 }
 

@@ -13,6 +13,7 @@ const watchPeriod = 25 * time.Millisecond
 // system call. It has a timer while there may be something to find.
 type watcher struct {
 	armed atomic.Bool
+	looks atomic.Uint32
 
 	mu    sync.Mutex
 	m     map[*queuePair]struct{}
@@ -42,7 +43,7 @@ func (w *watcher) remove(q *queuePair) {
 	delete(w.m, q)
 }
 
-// arm is called by whoever goes to sleep.
+// arm is called by whoever goes to sleep, or writes to a peer that may be dead.
 func (w *watcher) arm() {
 	if w.armed.Load() || !w.armed.CompareAndSwap(false, true) {
 		return
@@ -63,6 +64,7 @@ func (w *watcher) start() {
 
 func (w *watcher) look() {
 	countProcessors()
+	w.looks.Add(1)
 	w.armed.Store(false) // those who go to sleep from now on arm it again, the others are seen
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -11,9 +11,19 @@ const mostNow = 64 << 10
 
 // WriteNow implements transport.NowWriter.
 func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (posted, left bool) {
-	if len(data) > mostNow || len(data) == 0 || !q.Healthy() {
+	if len(data) == 0 || !q.Healthy() {
 		return false, false
 	}
+	posted, over := q.writeNow(stag, offset, data)
+	if over {
+		q.Look() // for what the peer has said before
+	}
+	return posted, false
+}
+
+// writeNow does the work of WriteNow, unless the connection is over, of which a program that only
+// writes learns in this way.
+func (q *queuePair) writeNow(stag transport.STag, offset uint64, data []byte) (posted, over bool) {
 	t := &q.tx
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -22,7 +32,13 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 	}
 	defer q.survive(debug.SetPanicOnFault(true))
 	room, ok := q.room()
-	if !ok || room < recordsLen(len(data)) {
+	if !ok {
+		return false, false
+	}
+	if q.peerIsOver() {
+		return false, true
+	}
+	if len(data) > mostNow || room < recordsLen(len(data)) {
 		return false, false
 	}
 	q.rewind(room, len(data))
@@ -38,6 +54,30 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 	}
 	q.publish()
 	return true, false
+}
+
+// peerIsOver reports whether the peer has ended, or has died as far as that was looked into: where
+// it leaves something unread, once between two looks of watch. The caller holds tx.mu, and has
+// called room.
+func (q *queuePair) peerIsOver() bool {
+	t := &q.tx
+	if q.in.end.Load() != endNone {
+		return true
+	}
+	if t.head == t.pos {
+		return false
+	}
+	watch.arm()
+	if n := watch.looks.Load(); n != t.looks {
+		t.looks = n
+		_ = q.raw.Control(func(fd uintptr) {
+			if hungUp(fd) {
+				q.sleep.died.Store(true)
+				q.kick()
+			}
+		})
+	}
+	return q.sleep.died.Load()
 }
 
 // recordsLen is how many bytes of a ring n bytes of payload take at most, on their way.
