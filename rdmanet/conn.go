@@ -81,6 +81,7 @@ type Conn struct {
 	refused            bool // a Write was told that the peer has closed, or was accepted and lost
 	peerLeftUnread     bool // the peer has closed without reading all, or is about to say so
 	peerShut           bool // the peer has said SHUTDOWN
+	talks              bool // data has gone to a peer of this package since that was last told of space
 	noKeepAlive        bool
 	failureTold        bool   // to statpage.OnFailure
 	confirm            uint32 // bits of the entries of maps whose revocation is to be confirmed

@@ -8,7 +8,8 @@ import (
 )
 
 // grantDue reports whether the peer should be told of space or credits. With part 2 that is when it
-// is worth a message of its own. The caller holds mu.
+// is worth a message of its own; of space that is later where data goes that way, so that it goes
+// with it. The caller holds mu.
 func (c *Conn) grantDue(part uint64) bool {
 	if c.closed || c.own.disconnected() || c.peer.finished() || c.err != nil || c.sendErr != nil {
 		return false
@@ -16,7 +17,8 @@ func (c *Conn) grantDue(part uint64) bool {
 	if !c.stage.controlReady() {
 		return false
 	}
-	return (c.in.SpaceDue() || c.in.CreditsDue(part) || c.ringTooSmall()) && !c.peerMayBeGone()
+	space := c.in.SpaceDue() && (part > 2 || !c.talks || c.in.SpaceUrgent())
+	return (space || c.in.CreditsDue(part) || c.ringTooSmall()) && !c.peerMayBeGone()
 }
 
 // peerMayBeGone reports whether the peer may have sent its last word. An rsocket closes its TCP
@@ -50,6 +52,7 @@ func (c *Conn) lookUntil() time.Time {
 // addGrant adds what tells the peer of space and credits. The caller holds sendMu and mu.
 func (c *Conn) addGrant(b *batch, flags transport.Flags) {
 	g := c.in.Grant(time.Now())
+	c.talks = false
 	wr := transport.SendWR{Flags: flags}
 	if g.Space.Length > 0 {
 		c.ring.Grant(uint64(g.Space.Length))

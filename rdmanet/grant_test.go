@@ -109,3 +109,23 @@ func TestPlainPeerOfOursKeepsCredits(t *testing.T) {
 	require.False(t, c.in.Watch())
 	require.False(t, c.grantDue(2))
 }
+
+// A peer that is sent data is told of space with that, unless it uses much of what it has before.
+func TestSpaceGoesWithData(t *testing.T) {
+	c := receiving(t, true)
+	c.arrive(2, 1024)
+	require.True(t, c.grantDue(2), "nothing goes that way")
+	c.talks = true
+	require.False(t, c.grantDue(2))
+	require.True(t, c.grantDue(4), "a Write takes it along")
+	c.arrive(1, 511)
+	require.False(t, c.grantDue(2))
+	c.arrive(1, 1)
+	require.True(t, c.grantDue(2))
+
+	b := &batch{}
+	c.addGrant(b, 0)
+	c.arrive(1, 1024)
+	require.False(t, c.grantDue(2), "it has the other half")
+	require.False(t, c.talks)
+}

@@ -13,6 +13,7 @@ func (c *Conn) writeNow(b []byte) (n int, done bool, err error) {
 	if c.out.Fits(len(b)) && c.writable() == nil && !c.grantDue(4) {
 		to := c.out.Take(len(b))
 		c.stats.Sent(len(b), 1)
+		c.talks = true
 		c.mu.Unlock()
 		posted, left = c.now.WriteNow(transport.STag(to.Key), to.Addr, b)
 		if !posted || left {

@@ -59,6 +59,9 @@ func (i *Inbound) SpaceDue() bool {
 	return max(i.read, i.used) >= i.older && i.granted-max(i.read, i.moved)+i.piece() <= i.Space.bytes
 }
 
+// SpaceUrgent reports whether the peer has used a good part of the space that it was given last.
+func (i *Inbound) SpaceUrgent() bool { return i.granted-i.read <= i.Half()-i.Half()/4 }
+
 // piece returns the length of the next piece of space, which does not reach beyond the end of the
 // ring. The first after a move is the rest of a half.
 func (i *Inbound) piece() uint64 {
