@@ -17,44 +17,70 @@ const (
 	// aimLeast is the payload from which it is worth a read of its own to have it where it belongs.
 	aimLeast = 12 << 10
 	// ahead is how much is read to staging after such a payload: the rest of the FPDU and, mostly, the
-	// header of the next one, also after a short one such as that of trapLead bytes.
-	ahead = 128
+	// header of the next one, also after short ones such as that of trapLead bytes, and what tells of
+	// space.
+	ahead = 192
 	// aimFew is how much of what came before is so little that a call that has got it goes on to look
 	// for the large FPDU after it.
 	aimFew = 4 << 10
 	// aimPatience is how many FPDUs with little payload may come between two with much.
 	aimPatience = 4
+	// guessAfter is how many large FPDUs must have been alike before the next is taken to be.
+	guessAfter = 2
+	guessNone  = 255
 )
 
 // An aim is an FPDU of an RDMA Write whose payload is read from the socket straight to where it is
 // placed. What surrounds the payload is checked as ever, and nothing is placed before that: until
 // then the memory is only a place to put bytes. Staging holds what comes after the payload.
 type aim struct {
-	head [writeHeader]byte
-	mem  []byte // where the payload belongs
-	got  int    // bytes of it that are there
-	vec  [2][]byte
+	head  [writeHeader]byte
+	mem   []byte // where the payload belongs
+	got   int    // bytes of it that are there
+	guess guess
+	vec   [3][]byte
+}
+
+// A guess is what an aim has before its header is there, where the last large FPDUs were all alike.
+type guess struct {
+	before int // bytes that come before the payload; 0 once the header is there
+	lead   int // of them payload of another FPDU
 }
 
 var aims = sync.Pool{New: func() any { return new(aim) }}
 
 // A trend says what kind of FPDU is likely to come next.
 type trend struct {
-	left uint8  // FPDUs with little payload before that is no longer so
-	size uint32 // of the last large payload
-	stag uint32
-	to   uint64 // where that ended
+	left   uint8  // FPDUs with little payload before that is no longer so
+	since  uint8  // payload of the one since the last large one; guessNone if that is no use
+	lead   uint8  // the same before that one
+	steady uint8  // large ones in a row that were like the one before
+	size   uint32 // of the last large payload
+	stag   uint32
+	to     uint64 // where that ended
 }
 
 // note records an RDMA Write.
 func (t *trend) note(stag uint32, to uint64, payload int) {
 	switch {
 	case payload >= aimLeast:
-		*t = trend{left: aimPatience, size: uint32(payload), stag: stag}
+		steady := uint8(0)
+		if uint32(payload) == t.size && t.since == t.lead && t.since != guessNone {
+			steady = min(t.steady+1, guessAfter)
+		}
+		*t = trend{left: aimPatience, lead: t.since, steady: steady, size: uint32(payload), stag: stag, to: to + uint64(payload)}
 	case t.left > 0:
 		t.left--
+		if stag != t.stag || to != t.to && to != 0 {
+			return // it is written elsewhere, as what tells of space is
+		}
+		t.to = to + uint64(payload)
+		if t.since == 0 && payload < guessNone {
+			t.since = uint8(payload)
+		} else {
+			t.since = guessNone
+		}
 	}
-	t.to = to + uint64(payload)
 }
 
 // takeAim prepares the next read of the socket for a large payload. It reports whether its header
@@ -70,11 +96,13 @@ func (q *queuePair) takeAim(c *wait.Condition) bool {
 	b := rx.bytes()
 	rest := 0 // of the FPDU that has begun
 	if len(b) >= writeHeader {
-		n := int(b[0])<<8 + int(b[1]) - ddp.TaggedLen
-		rest = n - (len(b) - writeHeader)
+		rest = payloadLen(b) - (len(b) - writeHeader)
 		if rest >= aimLeast {
-			return q.aimAt(b, n)
+			return q.aimAt(b)
 		}
+	}
+	if len(b) == 0 && q.guessAim() {
+		return false
 	}
 	if t := &rx.trend; q.target(t.stag, t.to, int(t.size)) != nil {
 		rx.short = int32(max(rest, 0) + ahead)
@@ -82,13 +110,9 @@ func (q *queuePair) takeAim(c *wait.Condition) bool {
 	return false
 }
 
-// aimAt aims at the n bytes of payload of the FPDU that begins with b, if they have a place.
-func (q *queuePair) aimAt(b []byte, n int) bool {
-	h, _, err := ddp.ParseTagged(b[mpa.LengthLen:writeHeader])
-	if err != nil || h.ULP != rdmap.Control(rdmap.OpWrite) {
-		return false
-	}
-	mem := q.target(h.STag, h.TO, n)
+// aimAt aims at the payload of the FPDU that begins with b, if that has a place.
+func (q *queuePair) aimAt(b []byte) bool {
+	mem := q.place(b)
 	if mem == nil {
 		return false
 	}
@@ -97,6 +121,102 @@ func (q *queuePair) aimAt(b []byte, n int) bool {
 	a.mem, a.got = mem, copy(mem, b[writeHeader:])
 	q.rx.aim, q.rx.r = a, q.rx.w
 	return true
+}
+
+// place returns where the payload of the FPDU that begins with b belongs, if it has a place.
+func (q *queuePair) place(b []byte) []byte {
+	h, _, err := ddp.ParseTagged(b[mpa.LengthLen:writeHeader])
+	if err != nil || h.ULP != rdmap.Control(rdmap.OpWrite) {
+		return nil
+	}
+	return q.target(h.STag, h.TO, payloadLen(b))
+}
+
+// payloadLen returns how many bytes of payload the FPDU that begins with b has, if it is an RDMA
+// Write.
+func payloadLen(b []byte) int { return int(b[0])<<8 + int(b[1]) - ddp.TaggedLen }
+
+// guessAim aims at a payload whose header is not there yet.
+func (q *queuePair) guessAim() bool {
+	t := &q.rx.trend
+	if t.steady < guessAfter || t.since != 0 {
+		return false
+	}
+	all := q.target(t.stag, t.to, int(t.lead)+int(t.size))
+	if all == nil {
+		return false
+	}
+	a := aims.Get().(*aim)
+	a.mem, a.got = all[t.lead:], 0
+	a.guess = guess{before: writeHeader, lead: int(t.lead)}
+	if t.lead > 0 {
+		a.guess.before += mpa.FPDULen(ddp.TaggedLen + int(t.lead))
+	}
+	q.rx.aim = a
+	return true
+}
+
+// settleGuess makes of a read of n bytes what it is with an aim. It returns false if there is none,
+// as the guess was wrong, and all is in staging.
+func (q *queuePair) settleGuess(n int) bool {
+	rx, a := &q.rx, q.rx.aim
+	g := a.guess
+	a.guess = guess{}
+	if n <= g.before {
+		rx.w += n
+		rx.putAim()
+		return false
+	}
+	rx.w += g.before
+	n -= g.before
+	a.got = min(n, len(a.mem))
+	n -= a.got
+	ok, over := q.placeLead(g)
+	if over {
+		rx.r = rx.w
+		rx.putAim()
+		return false
+	}
+	if ok {
+		if mem := q.place(rx.bytes()); len(mem) == len(a.mem) && &mem[0] == &a.mem[0] {
+			copy(a.head[:], rx.bytes())
+			rx.r = rx.w
+			rx.w += n
+			return true
+		}
+	}
+	rx.trend.steady = 0
+	b := pool.Get(rx.w - rx.r + a.got + n)
+	w := copy(*b, rx.bytes())
+	w += copy((*b)[w:], a.mem[:a.got])
+	w += copy((*b)[w:], (*rx.buf)[rx.w:][:n])
+	pool.Put(rx.buf)
+	rx.buf, rx.r, rx.w = b, 0, w
+	rx.putAim()
+	return false
+}
+
+// placeLead takes the FPDU in staging that comes before the header, if it is the one that was
+// expected: what it places lies before the memory of the aim. over is true if that was the peer's
+// fault.
+func (q *queuePair) placeLead(g guess) (ok, over bool) {
+	if g.lead == 0 {
+		return true, false
+	}
+	fpdu := q.rx.next()
+	if len(fpdu) != g.before-writeHeader || payloadLen(fpdu) != g.lead {
+		return false, false
+	}
+	h, payload, ok := q.plainWrite(fpdu)
+	if !ok {
+		return false, false
+	}
+	q.rx.r += len(fpdu)
+	if e := q.handleWrite(h.STag, h.TO, payload); e != nil {
+		q.terminateFor(e, fpdu)
+		return false, true
+	}
+	return true, false
 }
 
 // target returns the memory where the n bytes of an RDMA Write belong, if it is that of the calling
@@ -167,6 +287,10 @@ func (q *queuePair) placeAimed() (*rdmap.Error, []byte) {
 // dropAim moves what has come to staging, as if it had been read there, and leaves the memory.
 func (rx *receiver) dropAim() {
 	a := rx.aim
+	if a.guess.before > 0 { // nothing has come
+		rx.putAim()
+		return
+	}
 	rest := rx.bytes()
 	b := pool.Get(len(a.head) + a.got + len(rest))
 	n := copy(*b, a.head[:])
@@ -180,7 +304,7 @@ func (rx *receiver) dropAim() {
 }
 
 func (rx *receiver) putAim() {
-	rx.aim.mem = nil
+	rx.aim.mem, rx.aim.guess = nil, guess{}
 	aims.Put(rx.aim)
 	rx.aim = nil
 }

@@ -2,6 +2,7 @@ package soft_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -92,11 +93,23 @@ func TestAim(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, 2))
 			c, stag, q, p := catching(t, tc.cfg, tc.frame)
 			var sent, stream []byte
-			for len(sent) < 1<<20 {
-				n := []int{1, 64, 128, 5000, 12 << 10, 32747, 65512}[random.IntN(7)]
+			add := func(n int) {
 				b := pattern(random, n)
 				stream = append(stream, tagged(rdmap.OpWrite, random.IntN(2) == 0, stag, uint64(len(sent)), b)...)
 				sent = append(sent, b...)
+			}
+			for len(sent) < 4<<20 {
+				add([]int{1, 64, 128, 5000, 12 << 10, 32747, 65512}[random.IntN(7)])
+				// A row of those that are alike, with one in it that is not.
+				lead, size := []int{0, 1, 64, 300}[random.IntN(4)], []int{12 << 10, 32 << 10}[random.IntN(2)]
+				for i, other := 0, random.IntN(8); i < 6; i++ {
+					if i == other {
+						add([]int{3, lead + 1, lead + 4, size - 1}[random.IntN(4)])
+					} else if lead > 0 {
+						add(lead)
+					}
+					add(size)
+				}
 			}
 			done := make(chan struct{})
 			go func() {
@@ -122,7 +135,7 @@ func TestAim(t *testing.T) {
 				if err != os.ErrDeadlineExceeded {
 					require.NoError(t, err)
 				}
-				mem, b := c.take([]int{0, 100, 32 << 10, 64 << 10, 200 << 10}[random.IntN(5)])
+				mem, b := c.take([]int{0, 100, 32<<10 + 64, 64 << 10, 200 << 10}[random.IntN(5)])
 				got = append(got, b...)
 				all = append(all, past{mem, slices.Clone(mem)})
 			}
@@ -160,6 +173,31 @@ func TestAimHits(t *testing.T) {
 	require.Equal(t, 3*n, c.aimed)
 }
 
+// What is like those before is read to where it belongs by one call, before its header is there.
+func TestAimGuesses(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("nothing is aimed at here")
+	}
+	t.Parallel()
+	const lead, n = 64, 65_472
+	c, stag, q, p := catching(t, nil, mpa.Frame{})
+	b := pattern(rand.New(rand.NewPCG(1, 2)), lead+n)
+	send := func(at uint64) { p.write(slices.Concat(write(stag, at, b[:lead]), write(stag, at+lead, b[lead:]))) }
+	for i := range uint64(8) {
+		c.take(lead + n)
+		if i < 4 {
+			go send(i * (lead + n))
+		} else {
+			send(i * (lead + n)) // all of it is there when Wait begins
+		}
+		for c.filled+len(c.rest) < lead+n {
+			require.NoError(t, q.Wait(soon()))
+		}
+		require.True(t, bytes.Equal(b, c.mem))
+	}
+	require.GreaterOrEqual(t, c.aimed, 6*n)
+}
+
 // Nothing is placed of a large FPDU in which a bit is wrong, or that does not come to its end.
 func TestAimAtWhatIsWrong(t *testing.T) {
 	if runtime.GOOS == "windows" {
@@ -183,33 +221,38 @@ func TestAimAtWhatIsWrong(t *testing.T) {
 		"no sum":           {cut: last - 3, is: "unexpected EOF"},
 		"half of the sum":  {cut: last - 1, is: "unexpected EOF"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			c, stag, q, p := catching(t, nil, mpa.Frame{})
-			c.take(2 * n)
-			b := make([]byte, n)
-			p.write(write(stag, 0, b))
-			require.NoError(t, q.Wait(soon()))
-			require.Equal(t, n, c.filled)
-			asked := c.asked
-			bad := write(stag, n, b)
-			if tc.flip > 0 {
-				bad[tc.flip] ^= 1
-			}
-			if tc.cut > 0 {
-				bad = bad[:tc.cut]
-			}
-			p.write(bad)
-			require.NoError(t, p.c.CloseWrite())
-			err := q.Wait(soon())
-			if tc.is == "CRC" {
-				require.ErrorAs(t, err, new(*transport.TerminateError))
-				require.EqualValues(t, mpa.CodeCRC, p.terminated().Code)
-			} else {
-				require.Equal(t, io.ErrUnexpectedEOF, err)
-			}
-			require.Equal(t, n, c.filled)
-			require.Greater(t, c.asked, asked)
-		})
+		for rounds := range uint64(5) { // before that; after some of them it is guessed
+			t.Run(fmt.Sprint(name, " after ", rounds+1), func(t *testing.T) {
+				c, stag, q, p := catching(t, nil, mpa.Frame{})
+				b := make([]byte, n)
+				for i := range rounds + 1 {
+					c.take(2 * n)
+					p.write(write(stag, i*n, b))
+					for c.filled < n {
+						require.NoError(t, q.Wait(soon()))
+					}
+				}
+				asked := c.asked
+				bad := write(stag, (rounds+1)*n, b)
+				if tc.flip > 0 {
+					bad[tc.flip] ^= 1
+				}
+				if tc.cut > 0 {
+					bad = bad[:tc.cut]
+				}
+				p.write(bad)
+				require.NoError(t, p.c.CloseWrite())
+				err := q.Wait(soon())
+				if tc.is == "CRC" {
+					require.ErrorAs(t, err, new(*transport.TerminateError))
+					require.EqualValues(t, mpa.CodeCRC, p.terminated().Code)
+				} else {
+					require.Equal(t, io.ErrUnexpectedEOF, err)
+				}
+				require.Equal(t, n, c.filled)
+				require.Greater(t, c.asked, asked)
+			})
+		}
 	}
 }
 

@@ -96,6 +96,11 @@ func (q *queuePair) fill(block bool) (total int, err error) {
 		case rx.aim == nil:
 			rx.w += rx.n
 			return total, nil
+		case rx.aim.guess.before > 0:
+			if !q.settleGuess(rx.n) || rx.hit(0) {
+				return total, nil
+			}
+			block = false // as there may be something for the caller
 		case rx.hit(rx.n):
 			return total, nil
 		}

@@ -154,13 +154,14 @@ func (q *queuePair) fillStaging(fd uintptr) bool {
 // fillAim is fillStaging for what is aimed at.
 func (q *queuePair) fillAim(fd int) bool {
 	rx, a := &q.rx, q.rx.aim
-	space := rx.shortSpace(ahead)
+	before := a.guess.before
+	space := rx.shortSpace(before + ahead)
 	for {
 		var n int
 		var err error
 		if a.got < len(a.mem) {
-			a.vec = [...][]byte{a.rest(), space}
-			n, err = readv(fd, &a.vec)
+			a.vec = [...][]byte{space[:before], a.rest(), space[before:]}
+			n, err = readv(fd, a.vec[:])
 		} else {
 			n, err = unix.Read(fd, space)
 		}

@@ -26,8 +26,8 @@ func (v *vector) write(fd int, pieces [][]byte) (int, error) {
 	return int(n), nil
 }
 
-// readv reads to two places by one call.
-func readv(fd int, to *[2][]byte) (int, error) { return unix.Readv(fd, to[:]) }
+// readv reads to several places by one call.
+func readv(fd int, to [][]byte) (int, error) { return unix.Readv(fd, to) }
 
 // unacknowledged returns how many bytes the peer's kernel has not acknowledged yet, the end of the
 // stream being one of them, and whether that is known.

@@ -11,8 +11,13 @@ type iovecs struct{}
 
 func (*vector) write(fd int, pieces [][]byte) (int, error) { return unix.Write(fd, pieces[0]) }
 
-// readv reads to the first of two places, which is not empty.
-func readv(fd int, to *[2][]byte) (int, error) { return unix.Read(fd, to[0]) }
+// readv reads to the first of several places that is not empty.
+func readv(fd int, to [][]byte) (int, error) {
+	for len(to[0]) == 0 {
+		to = to[1:]
+	}
+	return unix.Read(fd, to[0])
+}
 
 // unacknowledged is not known here.
 func (s *sock) unacknowledged() (int, bool) { return 0, false }
