@@ -177,11 +177,13 @@ func (c *Conn) shutdown(s *side, mark func() (end, both bool)) error {
 		return c.opError("close", err)
 	}
 	end, both := mark()
-	interrupt := c.interrupts(s)
 	c.mu.Unlock()
 	if end {
 		c.sendEnd(both)
 	}
+	c.mu.Lock()
+	interrupt := c.interrupts(s) // of those that have found no end before it was there
+	c.mu.Unlock()
 	if interrupt {
 		c.qp.Interrupt()
 	}

@@ -193,6 +193,9 @@ func (c *Conn) sendFailed(err error) {
 		c.sendErr = err
 		c.showState()
 	}
-	c.wr.rouse()
+	interrupt := c.interrupts(&c.wr)
 	c.mu.Unlock()
+	if interrupt {
+		c.qp.Interrupt()
+	}
 }
