@@ -445,6 +445,23 @@ func TestLinger(t *testing.T) {
 		require.NoError(t, e.a.SetLinger(20))
 		require.NoError(t, e.a.Close())
 	})
+	for name, read := range map[string]bool{"positive tells of what a reset has lost": false, "positive tells of what a reset that was read has lost": true} {
+		t.Run(name, func(t *testing.T) {
+			e := connect(t, setting{})
+			require.NoError(t, e.tcpB.SetReadBuffer(1<<12))
+			require.NoError(t, e.tcpA.SetWriteBuffer(1<<20))
+			require.NoError(t, e.a.SetLinger(20))
+			_, err := e.a.Write(make([]byte, 300_000))
+			require.NoError(t, err)
+			require.NoError(t, e.b.SetLinger(0))
+			require.NoError(t, e.b.Close())
+			if read {
+				_, err := e.a.Read(make([]byte, 1))
+				require.ErrorIs(t, err, syscall.ECONNRESET)
+			}
+			requireOpError(t, e.a, e.a.Close(), "close", syscall.ECONNRESET)
+		})
+	}
 	t.Run("positive is bounded", func(t *testing.T) {
 		e := connect(t, setting{})
 		require.NoError(t, e.tcpB.SetReadBuffer(1<<12))

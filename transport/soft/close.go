@@ -38,10 +38,27 @@ func (q *queuePair) close(last bool) error {
 		q.sock.kick()
 		q.part(&parting{q: q, last: last, farewell: q.farewell.Load(), deafens: q.deafens.Load()})
 	default:
+		var lost error
+		if was.Connected && q.awaited.Load() {
+			lost = q.lost()
+		}
 		q.sock.close()
-		q.over(nil)
+		q.over(lost)
 	}
 	q.serveExposed()
+	return nil
+}
+
+// lost returns why the peer's host does not have all that was posted on a connection that has
+// failed, or nil if it may have.
+func (q *queuePair) lost() error {
+	q.tx.mu.Lock()
+	sent := q.tx.sq.Drained()
+	q.tx.mu.Unlock()
+	err := q.Err()
+	if left, known := q.sock.unacknowledged(); !sent || left > 0 || !known && isFailure(err) {
+		return err
+	}
 	return nil
 }
 
