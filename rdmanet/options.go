@@ -55,6 +55,10 @@ func (c *Conn) SetKeepAlive(keepalive bool) error {
 
 // SetKeepAlivePeriod sets how long the peer may be silent before the transport checks on it.
 func (c *Conn) SetKeepAlivePeriod(d time.Duration) error {
+	// A socket knows whether that is on, which may have been set below.
+	if t, ok := transport.As[interface{ SetKeepAlivePeriod(time.Duration) error }](c.qp); ok {
+		return c.set(c.peerError, func() error { return t.SetKeepAlivePeriod(d) })
+	}
 	c.mu.Lock()
 	enable := !c.noKeepAlive
 	c.mu.Unlock()

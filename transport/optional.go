@@ -172,7 +172,8 @@ type Forgoer interface {
 	Forgo() bool
 }
 
-// A KeepAliver is a QueuePair that can check on a silent peer.
+// A KeepAliver is a QueuePair that can check on a silent peer. It may have the method
+// SetKeepAlivePeriod of net.TCPConn, too.
 type KeepAliver interface {
 	// SetKeepAliveConfig means what it means for a net.TCPConn, as far as the transport has it.
 	SetKeepAliveConfig(net.KeepAliveConfig) error

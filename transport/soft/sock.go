@@ -151,6 +151,10 @@ func (q *queuePair) SetKeepAliveConfig(c net.KeepAliveConfig) error {
 	return q.sock.c.SetKeepAliveConfig(c)
 }
 
+// SetKeepAlivePeriod sets how long the kernel connection may be idle before the first probe, as
+// net.TCPConn does.
+func (q *queuePair) SetKeepAlivePeriod(d time.Duration) error { return q.sock.c.SetKeepAlivePeriod(d) }
+
 // SetNoDelay sets whether the kernel sends small segments at once, which is the default.
 func (q *queuePair) SetNoDelay(on bool) error { return q.sock.c.SetNoDelay(on) }
 
