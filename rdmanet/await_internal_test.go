@@ -80,7 +80,8 @@ func connectedPair(t *testing.T) (active, passive *Conn) {
 	return active, passive
 }
 
-// TestCloseWriteAfterALook has a Write find that it may go on waiting while CloseWrite is under way.
+// TestCloseWriteAfterALook has a Write find that it may go on waiting while CloseWrite is under
+// way.
 func TestCloseWriteAfterALook(t *testing.T) {
 	c, _ := connectedPair(t)
 	for n := 1; n > 0; { // until the peer's ring is full
