@@ -85,11 +85,15 @@ const (
 )
 
 // Drain stops taking clients, so that whoever has a File of the listener gets all that come from
-// then on, and those that wait in the kernel's queue. Where nobody else has the socket, those in
-// the queue are taken. What is taken is identified, and Accept goes on returning it; then Accept
-// returns net.ErrClosed. Drain waits until all are identified. Close must still be called; calls of
-// Accept under way then, and in the second after, get what is left. If the context ends first,
-// Drain closes the Listener and the error is that of the context.
+// then on, and those that wait in the kernel's queue. Where nobody else has the socket, or is seen
+// to have it any more, those in the queue are taken. For that it looks into other processes, and a
+// File that this process has not closed counts as well; a socket from Inherit or Wrap is only taken
+// for this process's alone if all processes of the host could be looked into.
+//
+// What is taken is identified, and Accept goes on returning it; then Accept returns net.ErrClosed.
+// Drain waits until all are identified. Close must still be called; calls of Accept under way then,
+// and in the second after, get what is left. If the context ends first, Drain closes the Listener
+// and the error is that of the context.
 func (l *Listener) Drain(ctx context.Context) error {
 	if !l.ok() {
 		return syscall.EINVAL
@@ -114,11 +118,10 @@ func (l *Listener) Drain(ctx context.Context) error {
 	if l.idle != nil {
 		l.idle()
 	}
-	shared := l.isShared()
 	l.mu.Unlock()
-	l.awaitCalls(out) // what they have taken must be identified as well
 	var err error
-	if !shared {
+	// What they have taken must be identified as well.
+	if l.awaitCalls(out) && l.port.Regain(l.tcp) {
 		err = l.takeQueue(ctx)
 	}
 	l.leave(false)
@@ -146,8 +149,8 @@ func (l *Listener) isShared() bool { return l.port.IsShared() }
 // takeQueue takes the clients in the kernel's queue, and those whose connection is being set up.
 func (l *Listener) takeQueue(ctx context.Context) error {
 	// The socket of a port that devices' connections hold may serve another listener later.
-	// The filter would stay with a copy of the descriptor that somebody has made.
-	refuses := len(l.deviceList()) == 0 && !l.touched.Load() && guard.RefuseNew(l.tcp)
+	// The filter would stay with a copy of the descriptor that somebody has made, or is to get.
+	refuses := len(l.deviceList()) == 0 && !l.touched.Load() && !l.isShared() && guard.RefuseNew(l.tcp)
 	for limit := time.Now().Add(drainGrace); ctx.Err() == nil && (refuses || time.Now().Before(limit)); {
 		time.Sleep(l.half.room())
 		_ = l.tcp.SetDeadline(time.Now().Add(drainPause))

@@ -2,6 +2,7 @@ package iwarp_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/internal/testkit"
 )
 
 // otherSide is what another process has of a socket.
@@ -130,6 +132,94 @@ func TestFailedHandOver(t *testing.T) {
 	require.NoError(t, again.Close())
 	require.NoError(t, s.Close())
 	require.NoError(t, reserve(t, nil, "tcp", l.Addr().String()).Release(), "the port goes with the connection")
+}
+
+func init() {
+	testkit.Processes["hold a socket"] = func() int {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		return 0
+	}
+}
+
+// holds has another process hold what f is until stop is called.
+func holds(t *testing.T, f *os.File) (stop func()) {
+	c := testkit.Command(t, "hold a socket")
+	c.ExtraFiles = []*os.File{f}
+	stdin, err := c.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	require.NoError(t, f.Close())
+	return func() {
+		_ = stdin.Close()
+		_ = c.Wait() // the end of the test may have killed it
+	}
+}
+
+// TestDrainAfterFailedHandOver has Drain take the clients that wait where no other process has the
+// socket any more, and leave them where one has.
+func TestDrainAfterFailedHandOver(t *testing.T) {
+	own := func(t *testing.T, lc iwarp.ListenConfig) (*iwarp.Listener, *os.File) {
+		l := listen(t, lc)
+		f, err := l.File()
+		require.NoError(t, err)
+		return l, f
+	}
+	adopted := func(t *testing.T, lc iwarp.ListenConfig) (*iwarp.Listener, *os.File) {
+		before, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer before.Close()
+		f, err := before.(*net.TCPListener).File()
+		require.NoError(t, err)
+		lc.PortSpace = &iwarp.PortSpace{}
+		_, err = lc.PortSpace.Adopt(f)
+		require.NoError(t, err)
+		l, err := lc.Listen(t.Context(), "tcp", before.Addr().String())
+		require.NoError(t, err)
+		return l.(*iwarp.Listener), f
+	}
+	for name, tt := range map[string]struct {
+		share func(*testing.T, iwarp.ListenConfig) (*iwarp.Listener, *os.File)
+		after func(*testing.T, *os.File) // the copy was made
+		taken bool
+	}{
+		"no other process":             {own, func(t *testing.T, f *os.File) { require.NoError(t, f.Close()) }, true},
+		"no process before this one":   {adopted, func(t *testing.T, f *os.File) { require.NoError(t, f.Close()) }, true},
+		"another process that ended":   {own, func(t *testing.T, f *os.File) { holds(t, f)() }, true},
+		"the one before that ended":    {adopted, func(t *testing.T, f *os.File) { holds(t, f)() }, true},
+		"another process":              {own, func(t *testing.T, f *os.File) { t.Cleanup(holds(t, f)) }, false},
+		"a process before this one":    {adopted, func(t *testing.T, f *os.File) { t.Cleanup(holds(t, f)) }, false},
+		"a copy that nobody has taken": {own, func(t *testing.T, f *os.File) { t.Cleanup(func() { _ = f.Close() }) }, false},
+		"a copy that was made to block": {own, func(t *testing.T, f *os.File) {
+			require.NoError(t, unix.SetNonblock(int(f.Fd()), false))
+			require.NoError(t, f.Close())
+		}, true},
+	} {
+		for _, policy := range policies {
+			t.Run(name+"/"+policy.String(), func(t *testing.T) {
+				l, f := tt.share(t, iwarp.ListenConfig{Offload: policy})
+				tt.after(t, f)
+				c := dialTCP(t, l)
+				_, err := io.WriteString(c, "GET")
+				require.NoError(t, err)
+				background(t, func() { noError(t, l.Drain(t.Context())) })()
+				s := l.Stats()
+				require.Equal(t, tt.taken, s.PlainTCP+s.Refused == 1)
+				if !tt.taken {
+					return
+				}
+				a, err := l.Accept()
+				if policy == iwarp.OffloadRequire {
+					require.ErrorIs(t, err, net.ErrClosed)
+					return
+				}
+				require.NoError(t, err)
+				defer a.Close()
+				_, err = io.ReadFull(a, make([]byte, len("GET")))
+				require.NoError(t, err)
+				exchange(t, c, a, "hello")
+			})
+		}
+	}
 }
 
 // TestFileDoesNotBlock looks at the flag that copies of a descriptor share: without it Accept and

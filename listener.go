@@ -214,8 +214,9 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// awaitCalls waits for calls of Accept to be done, as far as that is up to this process.
-func (l *Listener) awaitCalls(done <-chan struct{}) {
+// awaitCalls waits for calls of Accept to be done, as far as that is up to this process. It reports
+// whether they are.
+func (l *Listener) awaitCalls(done <-chan struct{}) bool {
 	var enough <-chan time.Time
 	if l.isShared() {
 		t := time.NewTimer(ports.ClosePatience)
@@ -224,7 +225,9 @@ func (l *Listener) awaitCalls(done <-chan struct{}) {
 	}
 	select {
 	case <-done:
+		return true
 	case <-enough:
+		return false
 	}
 }
 

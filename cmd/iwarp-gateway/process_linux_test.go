@@ -130,6 +130,49 @@ func TestHandOver(t *testing.T) {
 	t.Logf("%d answers", answers.Load())
 }
 
+// TestFailedHandOver ends a gateway whose successor could not start. The client that waits for its
+// turn is carried, and not reset.
+func TestFailedHandOver(t *testing.T) {
+	target, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer target.Close()
+	go testkit.Echo(target)
+	log, address := new(testkit.Output), testkit.ClosedPort(t)
+	file := filepath.Join(t.TempDir(), "gateway.toml")
+	mapping := fmt.Sprintf("[[mapping]]\nlisten = \"tcp://%s\"\ntarget = \"tcp://%s\"\nmax = 1\n", address, target.Addr())
+	require.NoError(t, os.WriteFile(file, []byte(mapping), 0o600))
+	p := exec.CommandContext(t.Context(), os.Args[0], "--drain", limit.String(), "--config", file)
+	p.Env, p.Stderr, p.WaitDelay = append(os.Environ(), asProgram+"=1"), log, limit
+	require.NoError(t, p.Start())
+	says := func(what string) {
+		t.Helper()
+		require.Eventually(t, func() bool { return strings.Contains(log.String(), what) }, limit, time.Millisecond, "%s", log)
+	}
+	says("msg=listening")
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	first := dial()
+	testkit.ExchangeWithEcho(t, first, "hello")
+	require.NoError(t, os.WriteFile(file, []byte("no mapping"), 0o600))
+	require.NoError(t, p.Process.Signal(syscall.SIGHUP))
+	says("no other process takes over")
+	waits := dial()
+	_, err = io.WriteString(waits, "hello")
+	require.NoError(t, err)
+	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
+	says("msg=draining")
+	require.NoError(t, first.Close())
+	require.NoError(t, waits.SetDeadline(time.Now().Add(limit)))
+	_, err = io.ReadFull(waits, make([]byte, len("hello")))
+	require.NoError(t, err, "%s", log)
+	require.NoError(t, waits.Close())
+	require.NoError(t, p.Wait(), "%s", log)
+}
+
 // isZombie reports whether a process has ended and waits to be noticed.
 func isZombie(pid int) bool {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/sockdiag"
 )
 
 // File returns a copy of the socket's descriptor.
@@ -182,6 +184,20 @@ func Mute(l *net.TCPListener) (*Socket, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// Elsewhere reports whether anybody has l's socket beside l itself. complete says whether all that
+// could have it were seen.
+func Elsewhere(l *net.TCPListener) (found, complete bool, err error) {
+	rc, err := l.SyscallConn()
+	if err != nil {
+		return false, false, err
+	}
+	var st unix.Stat_t
+	if err := do(rc, "fstat", func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
+		return false, false, err
+	}
+	return sockdiag.Elsewhere(uint32(st.Ino))
 }
 
 // Unblock makes calls on the descriptor of l, which somebody who shares it may have made blocking,

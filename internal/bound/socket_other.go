@@ -85,6 +85,10 @@ func ListenerFile(l *net.TCPListener) (*os.File, error) { return l.File() }
 
 func Unblock(*net.TCPListener) error { return nil }
 
+func Elsewhere(*net.TCPListener) (found, complete bool, err error) {
+	return false, false, errors.ErrUnsupported
+}
+
 // Adopt makes a socket of a listener's file. Not every system can.
 func Adopt(f *os.File) (*Socket, bool, error) {
 	l, err := net.FileListener(f)

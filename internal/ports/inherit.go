@@ -18,22 +18,26 @@ func (sp *Space) Adopt(f *os.File) (*Reservation, error) {
 	if err != nil {
 		return nil, &net.OpError{Op: "adopt", Net: "tcp", Err: err}
 	}
-	return sp.adopted(s, listens, f.Name()), nil
+	return sp.adopted(s, listens, f.Name(), false), nil
 }
 
-// AdoptListener is Adopt for a listener of package net.
+// AdoptListener is Adopt for a listener of package net, which may be systemd's.
 func (sp *Space) AdoptListener(l *net.TCPListener) (*Reservation, error) {
 	f, err := bound.ListenerFile(l)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return sp.Adopt(f)
+	s, listens, err := bound.Adopt(f)
+	if err != nil {
+		return nil, &net.OpError{Op: "adopt", Net: "tcp", Err: err}
+	}
+	return sp.adopted(s, listens, f.Name(), true), nil
 }
 
 // adopted makes a Reservation of a socket that came from elsewhere.
-func (sp *Space) adopted(s *bound.Socket, listens bool, owner string) *Reservation {
-	return sp.add(&Reservation{addr: *s.TCPAddr(), at: s.At(), owner: owner, socket: s, listens: listens, shared: true})
+func (sp *Space) adopted(s *bound.Socket, listens bool, owner string, foreign bool) *Reservation {
+	return sp.add(&Reservation{addr: *s.TCPAddr(), at: s.At(), owner: owner, socket: s, listens: listens, shared: true, foreign: foreign})
 }
 
 // firstInherited is SD_LISTEN_FDS_START of sd_listen_fds(3).
@@ -81,7 +85,7 @@ func (sp *Space) Inherit() ([]*Reservation, error) {
 			failures = append(failures, fmt.Errorf("%s: %w", p.name, err))
 			continue
 		}
-		list = append(list, sp.adopted(s, s.Listens(), p.name))
+		list = append(list, sp.adopted(s, s.Listens(), p.name, true))
 	}
 	sp.mu.Lock()
 	defer sp.mu.Unlock()

@@ -29,6 +29,7 @@ type Reservation struct {
 	socket   *bound.Socket      // nil while lent, and once it is a listener or a connection
 	listens  bool               // the socket already listens, as an adopted one may
 	shared   bool               // another process may have the socket as well
+	foreign  bool               // one has it that may not be seen from here, such as systemd
 	cancel   context.CancelFunc // ends the dial that the socket is lent to
 	released bool               // by Release
 	spent    bool               // the port goes with the last endpoint
@@ -115,6 +116,19 @@ func (r *Reservation) IsShared() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.shared
+}
+
+// Regain reports whether no other process is seen to have the socket of l, which was made of the
+// reservation's. Then nothing makes calls on l block any more.
+func (r *Reservation) Regain(l *net.TCPListener) bool {
+	r.mu.Lock()
+	shared, foreign := r.shared, r.foreign
+	r.mu.Unlock()
+	if !shared {
+		return true
+	}
+	found, complete, err := bound.Elsewhere(l)
+	return err == nil && !found && (complete || !foreign) && bound.Unblock(l) == nil
 }
 
 // Release gives the port back, even during a dial.

@@ -33,6 +33,42 @@ func Owners(inodes ...uint32) (owners map[uint32]Process, complete bool) {
 	return s.owners, s.complete
 }
 
+// Elsewhere reports whether anybody has the socket with this inode beside one descriptor of this
+// process. complete says whether it could look into all processes of the host.
+func Elsewhere(inode uint32) (found, complete bool, err error) {
+	self, err := os.Readlink("/proc/self")
+	if err != nil {
+		return false, false, err
+	}
+	link := "socket:[" + strconv.FormatUint(uint64(inode), 10) + "]"
+	if n, err := copies(link); err != nil || n > 1 {
+		return n > 1, err == nil, err
+	}
+	s := search{wanted: map[string]uint32{link: inode}, owners: make(map[uint32]Process)}
+	pids, err := processes()
+	s.complete = err == nil && !processesHidden()
+	s.lookInto(slices.DeleteFunc(pids, func(pid int) bool { return strconv.Itoa(pid) == self }))
+	return s.done(), s.complete, err
+}
+
+// copies returns how many descriptors of this process are what the link says.
+func copies(link string) (n int, err error) {
+	const dir = "/proc/self/fd"
+	fds, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fds)
+	list, err := entries(fds)
+	b := make([]byte, len(link)+1)
+	for _, fd := range list {
+		if size, err := unix.Readlinkat(fds, fd, b); err == nil && string(b[:size]) == link {
+			n++
+		}
+	}
+	return n, err
+}
+
 // A search for the processes of sockets.
 type search struct {
 	wanted   map[string]uint32 // inodes, by what the link of a descriptor says

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -39,6 +40,35 @@ func TestQuery(t *testing.T) {
 	require.Len(t, owners, 2)
 	require.Equal(t, os.Getpid(), owners[states[Listening].Inode].PID)
 	require.NotEmpty(t, owners[states[Listening].Inode].Name)
+}
+
+// TestElsewhere finds copies of a descriptor, here and in another process, while they are there.
+func TestElsewhere(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	list, err := QueryListening(l.Addr().(*net.TCPAddr).AddrPort().Port())
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	found := func() bool {
+		found, _, err := Elsewhere(list[0].Inode)
+		require.NoError(t, err)
+		return found
+	}
+	require.False(t, found())
+	f, err := l.(*net.TCPListener).File()
+	require.NoError(t, err)
+	require.True(t, found())
+	c := exec.CommandContext(t.Context(), "cat")
+	c.ExtraFiles = []*os.File{f}
+	stdin, err := c.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	require.NoError(t, f.Close())
+	require.True(t, found())
+	require.NoError(t, stdin.Close())
+	require.NoError(t, c.Wait())
+	require.False(t, found())
 }
 
 // TestOwnersAfterEnd is not led astray by where sockets were found before: a process that is gone.

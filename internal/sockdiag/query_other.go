@@ -21,3 +21,6 @@ func BoundVisible() bool { return false }
 
 // Owners finds none.
 func Owners(...uint32) (map[uint32]Process, bool) { return nil, false }
+
+// Elsewhere finds out nothing.
+func Elsewhere(uint32) (found, complete bool, err error) { return false, false, errors.ErrUnsupported }
