@@ -2,6 +2,7 @@ package iwarp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"reflect"
@@ -90,9 +91,15 @@ func (k *kernelDial) orInstead(ctx context.Context, why OffloadError) (net.Conn,
 			_ = k.tcp.SetLinger(0)
 			_ = k.tcp.Close()
 		}
-		if c, err := k.to(ctx, addr); err == nil {
+		began := time.Now()
+		c, err := k.to(ctx, addr)
+		if err == nil {
+			peers.learnInstead(k.peer, k.name(), addr)
 			_ = k.tcp.Close()
 			return c, nil
+		}
+		if neterr.Over(ctx) == nil && reasonOf(err) != ReasonAsking && !errors.Is(err, errNoTime) {
+			peers.insteadFailed(k.peer, began, time.Now())
 		}
 		if samePort {
 			tcp, err := k.kernel(ctx, k.remote.String())

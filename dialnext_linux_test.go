@@ -66,7 +66,8 @@ func TestNextAddressIsABlackHole(t *testing.T) {
 	}
 }
 
-// TestInsteadIsABlackHole is the same for an address that spoke iWARP a moment ago.
+// TestInsteadIsABlackHole is the same for an address that spoke iWARP a moment ago. It is dialed
+// once.
 func TestInsteadIsABlackHole(t *testing.T) {
 	plain, other := [4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 9}
 	s := newLegacyServer(t, legacyAnswers[0].answer)
@@ -76,7 +77,12 @@ func TestInsteadIsABlackHole(t *testing.T) {
 	require.NoError(t, err)
 	go echo(l)
 	iwarp.ForgetPeers()
+	var tried []string
 	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, Resolver: nameServer(plain, other)}
+	d.Control = func(_, address string, _ syscall.RawConn) error {
+		tried = append(tried, address)
+		return nil
+	}
 	_, service, err := net.SplitHostPort(at)
 	require.NoError(t, err)
 	try := func(want string) {
@@ -94,7 +100,10 @@ func TestInsteadIsABlackHole(t *testing.T) {
 	blackHole(t, other, port)
 	defer iwarp.SetAnswerSlack(50 * time.Millisecond)()
 	try(s.Addr().String())
+	require.Contains(t, tried, at)
+	tried = nil
 	try(s.Addr().String())
+	require.Equal(t, []string{s.Addr().String()}, tried)
 }
 
 // TestNextAddressCanceled ends a dial while it waits for the second address, to connect or to

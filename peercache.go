@@ -82,8 +82,10 @@ type lesson struct {
 
 // instead is an address that did speak iWARP, of the same name, by which it was dialed.
 type instead struct {
-	name string
-	addr netip.AddrPort
+	name  string
+	addr  netip.AddrPort
+	from  time.Time     // when it may be dialed again, as it has failed
+	pause time.Duration // that ends then
 }
 
 // peers is shared by all Dialers of the process.
@@ -131,9 +133,10 @@ func (pc *peerCache) redirect(p peer, now time.Time) redirect.To {
 	return pc.recall(p, now).to
 }
 
-// instead returns the address of the name that spoke iWARP where p did not, or an invalid one.
+// instead returns the address of the name that spoke iWARP where p did not, or an invalid one. One
+// that has failed lately is left alone for a while.
 func (pc *peerCache) instead(p peer, name string, now time.Time) netip.AddrPort {
-	if l := pc.recall(p, now); l.other.name == name {
+	if l := pc.recall(p, now); l.other.name == name && !now.Before(l.other.from) {
 		return l.other.addr
 	}
 	return netip.AddrPort{}
@@ -308,7 +311,18 @@ func (pc *peerCache) learnInstead(p peer, name string, addr netip.AddrPort) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	if l := pc.m[p]; l != nil && l.isMute() {
-		l.other = instead{name, addr}
+		l.other = instead{name: name, addr: addr}
+	}
+}
+
+// insteadFailed has dials do without the other address of the name that p has, each time for twice
+// as long.
+func (pc *peerCache) insteadFailed(p peer, began, now time.Time) {
+	pc.mu.Lock()
+	defer pc.mu.Unlock()
+	if l := pc.m[p]; l != nil && l.other.addr.IsValid() && !began.Before(l.other.from) {
+		l.other.pause = min(max(passingTTL, costTimes*now.Sub(began), 2*l.other.pause), maxTTL)
+		l.other.from = now.Add(l.other.pause)
 	}
 }
 
