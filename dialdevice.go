@@ -42,11 +42,15 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 	return a.race(ctx, usable, remotes)
 }
 
-// tryEach dials to one address after the other, through each transport.
+// tryEach dials to one address after the other, through each transport. Where plain TCP is allowed,
+// and one has been silent, those about which nothing is known are left out.
 func (a *dialing) tryEach(ctx context.Context, usable []transport.Transport, remotes []netip.AddrPort) (net.Conn, OffloadError, error) {
-	why := OffloadError{Reason: ReasonNoDevice}
+	why, silent := OffloadError{Reason: ReasonNoDevice}, false
 	for i, remote := range remotes {
 		for _, t := range usable {
+			if silent && !peers.speaks(peer{t.Name(), remote}, time.Now()) {
+				continue
+			}
 			a.tried, a.ahead = netaddr.TCP(remote), len(remotes)-i-1
 			c, err := a.device(ctx, t, remote)
 			if err == nil {
@@ -55,8 +59,12 @@ func (a *dialing) tryEach(ctx context.Context, usable []transport.Transport, rem
 			if end := neterr.Over(ctx); end != nil {
 				return nil, why, a.fail(a.tried, neterr.OfContext(end))
 			}
-			if w := whyNot(err); !why.tells() || w.tells() {
+			w := whyNot(err)
+			if !why.tells() || w.tells() {
 				why = w
+			}
+			if a.policy != OffloadRequire && (w.Reason == ReasonHandshakeTimeout || w.Reason == ReasonAsking) {
+				silent = true
 			}
 		}
 	}

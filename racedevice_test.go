@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -48,6 +49,47 @@ func (n *sixNIC) Dial(ctx context.Context, local, remote netip.AddrPort, o *tran
 	err := n.six(ctx)
 	n.note("6 ends")
 	return nil, err
+}
+
+// silentNIC is a nic whose peers do not answer.
+type silentNIC struct {
+	*nic
+	dials atomic.Int32
+}
+
+func (n *silentNIC) Dial(ctx context.Context, _, _ netip.AddrPort, _ *transport.Options) (transport.Connector, error) {
+	n.dials.Add(1)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestSilentDevices waits for one address of a name where plain TCP is allowed, in this dial and in
+// the next.
+func TestSilentDevices(t *testing.T) {
+	s := newLegacyServer(t, resetConn)
+	_, port, err := net.SplitHostPort(s.Addr().String())
+	require.NoError(t, err)
+	for policy, want := range map[iwarp.Offload]int32{iwarp.OffloadAuto: 1, iwarp.OffloadPrefer: 1, iwarp.OffloadRequire: 3} {
+		t.Run(policy.String(), func(t *testing.T) {
+			iwarp.ForgetPeers()
+			n := &silentNIC{nic: newNIC()}
+			d := iwarp.Dialer{
+				Offload: policy, Transports: []transport.Transport{n}, HandshakeTimeout: 150 * time.Millisecond,
+				Resolver: nameServer([4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 2}, [4]byte{127, 0, 0, 3}),
+			}
+			for range 2 {
+				c, err := d.Dial("tcp", "server.test:"+port)
+				if policy == iwarp.OffloadRequire {
+					require.True(t, opError(t, err).Timeout())
+					break
+				}
+				require.NoError(t, err)
+				require.Equal(t, iwarp.ReasonHandshakeTimeout, describe(t, c).Reason)
+				require.NoError(t, c.Close())
+			}
+			require.Equal(t, want, n.dials.Load())
+		})
+	}
 }
 
 // TestDeviceRace has the families of a name's addresses race as package net has it: "::" is all
