@@ -5,7 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
@@ -112,9 +112,9 @@ func (k *kernelDial) speak(ctx context.Context) (net.Conn, error) {
 	first := time.Now()
 	for tries := 0; ; tries++ {
 		began := time.Now()
-		speaking.Add(1)
+		speaking.add(k.peer, 1)
 		c, err := k.upgrade(ctx)
-		speaking.Add(-1)
+		speaking.add(k.peer, -1)
 		if err == nil {
 			peers.spoke(k.peer, time.Now())
 			return remember(c, Info{Transport: k.transport.Name(), Device: c.Attributes().Device, Offloaded: k.transport.Offloads()}, k.origin), nil
@@ -165,14 +165,36 @@ func (k *kernelDial) asksAgain(ctx context.Context, tries int, asked time.Durati
 		}
 		// That it speaks iWARP may be known from another dial, or soon will be.
 		known := peers.speaks(k.peer, time.Now())
-		if known || asked > defaultFallbackTimeout || speaking.Load() == 0 {
+		if known || asked > defaultFallbackTimeout || !speaking.to(k.peer) {
 			return known
 		}
 	}
 }
 
-// speaking is how many dials are asking a peer at present.
-var speaking atomic.Int32
+// speaking is how many dials are asking each peer at present.
+var speaking dialCounts
+
+type dialCounts struct {
+	mu sync.Mutex
+	m  map[peer]int
+}
+
+func (s *dialCounts) add(p peer, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m == nil {
+		s.m = make(map[peer]int)
+	}
+	if s.m[p] += n; s.m[p] == 0 {
+		delete(s.m, p)
+	}
+}
+
+func (s *dialCounts) to(p peer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.m[p] > 0
+}
 
 // waitFor waits for d, and reports whether ctx has not ended before.
 func waitFor(ctx context.Context, d time.Duration) bool {

@@ -2,6 +2,7 @@ package iwarp_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -246,6 +247,31 @@ func TestDialsInHaste(t *testing.T) {
 			require.Equal(t, tt.want, describe(t, dial(t, s, iwarp.OffloadPrefer)).Reason)
 		})
 	}
+}
+
+// TestHangsUpBesideAnother fails at once where the peer hangs up, whatever others are asked
+// meanwhile.
+func TestHangsUpBesideAnother(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	silent := newLegacyServer(t, func(c *net.TCPConn, _ []byte) {
+		asked <- struct{}{}
+		untilGone(c)
+	})
+	s := newLegacyServer(t, resetConn)
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error)
+	go func() {
+		_, err := (&iwarp.Dialer{Offload: iwarp.OffloadRequire}).DialContext(ctx, "tcp", silent.Addr().String())
+		failed <- err
+	}()
+	<-asked
+	began := time.Now()
+	_, err := (&iwarp.Dialer{Offload: iwarp.OffloadRequire}).Dial("tcp", s.Addr().String())
+	took := time.Since(began)
+	cancel()
+	require.ErrorIs(t, <-failed, context.Canceled)
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	require.Less(t, took, 3*time.Second, "as if the other might find out that this one speaks iWARP")
 }
 
 // TestNegativeHandshakeTimeout takes it for the default.
