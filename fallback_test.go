@@ -328,6 +328,32 @@ func TestRefusedFallback(t *testing.T) {
 	require.False(t, errors.As(err, &why))
 }
 
+// TestRefusedFallbackRemembered asks a peer that accepts one connection only once, however short
+// the wait for its answer was.
+func TestRefusedFallbackRemembered(t *testing.T) {
+	iwarp.ForgetPeers()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	connects := 0
+	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, HandshakeTimeout: 5 * time.Millisecond}
+	d.Control = func(string, string, syscall.RawConn) error {
+		if connects++; connects == 2 {
+			return l.Close()
+		}
+		return nil
+	}
+	_, err = d.Dial("tcp", l.Addr().String())
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	l, err = net.Listen("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer l.Close()
+	c, err := d.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	require.Equal(t, iwarp.ReasonHandshakeTimeout, describe(t, c).Reason)
+	require.Equal(t, 3, connects)
+}
+
 // TestNoTransports leaves nothing but plain TCP.
 func TestNoTransports(t *testing.T) {
 	none := []transport.Transport{}
