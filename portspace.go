@@ -26,7 +26,8 @@ import (
 // kernel socket that listens or connects.
 type PortSpace struct {
 	// Control, if not nil, is called on each reserving socket before it is bound, with "tcp4" or
-	// "tcp6". Making one reservation may take several sockets.
+	// "tcp6". Making one reservation may take several sockets. Dials from the same port wait for it,
+	// as long as their contexts allow; it may itself use other ports of the PortSpace.
 	Control func(network, address string, c syscall.RawConn) error
 
 	engine ports.Space

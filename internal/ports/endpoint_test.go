@@ -1,6 +1,7 @@
 package ports
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -199,6 +200,58 @@ func TestHoldSharesReservation(t *testing.T) {
 	require.False(t, isFree(t, r.Addr()))
 	e.Leave(false)
 	require.True(t, isFree(t, r.Addr()))
+}
+
+// TestControlHoldsUpNobody has a Control function take its time, and hold another port meanwhile.
+// Who wants the same port waits for as long as there is time.
+func TestControlHoldsUpNobody(t *testing.T) {
+	port := func(t *testing.T) netip.AddrPort {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		return l.Addr().(*net.TCPAddr).AddrPort()
+	}
+	sp, slow, other, inner := &Space{}, port(t), port(t), port(t)
+	began, goOn := make(chan struct{}), make(chan struct{})
+	var first, second *Endpoint
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		first, err = sp.Hold(t.Context(), slow, peerNumber(1), "nic0", []netip.Addr{ownAddr}, false, func(string, string, syscall.RawConn) error {
+			close(began)
+			<-goOn
+			e, err := hold(t, sp, inner, peerNumber(1), false)
+			if err == nil {
+				e.Leave(false)
+			}
+			return err
+		})
+		ended <- err
+	}()
+	<-began
+	e, err := hold(t, sp, other, peerNumber(2), false)
+	require.NoError(t, err)
+	e.Leave(false)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = sp.Hold(ctx, slow, peerNumber(2), "nic0", []netip.Addr{ownAddr}, false, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	waits := make(chan error, 1)
+	go func() {
+		var err error
+		second, err = hold(t, sp, slow, peerNumber(2), false)
+		waits <- err
+	}()
+	close(goOn)
+	require.NoError(t, <-ended)
+	require.NoError(t, <-waits)
+	require.Same(t, first.port, second.port)
+	require.Empty(t, sp.holding)
+	first.Keep(nil)
+	first.Leave(false)
+	second.Leave(false)
+	require.True(t, isFree(t, net.TCPAddrFromAddrPort(slow)))
 }
 
 // TestHoldFails leaves nothing behind when a port cannot be had, or the user's function panics.

@@ -17,14 +17,13 @@ import (
 
 // A Space knows the ports that are held. The zero value is ready for use.
 type Space struct {
-	holding sync.Mutex // by Hold for a port that it was told; a Control function may be called with it held
-
-	mu     sync.Mutex
-	held   map[int][]*Reservation     // all that have a port, by its number
-	shared map[sharedKey]*sharedPorts // ports of devices' connections
-	kept   keptPorts
-	sets   []*Set
-	rest   []inherited // what Inherit left
+	mu      sync.Mutex
+	held    map[int][]*Reservation           // all that have a port, by its number
+	shared  map[sharedKey]*sharedPorts       // ports of devices' connections
+	holding map[netip.AddrPort]chan struct{} // told to a Hold under way, which closes it
+	kept    keptPorts
+	sets    []*Set
+	rest    []inherited // what Inherit left
 }
 
 // sharedKey is where devices' connections share ports.
@@ -97,9 +96,12 @@ func (sp *Space) Hold(
 	}
 	if local.Port() != 0 {
 		sp.forget(int(local.Port()))
+		done, err := sp.turn(ctx, laddr) // or two that want the same port would each bind
+		if err != nil {
+			return nil, &net.OpError{Op: "reserve", Net: netaddr.Network(remote.Addr()), Addr: laddr, Err: err}
+		}
+		defer done()
 	}
-	sp.holding.Lock() // or two that want the same port would each bind
-	defer sp.holding.Unlock()
 	for _, r := range sp.matching(laddr) {
 		switch e, err := r.join(remote); {
 		case err == nil:
@@ -113,6 +115,46 @@ func (sp *Space) Hold(
 		return nil, err
 	}
 	return r.join(remote)
+}
+
+// turn waits until no other Hold is about to bind a. That may take as long as a Control function.
+func (sp *Space) turn(ctx context.Context, a *net.TCPAddr) (done func(), err error) {
+	key := a.AddrPort()
+	if netaddr.IsWildcard(a.IP) { // of any family
+		key = netip.AddrPortFrom(netip.Addr{}, key.Port())
+	}
+	for {
+		wait := sp.begin(key)
+		if wait == nil {
+			return func() { sp.end(key) }, nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, neterr.OfContext(ctx.Err())
+		}
+	}
+}
+
+// begin returns what is closed at the end of another Hold, or nil if there is none.
+func (sp *Space) begin(key netip.AddrPort) (wait <-chan struct{}) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	if other := sp.holding[key]; other != nil {
+		return other
+	}
+	if sp.holding == nil {
+		sp.holding = make(map[netip.AddrPort]chan struct{})
+	}
+	sp.holding[key] = make(chan struct{})
+	return nil
+}
+
+func (sp *Space) end(key netip.AddrPort) {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	close(sp.holding[key])
+	delete(sp.holding, key)
 }
 
 // HoldNew takes a share in a port of the local address that nobody has, for a device, the owner,
