@@ -17,7 +17,10 @@ import (
 func (l *Listener) enter(assistant bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.over(); err != nil {
+	switch err := l.over(); {
+	case assistant && l.state != listens:
+		return l.fail("accept", net.ErrClosed)
+	case !assistant && err != nil:
 		return err
 	}
 	l.calls++
@@ -81,24 +84,25 @@ func (l *Listener) next() (c client, found bool, err error) {
 		err, l.fault = l.fault, nil
 		return client{}, false, err
 	}
-	l.announceTake()
+	l.announceTake(l.until)
 	return client{}, false, nil
 }
 
-// announceTake settles what take must do. Its caller holds l.mu.
-func (l *Listener) announceTake() {
+// announceTake settles what take must do, until when at most. Its caller holds l.mu.
+func (l *Listener) announceTake(limit time.Time) {
 	l.pause = 0
-	if l.state == listens {
-		if l.pause = l.half.room(); l.pause <= 0 && l.isShared() {
-			l.pause = l.half.moment(l.calls)
-		}
+	changed := limit != l.limit
+	l.limit = limit
+	if l.state != listens {
+		return
 	}
-	if l.state == listens && l.pause <= 0 {
-		l.accepting = true
-		if l.kicked { // it has come back, and may go on
-			l.kicked = false
-			_ = l.tcp.SetDeadline(l.until)
-		}
+	if l.pause = l.half.room(); l.pause <= 0 && l.isShared() {
+		l.pause = l.half.moment(l.calls)
+	}
+	l.accepting = l.pause <= 0
+	if changed || l.kicked && l.accepting { // it has come back, and may go on
+		l.kicked = false
+		_ = l.tcp.SetDeadline(limit)
 	}
 }
 
@@ -172,8 +176,8 @@ func (l *Listener) kick() {
 func (l *Listener) awaitNudge() {
 	l.mu.Lock()
 	wait, limited := l.pause, l.pause > 0
-	if !l.until.IsZero() && (!limited || time.Until(l.until) < wait) {
-		wait, limited = time.Until(l.until), true
+	if !l.limit.IsZero() && (!limited || time.Until(l.limit) < wait) {
+		wait, limited = time.Until(l.limit), true
 	}
 	l.mu.Unlock()
 	var passed <-chan time.Time

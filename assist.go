@@ -2,9 +2,12 @@ package iwarp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 	"weak"
@@ -17,11 +20,10 @@ import (
 // the kernel connects the two meanwhile; here the dial does what a call of Accept would, as long as
 // none is under way. What it takes waits for Accept.
 
-// ownListeners are the listeners of this process that may set up iWARP, by address; of several at
-// one address, the last.
+// ownListeners are the listeners of this process that may set up iWARP, by address.
 var ownListeners struct {
 	sync.RWMutex
-	m map[netip.AddrPort]weak.Pointer[Listener]
+	m map[netip.AddrPort][]weak.Pointer[Listener]
 }
 
 // assistDelay is how long to wait where a call of Accept is under way, which is likely to take the
@@ -34,58 +36,66 @@ func (l *Listener) announceSelf() {
 	ownListeners.Lock()
 	defer ownListeners.Unlock()
 	if ownListeners.m == nil {
-		ownListeners.m = make(map[netip.AddrPort]weak.Pointer[Listener])
+		ownListeners.m = make(map[netip.AddrPort][]weak.Pointer[Listener])
 	}
-	ownListeners.m[l.at] = l.self
+	ownListeners.m[l.at] = append(slices.Clone(ownListeners.m[l.at]), l.self)
 }
 
 // forgetSelf ends what announceSelf began.
 func (h *listening) forgetSelf() {
 	ownListeners.Lock()
 	defer ownListeners.Unlock()
-	if ownListeners.m[h.at] == h.self {
+	list := slices.Clone(ownListeners.m[h.at])
+	if list = slices.DeleteFunc(list, func(p weak.Pointer[Listener]) bool { return p == h.self }); len(list) == 0 {
 		delete(ownListeners.m, h.at)
+		return
 	}
+	ownListeners.m[h.at] = list
 }
 
-// ownListener returns the listener of this process that a connection from local to remote reaches,
-// or nil.
-func ownListener(local netip.Addr, remote netip.AddrPort) *Listener {
+// ownListenersOf returns the listeners of this process one of which a connection from local to
+// remote reaches: of several at one address, the kernel chooses. The list must not be changed.
+func ownListenersOf(local netip.Addr, remote netip.AddrPort) []weak.Pointer[Listener] {
 	ownListeners.RLock()
 	defer ownListeners.RUnlock()
 	if len(ownListeners.m) == 0 {
 		return nil
 	}
 	remote = netaddr.Unmap(remote)
-	p, ok := ownListeners.m[remote]
-	if !ok && (remote.Addr().IsLoopback() || remote.Addr() == local.Unmap()) {
-		if p, ok = ownListeners.m[netip.AddrPortFrom(netip.IPv6Unspecified(), remote.Port())]; !ok {
-			p = ownListeners.m[netip.AddrPortFrom(netip.IPv4Unspecified(), remote.Port())]
-		}
+	list := ownListeners.m[remote]
+	if len(list) > 0 || !remote.Addr().IsLoopback() && remote.Addr() != local.Unmap() {
+		return list
 	}
-	return p.Value()
+	if remote.Addr().Is4() {
+		list = ownListeners.m[netip.AddrPortFrom(netip.IPv4Unspecified(), remote.Port())]
+	}
+	if len(list) == 0 {
+		list = ownListeners.m[netip.AddrPortFrom(netip.IPv6Unspecified(), remote.Port())]
+	}
+	return list
 }
 
 // assist makes sure until stop is called that a connection from local to remote is taken, if it is
 // to a listener of this process. It returns nil if it is not.
-func assist(local netip.Addr, remote netip.AddrPort) *assistant {
-	l := ownListener(local, remote)
-	if l == nil {
-		return nil
+func assist(local netip.Addr, remote netip.AddrPort) (a *assistant) {
+	for _, p := range ownListenersOf(local, remote) {
+		if l := p.Value(); l != nil && l.port.Reaches(remote.Addr()) {
+			a = &assistant{l: l, next: a}
+			a.ended.Add(1)
+			delay := time.Duration(0)
+			if l.isAwaited() {
+				delay = assistDelay
+			}
+			a.timer = time.AfterFunc(delay, a.work)
+		}
 	}
-	a := &assistant{l: l}
-	a.ended.Add(1)
-	delay := time.Duration(0)
-	if l.isAwaited() {
-		delay = assistDelay
-	}
-	a.timer = time.AfterFunc(delay, a.work)
 	return a
 }
 
 // An assistant takes clients of a listener once its timer has expired, until stop.
 type assistant struct {
 	l     *Listener
+	next  *assistant // of another listener that may get the connection
 	timer *time.Timer
 	ended sync.WaitGroup // for work, once the timer has expired
 
@@ -110,7 +120,13 @@ func (a *assistant) work() {
 
 // stop does nothing if a is nil.
 func (a *assistant) stop() {
-	if a == nil || a.timer.Stop() {
+	for ; a != nil; a = a.next {
+		a.end()
+	}
+}
+
+func (a *assistant) end() {
+	if a.timer.Stop() {
 		return
 	}
 	a.mu.Lock()
@@ -181,25 +197,25 @@ func (l *Listener) assistInTurn(ctx context.Context) (over bool) {
 			return false
 		}
 		c, err := l.take()
-		if err != nil {
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // one that SetDeadline has set meanwhile
 			return true // which the next call of Accept finds out for itself
 		}
 		l.deliver(c)
 	}
 }
 
-// mayAssist reports whether there is no call of Accept and nothing that prevents one, and then
-// announces a take. over is true where there will be no more to take.
+// mayAssist reports whether there is no call of Accept and nothing that prevents one but its
+// deadline, and then announces a take. over is true where there will be no more to take.
 func (l *Listener) mayAssist(ctx context.Context) (may, over bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// The context is looked at with the lock, so that whoever ends it later finds a take to kick.
-	if ctx.Err() != nil || l.state != listens || l.isShared() || l.over() != nil {
+	if ctx.Err() != nil || l.state != listens || l.isShared() {
 		return false, true
 	}
 	if l.calls > l.assistants {
 		return false, false
 	}
-	l.announceTake()
+	l.announceTake(time.Time{})
 	return true, false
 }

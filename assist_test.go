@@ -3,6 +3,8 @@ package iwarp_test
 import (
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +38,73 @@ func TestDialThenAccept(t *testing.T) {
 					require.NoError(t, err)
 					require.Equal(t, "x", string(got))
 					exchange(t, s, c, "y")
+				}
+			})
+		}
+	}
+}
+
+// beside are listeners of a process that another one at the same port must not hide, nor a deadline
+// of Accept that has passed.
+var beside = map[string]func(t *testing.T, lc iwarp.ListenConfig) (address string){
+	"IPv4 beside IPv6": func(t *testing.T, lc iwarp.ListenConfig) string {
+		return listenBoth(t, lc, "tcp4", "tcp6", "127.0.0.1")
+	},
+	"IPv6 beside IPv4": func(t *testing.T, lc iwarp.ListenConfig) string {
+		return listenBoth(t, lc, "tcp6", "tcp4", "::1")
+	},
+	"IPv4 before IPv6": func(t *testing.T, lc iwarp.ListenConfig) string {
+		return listenBoth(t, lc, "tcp6", "tcp4", "127.0.0.1")
+	},
+	"deadline": func(t *testing.T, lc iwarp.ListenConfig) string {
+		l := listen(t, lc)
+		require.NoError(t, l.SetDeadline(time.Now().Add(-1)))
+		_, err := l.Accept()
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		return l.Addr().String()
+	},
+	"polled": func(t *testing.T, lc iwarp.ListenConfig) string {
+		l, done := listen(t, lc), make(chan struct{})
+		stopped := background(t, func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					_ = l.SetDeadline(time.Now().Add(-1))
+					runtime.Gosched()
+				}
+			}
+		})
+		t.Cleanup(func() { close(done); stopped() })
+		return l.Addr().String()
+	},
+}
+
+// listenBoth listens on all addresses of both families, by a listener each.
+func listenBoth(t *testing.T, lc iwarp.ListenConfig, first, second, host string) (address string) {
+	a, err := lc.Listen(t.Context(), first, ":0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = a.Close() })
+	_, port, err := net.SplitHostPort(a.Addr().String())
+	require.NoError(t, err)
+	b, err := lc.Listen(t.Context(), second, ":"+port)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = b.Close() })
+	return net.JoinHostPort(host, port)
+}
+
+// TestDialBesideOthers dials a listener of the process, before a call of Accept, as over package
+// net.
+func TestDialBesideOthers(t *testing.T) {
+	for name, listen := range beside {
+		for _, path := range paths {
+			t.Run(name+"/"+path.name, func(t *testing.T) {
+				address := listen(t, iwarp.ListenConfig{Offload: path.policy})
+				iwarp.ForgetPeers()
+				d := &iwarp.Dialer{Offload: path.policy, Timeout: patience}
+				for range 6 {
+					dialBy(t, d, "tcp", address)
 				}
 			})
 		}

@@ -70,6 +70,7 @@ type Listener struct {
 	mu         sync.Mutex
 	state      listenerState
 	until      time.Time // deadline of Accept
+	limit      time.Time // deadline of take, and of tcp unless it was kicked
 	calls      int       // calls of Accept under way
 	accepting  bool      // one is in accept(2), or about to be
 	kicked     bool      // it has been called back by a deadline in the past
@@ -256,6 +257,7 @@ func (l *Listener) SetDeadline(t time.Time) error {
 		l.until = time.Now().Add(time.Until(t)) // by the clock that nobody sets
 	}
 	if l.state == listens && !l.kicked {
+		l.limit = l.until
 		_ = l.tcp.SetDeadline(l.until)
 	}
 	if !l.accepting {

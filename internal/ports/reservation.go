@@ -55,6 +55,9 @@ func (r *Reservation) Addr() net.Addr {
 // AddrPort is Addr in the form of package netip.
 func (r *Reservation) AddrPort() netip.AddrPort { return netaddr.Unmap(r.addr.AddrPort()) }
 
+// Reaches reports whether a socket there gets what comes to a.
+func (r *Reservation) Reaches(a netip.Addr) bool { return r.at.Reaches(a) }
+
 // Listen makes a listener of the very socket that holds the port. again says that the port may be
 // one that a listener has left to the connections of devices.
 func (r *Reservation) Listen(control bound.Control, again bool) (l *net.TCPListener, err error) {
