@@ -36,13 +36,13 @@ func (p *placer) Place(off uint64, b []byte) (news bool, err error) {
 		return false, nil
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock() // b may be memory that can no longer be read, which the transport survives
 	if off >= c.ring.Size {
 		c.placeTable(off-c.ring.Size, b)
 	} else if err = c.mayPlace(off, len(b)); err == nil {
 		err = c.ring.Place(off, b)
 		news = err == nil && c.placed(len(b))
 	}
-	c.mu.Unlock()
 	return news, err
 }
 
