@@ -220,7 +220,10 @@ func (s *sleeper) until(c *wait.Condition, seen uint32, deadline time.Time) {
 	s.on.Store(nil)
 	s.c = nil
 	if err != nil {
-		s.kicked.Store(true) // a deadline that has passed is of no more use
+		s.kicked.Store(true)            // a deadline that has passed is of no more use
+		if s.slept && !q.due(c, seen) { // too briefly, time after time, for watch to see that
+			_ = q.raw.Control(func(fd uintptr) { s.dead = hungUp(fd) })
+		}
 	}
 	if s.dead || s.died.Load() {
 		s.dead = true

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -79,5 +81,28 @@ func TestWriterLearnsOfTheEnd(t *testing.T) {
 				require.Error(t, err)
 			})
 		}
+	}
+}
+
+// TestShortReadsLearnOfTheEnd of a peer that was killed.
+func TestShortReadsLearnOfTheEnd(t *testing.T) {
+	for _, policy := range []iwarp.Offload{iwarp.OffloadNever, iwarp.OffloadAuto} {
+		t.Run(policy.String(), func(t *testing.T) {
+			child, at := startChild(t, "discard", nil)
+			d := patient
+			d.Offload = policy
+			c := dialBy(t, &d, at)
+			_, err := c.Write([]byte("x"))
+			require.NoError(t, err)
+			_ = child.Process.Kill()
+			_, _ = child.Process.Wait()
+			err = os.ErrDeadlineExceeded
+			for end := time.Now().Add(limit); errors.Is(err, os.ErrDeadlineExceeded); {
+				require.True(t, time.Now().Before(end))
+				require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Millisecond)))
+				_, err = c.Read(make([]byte, 1))
+			}
+			require.Error(t, err)
+		})
 	}
 }
