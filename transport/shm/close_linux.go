@@ -32,6 +32,7 @@ func (q *queuePair) shut(abort bool) error {
 		end = endClosed
 	}
 	if !was.Connected {
+		served.release(q)
 		hangUp(q.sock)
 		q.takeKept().drop()
 		q.Regions.Clear()
@@ -115,6 +116,7 @@ func (q *queuePair) partingOver(moved bool) bool {
 // finish ends the connection. The caller holds the token for good.
 func (q *queuePair) finish(end uint32) {
 	watch.remove(q)
+	served.release(q) // before the client knows
 	q.tx.mu.Lock()
 	keeps := q.tellLast(end)
 	out, wide := q.tx.out, q.tx.wide

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -50,6 +51,9 @@ const (
 // errAgain means that a service is about to leave, or lacks what it needs for a connection.
 var errAgain = fmt.Errorf("%w: nobody there takes connections through shared memory at the moment", transport.ErrNoRoute)
 
+// errPort means that the server still has a connection from the same address and port.
+var errPort = os.NewSyscallError("connect", syscall.EADDRINUSE)
+
 // connect exchanges request and answer and brings q to StateRTS.
 func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (answer []byte, err error) {
 	for try := 1; ; try++ {
@@ -60,6 +64,10 @@ func (q *queuePair) connect(ctx context.Context, scope uint32, private []byte) (
 			return answer, err
 		case kept && isMoving(err): // nobody may have heard that, or the link alone is of no use
 			try = 0
+		case err == errPort && q.holdsPort && try < connectTries:
+			if err := q.t.room.spare(q.holdPort); err != nil {
+				return nil, err
+			}
 		case try == connectTries, !isMoving(err):
 			return answer, err
 		case !sleep(ctx, connectPause<<(2*(try-1))):
@@ -151,6 +159,8 @@ func (q *queuePair) agree(g *greeting, fd int, want greetingKind, kept *segment,
 	case err != nil:
 	case g.kind == refusal && want == consent:
 		err = &transport.RejectedError{PrivateData: g.private}
+	case g.kind == again && want == consent && len(g.private) > 0:
+		err = errPort
 	case g.kind == again && want == consent:
 		err = errAgain
 	case g.kind != want:

@@ -14,10 +14,13 @@ func ptr(m []byte, at int) unsafe.Pointer { return unsafe.Pointer(&m[at]) }
 func CloseLinks() {
 	for _, t := range transport.Registered() {
 		if t, ok := t.(*Transport); ok {
-			t.room.clear()
+			CloseLinksOf(t)
 		}
 	}
 }
+
+// CloseLinksOf is CloseLinks for one Transport.
+func CloseLinksOf(t *Transport) { t.room.clear() }
 
 // MeetingName is where a listener on the address meets its clients.
 func MeetingName(at netip.AddrPort) string { return meetingName(at, false) }

@@ -35,7 +35,9 @@ const (
 	request greetingKind = iota + 1
 	consent
 	refusal
-	again // the service is about to leave, or lacks something: another process may take the request
+	// The service is about to leave, or lacks something: another process may take the request. Private
+	// data says that it has a connection from the client's address and port.
+	again
 )
 
 const (

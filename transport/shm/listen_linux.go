@@ -31,6 +31,7 @@ type listener struct {
 	t        *Transport
 	o        *transport.Options
 	at       netip.AddrPort
+	space    uint64 // network namespace
 	only6    bool
 	port     *net.TCPListener // holds the port, or nil if somebody else does
 	requests chan *arrived
@@ -47,7 +48,7 @@ type listener struct {
 }
 
 func (t *Transport) listen(at netip.AddrPort, only6 bool, port *net.TCPListener, o *transport.Options) (transport.Listener, error) {
-	l := &listener{t: t, o: o, at: at, only6: only6, port: port, requests: make(chan *arrived), pushes: make(chan struct{}), links: make(map[*link]struct{})}
+	l := &listener{t: t, o: o, at: at, space: netns.Current(), only6: only6, port: port, requests: make(chan *arrived), pushes: make(chan struct{}), links: make(map[*link]struct{})}
 	l.half = setup.NewHalfOpen(t.cfg.MaxHalfOpen)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	place, err := l.takePlace()
@@ -359,8 +360,16 @@ func (r *arrived) Accept(ctx context.Context, private []byte) error {
 	return nil
 }
 
-func (r *arrived) accept(ctx context.Context, private []byte) error {
+func (r *arrived) accept(ctx context.Context, private []byte) (err error) {
 	q := r.q
+	if !served.claim(q) {
+		return errServed
+	}
+	defer func() {
+		if err != nil {
+			served.release(q) // which a Close before that did not
+		}
+	}()
 	theirs := r.fd
 	r.fd = -1
 	in, out, fd, err := r.memory(theirs)
@@ -424,11 +433,14 @@ func (r *arrived) giveUp(err error) {
 	if lacks {
 		r.q.home.shed()
 	}
-	if lacks || errors.Is(err, errBurying) {
+	switch {
+	case lacks, errors.Is(err, errBurying):
 		_ = r.answer(again, nil)
-		return
+	case err == errServed:
+		_ = r.answer(again, whyServed)
+	default:
+		r.drop()
 	}
-	r.drop()
 }
 
 // drop closes the connection without a word.

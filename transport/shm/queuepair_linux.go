@@ -37,6 +37,7 @@ type queuePair struct {
 	made          time.Time // when sock was
 	keeps         bool      // what the connection has may serve for another
 	site          site      // that a client has dialed
+	holdsPort     bool      // it is a client that has taken its port itself
 	home          *listener // of a server
 	wide          bool      // more than the first page of the peer's memory was used by connections before
 

@@ -143,6 +143,7 @@ func (q *queuePair) holdPort() error {
 		port = sa.Port
 	}
 	q.local = netip.AddrPortFrom(q.local.Addr(), uint16(port))
+	q.holdsPort = true
 	q.OnGone(func(bool) { _ = unix.Close(fd) })
 	return nil
 }
