@@ -22,8 +22,8 @@ import (
 
 // liveQueuePair is one of which no device has anything.
 func liveQueuePair() *queuePair {
-	q := &queuePair{dev: &device{}, remains: remainsNone, state: transport.StateRTS, token: make(chan struct{}, 1)}
-	q.crew.Init(q, q.token, &q.mu)
+	q := &queuePair{dev: &device{}, remains: remainsNone, state: transport.StateRTS}
+	q.crew.Init(q)
 	return q
 }
 

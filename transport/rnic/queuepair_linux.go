@@ -20,8 +20,8 @@ import (
 // A queuePair is a queue pair of a device, with a completion queue and a completion channel of its
 // own.
 //
-// Locks, in the order in which they may be taken: token, sendMu, recvMu, mu. What belongs to the
-// device is used with one of the latter three held, after a look at remains.
+// Locks, in the order in which they may be taken: the crew's token, sendMu, recvMu, mu. What
+// belongs to the device is used with one of the latter three held, after a look at remains.
 type queuePair struct {
 	lib *library
 	dev *device
@@ -45,8 +45,7 @@ type queuePair struct {
 	waiting, draining wait.Condition // of Wait and of Drain
 	leaving           wait.Condition // of what Close leaves behind
 	others            atomic.Int32   // calls under way that wait for other things than those of Wait do
-	crew              wait.Crew
-	token             chan struct{}  // its one token is the right to sleep until the completion channel says something
+	crew              wait.Crew      // its token is the right to sleep until the completion channel says something
 	busy              sync.WaitGroup // of calls for the ID that hold none of the locks
 	stop              chan struct{}  // closed by Close and Abort
 	end               sync.Once
@@ -111,15 +110,15 @@ func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*q
 		q.destroyObjects()
 		return nil, shortage(err)
 	}
-	q.token <- struct{}{}
+	q.crew.Give(&q.crew.Token)
 	id.owner.Store(&owner{q.event})
 	return q, nil
 }
 
 // bareQueuePair returns a queue pair of which the device has nothing.
 func bareQueuePair(t *Transport, id *cmID, dev *device) *queuePair {
-	q := &queuePair{lib: id.ch.lib, dev: dev, id: id, token: make(chan struct{}, 1), stop: make(chan struct{}), regions: make(map[*region]struct{})}
-	q.crew.Init(q, q.token, &q.mu)
+	q := &queuePair{lib: id.ch.lib, dev: dev, id: id, stop: make(chan struct{}), regions: make(map[*region]struct{})}
+	q.crew.Init(q)
 	q.waiting.Question, q.draining.Question, q.leaving.Question = wait.Func(q.pollable), wait.Func(q.drained), wait.Func(q.sentAll)
 	q.sleeper.init(q, t.cfg.Poll)
 	return q
@@ -135,7 +134,7 @@ func newPoorQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options,
 	}
 	q.inline, q.poor = wantInline, true
 	q.state, q.err, q.remains = transport.StateError, shortage, remainsFalling
-	q.token <- struct{}{}
+	q.crew.Give(&q.crew.Token)
 	return q, nil
 }
 

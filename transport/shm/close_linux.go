@@ -41,7 +41,7 @@ func (q *queuePair) shut(abort bool) error {
 		return nil
 	}
 	q.kick()
-	<-q.tok // kept, so that nobody drives any more
+	q.Crew.Await(&q.Crew.Token, nil) // kept, so that nobody drives any more
 	left := false
 	if was.InOrder {
 		q.awaitTrim()

@@ -200,8 +200,8 @@ func TestWatchOverALateDoze(t *testing.T) {
 	_, b := pairOf(t, fullRing, func(a, b *queuePair) {})
 	watch.remove(b.queuePair)
 	s := &b.sleep
-	<-b.tok // the test is the call that is about to doze
-	defer func() { b.tok <- struct{}{} }()
+	b.Crew.Await(&b.Crew.Token, nil) // the test is the call that is about to doze
+	defer b.Crew.Give(&b.Crew.Token)
 	s.dozer.word.Store(b.in.reader)
 	s.nights.Add(1)
 	for range 3 {
@@ -278,13 +278,13 @@ func TestFaultInADoze(t *testing.T) {
 		_ = a.in.tail.Load()
 		return false, nil
 	})
-	<-a.tok
+	a.Crew.Await(&a.Crew.Token, nil)
 	mostDozers.Add(100)
 	t.Cleanup(countProcessors)
 	briefly(a, wayDoze)
 	_, err := a.Drive(&c, c.Begin(), time.Time{})
 	protect(unix.PROT_READ | unix.PROT_WRITE)
-	a.tok <- struct{}{}
+	a.Crew.Give(&a.Crew.Token)
 	require.Equal(t, wait.ErrAgain, err)
 	require.Nil(t, a.sleep.dozer.word.Load())
 	require.Nil(t, a.sleep.on.Load())

@@ -20,9 +20,9 @@ const deviceName = transportName
 
 // A queuePair is one end of a connection through shared memory.
 //
-// Locks, in the order in which they may be taken: tok, tx.mu, background.mu, Regions, Mu. The
-// segments are mapped from start to finish: whoever uses in holds tok, whoever uses tx.out holds
-// tok or tx.mu.
+// Locks, in the order in which they may be taken: the crew's token, tx.mu, background.mu, Regions,
+// Mu. The segments are mapped from start to finish: whoever uses in holds the token, whoever uses
+// tx.out holds the token or tx.mu.
 type queuePair struct {
 	work.Pair
 	t             *Transport
@@ -41,7 +41,6 @@ type queuePair struct {
 	home          *listener // of a server
 	wide          bool      // more than the first page of the peer's memory was used by connections before
 
-	tok   chan struct{} // its one token is the right to drive: to read in and to sleep
 	in    *segment
 	rx    receiver
 	sleep sleeper
@@ -87,13 +86,13 @@ func newQueuePair(sock *net.UnixConn, t *Transport, o *transport.Options) (*queu
 
 // newEnd makes a queue pair that has no socket yet.
 func newEnd(t *Transport, o *transport.Options) *queuePair {
-	q := &queuePair{t: t, tok: make(chan struct{}, 1), gone: new(departure)}
+	q := &queuePair{t: t, gone: new(departure)}
 	q.ringBell = func(fd uintptr) {
 		// A peer on whose socket there is no room for a byte does not read them, which is its own
 		// fault.
 		_ = unix.Send(int(fd), bellByte, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	}
-	q.Init(q, o, q.tok)
+	q.Init(q, o)
 	q.sleep.init(q)
 	q.Draining.Question, q.tending.Question = wait.Func(q.drained), wait.Func(q.untended)
 	q.parting.Question = wait.Func(func() (bool, error) { return false, nil })
@@ -146,7 +145,7 @@ func (q *queuePair) start(in, out *segment, ird, ord int) error {
 		q.tx.mu.Unlock()
 	}
 	watch.add(q)
-	q.tok <- struct{}{}
+	q.Crew.Give(&q.Crew.Token)
 	q.tend()
 	return nil
 }

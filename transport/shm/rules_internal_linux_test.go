@@ -39,9 +39,9 @@ func TestBellsOfOneWhoDoesNotSleep(t *testing.T) {
 		for done, err := a.drained(); !done; done, err = a.drained() {
 			require.NoError(t, err)
 			b.Look()
-			<-a.tok
+			a.Crew.Await(&a.Crew.Token, nil)
 			a.lookOnce()
-			a.tok <- struct{}{}
+			a.Crew.Give(&a.Crew.Token)
 		}
 	}
 	require.NoError(t, a.raw.Control(func(fd uintptr) {
@@ -74,7 +74,7 @@ func TestSendThatComesWhileCloseBegins(t *testing.T) {
 	n, err := a.PostSend(writeOf(ring, data, transport.WillDrain))
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	<-a.tok // the test is the call that drives
+	a.Crew.Await(&a.Crew.Token, nil) // the test is the call that drives
 	closed := make(chan error, 1)
 	go func() { closed <- a.Close() }()
 	for a.Err() == nil {
@@ -84,7 +84,7 @@ func TestSendThatComesWhileCloseBegins(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	a.receive(nil)
-	a.tok <- struct{}{}
+	a.Crew.Give(&a.Crew.Token)
 	require.NoError(t, <-closed)
 	require.Equal(t, io.EOF, end(b))
 	require.Equal(t, data, mem)

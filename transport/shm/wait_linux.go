@@ -135,15 +135,13 @@ func (q *queuePair) Look() bool {
 	if !q.Healthy() {
 		return false
 	}
-	select {
-	case <-q.tok:
-		some := q.lookOnce()
-		q.tok <- struct{}{}
-		q.leaveOutput()
-		return some
-	default:
+	if !q.Crew.Take() {
 		return false
 	}
+	some := q.lookOnce()
+	q.Crew.Give(&q.Crew.Token)
+	q.leaveOutput()
+	return some
 }
 
 // lookOnce takes what there is. The caller holds the token.

@@ -43,12 +43,7 @@ func (b *background) stall(q *queuePair, n int) {
 // read drives the receive side whenever nobody else does, until quit is closed.
 func (q *queuePair) read(quit chan struct{}) {
 	b := &q.background
-	for {
-		select {
-		case <-quit:
-			return
-		case <-q.rxTok:
-		}
+	for q.Crew.Await(&q.Crew.Token, quit) {
 		// Marked before quit is looked at, so that whoever closes it kicks.
 		b.setReading(true)
 		q.sock.setReadDeadline(q.rx.stallDeadline(q, time.Time{}))
@@ -58,7 +53,7 @@ func (q *queuePair) read(quit chan struct{}) {
 		}
 		b.setReading(false)
 		pause := q.rx.turn.end()
-		q.rxTok <- struct{}{}
+		q.giveRx()
 		if end {
 			b.mu.Lock()
 			if b.quit == quit {
@@ -94,13 +89,11 @@ func (q *queuePair) finishOutput() {
 	}
 	q.background.writing = true
 	go func() {
-		tok := q.outTok()
-		for {
-			<-tok
+		for q.Crew.Await(&q.tx.token, nil) {
 			if q.Err() == nil {
 				q.driveOutput(time.Time{}, false, 0)
 			}
-			tok <- struct{}{}
+			q.Crew.Give(&q.tx.token)
 			over := q.Err() != nil
 			q.tx.mu.Lock()
 			if over || !q.tx.blocked || q.tx.err != nil {

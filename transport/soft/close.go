@@ -116,7 +116,7 @@ func (q *queuePair) AwaitClosed(deadline time.Time) error {
 		leaving, err := q.Leaving(), q.closeErr
 		q.Mu.Unlock()
 		if leaving && !wait.Expired(deadline) {
-			wait.Await(nil, wake, deadline)
+			wait.Await(wake, deadline)
 		}
 		q.Crew.Part()
 		switch {

@@ -54,11 +54,11 @@ func LookAtMSS(q *queuePair) { q.sock.mss() }
 
 // AgeFPDU makes the wait for the rest of an FPDU longer by d than it was, if q measures it.
 func AgeFPDU(q *queuePair, d time.Duration) {
-	<-q.rxTok
+	q.awaitRx()
 	if rx := &q.rx; !rx.stalled.IsZero() {
 		rx.stalled = rx.stalled.Add(-d)
 	}
-	q.rxTok <- struct{}{}
+	q.giveRx()
 }
 
 // SetRequestGrace sets the age at which a connection whose request is still to come may have to
@@ -75,8 +75,8 @@ func Arrived(q *queuePair) int { return int(q.arrived.Load()) }
 // Staging returns how many bytes of memory q holds for what has come of the stream and is not
 // complete.
 func Staging(q *queuePair) int {
-	<-q.rxTok
-	defer func() { q.rxTok <- struct{}{} }()
+	q.awaitRx()
+	defer q.giveRx()
 	if q.rx.buf == nil {
 		return 0
 	}

@@ -270,12 +270,10 @@ func (p *parting) endStream() {
 func (p *parting) hear() error {
 	q := p.q
 	p.looked, p.drained = false, false
-	select {
-	case <-q.rxTok:
-	default:
+	if !q.Crew.Take() {
 		return nil
 	}
-	defer func() { q.rxTok <- struct{}{} }()
+	defer q.giveRx()
 	p.looked = true
 	rx := &q.rx
 	defer rx.unpark()

@@ -16,17 +16,15 @@ import (
 
 // A queuePair is one end of an iWARP connection over a kernel TCP connection.
 //
-// Locks, in the order in which they may be taken: rxTok, txTok, tx.mu, background.mu, Regions, Mu,
-// sock.mu. The sockets are only ever used without blocking under tx.mu.
+// Locks, in the order in which they may be taken: the crew's token, tx.token, tx.mu, background.mu,
+// Regions, Mu, sock.mu. The sockets are only ever used without blocking under tx.mu.
 type queuePair struct {
 	work.Pair
 	cfg  *Config
 	sock sock
 
-	rxTok chan struct{} // its one token is the right to read the socket and to use rx; start puts it there
-	rx    receiver
-	txTok chan struct{} // its one token is the right to block until the socket takes more; see outTok
-	tx    transmitter
+	rx receiver // belongs to who has the token of Crew, as does the right to read the socket; start puts it there
+	tx transmitter
 
 	arrived    atomic.Uint32 // FPDUs
 	background background
@@ -66,8 +64,9 @@ var (
 )
 
 func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*queuePair, error) {
-	q := &queuePair{cfg: cfg, rxTok: make(chan struct{}, 1)}
-	q.Init(q, o, q.rxTok)
+	q := &queuePair{cfg: cfg}
+	q.Init(q, o)
+	q.Crew.Give(&q.tx.token)
 	q.Opts.NoCRC = (q.Opts.NoCRC || cfg.NoCRC) && !cfg.AlwaysCRC
 	q.Draining.Question = (*drain)(q)
 	q.Regions.Owner = q
@@ -124,7 +123,7 @@ func (q *queuePair) start() error {
 	if err := q.EnterRTS(); err != nil {
 		return err
 	}
-	q.rxTok <- struct{}{}
+	q.giveRx()
 	q.serveExposed()
 	return nil
 }

@@ -76,9 +76,9 @@ func (q *queuePair) WaiveCRC() {
 		q.waived = true // for the reply
 		return
 	}
-	<-q.rxTok
+	q.awaitRx()
 	q.rx.crc = false
-	q.rxTok <- struct{}{}
+	q.giveRx()
 	q.tx.mu.Lock()
 	q.tx.crc = false
 	q.tx.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/pool"
 	"github.com/rdmanet/iwarp/transport/internal/queue"
 	"github.com/rdmanet/iwarp/transport/internal/regions"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
 	"github.com/rdmanet/iwarp/transport/soft/internal/mpa"
 	"github.com/rdmanet/iwarp/transport/soft/internal/rdmap"
@@ -25,6 +26,7 @@ const (
 // A transmitter turns work requests into FPDUs. mu guards all of it.
 type transmitter struct {
 	mu        sync.Mutex
+	token     wait.Token // the right to block until the socket takes more
 	sq        queue.Sends
 	reads     queue.FIFO[outstandingRead] // requested by us, in order
 	responses queue.FIFO[readResponse]    // requested by the peer, in order

@@ -66,15 +66,13 @@ func (q *queuePair) Drain(deadline time.Time) error {
 func (q *queuePair) Wait(deadline time.Time) error {
 	c, rx := &q.Waiting, &q.rx
 	seen := c.Begin()
-	select {
-	case <-q.rxTok:
-	default:
+	if !q.Crew.Take() {
 		return q.WaitSince(seen, deadline)
 	}
 	c.Blocked.Store(true)
 	if !q.mayBlock(deadline) || q.News() || c.Interrupted(seen) || q.sock.rd.kicked.Load() {
 		c.Blocked.Store(false)
-		q.rxTok <- struct{}{}
+		q.giveRx()
 		return q.WaitSince(seen, deadline)
 	}
 	rx.n, rx.err = 0, nil
@@ -86,7 +84,7 @@ func (q *queuePair) Wait(deadline time.Time) error {
 	} else if rx.w += rx.n; !q.parseFew() {
 		q.parse(c)
 	}
-	q.rxTok <- struct{}{}
+	q.giveRx()
 	if q.TakePlaced() {
 		return nil
 	}
@@ -158,27 +156,20 @@ func (q *queuePair) Look() bool {
 		return false
 	}
 	q.sendHeld()
-	select {
-	case <-q.rxTok:
-		err := q.receive(nil, false)
-		pause := q.rx.turn.end()
-		q.rxTok <- struct{}{}
-		return err == nil && pause != wait.Back
-	default:
+	if !q.Crew.Take() {
 		return false
 	}
+	err := q.receive(nil, false)
+	pause := q.rx.turn.end()
+	q.giveRx()
+	return err == nil && pause != wait.Back
 }
 
-// outTok returns the channel of txTok, which only a connection has that was blocked once.
-func (q *queuePair) outTok() chan struct{} {
-	q.tx.mu.Lock()
-	defer q.tx.mu.Unlock()
-	if q.txTok == nil {
-		q.txTok = make(chan struct{}, 1)
-		q.txTok <- struct{}{}
-	}
-	return q.txTok
-}
+// awaitRx waits for the right to read the socket and to use rx.
+func (q *queuePair) awaitRx() { q.Crew.Await(&q.Crew.Token, nil) }
+
+// giveRx gives it back.
+func (q *queuePair) giveRx() { q.Crew.Give(&q.Crew.Token) }
 
 // waitWritable sends until the kernel has taken everything that can be sent now.
 func (q *queuePair) waitWritable(seen uint32, deadline time.Time) error {
@@ -188,16 +179,11 @@ func (q *queuePair) waitWritable(seen uint32, deadline time.Time) error {
 	if wait.Expired(deadline) {
 		return os.ErrDeadlineExceeded
 	}
-	tok := q.outTok()
-	select {
-	case <-tok:
-	default:
-		if !q.Crew.Follow(tok, &q.Draining, seen, deadline) {
-			return wait.ErrAgain
-		}
+	if t := &q.tx.token; !t.Take() && !q.Crew.Follow(t, &q.Draining, seen, deadline) {
+		return wait.ErrAgain
 	}
 	q.driveOutput(deadline, true, seen)
-	tok <- struct{}{}
+	q.Crew.Give(&q.tx.token)
 	return wait.ErrAgain
 }
 

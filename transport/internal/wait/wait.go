@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,23 +69,33 @@ type Driver interface {
 	Drive(c *Condition, seen uint32, deadline time.Time) (Pause, error)
 }
 
-// A Crew is the calls that wait for one queue pair.
+// A Token is a right that one has at a time. A new one is with nobody until it is given back once.
+type Token struct{ free atomic.Bool }
+
+// Take reports whether the caller has the token now.
+func (t *Token) Take() bool { return t.free.CompareAndSwap(true, false) }
+
+// A Crew is the calls that wait for one queue pair. Its token is the right to drive.
 type Crew struct {
-	token     chan struct{} // its one token is the right to drive
-	driver    Driver
-	mu        *sync.Mutex
-	wake      chan struct{} // closed when there is news for the followers; nil while there are none
+	Token
 	followers atomic.Int32
+	driver    Driver
+	wake      atomic.Pointer[chan struct{}] // closed when there is news for the followers; nil while there are none
 }
 
-// Init prepares the crew of d. The channel has, or will have, one token, and room for it. Whoever
-// wakes the crew must hold mu.
-func (w *Crew) Init(d Driver, token chan struct{}, mu *sync.Mutex) {
-	w.driver, w.token, w.mu = d, token, mu
-}
+// Init prepares the crew of d.
+func (w *Crew) Init(d Driver) { w.driver = d }
 
 // Driver returns that of Init.
 func (w *Crew) Driver() Driver { return w.driver }
+
+// Give gives back a token that calls of the crew take.
+func (w *Crew) Give(t *Token) {
+	t.free.Store(true)
+	if w.Followed() {
+		w.Wake()
+	}
+}
 
 // For drives, or waits for the call that does, until c holds. seen is what Begin returned.
 func (w *Crew) For(c *Condition, seen uint32, deadline time.Time) error {
@@ -100,15 +109,11 @@ func (w *Crew) For(c *Condition, seen uint32, deadline time.Time) error {
 		if Expired(deadline) {
 			return os.ErrDeadlineExceeded
 		}
-		select {
-		case <-w.token:
-		default:
-			if !w.Follow(w.token, c, seen, deadline) {
-				continue
-			}
+		if !w.Take() && !w.Follow(&w.Token, c, seen, deadline) {
+			continue
 		}
 		pause, err := w.driver.Drive(c, seen, deadline)
-		w.token <- struct{}{}
+		w.Give(&w.Token)
 		if err != ErrAgain {
 			return err
 		}
@@ -118,12 +123,40 @@ func (w *Crew) For(c *Condition, seen uint32, deadline time.Time) error {
 	}
 }
 
-// Follow waits while another call has the token. It reports whether the caller has it now.
-func (w *Crew) Follow(token <-chan struct{}, c *Condition, seen uint32, deadline time.Time) bool {
+// Follow waits while another call has the token. It reports whether the caller has it now, and
+// otherwise has to look again.
+func (w *Crew) Follow(t *Token, c *Condition, seen uint32, deadline time.Time) bool {
 	wake := w.Join()
 	defer w.Part()
-	// News from before wake was made is found here; later news closes it.
-	return !c.settled(seen) && Await(token, wake, deadline)
+	// News from before wake was made, and a token given back before that, are found here; what comes
+	// later closes it.
+	if c.settled(seen) {
+		return false
+	}
+	if t.Take() {
+		return true
+	}
+	Await(wake, deadline)
+	return false
+}
+
+// Await waits for a token, until quit is closed, and reports whether the caller has it.
+func (w *Crew) Await(t *Token, quit <-chan struct{}) bool {
+	for !t.Take() {
+		wake := w.Join()
+		if t.Take() {
+			w.Part()
+			return true
+		}
+		select {
+		case <-wake:
+		case <-quit:
+			w.Part()
+			return false
+		}
+		w.Part()
+	}
+	return true
 }
 
 // pause lets others run, unless c holds or its call must end.
@@ -139,15 +172,17 @@ func (w *Crew) pause(p Pause, c *Condition, seen uint32, deadline time.Time) {
 	p.Take(wake, deadline)
 }
 
-// Join makes the caller one of the followers, until Part. News closes the channel that it returns.
+// Join makes the caller one of the followers, until Part. News closes the channel that it returns,
+// and so does a token that is given back.
 func (w *Crew) Join() <-chan struct{} {
 	w.followers.Add(1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.wake == nil {
-		w.wake = make(chan struct{})
+	for {
+		if wake := w.wake.Load(); wake != nil {
+			return *wake
+		}
+		wake := make(chan struct{})
+		w.wake.CompareAndSwap(nil, &wake)
 	}
-	return w.wake
 }
 
 // Part ends what Join began.
@@ -157,16 +192,15 @@ func (w *Crew) Part() { w.followers.Add(-1) }
 // before it waits.
 func (w *Crew) Followed() bool { return w.followers.Load() > 0 }
 
-// Wake tells the followers of news. The caller holds the lock of Init.
+// Wake tells the followers of news.
 func (w *Crew) Wake() {
-	if w.wake != nil {
-		close(w.wake)
-		w.wake = nil
+	if wake := w.wake.Swap(nil); wake != nil {
+		close(*wake)
 	}
 }
 
-// Await waits for a token, news or the deadline. It reports whether the caller has the token now.
-func Await(token, news <-chan struct{}, deadline time.Time) bool {
+// Await waits for news or the deadline.
+func Await(news <-chan struct{}, deadline time.Time) {
 	var expiry <-chan time.Time
 	if !deadline.IsZero() {
 		timer := time.NewTimer(time.Until(deadline))
@@ -174,12 +208,9 @@ func Await(token, news <-chan struct{}, deadline time.Time) bool {
 		expiry = timer.C
 	}
 	select {
-	case <-token:
-		return true
 	case <-news:
 	case <-expiry:
 	}
-	return false
 }
 
 // Expired reports whether a deadline has passed. The zero deadline never does.
@@ -207,6 +238,6 @@ func (p Pause) Take(news <-chan struct{}, deadline time.Time) {
 		if end := time.Now().Add(backTime); deadline.IsZero() || end.Before(deadline) {
 			deadline = end
 		}
-		Await(nil, news, deadline)
+		Await(news, deadline)
 	}
 }

@@ -20,10 +20,9 @@ const limit = 20 * time.Second
 
 // A driver hands on what the test gives it.
 type driver struct {
-	crew  Crew
-	token chan struct{}
-	mu    sync.Mutex
-	done  map[*Condition]bool // guarded by mu
+	crew Crew
+	mu   sync.Mutex
+	done map[*Condition]bool // guarded by mu
 
 	news   chan *Condition // for the one who drives; nil is an interrupt
 	drives chan *Condition // told before each wait for news
@@ -31,9 +30,9 @@ type driver struct {
 }
 
 func newDriver() (d *driver, a, b *Condition) {
-	d = &driver{token: make(chan struct{}, 1), done: make(map[*Condition]bool), news: make(chan *Condition), drives: make(chan *Condition, 100)}
-	d.crew.Init(d, d.token, &d.mu)
-	d.token <- struct{}{}
+	d = &driver{done: make(map[*Condition]bool), news: make(chan *Condition), drives: make(chan *Condition, 100)}
+	d.crew.Init(d)
+	d.crew.Give(&d.crew.Token)
 	return d, d.condition(), d.condition()
 }
 
@@ -93,7 +92,7 @@ func TestCallsTakeTurns(t *testing.T) {
 	require.NoError(t, <-second)
 	require.False(t, d.crew.Followed())
 	require.NoError(t, <-d.call(a, soon()), "it holds already")
-	require.Len(t, d.token, 1)
+	require.True(t, d.crew.Take(), "the token is back")
 }
 
 // Interrupts end the calls that are there, or the next one.
@@ -146,7 +145,7 @@ func TestPauses(t *testing.T) {
 		<-d.drives
 		d.news <- a
 		require.NoError(t, <-call)
-		require.Len(t, d.token, 1)
+		require.True(t, d.crew.Take(), "the token is back")
 	}
 	news := make(chan struct{})
 	close(news)

@@ -130,9 +130,7 @@ func (p *Pair) Retire(sq *queue.Sends) (news, emptied bool) {
 // yet finds it before it sleeps.
 func (p *Pair) wakeFollowers() {
 	if p.Crew.Followed() {
-		p.Mu.Lock()
 		p.Crew.Wake()
-		p.Mu.Unlock()
 	}
 }
 

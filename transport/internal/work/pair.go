@@ -49,11 +49,11 @@ type Pair struct {
 	leaving   bool    // something is still to be sent after the end; the send queue is not flushed meanwhile
 }
 
-// Init prepares the pair of d with options, of which nil means the defaults. What the token is,
-// wait.Crew says. Draining.Question is left to d.
-func (p *Pair) Init(d Driver, o *transport.Options, token chan struct{}) {
+// Init prepares the pair of d with options, of which nil means the defaults. The token of Crew, and
+// Draining.Question, are left to d.
+func (p *Pair) Init(d Driver, o *transport.Options) {
 	p.Opts = normalize(o)
-	p.Crew.Init(d, token, &p.Mu)
+	p.Crew.Init(d)
 	p.Waiting.Question = (*poll)(p)
 }
 
@@ -215,7 +215,5 @@ func (p *Pair) WaitSince(seen uint32, deadline time.Time) error {
 func (p *Pair) Interrupt() {
 	p.Waiting.Interrupt()
 	p.Draining.Interrupt()
-	p.Mu.Lock()
 	p.Crew.Wake()
-	p.Mu.Unlock()
 }

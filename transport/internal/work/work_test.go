@@ -23,9 +23,8 @@ type fake struct {
 
 func newFake(t *testing.T, o transport.Options) *fake {
 	f := &fake{}
-	token := make(chan struct{}, 1)
-	token <- struct{}{}
-	f.Init(f, &o, token)
+	f.Init(f, &o)
+	f.Crew.Give(&f.Crew.Token)
 	f.Regions.Owner = f
 	require.NoError(t, f.EnterRTS())
 	return f
