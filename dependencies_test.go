@@ -46,6 +46,7 @@ var imports = map[string]string{
 	"internal/addrrules":  "",
 	"internal/brief":      "",
 	"internal/frames":     "",
+	"internal/instant":    "",
 	"internal/netaddr":    "",
 	"internal/neterr":     "",
 	"internal/portmap":    "",
@@ -59,8 +60,8 @@ var imports = map[string]string{
 	"transport/soft/internal/badpeer":  "transport/soft/internal/ddp transport/soft/internal/mpa transport/soft/internal/rdmap",
 	"transport/soft/internal/wiretest": "transport/soft/internal/mpa transport/soft/internal/rdmap",
 
-	"rdmanet":               "internal/frames internal/limits internal/neterr internal/redirect internal/statpage rdmanet/internal/... transport github.com/pkg/errors",
-	"rdmanet/internal/flow": "rdmanet/internal/wire",
+	"rdmanet":               "internal/frames internal/instant internal/limits internal/neterr internal/redirect internal/statpage rdmanet/internal/... transport github.com/pkg/errors",
+	"rdmanet/internal/flow": "internal/instant rdmanet/internal/wire",
 	"rdmanet/internal/wire": "",
 
 	"transport":                     "",
@@ -70,7 +71,7 @@ var imports = map[string]string{
 	"transport/internal/setup":      "transport",
 	"transport/internal/wait":       "transport",
 	"transport/internal/work":       "transport transport/internal/queue transport/internal/regions transport/internal/wait",
-	"transport/soft":                "internal/frames internal/sockfilter transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
+	"transport/soft":                "internal/frames internal/instant internal/sockfilter transport transport/internal/pool transport/internal/queue transport/internal/regions transport/internal/setup transport/internal/wait transport/internal/work transport/soft/internal/... golang.org/x/sys/unix golang.org/x/sys/windows",
 	"transport/soft/internal/rdmap": "transport/soft/internal/ddp transport/soft/internal/mpa",
 	"transport/soft/internal/ddp":   "",
 	"transport/soft/internal/mpa":   "internal/crc32c",

@@ -29,7 +29,7 @@ func TestConfirmationsBeforeAWait(t *testing.T) {
 
 	c.sendMu.Lock()
 	c.mu.Lock()
-	for c.confirm == 0 {
+	for !c.maps.Confirmable() {
 		c.await(&c.wr, time.Now().Add(limit))
 	}
 	c.stopDriving(&c.wr)
@@ -98,7 +98,7 @@ func TestCloseWriteAfterALook(t *testing.T) {
 	}
 	read, wrote, closed := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	go func() { _, err := c.Read(make([]byte, 1)); read <- err }()
-	require.Eventually(t, is(func() bool { return c.driver == &c.rd }), limit, time.Millisecond)
+	require.Eventually(t, is(func() bool { return c.driver == reader }), limit, time.Millisecond)
 	go func() { _, err := c.Write(make([]byte, 10)); wrote <- err }()
 	require.Eventually(t, is(func() bool { return c.wr.parked }), limit, time.Millisecond)
 

@@ -54,7 +54,7 @@ func (c *Conn) idle(s *side) error {
 	switch {
 	case c.closed:
 		return net.ErrClosed
-	case passed(s.deadline):
+	case s.deadline.Passed():
 		return os.ErrDeadlineExceeded
 	}
 	return nil

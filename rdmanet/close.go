@@ -63,7 +63,7 @@ func (c *Conn) endCalls() (linger int, ok bool) {
 	}
 	c.closed = true
 	c.calls.forbid()
-	linger = c.linger
+	linger = int(c.linger)
 	read, write := c.interrupts(&c.rd), c.interrupts(&c.wr)
 	c.mu.Unlock()
 	if read || write {
@@ -76,7 +76,7 @@ func (c *Conn) endCalls() (linger int, ok bool) {
 // lookForUnread finds out whether something has arrived that nobody has read.
 func (c *Conn) lookForUnread() {
 	c.mu.Lock()
-	if c.ring.Available() == 0 && !c.own.disconnected() && !c.peer.disconnected() && c.err == nil {
+	if c.ring.Available() == 0 && !c.own.disconnected() && !c.peer.disconnected() && c.err() == nil {
 		c.look(&looking, enoughSteps)
 	}
 	c.mu.Unlock()
@@ -133,7 +133,7 @@ func (c *Conn) closeOrderly(d time.Duration) (err error) {
 func (c *Conn) peerEnded() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.peer.disconnected() && c.err == nil {
+	if !c.peer.disconnected() && c.err() == nil {
 		c.look(&looking, enoughSteps)
 	}
 	return c.peer.finished() && !c.peerLeftUnread
@@ -196,7 +196,7 @@ func (c *Conn) bothEnded() bool {
 	if c.peer.finished() {
 		return c.own.finished() || c.refused || c.peerLeftUnread
 	}
-	return c.err != nil
+	return c.err() != nil
 }
 
 // sendEnd posts the word that ends what is written, after all data, or the one that ends the
@@ -208,13 +208,13 @@ func (c *Conn) sendEnd(both bool) {
 	to, tell := c.own.finish(c.peer, !c.readClosed, both)
 	c.own = to
 	c.showState()
-	if tell && c.err == nil && c.sendErr == nil {
+	if tell && c.err() == nil && c.sendErr() == nil {
 		b = batches.Get().(*batch)
 		if c.closed && c.extended && c.ring.Available() > 0 {
 			c.addWord(b, wire.MakeWord(wire.OpCtrl, wire.CtrlUnread), 0)
 		}
 		flags := transport.Flags(0)
-		if c.closed && c.linger > 0 && !c.stage.bare {
+		if c.closed && c.linger > 0 && !c.stage.bare() {
 			flags = transport.WillDrain // so that it is known that the peer has it, whatever comes then
 		}
 		c.addWord(b, to.word(), flags)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/instant"
 	"github.com/rdmanet/iwarp/internal/statpage"
 	"github.com/rdmanet/iwarp/rdmanet/internal/flow"
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
@@ -39,43 +40,37 @@ import (
 //     package.
 //   - What the peer writes after CloseRead and CloseWrite fails there and resets nothing here.
 type Conn struct {
-	qp          transport.QueuePair
-	addrs       atomic.Pointer[addrs]
-	peerTable   wire.SGE
-	peerIomap   int32      // entries after it, for memory that is exposed here
-	order       wire.Order // of words, and of entries written to the peer's table
-	ownOrder    wire.Order // of entries that the peer writes here
-	extended    bool
-	immediate   bool // words go as immediate data
-	stage       stage
-	now         transport.NowWriter        // nil if data cannot go that way
-	completions transport.CompletionTeller // nil if Poll must be called to know
-
-	slots slots // belongs to the driver
-
-	calls calls
-
-	behind bool // belongs to the holder of the write side: what was posted before may not all have been taken by the host
-
-	peerGone atomic.Bool // peer is disconnected; for those who look often
+	qp        transport.QueuePair
+	addrs     atomic.Pointer[addrs]
+	peerTable wire.SGE
+	peerIomap int16      // entries after it, for memory that is exposed here
+	order     wire.Order // of words, and of entries written to the peer's table
+	ownOrder  wire.Order // of entries that the peer writes here
+	extended  bool
+	immediate bool // words go as immediate data
+	writesNow bool // data may go by quick
+	stage     stage
+	quick     quick // nil if the queue pair has no short ways
+	slots     slots // belongs to the driver
+	calls     calls
 
 	// Locks are taken in this order: the side's, sendMu, mu. The queue pair is never used with mu
 	// held, as it may place bytes during any call.
 	rd, wr     side
 	sendMu     sync.Mutex  // held from when it is recorded what to send until that is posted
 	giveWanted atomic.Bool // the holder of sendMu must call give once it has let go
+	peerGone   atomic.Bool // peer is disconnected; for those who look often
 
 	mu   sync.Mutex // guards the rest
 	ring flow.Ring
 	in   flow.Inbound
 	out  flow.Outbound
 
-	table  [wire.TableLen]byte // what the peer writes, unless that is in mem
-	placer *placer             // nil unless the transport places by software
-	mem    *memories           // nil where the transport places by software
+	placer *placer   // nil unless the transport places by software
+	mem    *memories // nil where the transport places by software
 
-	driver             *side // whose call may wait for the queue pair, and poll it
-	released           bool  // mem is, so that it must not be touched
+	driver             role // whose call may wait for the queue pair, and poll it
+	released           bool // mem is, so that it must not be touched
 	closed, readClosed bool
 	own, peer          end  // what this end has said of its end, or is about to; what the peer has
 	refused            bool // a Write was told that the peer has closed, or was accepted and lost
@@ -83,33 +78,93 @@ type Conn struct {
 	peerShut           bool // the peer has said SHUTDOWN
 	talks              bool // data has gone to a peer of this package since that was last told of space
 	noKeepAlive        bool
-	failureTold        bool   // to statpage.OnFailure
-	confirm            uint32 // bits of the entries of maps whose revocation is to be confirmed
-	err                error  // why the queue pair ended; all that came before is in the ring
-	sendErr            error  // why nothing can be sent; known before err is
-	linger             int    // seconds, as SetLinger has it
+	failureTold        bool  // to statpage.OnFailure
+	linger             int32 // seconds, as SetLinger has it
+	after              *aftermath
 
-	maps     *flow.Mappings // what the peer has exposed; nil while it has exposed nothing
-	regions  []*exposure    // by index
-	revoking *exposure      // that the peer must confirm
+	maps    *flow.Mappings // what the peer has exposed; nil while it has exposed nothing
+	exposed *exposures     // nil while nothing was exposed here
 
 	stats *statpage.Conn // what others see; nil before the connection is up, and once it is closed
-	final *statpage.Sum  // what stats said when it was closed
+}
+
+// An aftermath is what is known once a connection is broken or closed.
+type aftermath struct {
+	err     error         // why the queue pair ended; all that came before is in the ring
+	sendErr error         // why nothing can be sent; known before err is
+	fault   error         // what was wrong with what the peer has placed; it is what ended the connection
+	final   *statpage.Sum // what stats said when it was closed
+}
+
+// aftermath returns what may be added to. The caller holds mu.
+func (c *Conn) aftermath() *aftermath {
+	if c.after == nil {
+		c.after = new(aftermath)
+	}
+	return c.after
+}
+
+// err returns why the queue pair ended, or nil. The caller holds mu.
+func (c *Conn) err() error {
+	if c.after == nil {
+		return nil
+	}
+	return c.after.err
+}
+
+// sendErr returns why nothing can be sent, or nil. The caller holds mu.
+func (c *Conn) sendErr() error {
+	if c.after == nil {
+		return nil
+	}
+	return c.after.sendErr
 }
 
 var _ net.Conn = (*Conn)(nil)
 
+// quick are the short ways that the queue pairs in software have.
+type quick interface {
+	transport.NowWriter
+	transport.CompletionTeller
+}
+
+// A role says whose call it is that drives.
+type role uint8
+
+const (
+	nobody role = iota
+	reader
+	writer
+	looker // a call that only looks
+)
+
+// role returns that of the calls of s.
+func (c *Conn) role(s *side) role {
+	switch s {
+	case &c.rd:
+		return reader
+	case &c.wr:
+		return writer
+	}
+	return looker
+}
+
 // A side is what Read and Write each have of their own.
 type side struct {
-	lock sync.Mutex // held by the call under way
+	lock     sync.Mutex  // held by the call under way
+	draining atomic.Bool // it waits for the queue pair to take what was posted
+	behind   bool        // guarded by lock: what was posted before may not all have been taken by the host
 
 	// The others are guarded by Conn.mu.
-	deadline time.Time
-	wake     chan struct{}
-	timer    *time.Timer
-	parked   bool // waits for wake, as the other side's call is the driver
+	parked   bool // waits to be woken, as the other side's call is the driver
+	deadline instant.Time
+	parking  *parking // made when it is first needed
+}
 
-	draining atomic.Bool // waits for the queue pair to take what was posted
+// A parking is what a side waits for while the other side's call is the driver.
+type parking struct {
+	wake  chan struct{}
+	timer *time.Timer // nil until there is a deadline
 }
 
 // addrs are the addresses of both ends in the form of package net.

@@ -130,7 +130,7 @@ func (c *Conn) lookForMore() {
 	}
 	begun := time.Now()
 	for last := begun; had < bulkBytes/2; {
-		if c.driver != nil && c.driver != &c.rd || c.closed || c.readClosed || passed(c.rd.deadline) {
+		if c.driver != nobody && c.driver != reader || c.closed || c.readClosed || c.rd.deadline.Passed() {
 			return
 		}
 		c.look(&c.rd, 1)

@@ -3,6 +3,8 @@ package rdmanet
 import (
 	"net"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/instant"
 )
 
 // SetDeadline sets the deadlines of Read and Write, including those of calls under way. A time in
@@ -23,7 +25,7 @@ func (c *Conn) setDeadlines(t time.Time, sides ...*side) error {
 	}
 	interrupt := false
 	for _, s := range sides {
-		s.deadline = t
+		s.deadline = instant.Of(t)
 		interrupt = c.interrupts(s) || interrupt
 	}
 	c.mu.Unlock()

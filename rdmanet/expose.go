@@ -39,6 +39,15 @@ type exposure struct {
 	closed, revoked bool
 }
 
+// mostExposed is how many Regions a connection can have at most.
+const mostExposed = 1 << 10
+
+// exposures are what a connection has exposed.
+type exposures struct {
+	regions  []*exposure // by index
+	revoking *exposure   // that the peer must confirm
+}
+
 // Bytes returns the memory, or nil after Close. The peer may change it at any time, in any order of
 // bytes; what it wrote before a message of the stream is in place when that message is read, and it
 // is not safe to look before that, except by atomic operations. Bytes got before Close may be
@@ -104,7 +113,7 @@ func (c *Conn) expose(off int64, n int) (*Region, error) {
 		e.memory.free()
 		return nil, err
 	}
-	c.regions[index] = e
+	c.exposed.regions[index] = e
 	m := e.memory.region
 	b := batches.Get().(*batch)
 	c.out.Mapped(c.extended)
@@ -129,11 +138,11 @@ func (c *Conn) freeIndex(off, n uint64) (uint32, error) {
 	if err := c.writable(); err != nil {
 		return 0, err
 	}
-	if c.regions == nil {
-		c.regions = make([]*exposure, min(c.peerIomap, 1<<10))
+	if c.exposed == nil {
+		c.exposed = &exposures{regions: make([]*exposure, c.peerIomap)}
 	}
 	free := -1
-	for i, e := range c.regions {
+	for i, e := range c.exposed.regions {
 		switch {
 		case e == nil && free < 0:
 			free = i
@@ -142,7 +151,7 @@ func (c *Conn) freeIndex(off, n uint64) (uint32, error) {
 		}
 	}
 	switch {
-	case len(c.regions) == 0:
+	case len(c.exposed.regions) == 0:
 		return 0, errExposeNone
 	case free < 0:
 		return 0, errExposeFull
@@ -198,18 +207,18 @@ func (c *Conn) revoke(e *exposure) error {
 	}
 	for !e.revoked && !c.over() {
 		switch {
-		case passed(c.wr.deadline):
+		case c.wr.deadline.Passed():
 			return os.ErrDeadlineExceeded
-		case c.revoking == nil && c.stage.controlReady() && (!c.extended || c.mayMap()):
+		case c.exposed.revoking == nil && c.stage.controlReady() && (!c.extended || c.mayMap()):
 			// One at a time, so that the peer's receives and ours suffice for the confirmations.
 			b := batches.Get().(*batch)
 			if c.extended {
-				c.revoking = e
+				c.exposed.revoking = e
 				c.out.Mapped(true)
 				c.addWord(b, wire.MakeWord(wire.OpIomap, wire.IomapRevoked|e.index), 0)
 			} else {
 				// An rsocket finds nothing in an empty entry, and needs no word for that.
-				e.revoked, c.regions[e.index] = true, nil
+				e.revoked, c.exposed.regions[e.index] = true, nil
 				wr := c.iomapWrite(b, e.index, wire.IomapEntry{})
 				id, signal := c.stage.posted(1, 0)
 				wr.ID = id
@@ -230,7 +239,7 @@ func (c *Conn) revoke(e *exposure) error {
 
 // over reports whether nothing more can be told to the peer. The caller holds mu.
 func (c *Conn) over() bool {
-	return c.closed || c.own.disconnected() || c.peer.disconnected() || c.err != nil || c.sendErr != nil
+	return c.closed || c.own.disconnected() || c.peer.disconnected() || c.err() != nil || c.sendErr() != nil
 }
 
 // WriteAt writes p to memory that the peer has exposed at the offsets from off on, without the peer

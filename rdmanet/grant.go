@@ -10,8 +10,8 @@ import (
 // grantDue reports whether the peer should be told of space or credits. With part 2 that is when it
 // is worth a message of its own; of space that is later where data goes that way, so that it goes
 // with it. The caller holds mu.
-func (c *Conn) grantDue(part uint64) bool {
-	if c.closed || c.own.disconnected() || c.peer.finished() || c.err != nil || c.sendErr != nil {
+func (c *Conn) grantDue(part uint32) bool {
+	if c.closed || c.own.disconnected() || c.peer.finished() || c.err() != nil || c.sendErr() != nil {
 		return false
 	}
 	if !c.stage.controlReady() {
@@ -37,13 +37,13 @@ const lookTime = 50 * time.Millisecond
 // mayHaveSentAll reports whether a peer of the kind that peerMayBeGone is about has sent something
 // that nobody has looked at yet. The caller holds mu.
 func (c *Conn) mayHaveSentAll() bool {
-	return !c.extended && !c.immediate && c.in.Silent() && c.driver == nil && c.grantDue(2)
+	return !c.extended && !c.immediate && c.in.Silent() && c.driver == nobody && c.grantDue(2)
 }
 
 // lookUntil is when the Read of lookTime stops waiting. The caller holds mu.
 func (c *Conn) lookUntil() time.Time {
 	until := time.Now().Add(lookTime)
-	if d := c.rd.deadline; !d.IsZero() && d.Before(until) {
+	if d := c.rd.deadline.Time(); !d.IsZero() && d.Before(until) {
 		return d
 	}
 	return until

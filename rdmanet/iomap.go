@@ -9,8 +9,9 @@ import (
 func (c *Conn) iomap(value uint32) error {
 	index := value & wire.IomapIndex
 	if c.extended && value&wire.IomapConfirmed != 0 {
-		if r := c.revoking; r != nil && r.index == index {
-			c.revoking, c.regions[index], r.revoked = nil, nil, true
+		if x := c.exposed; x != nil && x.revoking != nil && x.revoking.index == index {
+			x.revoking.revoked = true
+			x.revoking, x.regions[index] = nil, nil
 			c.wr.rouse()
 			return nil
 		}
@@ -27,7 +28,6 @@ func (c *Conn) iomap(value uint32) error {
 		if !c.maps.Revoke(index) {
 			return wire.Violation("revocation of what was not exposed")
 		}
-		c.confirm |= 1 << index
 		return nil
 	}
 	return c.maps.Update(index, c.ownOrder)
@@ -35,16 +35,13 @@ func (c *Conn) iomap(value uint32) error {
 
 // confirmDue reports whether there are revocations of the peer that can be confirmed to it. The
 // caller holds mu.
-func (c *Conn) confirmDue() bool { return c.confirm != 0 && c.stage.controlReady() && !c.over() }
+func (c *Conn) confirmDue() bool { return c.maps.Confirmable() && c.stage.controlReady() && !c.over() }
 
 // addConfirmations adds words that confirm what the peer has revoked. The caller holds sendMu, so
 // that no request to the memory follows, and mu.
 func (c *Conn) addConfirmations(b *batch) {
-	for i := uint32(0); c.confirm != 0 && b.w < len(b.words) && c.stage.controlReady(); i++ {
-		if c.confirm&(1<<i) != 0 {
-			c.confirm &^= 1 << i
-			c.addWord(b, wire.MakeWord(wire.OpIomap, wire.IomapConfirmed|i), 0)
-		}
+	for c.maps.Confirmable() && b.w < len(b.words) && c.stage.controlReady() {
+		c.addWord(b, wire.MakeWord(wire.OpIomap, wire.IomapConfirmed|c.maps.Confirm()), 0)
 	}
 }
 

@@ -2,6 +2,7 @@ package rdmanet
 
 import (
 	"errors"
+	"math"
 	"net"
 	"time"
 
@@ -86,7 +87,7 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 func (c *Conn) SetLinger(sec int) error {
 	return c.set(c.peerError, func() error {
 		c.mu.Lock()
-		c.linger = max(sec, -1)
+		c.linger = int32(min(max(sec, -1), math.MaxInt32))
 		c.mu.Unlock()
 		return nil
 	})

@@ -33,7 +33,7 @@ func FuzzPeer(f *testing.F) {
 		c.ring.Size = size
 		c.ring.Grant(size)
 		c.in.Start(wire.SGE{Length: size}, 16, 2, true)
-		c.out.Placed, c.out.Table = true, make([]byte, wire.TableLen)
+		c.out.Placed = true
 		c.out.Start(&wire.ConnData{Credits: 16, Ring: wire.SGE{Addr: 1 << 20, Length: 64}, Ext: &wire.Extension{}}, wire.LittleEndian, true, false)
 		next := func(n int) []byte {
 			p := make([]byte, n)

@@ -39,9 +39,8 @@ func (p *placer) Place(off uint64, b []byte) (news bool, err error) {
 	defer c.mu.Unlock() // b may be memory that can no longer be read, which the transport survives
 	if off >= c.ring.Size {
 		c.placeTable(off-c.ring.Size, b)
-	} else if err = c.mayPlace(off, len(b)); err == nil {
-		err = c.ring.Place(off, b)
-		news = err == nil && c.placed(len(b))
+	} else if err = c.placeStream(off, b); err == nil {
+		news = c.placed(len(b))
 	}
 	return news, err
 }
@@ -55,23 +54,26 @@ func (p *placer) Target(off uint64, n int) []byte {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.driver != &c.rd {
+	if c.driver != reader {
 		return nil
 	}
 	return c.ring.Target(off, n)
 }
 
-// mayPlace returns what is wrong with a piece of the stream, other than with its place. The caller
-// holds mu.
-func (c *Conn) mayPlace(off uint64, n int) error {
-	if off+uint64(n) > c.ring.Size {
+// placeStream takes a piece of the stream, or returns what is wrong with it. The caller holds mu.
+func (c *Conn) placeStream(off uint64, b []byte) (err error) {
+	switch {
+	case off+uint64(len(b)) > c.ring.Size:
 		return errAcross
+	case c.ring.Wordless && c.peer.finished() && len(b) > 0:
+		err = wire.ErrDataAfterEnd
+	default:
+		err = c.ring.Place(off, b)
 	}
-	if c.ring.Wordless && c.peer.finished() && n > 0 {
-		c.ring.Fault = wire.ErrDataAfterEnd
-		return c.ring.Fault
+	if err != nil {
+		c.aftermath().fault = err
 	}
-	return nil
+	return err
 }
 
 // placed records n bytes of the stream. It reports whether they are news for a Read that waits for
@@ -82,7 +84,7 @@ func (c *Conn) placed(n int) (news bool) {
 	}
 	c.stats.Arrived(n)
 	c.rd.rouse()
-	return c.driver == &c.rd
+	return c.driver == reader
 }
 
 // placeTable takes what the peer writes into the table. The caller holds mu.

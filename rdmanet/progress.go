@@ -12,11 +12,12 @@ import (
 // The first to wait becomes the driver, and stays so until stopDriving: it waits for the queue
 // pair, and wakes the other side.
 func (c *Conn) await(s *side, deadline time.Time) {
-	if c.driver != nil && c.driver != s {
+	who := c.role(s)
+	if c.driver != nobody && c.driver != who {
 		c.park(s, deadline)
 		return
 	}
-	c.driver = s
+	c.driver = who
 	c.mu.Unlock()
 	c.drive(deadline)
 	c.mu.Lock()
@@ -29,10 +30,11 @@ var looking side
 // so anyway. The caller holds mu, which is released meanwhile.
 func (c *Conn) look(s *side, steps int) {
 	// Of two that wait for the queue pair at a time, one could take the interrupt of the next driver.
-	if c.driver != nil && (c.driver != s || s == &looking) {
+	who := c.role(s)
+	if c.driver != nobody && (c.driver != who || who == looker) {
 		return
 	}
-	c.driver = s
+	c.driver = who
 	c.mu.Unlock()
 	if l, ok := transport.As[transport.Looker](c.qp); ok {
 		for steps > 0 && l.Look() {
@@ -52,10 +54,10 @@ var inThePast = time.Unix(1, 0)
 
 // stopDriving ends what await began, and has the other side drive if it waits. The caller holds mu.
 func (c *Conn) stopDriving(s *side) {
-	if c.driver != s {
+	if c.driver != c.role(s) {
 		return
 	}
-	c.driver = nil
+	c.driver = nobody
 	if c.placer != nil && s == &c.rd {
 		c.placer.reading.Store(nil)
 	}
@@ -66,25 +68,26 @@ func (c *Conn) stopDriving(s *side) {
 // park waits while the other side drives.
 func (c *Conn) park(s *side, deadline time.Time) {
 	s.parked = true
-	if s.wake == nil {
-		s.wake = make(chan struct{}, 1)
+	if s.parking == nil {
+		s.parking = &parking{wake: make(chan struct{}, 1)}
 	}
+	p := s.parking
 	var expired <-chan time.Time
 	if !deadline.IsZero() {
-		if s.timer == nil {
-			s.timer = time.NewTimer(time.Until(deadline))
+		if p.timer == nil {
+			p.timer = time.NewTimer(time.Until(deadline))
 		} else {
-			s.timer.Reset(time.Until(deadline))
+			p.timer.Reset(time.Until(deadline))
 		}
-		expired = s.timer.C
+		expired = p.timer.C
 	}
 	c.mu.Unlock()
 	select {
-	case <-s.wake:
+	case <-p.wake:
 	case <-expired:
 	}
 	if expired != nil {
-		s.timer.Stop()
+		p.timer.Stop()
 	}
 	c.mu.Lock()
 	s.parked = false
@@ -97,7 +100,7 @@ func (s *side) rouse() {
 	}
 	s.parked = false
 	select {
-	case s.wake <- struct{}{}:
+	case s.parking.wake <- struct{}{}:
 	default: // it has been woken already
 	}
 }
@@ -106,7 +109,7 @@ func (s *side) rouse() {
 // where that is not needed, it wakes s. The caller holds mu.
 func (c *Conn) interrupts(s *side) bool {
 	s.rouse()
-	return c.driver == s || s.draining.Load()
+	return c.driver == c.role(s) || s.draining.Load()
 }
 
 // drive waits for the queue pair and acts on what has arrived. Only the driver may call it.
@@ -116,7 +119,7 @@ func (c *Conn) drive(deadline time.Time) { c.driven(c.qp.Wait(deadline)) }
 func (c *Conn) driven(err error) {
 	switch {
 	case err == nil:
-		if c.completions == nil || c.completions.HasCompletions() {
+		if c.quick == nil || c.quick.HasCompletions() {
 			c.poll()
 		}
 	case fatal(err):
@@ -127,8 +130,8 @@ func (c *Conn) driven(err error) {
 // ended records that the queue pair has ended with err, and that nothing is left to poll.
 func (c *Conn) ended(err error) {
 	c.mu.Lock()
-	if c.ring.Fault != nil {
-		err = c.ring.Fault
+	if a := c.after; a != nil && a.fault != nil {
+		err = a.fault
 	}
 	c.fail(err)
 	c.mu.Unlock()
@@ -136,8 +139,8 @@ func (c *Conn) ended(err error) {
 
 // fail ends the stream with err, unless it has ended already. The caller holds mu.
 func (c *Conn) fail(err error) {
-	if c.err == nil {
-		c.err = err
+	if c.err() == nil {
+		c.aftermath().err = err
 		c.showState()
 	}
 	c.rd.rouse()

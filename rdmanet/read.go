@@ -30,17 +30,17 @@ func (c *Conn) Read(b []byte) (int, error) {
 // deadline. It has become the driver then, and what arrives is placed in b.
 func (c *Conn) mayWait(b []byte) (deadline time.Time, ok bool) {
 	c.mu.Lock()
-	if len(b) == 0 || c.ring.Available() > 0 || c.driver != nil || c.closed || c.readClosed || c.err != nil ||
-		c.own.disconnected() || c.peer.finished() || passed(c.rd.deadline) || c.grantDue(2) {
+	if len(b) == 0 || c.ring.Available() > 0 || c.driver != nobody || c.closed || c.readClosed || c.err() != nil ||
+		c.own.disconnected() || c.peer.finished() || c.rd.deadline.Passed() || c.grantDue(2) {
 		c.mu.Unlock()
 		return deadline, false
 	}
 	c.ring.Attach(b)
-	c.driver = &c.rd
+	c.driver = reader
 	if c.placer != nil {
 		c.placer.reading.Store(c)
 	}
-	deadline = c.rd.deadline
+	deadline = c.rd.deadline.Time()
 	c.mu.Unlock()
 	return deadline, true
 }
@@ -48,7 +48,7 @@ func (c *Conn) mayWait(b []byte) (deadline time.Time, ok bool) {
 // read does the work of Read. The caller holds the side's lock.
 func (c *Conn) read(b []byte) (n int, err error) {
 	c.mu.Lock()
-	if c.closed || c.ring.Available() == 0 || len(b) == 0 || !c.rd.deadline.IsZero() {
+	if c.closed || c.ring.Available() == 0 || len(b) == 0 || c.rd.deadline != 0 {
 		err = c.awaitData(b, len(b) == 0)
 	}
 	n = c.ring.Detach()
@@ -81,7 +81,7 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 			return net.ErrClosed
 		case noWait:
 			return nil
-		case passed(c.rd.deadline):
+		case c.rd.deadline.Passed():
 			return os.ErrDeadlineExceeded
 		case c.ring.Available() > 0:
 			return nil
@@ -89,10 +89,10 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 			return readError(syscall.ECONNRESET)
 		case c.peer.finished():
 			return io.EOF
-		case c.own.disconnected() && errors.Is(c.err, io.EOF):
+		case c.own.disconnected() && errors.Is(c.err(), io.EOF):
 			return io.EOF // the peer has closed in turn
-		case c.err != nil:
-			return readError(c.err)
+		case c.err() != nil:
+			return readError(c.err())
 		}
 		switch {
 		case c.readClosed && !looked:
@@ -120,7 +120,7 @@ func (c *Conn) awaitData(b []byte, noWait bool) error {
 		if len(b) > 0 {
 			c.ring.Attach(b)
 		}
-		c.await(&c.rd, c.rd.deadline)
+		c.await(&c.rd, c.rd.deadline.Time())
 	}
 }
 
@@ -135,9 +135,4 @@ func (c *Conn) consumed(n int) {
 	if due {
 		c.give()
 	}
-}
-
-// passed reports whether a deadline has passed. The zero deadline never does.
-func passed(deadline time.Time) bool {
-	return !deadline.IsZero() && !time.Now().Before(deadline)
 }

@@ -121,7 +121,7 @@ func (c *Conn) handleCompletions(wc []transport.Completion) (o outcome) {
 		if isReceive(&wc[i]) {
 			done--
 			// It fails only when the queue pair has ended, which the next completions will say.
-			_ = c.slots.used(c.qp, wc[i].ID)
+			_ = c.slots.used(c.qp, uint32(wc[i].ID))
 		}
 	}
 	return o
@@ -147,7 +147,7 @@ func (c *Conn) received(w *transport.Completion) (wire.Word, error) {
 	}
 	mem := w.Word[:]
 	if !c.slots.bare {
-		mem, _ = c.slots.slot(w.ID)
+		mem, _ = c.slots.slot(uint32(w.ID))
 	}
 	return wire.Word(c.order.Uint32(mem)), nil
 }

@@ -90,7 +90,7 @@ func (c *Conn) addMessage(b *batch, wr transport.SendWR, w wire.Word, staged int
 // once it has come. The caller holds mu.
 func (c *Conn) chunk() int {
 	switch n := c.out.Piece(); {
-	case c.out.Wordless && c.stage.bare:
+	case c.out.Wordless && c.stage.bare():
 		return batchBytes
 	case n > 0 && !c.out.Wordless:
 		return n
@@ -105,7 +105,7 @@ func (c *Conn) sendable(p []byte) (data []byte, staged bool) {
 	switch {
 	case !c.stage.ready(len(p)):
 		return nil, false
-	case len(p) > c.stage.inline:
+	case !c.stage.inlines(len(p)):
 		// This includes what the end of the stage cuts short, or there would be as little room for the
 		// next piece.
 		return p[:min(len(p), c.stage.room())], true
@@ -189,8 +189,8 @@ func (c *Conn) postAndRelease(b *batch) error {
 // sendFailed records that nothing more can be sent.
 func (c *Conn) sendFailed(err error) {
 	c.mu.Lock()
-	if c.sendErr == nil {
-		c.sendErr = err
+	if c.sendErr() == nil {
+		c.aftermath().sendErr = err
 		c.showState()
 	}
 	interrupt := c.interrupts(&c.wr)

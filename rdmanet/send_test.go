@@ -1,7 +1,6 @@
 package rdmanet
 
 import (
-	"math"
 	"testing"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 func TestOnlyDataIsLent(t *testing.T) {
 	for name, wordless := range map[string]bool{"with words": false, "without": true} {
 		t.Run(name, func(t *testing.T) {
-			c := &Conn{extended: wordless, stage: stage{bare: true, inline: math.MaxInt, depth: 512}}
+			c := &Conn{extended: wordless, stage: stage{depth: 512}}
 			peer := &wire.ConnData{Credits: 64, Ring: wire.SGE{Length: 64 << 10}}
 			if wordless {
 				peer.Ext = &wire.Extension{Wordless: true}

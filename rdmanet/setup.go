@@ -148,7 +148,7 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, Config, error) {
 		_, c.slots.words = transport.As[transport.WordReceiver](qp)
 	}
 	c.slots.bare = a.Immediate || c.slots.words
-	c.completions, _ = transport.As[transport.CompletionTeller](qp)
+	c.quick, _ = transport.As[quick](qp)
 	start := startWindow
 	if cfg != nil && cfg.Credits != 0 {
 		start = conf.Credits
@@ -161,12 +161,12 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, Config, error) {
 	}
 	c.ring.Size = uint64(conf.RingSize)
 	if virtual {
-		c.in.Space.Open(&conf.Budget.account, c.ring.Size, time.Now())
+		c.in.Space.Open(&conf.Budget.account, uint32(c.ring.Size), time.Now())
 		err = c.registerPlacer(placers)
 	} else {
 		c.mem = &memories{ringMost: c.ring.Size}
 		c.ring.Size = uint64(firstRing(conf.RingSize))
-		c.in.Space.Fix(c.ring.Size)
+		c.in.Space.Fix(uint32(c.ring.Size))
 		err = c.allocateBuffers()
 	}
 	c.ring.Grant(c.in.Half())
@@ -183,7 +183,7 @@ func newConn(qp transport.QueuePair, cfg *Config) (*Conn, Config, error) {
 // registerPlacer makes the ring, and the table after it, reachable where a transport places by
 // software.
 func (c *Conn) registerPlacer(qp transport.PlacerRegistrar) error {
-	c.out.Table, c.out.Placed = c.table[:], true
+	c.out.Placed = true
 	c.placer = &placer{c: weak.Make(c)}
 	r, err := qp.RegisterPlacer(c.ring.Size+wire.TableLen+wire.IomapTableLen, c.placer)
 	if err != nil {
@@ -193,10 +193,9 @@ func (c *Conn) registerPlacer(qp transport.PlacerRegistrar) error {
 	return nil
 }
 
-// reach records where the peer finds the ring of that size and the table.
+// reach records where the peer finds the ring of that size, and the table after it.
 func (c *Conn) reach(r transport.MemoryRegion, size uint64) {
 	c.in.Ring = wire.SGE{Addr: r.Base(), Key: uint32(r.STag()), Length: uint32(size)}
-	c.out.Own = wire.SGE{Addr: r.Base() + size, Key: uint32(r.STag()), Length: wire.TableEntries}
 }
 
 // allocateBuffers makes two regions: the peer can write to the ring and the table, and to nothing
@@ -208,12 +207,12 @@ func (c *Conn) allocateBuffers() (err error) {
 		return pkgerrors.Wrap(err, "register ring and table")
 	}
 	c.ring.Use(c.mem.remote.b[:size])
-	c.out.Table = c.mem.remote.b[size : size+wire.TableLen]
+	c.out.Table = (*flow.Table)(c.mem.remote.b[size:])
 	c.maps = &flow.Mappings{Table: c.mem.remote.b[size+wire.TableLen:]}
 	c.reach(c.mem.remote.region, c.ring.Size)
 	n := c.slots.size()
 	total := n
-	if !c.stage.bare {
+	if !c.stage.bare() {
 		total += firstStage(n)
 	}
 	if total == 0 {
@@ -224,7 +223,7 @@ func (c *Conn) allocateBuffers() (err error) {
 		return pkgerrors.Wrap(err, "register receive slots and send buffer")
 	}
 	c.slots.use(c.mem.local.part(0, n))
-	if !c.stage.bare {
+	if !c.stage.bare() {
 		c.stage.use(c.mem.local.part(n, total))
 	}
 	return nil
@@ -232,7 +231,8 @@ func (c *Conn) allocateBuffers() (err error) {
 
 // connData returns what the peer is told of this end.
 func (c *Conn) connData(h *hello, order wire.Order, extend bool) *wire.ConnData {
-	h.own = wire.ConnData{Order: order, Credits: uint16(c.slots.window), Table: c.out.Own, Ring: c.in.Ring, Iomap: wire.IomapEntries}
+	table := wire.SGE{Addr: c.in.Ring.Addr + uint64(c.in.Ring.Length), Key: c.in.Ring.Key, Length: wire.TableEntries}
+	h.own = wire.ConnData{Order: order, Credits: uint16(c.slots.window), Table: table, Ring: c.in.Ring, Iomap: wire.IomapEntries}
 	h.own.Ring.Length = uint32(c.in.Half())
 	if extend {
 		h.own.Ext = &h.ownExt
@@ -250,7 +250,7 @@ func (c *Conn) start(peer, own *wire.ConnData) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.extended = peer.Ext != nil && own.Ext != nil
-	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.Order, own.Order, peer.Table, int32(peer.Iomap)
+	c.order, c.ownOrder, c.peerTable, c.peerIomap = peer.Order, own.Order, peer.Table, int16(min(peer.Iomap, mostExposed))
 	if c.extended {
 		c.ring.Grant(c.in.Half())
 		c.ring.Wordless = own.Ext.Wordless
@@ -265,9 +265,7 @@ func (c *Conn) connected(conf *Config, peer *wire.ConnData) {
 		// A transport that cannot do so keeps what it has.
 		_ = c.qp.SetMaxSegment(segment)
 	}
-	if c.out.Wordless && c.stage.bare {
-		c.now, _ = transport.As[transport.NowWriter](c.qp)
-	}
+	c.writesNow = c.quick != nil && c.out.Wordless && c.stage.bare()
 }
 
 // setPieces settles how large the pieces are in which data is sent, and returns the size of the
@@ -279,7 +277,7 @@ func (c *Conn) setPieces(conf *Config, peer *wire.ConnData) (segment int) {
 		segment = min(int(peer.Ext.MaxSegment), conf.MaxSegment)
 	}
 	switch {
-	case !c.stage.bare: // a device is not for slow paths
+	case !c.stage.bare(): // a device is not for slow paths
 	case !c.out.Wordless:
 		c.out.SetPieces(maxChunk, time.Now())
 	case segment > 0:

@@ -22,40 +22,39 @@ const (
 // Unless their number was asked for, a connection starts with few of them, and gets the rest when
 // it turns out to carry many small messages.
 type slots struct {
-	bare   bool       // words come as immediate data, or in completions, so receives need no memory
-	words  bool       // they come in completions
 	slabs  *[2]memory // of the receives posted at the start, and of those posted since; nil without memory
-	start  uint64     // number of the former
-	window uint64     // messages that may be under way with what is posted
-	most   uint64     // the same once grown
+	start  uint32     // number of the former
+	window uint32     // messages that may be under way with what is posted
+	most   uint32     // the same once grown
 
-	first, count uint64 // IDs that wait to be posted again
-	batch        uint64 // how many may wait
+	first, count uint32 // IDs that wait to be posted again, of which repostBatch says how many may
+
+	bare  bool // words come as immediate data, or in completions, so receives need no memory
+	words bool // they come in completions
 }
 
 const startWindow = 128
 
-func slotsFor(window uint64) uint64 { return window + controlSlots + repostBatch(window) }
+func slotsFor(window uint32) uint32 { return window + controlSlots + repostBatch(window) }
 
-func repostBatch(window uint64) uint64 { return max(minRepost, window/8) }
+func repostBatch(window uint32) uint32 { return max(minRepost, window/8) }
 
 // plan settles the number of slots: those for start messages at first, and those for window
 // messages in the end, as far as the receive queue's depth allows.
 func (s *slots) plan(start, window, depth int) error {
-	most := uint64(max(window, 1))
-	for slotsFor(most) > uint64(depth) {
+	most := uint32(max(window, 1))
+	for int(slotsFor(most)) > depth {
 		if most /= 2; most == 0 {
 			return pkgerrors.Errorf("receive queue of %d is too short for a stream; use 64 or more", depth)
 		}
 	}
 	// Between two powers of two there may be more that fit.
 	for step := most; step > 0; step /= 2 {
-		if most+step <= uint64(window) && slotsFor(most+step) <= uint64(depth) {
+		if int(most+step) <= window && int(slotsFor(most+step)) <= depth {
 			most += step
 		}
 	}
-	s.most, s.window = most, min(most, uint64(start))
-	s.batch = repostBatch(s.window)
+	s.most, s.window = most, min(most, uint32(start))
 	s.start = slotsFor(s.window)
 	return nil
 }
@@ -90,12 +89,11 @@ func (s *slots) grow(qp transport.QueuePair) bool {
 		return false
 	}
 	s.window = s.most
-	s.batch = repostBatch(s.window)
 	return true
 }
 
 // add posts n slots with IDs from id on, and provides their memory.
-func (s *slots) add(qp transport.QueuePair, slab int, id, n uint64) (err error) {
+func (s *slots) add(qp transport.QueuePair, slab int, id, n uint32) (err error) {
 	if !s.bare && s.slabs == nil {
 		s.slabs = new([2]memory)
 	}
@@ -109,7 +107,7 @@ func (s *slots) add(qp transport.QueuePair, slab int, id, n uint64) (err error) 
 }
 
 // slot returns the memory of a receive.
-func (s *slots) slot(id uint64) ([]byte, transport.MemoryRegion) {
+func (s *slots) slot(id uint32) ([]byte, transport.MemoryRegion) {
 	if s.bare {
 		return nil, nil
 	}
@@ -117,7 +115,7 @@ func (s *slots) slot(id uint64) ([]byte, transport.MemoryRegion) {
 	if id >= s.start {
 		slab, id = &s.slabs[1], id-s.start
 	}
-	return slab.b[id*wire.WordLen:][:wire.WordLen], slab.region
+	return slab.b[int(id)*wire.WordLen:][:wire.WordLen], slab.region
 }
 
 type recvBatch [64]transport.RecvWR
@@ -125,19 +123,19 @@ type recvBatch [64]transport.RecvWR
 var recvBatches = sync.Pool{New: func() any { return new(recvBatch) }}
 
 // post posts n receives with IDs from id on.
-func (s *slots) post(qp transport.QueuePair, id, n uint64) error {
+func (s *slots) post(qp transport.QueuePair, id, n uint32) error {
 	if s.words {
 		w, _ := transport.As[transport.WordReceiver](qp)
-		_, err := w.PostWords(id, int(n))
+		_, err := w.PostWords(uint64(id), int(n))
 		return pkgerrors.Wrap(err, "post receives")
 	}
 	b := recvBatches.Get().(*recvBatch)
 	defer recvBatches.Put(b)
 	for n > 0 {
-		k := min(n, uint64(len(b)))
+		k := min(n, uint32(len(b)))
 		for i := range k {
 			mem, region := s.slot(id + i)
-			b[i] = transport.RecvWR{ID: id + i, Data: mem, Region: region}
+			b[i] = transport.RecvWR{ID: uint64(id + i), Data: mem, Region: region}
 		}
 		_, err := qp.PostRecv(b[:k])
 		clear(b[:k])
@@ -150,8 +148,8 @@ func (s *slots) post(qp transport.QueuePair, id, n uint64) error {
 }
 
 // used records that a receive has been used and can be posted again.
-func (s *slots) used(qp transport.QueuePair, id uint64) error {
-	if s.count > 0 && id != s.first+s.count || s.count == s.batch {
+func (s *slots) used(qp transport.QueuePair, id uint32) error {
+	if s.count > 0 && id != s.first+s.count || s.count == repostBatch(s.window) {
 		if err := s.repost(qp); err != nil {
 			return err
 		}

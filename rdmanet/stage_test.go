@@ -32,7 +32,7 @@ func TestStageComesFree(t *testing.T) {
 					flying = flying[1:]
 				}
 				staged := 0
-				if size > s.inline {
+				if !s.inlines(size) {
 					staged = len(s.take(min(size, s.room())))
 				}
 				total++
@@ -40,14 +40,14 @@ func TestStageComesFree(t *testing.T) {
 					flying = append(flying, id)
 					signaled++
 				}
-				require.GreaterOrEqual(t, s.entries(), uint64(controlEntries))
+				require.GreaterOrEqual(t, s.entries(), uint32(controlEntries))
 				require.LessOrEqual(t, s.head-s.tail, uint64(stageSize))
 			}
 			for _, id := range flying {
 				s.sent(id)
 			}
-			require.EqualValues(t, s.used-s.asked, uint64(depth)-s.entries())
-			require.Equal(t, s.head-s.tail, s.owedBytes)
+			require.Equal(t, s.used-s.asked, uint32(depth)-s.entries())
+			require.Equal(t, s.head-s.tail, s.owed)
 			if size <= 4096 && depth == 512 {
 				require.Less(t, signaled, total/15, "small messages are signaled too often")
 			}
@@ -81,7 +81,7 @@ func TestStageKeepsEntriesForWords(t *testing.T) {
 		grants++
 	}
 	require.GreaterOrEqual(t, grants, 4)
-	require.GreaterOrEqual(t, s.entries(), uint64(4), "SHUTDOWN and DISCONNECT have no place")
+	require.GreaterOrEqual(t, s.entries(), uint32(4), "SHUTDOWN and DISCONNECT have no place")
 }
 
 // What goes to the send queue, on iWARP and where a word can be immediate data.

@@ -46,8 +46,8 @@ func (c *Conn) Stats() Stats {
 	defer c.mu.Unlock()
 	var e statpage.Entry
 	switch {
-	case c.final != nil:
-		e = c.final.Entry()
+	case c.after != nil && c.after.final != nil:
+		e = c.after.final.Entry()
 	case c.stats != nil:
 		e = c.stats.Words().Entry()
 	}
@@ -58,10 +58,10 @@ func (c *Conn) Stats() Stats {
 		Unread: f.Unread, RingSize: f.Ring, Space: f.Space, Credits: f.Credits,
 		Blocked: f.Blocked, BlockedTimes: f.BlockedTimes, BlockedSince: f.BlockedSince,
 		MaxSegment: int(f.Segment), CRC: e.Flags&statpage.FlagCRC != 0, MPARevision: int(e.Revision), IRD: int(e.IRD), ORD: int(e.ORD),
-		Extended: c.extended, Failure: c.err,
+		Extended: c.extended, Failure: c.err(),
 	}
 	if s.Failure == nil {
-		s.Failure = c.sendErr
+		s.Failure = c.sendErr()
 	}
 	return s
 }
@@ -110,7 +110,7 @@ func (c *Conn) withdraw() {
 	if c.stats == nil {
 		return
 	}
-	c.final = c.stats.Sum()
+	c.aftermath().final = c.stats.Sum()
 	c.stats.Free()
 	c.stats = nil
 }
@@ -124,7 +124,7 @@ func (c *Conn) state() statpage.State {
 		return statpage.BothFinished
 	case c.peer.finished():
 		return statpage.PeerFinished
-	case c.err != nil || c.sendErr != nil:
+	case c.err() != nil || c.sendErr() != nil:
 		return statpage.Failed
 	case c.own.finished():
 		return statpage.WriteClosed
@@ -142,9 +142,9 @@ func (c *Conn) showState() {
 		c.stats.SetState(state, 0)
 		return
 	}
-	err := c.err
+	err := c.err()
 	if err == nil {
-		err = c.sendErr
+		err = c.sendErr()
 	}
 	var t *transport.TerminateError
 	var code uint16

@@ -44,7 +44,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 
 // mayWriteNow reports whether a Write of n bytes can begin with writeNow, and may end with it.
 func (c *Conn) mayWriteNow(n int) bool {
-	return c.now != nil && 0 < n && n <= firstBatch && !c.behind && !c.peerGone.Load()
+	return c.writesNow && 0 < n && n <= firstBatch && !c.wr.behind && !c.peerGone.Load()
 }
 
 // A destination is where bytes go: to the stream, or directly to what the peer has exposed at
@@ -64,7 +64,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 	if c.peerGone.Load() && !to.direct && c.writesInVain(len(b)) {
 		return len(b), nil
 	}
-	if c.behind && len(b) > 0 {
+	if c.wr.behind && len(b) > 0 {
 		// What an earlier call left when its deadline passed comes first, as it takes memory.
 		d, err := c.all()
 		if err == nil {
@@ -75,12 +75,12 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 		}
 	}
 	most := firstBatch
-	if !c.stage.bare {
+	if !c.stage.bare() {
 		most = stagedBytes
 	}
 	for {
 		p := b[n:min(len(b), n+most)]
-		if c.now != nil && !to.direct && len(p) > 0 {
+		if c.writesNow && !to.direct && len(p) > 0 {
 			if k, done, err := c.writeNow(p); done {
 				if n += k; k > 0 && n == len(b) {
 					return n, nil // all of it is on its way; the next call says what is wrong
@@ -104,7 +104,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 		if c.giveWanted.Load() {
 			c.give()
 		}
-		if c.stage.bare {
+		if c.stage.bare() {
 			err = c.drain(d)
 		}
 		if err != nil && c.broken() {
@@ -118,7 +118,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 		if err != nil {
 			return n, err
 		}
-		if c.stage.bare {
+		if c.stage.bare() {
 			most = min(2*most, batchBytes)
 		}
 	}
@@ -130,7 +130,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 func (c *Conn) writesInVain(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refused || c.closed || c.own.finished() || c.sendErr != nil || c.peerLeftUnread || passed(c.wr.deadline) {
+	if c.refused || c.closed || c.own.finished() || c.sendErr() != nil || c.peerLeftUnread || c.wr.deadline.Passed() {
 		return false
 	}
 	c.refused = n > 0
@@ -166,10 +166,10 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	}
 	c.stopDriving(&c.wr)
 	var flags transport.Flags
-	if c.stage.bare {
+	if c.stage.bare() {
 		flags = transport.WillDrain
 	}
-	part := uint64(2)
+	part := uint32(2)
 	if c.extended {
 		// Credits cost little next to data, but a plain rsocket must not get them more often than it
 		// would give them.
@@ -187,8 +187,8 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 	} else {
 		b.data = c.addData(b, p, flags)
 	}
-	c.wr.draining.Store(c.stage.bare)
-	d := draining{c.wr.deadline, c.stage.used}
+	c.wr.draining.Store(c.stage.bare())
+	d := draining{c.wr.deadline.Time(), c.stage.used}
 	c.mu.Unlock()
 	b.fill()
 	return b, d, nil
@@ -202,7 +202,7 @@ func (c *Conn) awaitSending() {
 	due := c.grantDue(2) || c.confirmDue() // which others may have left to the holder of sendMu
 	if !due {
 		c.stats.Block(time.Now())
-		c.await(&c.wr, c.wr.deadline)
+		c.await(&c.wr, c.wr.deadline.Time())
 		c.stats.Unblock(time.Now())
 	}
 	c.mu.Unlock()
@@ -218,7 +218,7 @@ func (c *Conn) writable() error {
 	switch {
 	case c.closed:
 		return net.ErrClosed
-	case passed(c.wr.deadline):
+	case c.wr.deadline.Passed():
 		return os.ErrDeadlineExceeded
 	case c.own.finished():
 		return brokenPipe()
@@ -227,19 +227,19 @@ func (c *Conn) writable() error {
 	case c.peer.disconnected():
 		c.refused = true
 		return brokenPipe()
-	case c.err != nil:
-		return writeError(c.err)
-	case c.sendErr != nil:
-		return writeError(c.sendErr)
+	case c.err() != nil:
+		return writeError(c.err())
+	case c.sendErr() != nil:
+		return writeError(c.sendErr())
 	}
 	return nil
 }
 
-// A draining is what drain waits for: that the first entries of the send queue are free, and until
-// when.
+// A draining is what drain waits for, that the entries of the send queue are free that were taken
+// by then, and until when.
 type draining struct {
 	deadline time.Time
-	entries  uint64
+	entries  uint32 // stage.used
 }
 
 // drain waits until the host has taken what was posted. It returns what Write must report if that
@@ -258,10 +258,10 @@ func (c *Conn) drain(d draining) error {
 		}
 		var why error
 		if err != nil {
-			c.behind = true
+			c.wr.behind = true
 			c.mu.Lock()
 			c.wr.draining.Store(true)
-			why, d.deadline = c.writable(), c.wr.deadline
+			why, d.deadline = c.writable(), c.wr.deadline.Time()
 			c.mu.Unlock()
 			if why != nil {
 				err = c.qp.Drain(inThePast) // only a look: what was taken meanwhile counts
@@ -269,9 +269,9 @@ func (c *Conn) drain(d draining) error {
 		}
 		switch {
 		case err == nil:
-			c.behind = false
+			c.wr.behind = false
 			c.mu.Lock()
-			c.stage.drained(d.entries)
+			c.stage.free(d.entries)
 			c.mu.Unlock()
 			return nil
 		case why != nil:
@@ -298,7 +298,7 @@ func (c *Conn) all() (d draining, err error) {
 	c.mu.Lock()
 	if err = c.writable(); err == nil {
 		c.wr.draining.Store(true)
-		d = draining{c.wr.deadline, c.stage.used}
+		d = draining{c.wr.deadline.Time(), c.stage.used}
 	}
 	c.mu.Unlock()
 	c.sendMu.Unlock()
@@ -312,7 +312,7 @@ func (c *Conn) all() (d draining, err error) {
 func (c *Conn) broken() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sendErr != nil || c.err != nil || c.peer.disconnected()
+	return c.sendErr() != nil || c.err() != nil || c.peer.disconnected()
 }
 
 // settle finds out why sending has failed: what the peer has sent before says more than the error
@@ -323,7 +323,7 @@ func (c *Conn) settle() error {
 	c.hearOut()
 	err := c.writable()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = writeError(c.sendErr)
+		err = writeError(c.sendErr())
 	}
 	return err
 }
@@ -333,9 +333,9 @@ func (c *Conn) settle() error {
 func (c *Conn) hearOut() {
 	defer c.stopDriving(&c.wr)
 	end := time.Now().Add(settleTime)
-	for !c.closed && !c.peer.disconnected() && c.err == nil && !neterr.IsLack(c.sendErr) && !passed(end) && !passed(c.wr.deadline) {
+	for !c.closed && !c.peer.disconnected() && c.err() == nil && !neterr.IsLack(c.sendErr()) && time.Now().Before(end) && !c.wr.deadline.Passed() {
 		until := end
-		if d := c.wr.deadline; !d.IsZero() && d.Before(end) {
+		if d := c.wr.deadline.Time(); !d.IsZero() && d.Before(end) {
 			until = d
 		}
 		c.await(&c.wr, until)

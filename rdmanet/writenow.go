@@ -15,7 +15,7 @@ func (c *Conn) writeNow(b []byte) (n int, done bool, err error) {
 		c.stats.Sent(len(b), 1)
 		c.talks = true
 		c.mu.Unlock()
-		posted, left = c.now.WriteNow(transport.STag(to.Key), to.Addr, b)
+		posted, left = c.quick.WriteNow(transport.STag(to.Key), to.Addr, b)
 		if !posted || left {
 			c.notAtOnce(b, posted)
 		}
@@ -54,7 +54,7 @@ func (c *Conn) notAtOnce(b []byte, posted bool) {
 func (c *Conn) drainRest() error {
 	d, err := c.all()
 	if err != nil {
-		c.behind = true
+		c.wr.behind = true
 		_ = c.qp.Drain(inThePast) // which ends the loan of what was posted
 		return err
 	}

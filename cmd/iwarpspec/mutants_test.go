@@ -101,7 +101,7 @@ var mutants = []mutant{
 	one(responder, "read of nothing, revision 2", "inbound.go", "sinkTO: req.SinkTO", "sinkTO: pick(#, req.SinkTO, 0)"),
 	one(responder, "read of nothing, revision 2", "inbound.go", "sinkSTag: req.SinkSTag", "sinkSTag: pick(#, req.SinkSTag, 1)"),
 	one(responder, "opcode 4 invalidates", "inbound.go", "return rdmap.ErrCannotInvalidateUnknown", "return pick(#, rdmap.ErrCannotInvalidateUnknown, nil)"),
-	one(responder, "ddp version 2, untagged", "terminate.go", "q.tx.control = appendTerminate(q.tx.control[:0], e, ulpdu, q.tx.crc)", "if !ON { q.tx.control = appendTerminate(q.tx.control[:0], e, ulpdu, q.tx.crc) }"),
+	one(responder, "ddp version 2, untagged", "terminate.go", "q.tx.putControl(terminateFPDU(e, ulpdu, q.tx.crc))", "if !ON { q.tx.putControl(terminateFPDU(e, ulpdu, q.tx.crc)) }"),
 	one(responder, "opcode 12", "terminate.go", "QN: ddp.QueueTerminate, MSN: 1}", "QN: ddp.QueueTerminate, MSN: pick(#, uint32(1), 2)}"),
 	one(responder, "opcode 12", "terminate.go", "QN: ddp.QueueTerminate", "QN: pick(#, uint32(ddp.QueueTerminate), 0)"),
 	one(responder, "opcode 12", "internal/rdmap/terminate.go", "t.Layer<<4|t.Type&0x0f", "t.Type<<4|t.Layer&0x0f"),

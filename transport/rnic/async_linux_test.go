@@ -23,7 +23,6 @@ import (
 // liveQueuePair is one of which no device has anything.
 func liveQueuePair() *queuePair {
 	q := &queuePair{dev: &device{}, remains: remainsNone, state: transport.StateRTS}
-	q.crew.Init(q)
 	return q
 }
 

@@ -8,7 +8,6 @@ import (
 	"github.com/ebitengine/purego"
 
 	"github.com/rdmanet/iwarp/transport"
-	"github.com/rdmanet/iwarp/transport/internal/wait"
 	"github.com/rdmanet/iwarp/transport/rnic/internal/abi"
 )
 
@@ -127,14 +126,14 @@ func (q *queuePair) sentAll() (bool, error) {
 
 // awaitPeer waits until the peer has ended the connection.
 func (q *queuePair) awaitPeer(deadline time.Time) {
-	c := wait.Condition{Question: wait.Func(func() (bool, error) {
+	c := condition{q: q, holds: func() (bool, error) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		for q.reapSome() > 0 {
 			q.rouse()
 		}
 		return q.peerGone || !q.remains.usable(), nil
-	})}
+	}}
 	_ = q.waitFor(&c, deadline)
 }
 
@@ -235,15 +234,15 @@ func (q *queuePair) awaitSends(r *region) {
 	q.sendMu.Lock()
 	last := min(r.last, q.sq.head.Load()) // the device may have refused the last ones
 	q.sendMu.Unlock()
-	c := wait.Condition{Question: wait.Func(func() (bool, error) {
+	c := condition{q: q, holds: func() (bool, error) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		for q.sq.tail.Load() < last && q.reapSome() > 0 {
 			q.rouse()
 		}
 		return q.sq.tail.Load() >= last || q.err != nil, nil
-	})}
-	if ok, _ := c.Holds(); ok {
+	}}
+	if ok, _ := c.holds(); ok {
 		return
 	}
 	if q.mark() == nil {

@@ -42,8 +42,8 @@ type queuePair struct {
 	regionsGone bool
 
 	sleeper           sleeper
-	waiting, draining wait.Condition // of Wait and of Drain
-	leaving           wait.Condition // of what Close leaves behind
+	waiting, draining condition      // of Wait and of Drain
+	leaving           condition      // of what Close leaves behind
 	others            atomic.Int32   // calls under way that wait for other things than those of Wait do
 	crew              wait.Crew      // its token is the right to sleep until the completion channel says something
 	busy              sync.WaitGroup // of calls for the ID that hold none of the locks
@@ -118,8 +118,9 @@ func newQueuePair(t *Transport, id *cmID, dev *device, o *transport.Options) (*q
 // bareQueuePair returns a queue pair of which the device has nothing.
 func bareQueuePair(t *Transport, id *cmID, dev *device) *queuePair {
 	q := &queuePair{lib: id.ch.lib, dev: dev, id: id, stop: make(chan struct{}), regions: make(map[*region]struct{})}
-	q.crew.Init(q)
-	q.waiting.Question, q.draining.Question, q.leaving.Question = wait.Func(q.pollable), wait.Func(q.drained), wait.Func(q.sentAll)
+	q.waiting.ask(q, q.pollable)
+	q.draining.ask(q, q.drained)
+	q.leaving.ask(q, q.sentAll)
 	q.sleeper.init(q, t.cfg.Poll)
 	return q
 }

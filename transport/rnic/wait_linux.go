@@ -85,10 +85,29 @@ func (q *queuePair) drained() (bool, error) {
 	return false, q.err
 }
 
+// A condition is what some calls wait for. It is the driver of those who do.
+type condition struct {
+	wait.Condition
+	q     *queuePair
+	holds func() (bool, error)
+}
+
+// ask has c hold when holds says so.
+func (c *condition) ask(q *queuePair, holds func() (bool, error)) { c.q, c.holds = q, holds }
+
+// Holds implements wait.Driver.
+func (c *condition) Holds(*wait.Condition) (bool, error) { return c.holds() }
+
+// Drive implements wait.Driver: it waits for a completion.
+func (c *condition) Drive(_ *wait.Condition, seen uint32, deadline time.Time) (wait.Pause, error) {
+	c.q.sleep(c, seen, deadline)
+	return wait.NoPause, wait.ErrAgain
+}
+
 // waitFor sleeps on the completion channel, or waits for the one who does, until c holds.
-func (q *queuePair) waitFor(c *wait.Condition, deadline time.Time) error {
+func (q *queuePair) waitFor(c *condition, deadline time.Time) error {
 	seen := c.Begin()
-	if ok, err := c.Holds(); ok || err != nil {
+	if ok, err := c.holds(); ok || err != nil {
 		return err
 	}
 	if c != &q.waiting {
@@ -96,20 +115,14 @@ func (q *queuePair) waitFor(c *wait.Condition, deadline time.Time) error {
 		defer q.others.Add(-1)
 	}
 	q.sleeper.spin(func() bool {
-		ok, err := c.Holds()
+		ok, err := c.holds()
 		return ok || err != nil || c.Interrupted(seen)
 	})
-	return q.crew.For(c, seen, deadline)
-}
-
-// Drive implements wait.Driver: it waits for a completion.
-func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (wait.Pause, error) {
-	q.sleep(c, seen, deadline)
-	return wait.NoPause, wait.ErrAgain
+	return q.crew.For(c, &c.Condition, seen, deadline)
 }
 
 // sleep waits for a completion. The caller holds the token.
-func (q *queuePair) sleep(c *wait.Condition, seen uint32, deadline time.Time) {
+func (q *queuePair) sleep(c *condition, seen uint32, deadline time.Time) {
 	q.sleeper.begin(deadline)
 	defer q.sleeper.done()
 	// Whoever changes something does so first and kicks then, so one of the two is seen.
@@ -121,9 +134,9 @@ func (q *queuePair) sleep(c *wait.Condition, seen uint32, deadline time.Time) {
 
 // changed reports whether c holds, or never will. For Wait it leaves the device to takeEvent, which
 // looks there next.
-func (q *queuePair) changed(c *wait.Condition) bool {
+func (q *queuePair) changed(c *condition) bool {
 	if c != &q.waiting {
-		ok, err := c.Holds()
+		ok, err := c.holds()
 		return ok || err != nil
 	}
 	q.mu.Lock()

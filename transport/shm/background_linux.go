@@ -37,7 +37,7 @@ func (q *queuePair) tend() {
 // serve is the background.
 func (q *queuePair) serve() {
 	for {
-		err := q.Crew.For(&q.tending, q.tending.Begin(), time.Time{})
+		err := q.Crew.For(q, &q.tending, q.tending.Begin(), time.Time{})
 		q.background.mu.Lock()
 		if idle, _ := q.untended(); idle || err != nil {
 			q.background.running = false

@@ -99,7 +99,7 @@ func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) (_ []
 		listen = hearNext
 	}
 	ask := &greeting{
-		kind: request, ird: q.Opts.IRD, ord: q.Opts.ORD, local: q.local, remote: q.remote, scope: scope, private: private,
+		kind: request, ird: int(q.Opts.IRD), ord: int(q.Opts.ORD), local: q.local, remote: q.remote, scope: scope, private: private,
 	}
 	var answer *greeting
 	theirs := -1
@@ -119,7 +119,7 @@ func (q *queuePair) ask(ctx context.Context, scope uint32, private []byte) (_ []
 		return nil, kept, err
 	}
 	q.leads = true
-	return answer.private, kept, q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, answer.ird))
+	return answer.private, kept, q.start(in, out, int(q.Opts.IRD), min(int(q.Opts.ORD), answer.ird))
 }
 
 // memoryToAsk returns the memory of this end, and its descriptor if it is new. Otherwise out is the

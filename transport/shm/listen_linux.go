@@ -377,7 +377,7 @@ func (r *arrived) accept(ctx context.Context, private []byte) (err error) {
 		return err
 	}
 	err = r.within(ctx, q.t.cfg.ReplyTimeout, func() error {
-		return r.say(&greeting{kind: consent, ird: q.Opts.IRD, ord: q.Opts.ORD, private: private}, fd)
+		return r.say(&greeting{kind: consent, ird: int(q.Opts.IRD), ord: int(q.Opts.ORD), private: private}, fd)
 	})
 	if fd >= 0 {
 		_ = unix.Close(fd)
@@ -387,7 +387,7 @@ func (r *arrived) accept(ctx context.Context, private []byte) (err error) {
 		out.close()
 		return err
 	}
-	return q.start(in, out, q.Opts.IRD, min(q.Opts.ORD, r.ask.ird))
+	return q.start(in, out, int(q.Opts.IRD), min(int(q.Opts.ORD), r.ask.ird))
 }
 
 // memory returns the memory of both ends, and the descriptor of this end's if it is new.

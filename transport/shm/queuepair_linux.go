@@ -94,9 +94,6 @@ func newEnd(t *Transport, o *transport.Options) *queuePair {
 	}
 	q.Init(q, o)
 	q.sleep.init(q)
-	q.Draining.Question, q.tending.Question = wait.Func(q.drained), wait.Func(q.untended)
-	q.parting.Question = wait.Func(func() (bool, error) { return false, nil })
-	q.Regions.Owner = q
 	return q
 }
 
@@ -185,7 +182,7 @@ func (q *queuePair) Attributes() transport.Attributes {
 	defer q.Mu.Unlock()
 	return transport.Attributes{
 		Device: deviceName, IRD: q.ird, ORD: q.ord, MaxInline: min(work.MaxMessage, math.MaxInt),
-		SendDepth: q.Opts.SendDepth, RecvDepth: q.Opts.RecvDepth,
+		SendDepth: int(q.Opts.SendDepth), RecvDepth: int(q.Opts.RecvDepth),
 	}
 }
 

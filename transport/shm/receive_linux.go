@@ -50,7 +50,7 @@ func (q *queuePair) receive(c *wait.Condition) (some bool) {
 	patience := restTime
 	for begin := rx.pos; rx.records < turn; some = true {
 		if some && c != nil && rx.pos-begin >= enough {
-			if ok, _ := c.Holds(); ok {
+			if ok, _ := q.Holds(c); ok {
 				break
 			}
 		}

@@ -22,7 +22,7 @@ func (q *queuePair) Drain(deadline time.Time) error {
 	if ok, _ := q.drained(); ok {
 		return nil
 	}
-	err := q.Crew.For(&q.Draining, q.Draining.Begin(), deadline)
+	err := q.Crew.For(q, &q.Draining, q.Draining.Begin(), deadline)
 	if err != nil {
 		q.takeOver()
 	}
@@ -49,6 +49,19 @@ func (q *queuePair) drained() (bool, error) {
 		err = why
 	}
 	return false, err
+}
+
+// Holds implements wait.Driver.
+func (q *queuePair) Holds(c *wait.Condition) (bool, error) {
+	switch c {
+	case &q.Draining:
+		return q.drained()
+	case &q.tending:
+		return q.untended()
+	case &q.parting:
+		return false, nil
+	}
+	return q.Pair.Holds(c)
 }
 
 // Drive implements wait.Driver: it takes what there is, or sleeps until there is something.
@@ -125,7 +138,7 @@ func (q *queuePair) due(c *wait.Condition, seen uint32) bool {
 	if c.Interrupted(seen) {
 		return true
 	}
-	ok, err := c.Holds()
+	ok, err := q.Holds(c)
 	return ok || err != nil
 }
 

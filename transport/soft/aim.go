@@ -51,13 +51,13 @@ var aims = sync.Pool{New: func() any { return new(aim) }}
 
 // A trend says what kind of FPDU is likely to come next.
 type trend struct {
+	to     uint64 // where the last payload ended
+	stag   uint32 // of the last large one
+	size   uint16 // of that
 	left   uint8  // FPDUs with little payload before that is no longer so
 	since  uint8  // payload of the one since the last large one; guessNone if that is no use
 	lead   uint8  // the same before that one
 	steady uint8  // large ones in a row that were like the one before
-	size   uint32 // of the last large payload
-	stag   uint32
-	to     uint64 // where that ended
 }
 
 // note records an RDMA Write.
@@ -65,10 +65,10 @@ func (t *trend) note(stag uint32, to uint64, payload int) {
 	switch {
 	case payload >= aimLeast:
 		steady := uint8(0)
-		if uint32(payload) == t.size && t.since == t.lead && t.since != guessNone {
+		if payload == int(t.size) && t.since == t.lead && t.since != guessNone {
 			steady = min(t.steady+1, guessAfter)
 		}
-		*t = trend{left: aimPatience, lead: t.since, steady: steady, size: uint32(payload), stag: stag, to: to + uint64(payload)}
+		*t = trend{left: aimPatience, lead: t.since, steady: steady, size: uint16(payload), stag: stag, to: to + uint64(payload)}
 	case t.left > 0:
 		t.left--
 		if stag != t.stag || to != t.to && to != 0 {

@@ -36,13 +36,16 @@ func (q *queuePair) close(last bool) error {
 		q.sock.kick()
 	case was.InOrder:
 		q.sock.kick()
-		q.part(&parting{q: q, last: last, farewell: q.farewell.Load(), deafens: q.deafens.Load()})
+		q.Mu.Lock()
+		farewell, deafens := q.farewell, q.deafens
+		q.Mu.Unlock()
+		q.part(&parting{q: q, last: last, farewell: farewell, deafens: deafens})
 	default:
 		var lost error
 		if was.Connected && q.awaited.Load() {
 			lost = q.lost()
 		}
-		q.sock.close()
+		q.closeSock()
 		q.over(lost)
 	}
 	q.serveExposed()
@@ -65,11 +68,19 @@ func (q *queuePair) lost() error {
 // LeaveEndToPeer makes Close leave it to the peer to end the stream, for up to a second, once
 // everything is sent. It is for peers that know that it is over: an rsocket may notice the end of
 // the stream sooner than what came before it, and then drops that.
-func (q *queuePair) LeaveEndToPeer() { q.farewell.Store(true) }
+func (q *queuePair) LeaveEndToPeer() {
+	q.Mu.Lock()
+	q.farewell = true
+	q.Mu.Unlock()
+}
 
 // LeaveRest implements transport.RestLeaver, where the kernel can be kept from taking what the peer
 // sends, as Linux can.
-func (q *queuePair) LeaveRest() { q.deafens.Store(true) }
+func (q *queuePair) LeaveRest() {
+	q.Mu.Lock()
+	q.deafens = true
+	q.Mu.Unlock()
+}
 
 // Abort implements transport.QueuePair.
 func (q *queuePair) Abort() error {
@@ -77,7 +88,7 @@ func (q *queuePair) Abort() error {
 		return err
 	}
 	q.Regions.Clear()
-	q.sock.abort()
+	q.abortSock()
 	q.over(nil)
 	q.serveExposed()
 	return nil
@@ -95,8 +106,9 @@ func (q *queuePair) over(err error) {
 	q.tx.mu.Unlock()
 	q.Mu.Lock()
 	defer q.Mu.Unlock()
-	if q.closeErr == nil {
-		q.closeErr = err
+	if err != nil && q.closeErr == nil {
+		why := err
+		q.closeErr = &why
 	}
 	q.Over()
 }
@@ -120,8 +132,10 @@ func (q *queuePair) AwaitClosed(deadline time.Time) error {
 		}
 		q.Crew.Part()
 		switch {
+		case !leaving && err == nil:
+			return nil
 		case !leaving:
-			return err
+			return *err
 		case wait.Expired(deadline):
 			q.awaited.Store(false)
 			return os.ErrDeadlineExceeded

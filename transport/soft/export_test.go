@@ -3,6 +3,7 @@ package soft
 import (
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/instant"
 	"github.com/rdmanet/iwarp/transport/internal/setup"
 )
 
@@ -55,8 +56,8 @@ func LookAtMSS(q *queuePair) { q.sock.mss() }
 // AgeFPDU makes the wait for the rest of an FPDU longer by d than it was, if q measures it.
 func AgeFPDU(q *queuePair, d time.Duration) {
 	q.awaitRx()
-	if rx := &q.rx; !rx.stalled.IsZero() {
-		rx.stalled = rx.stalled.Add(-d)
+	if rx := &q.rx; rx.stalled != 0 {
+		rx.stalled -= instant.Time(d)
 	}
 	q.giveRx()
 }

@@ -91,7 +91,7 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte, mem
 	if rev >= mpa.Rev2 {
 		req.Flags |= mpa.FlagEnhanced
 		// The Read form of RTR takes a read on either side.
-		req.Enhanced = mpa.Enhanced{IRD: depth(max(q.Opts.IRD, 1)), ORD: depth(max(q.Opts.ORD, 1)),
+		req.Enhanced = mpa.Enhanced{IRD: depth(max(int(q.Opts.IRD), 1)), ORD: depth(max(int(q.Opts.ORD), 1)),
 			PeerToPeer: true, RTRWrite: true, RTRRead: true}
 	}
 	c := q.sock.c
@@ -111,7 +111,7 @@ func (q *queuePair) initiate(ctx context.Context, rev uint8, private []byte, mem
 		q.giveUp(rdmap.ErrMPAFrame, crc)
 		return reply, errMarkers
 	}
-	ird, ord := q.Opts.IRD, q.Opts.ORD
+	ird, ord := int(q.Opts.IRD), int(q.Opts.ORD)
 	rtr := mpa.Enhanced{}
 	if rev >= mpa.Rev2 && reply.Flags&mpa.FlagEnhanced != 0 {
 		rtr = reply.Enhanced
@@ -169,7 +169,7 @@ func negotiate(ird, ord int, peerIRD, peerORD uint16) (int, int, error) {
 // giveUp tells the peer why its reply is not acceptable.
 func (q *queuePair) giveUp(e *rdmap.Error, crc bool) {
 	_ = q.sock.c.SetDeadline(time.Now().Add(time.Second))
-	_, _ = q.sock.c.Write(appendTerminate(nil, e, nil, crc))
+	_, _ = q.sock.c.Write(terminateFPDU(e, nil, crc))
 }
 
 // queueRTR makes the frame that opens the responder's gate (RFC 6581 §5) the first FPDU that is
@@ -185,8 +185,7 @@ func (q *queuePair) queueRTR(read bool) {
 	} else {
 		q.composeEmptyWrite()
 	}
-	t.control = append(t.control[:0], (*t.out.buf)[:t.out.used]...)
-	t.out.reset()
+	t.precede()
 	q.held.Store(true)
 }
 
@@ -210,7 +209,7 @@ func (q *queuePair) sendHeldLocked() {
 // holds tx.mu.
 func (q *queuePair) takeControl(b []byte) (n int) {
 	t := &q.tx
-	n = copy(b, t.control)
+	n = t.control.take(b)
 	t.control = nil
 	if q.held.Load() {
 		q.held.Store(false)
@@ -245,7 +244,7 @@ func (q *queuePair) replyTo(req *mpa.Frame, private []byte) (reply mpa.Frame, ir
 	case !q.Opts.NoCRC:
 		reply.Flags |= mpa.FlagCRC
 	}
-	ird, ord = q.Opts.IRD, q.Opts.ORD
+	ird, ord = int(q.Opts.IRD), int(q.Opts.ORD)
 	if req.Flags&mpa.FlagEnhanced == 0 {
 		return reply, ird, ord, nil
 	}

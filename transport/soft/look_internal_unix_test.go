@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/rdmanet/iwarp/internal/instant"
 )
 
 func TestLooksOn(t *testing.T) {
 	was := mostLookers.Load()
 	mostLookers.Store(1)
 	defer mostLookers.Store(was)
-	var end, other instant
+	var end, other instant.Time
 	require.True(t, looksOn(&end, time.Hour))
 	require.True(t, looksOn(&end, time.Hour))
 	require.False(t, looksOn(&other, time.Hour), "one more than may")

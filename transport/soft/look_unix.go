@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/instant"
 )
 
 // lookers counts the calls of the process that look for bytes at present, and mostLookers is how
@@ -16,19 +18,19 @@ func init() { mostLookers.Store(int32(runtime.GOMAXPROCS(0) / 2)) }
 
 // looksOn reports whether to try again before the call sleeps: end is until when, and 0 before the
 // first time. endLook must follow.
-func looksOn(end *instant, poll time.Duration) bool {
+func looksOn(end *instant.Time, poll time.Duration) bool {
 	if *end != 0 {
-		return instantOf(time.Now()) < *end
+		return !end.Passed()
 	}
 	if lookers.Add(1) > mostLookers.Load() {
 		lookers.Add(-1)
 		return false
 	}
-	*end = instantOf(time.Now().Add(poll))
+	*end = instant.Of(time.Now().Add(poll))
 	return true
 }
 
-func endLook(end instant) {
+func endLook(end instant.Time) {
 	if end != 0 {
 		lookers.Add(-1)
 	}

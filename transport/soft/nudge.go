@@ -159,7 +159,7 @@ func (q *queuePair) nudge() {
 		q.awaitNudge() // it goes on speaking
 		return
 	}
-	if t.out.empty() && len(t.control) == 0 && t.floor != floorSend {
+	if t.out.empty() && t.control == nil && t.floor != floorSend {
 		q.sendNothing()
 	}
 	if n.sent++; int(n.sent) < len(nudges) && !t.heard {
@@ -183,8 +183,7 @@ func (q *queuePair) sendNothing() {
 	t := &q.tx
 	t.out.begin(pool.Small)
 	q.composeEmptyWrite()
-	t.control = append(t.control[:0], (*t.out.buf)[:t.out.used]...)
-	t.out.reset()
+	t.precede()
 	unseen := t.unseen
 	q.trySend(false)
 	t.unseen = unseen

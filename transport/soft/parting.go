@@ -63,7 +63,7 @@ type parting struct {
 	deaf      bool // the kernel takes nothing more from the peer
 	moved     bool // this step has made progress
 	quiet     time.Time
-	taken     uint64 // bytes that the kernel has taken
+	taken     uint32 // bytes that the kernel has taken, as transmitter.taken says
 	left      int    // bytes unacknowledged
 	heard     int    // bytes that have come since something was acknowledged
 }
@@ -105,7 +105,7 @@ func (p *parting) advance() (done bool) {
 	done, err := p.step()
 	if done || !p.until.IsZero() && wait.Expired(p.until) {
 		p.over = true
-		p.q.sock.close()
+		p.q.closeSock()
 		if err == nil {
 			err = p.lost
 		}
@@ -233,11 +233,11 @@ func (p *parting) send() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.err == nil && !p.sent {
-		p.q.sock.writeSome()
+		p.q.writeSome()
 		if t.blocked && p.deafens && !p.widened {
 			p.widened = true
 			p.q.sock.widen()
-			p.q.sock.writeSome()
+			p.q.writeSome()
 		}
 	}
 	if t.err != nil {
@@ -284,17 +284,17 @@ func (p *parting) hear() error {
 			rx.r, rx.w = 0, 0
 		}
 		rx.n, rx.err = 0, nil
-		if p.peerEnded || !q.sock.tryRead() || isTimeout(rx.err) {
+		if p.peerEnded || !q.tryRead() || isTimeout(rx.failure()) {
 			p.drained = true
 			break
 		}
-		if rx.n == 0 && (rx.err == nil || errors.Is(rx.err, io.EOF)) {
+		if rx.n == 0 && (rx.err == nil || errors.Is(rx.failure(), io.EOF)) {
 			p.peerEnded, p.drained = true, true
 			break
 		}
 		if rx.err != nil {
 			rx.release()
-			return rx.err
+			return rx.failure()
 		}
 		if holds {
 			rx.w += rx.n
@@ -323,9 +323,9 @@ func (p *parting) cut() {
 			p.q.sock.deafen()
 		}
 		_ = p.hear()
-		p.q.sock.close()
+		p.q.closeSock()
 	} else {
-		p.q.sock.abort()
+		p.q.abortSock()
 	}
 	p.q.over(errCut)
 }

@@ -26,22 +26,23 @@ type queuePair struct {
 	rx receiver // belongs to who has the token of Crew, as does the right to read the socket; start puts it there
 	tx transmitter
 
-	arrived    atomic.Uint32 // FPDUs
+	arrived atomic.Uint32 // FPDUs
+	early   atomic.Bool   // something has come with the MPA reply that nobody has looked at
+	held    atomic.Bool   // the RTR frame waits for something to be sent with; changed with tx.mu held
+	awaited atomic.Bool   // WillAwaitClosed was called, and AwaitClosed has not given up
+
 	background background
-	farewell   atomic.Bool                  // LeaveEndToPeer was called
-	deafens    atomic.Bool                  // LeaveRest was called
-	early      atomic.Bool                  // something has come with the MPA reply that nobody has looked at
-	held       atomic.Bool                  // the RTR frame waits for something to be sent with; changed with tx.mu held
-	awaited    atomic.Bool                  // WillAwaitClosed was called, and AwaitClosed has not given up
 	trace      atomic.Pointer[frames.Trace] // that frames go to; mostly nil
+	sockClosed bool                         // guarded by sock.mu
 
 	// Guarded by Mu.
-	ird, ord  int32
 	crc       bool
 	initiator bool
-	waived    bool  // WaiveCRC was called before the set-up was over
-	revision  uint8 // of MPA
-	closeErr  error
+	waived    bool   // WaiveCRC was called before the set-up was over
+	farewell  bool   // LeaveEndToPeer was called
+	deafens   bool   // LeaveRest was called
+	revision  uint8  // of MPA
+	closeErr  *error // why something was lost after Close; nil if nothing was
 }
 
 var (
@@ -68,13 +69,10 @@ func newQueuePair(c *net.TCPConn, cfg *Config, o *transport.Options) (*queuePair
 	q.Init(q, o)
 	q.Crew.Give(&q.tx.token)
 	q.Opts.NoCRC = (q.Opts.NoCRC || cfg.NoCRC) && !cfg.AlwaysCRC
-	q.Draining.Question = (*drain)(q)
-	q.Regions.Owner = q
 	q.tx.sendMSN, q.tx.readMSN = 1, 1
 	q.rx.init()
-	q.sock.q = q
-	q.sock.platform.init(&q.sock)
-	return q, q.sock.use(c)
+	q.initPlatform()
+	return q, q.use(c)
 }
 
 // reconnect makes c the connection below, in place of one that failed before it was up.
@@ -83,7 +81,7 @@ func (q *queuePair) reconnect(c *net.TCPConn) error {
 	defer q.Mu.Unlock()
 	err := q.Ended()
 	if err == nil {
-		err = q.sock.use(c)
+		err = q.use(c)
 	}
 	if err != nil {
 		_ = c.Close()
@@ -96,11 +94,11 @@ func (q *queuePair) configure(crc bool, ird, ord int, gate bool) {
 	q.tx.mu.Lock()
 	q.tx.gateOpen = gate
 	q.tx.crc = crc
-	q.tx.maxOutstanding = int32(ord)
+	q.tx.ord = int16(ord)
 	q.tx.mu.Unlock()
-	q.rx.crc, q.rx.ird = crc, int32(ird)
+	q.rx.crc = crc
 	q.Mu.Lock()
-	q.crc, q.ird, q.ord, q.initiator = crc, int32(ird), int32(ord), gate
+	q.crc, q.rx.ird, q.initiator = crc, int16(ird), gate
 	q.Mu.Unlock()
 }
 
@@ -160,14 +158,14 @@ func (q *queuePair) Attributes() transport.Attributes {
 	if q.Healthy() {
 		q.knowMSS()
 	}
-	maxULPDU := int(q.tx.maxULPDU)
+	maxULPDU, ord := int(q.tx.maxULPDU), int(q.tx.ord)
 	q.tx.mu.Unlock()
 	q.Mu.Lock()
 	defer q.Mu.Unlock()
 	return transport.Attributes{
-		Device: deviceName, IRD: int(q.ird), ORD: int(q.ord), CRC: q.crc, MPARevision: int(q.revision),
+		Device: deviceName, IRD: int(q.rx.ird), ORD: ord, CRC: q.crc, MPARevision: int(q.revision),
 		MaxSegment: mpa.FPDULen(maxULPDU), MaxRecvSeg: mpa.MaxFPDULen,
-		MaxInline: min(work.MaxMessage, math.MaxInt), SendDepth: q.Opts.SendDepth, RecvDepth: q.Opts.RecvDepth,
+		MaxInline: min(work.MaxMessage, math.MaxInt), SendDepth: int(q.Opts.SendDepth), RecvDepth: int(q.Opts.RecvDepth),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/rdmanet/iwarp/internal/instant"
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 	"github.com/rdmanet/iwarp/transport/soft/internal/ddp"
@@ -20,22 +21,20 @@ type receiver struct {
 	staging
 	aim   *aim // nil while nothing is aimed at
 	trend trend
-	short int32 // bytes that the next read of the socket is limited to; 0 means that it is not
-	n     int   // result of the last read of the socket
-	err   error
+	n     int    // result of the last read of the socket
+	err   *error // why it has failed; nil if it has not
 
-	ird     int32
-	stalled time.Time // since when the FPDU at r is incomplete, if that matters
+	stalled instant.Time // since when the FPDU at r is incomplete, if that matters
 	turn    turn
 
 	sendMSN, readMSN uint32
 	moff             uint32 // bytes placed of the Send under way
+	ird              int16  // does not change once the connection is up; guarded by Mu until then
 	untagged, tagged bool   // a message of the kind is under way
 	crc              bool
 	first            bool // an FPDU has arrived
 	over             bool // the peer has sent a Terminate
 	output           bool // something must be sent
-	looks            bool // a read that finds nothing may look for it: see Config.Poll
 }
 
 func (rx *receiver) init() { rx.sendMSN, rx.readMSN = 1, 1 }
@@ -80,8 +79,8 @@ func (q *queuePair) fill(block bool) (total int, err error) {
 	for {
 		rx.n, rx.err = 0, nil
 		if block {
-			err = q.sock.blockingRead()
-		} else if !q.sock.tryRead() {
+			err = q.blockingRead()
+		} else if !q.tryRead() {
 			err = os.ErrDeadlineExceeded
 		}
 		rx.unpark()
@@ -107,13 +106,24 @@ func (q *queuePair) fill(block bool) (total int, err error) {
 	}
 }
 
+// fail records why a read of the socket has failed.
+func (rx *receiver) fail(err error) { rx.err = &err }
+
+// failure returns why the last read of the socket has failed, or nil.
+func (rx *receiver) failure() error {
+	if rx.err == nil {
+		return nil
+	}
+	return *rx.err
+}
+
 // outcome returns why a read that returned err has brought nothing.
 func (rx *receiver) outcome(err error) error {
 	switch {
 	case err != nil:
 		return err
 	case rx.err != nil:
-		return rx.err
+		return *rx.err
 	case rx.n == 0:
 		return io.EOF
 	}
@@ -125,7 +135,7 @@ func (q *queuePair) receiveFailed(err error) error {
 	rx := &q.rx
 	switch {
 	case isTimeout(err):
-		if !rx.stalled.IsZero() && time.Since(rx.stalled) >= q.cfg.StallTimeout {
+		if rx.stalled != 0 && time.Since(rx.stalled.Time()) >= q.cfg.StallTimeout {
 			q.fail(transport.StateError, os.NewSyscallError("read", syscall.ETIMEDOUT))
 		}
 		return err
@@ -165,10 +175,10 @@ func isFailure(err error) bool {
 // stallDeadline is the earlier of the caller's deadline and the end of patience with an incomplete
 // FPDU.
 func (rx *receiver) stallDeadline(q *queuePair, deadline time.Time) time.Time {
-	if rx.stalled.IsZero() {
+	if rx.stalled == 0 {
 		return deadline
 	}
-	if end := rx.stalled.Add(q.cfg.StallTimeout); deadline.IsZero() || end.Before(deadline) {
+	if end := rx.stalled.Time().Add(q.cfg.StallTimeout); deadline.IsZero() || end.Before(deadline) {
 		return end
 	}
 	return deadline
@@ -197,7 +207,7 @@ func (q *queuePair) parse(c *wait.Condition) {
 			break
 		}
 		if c != nil && rx.r-before >= enough {
-			if left, _ = c.Holds(); left {
+			if left, _ = q.Holds(c); left {
 				break
 			}
 		}
@@ -217,11 +227,11 @@ func (q *queuePair) parse(c *wait.Condition) {
 		}
 	}
 	if rx.r > before {
-		rx.stalled = time.Time{}
+		rx.stalled = 0
 	}
 	rx.release()
-	if q.cfg.StallTimeout > 0 && rx.buf != nil && rx.stalled.IsZero() && !left {
-		rx.stalled = time.Now()
+	if q.cfg.StallTimeout > 0 && rx.buf != nil && rx.stalled == 0 && !left {
+		rx.stalled = instant.Of(time.Now())
 	}
 	q.answerParsed()
 }

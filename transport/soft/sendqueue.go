@@ -15,7 +15,7 @@ func (q *queuePair) PostSend(wrs []transport.SendWR) (n int, err error) {
 	if q.tx.err != nil {
 		return 0, q.tx.err
 	}
-	n, drained, err := q.Enqueue(&q.tx.sq, wrs, int(q.tx.maxOutstanding))
+	n, drained, err := q.Enqueue(&q.tx.sq, wrs, int(q.tx.ord))
 	for i := range n {
 		q.tx.queued += len(wrs[i].Data) + fpduOverhead
 	}

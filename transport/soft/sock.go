@@ -1,12 +1,15 @@
 package soft
 
 import (
+	"math"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/instant"
 )
 
 // A sock is the kernel TCP connection below a queue pair, used through the runtime's poller without
@@ -15,48 +18,45 @@ type sock struct {
 	c  *net.TCPConn // with rc, replaced at most once, before the queue pair is connected
 	rc syscall.RawConn
 
-	q        *queuePair
 	platform platformSock
 
-	mu       sync.Mutex // guards the deadlines that the connection has at present, and the connection while it may be replaced
-	rd, wd   deadline
-	released bool
+	mu     sync.Mutex // guards the deadlines that the connection has at present, and the connection while it may be replaced
+	rd, wd deadline
 }
 
 // A deadline is set by the one goroutine that may block on it, and kicked into the past by others.
 // A kick lasts until that goroutine has seen it, because the poller forgets a deadline that is put
 // back at once.
-type deadline struct {
-	t      instant
-	kicked atomic.Bool
-}
+type deadline struct{ at atomic.Int64 } // an instant.Time, or kicked
 
-// An instant is a deadline in little memory, to be compared: nanoseconds after origin, or 0 for
-// none.
-type instant int64
+// kicked stands for a deadline in the past that a kick has set.
+const kicked = math.MinInt64
 
-var origin = time.Now()
+func (d *deadline) kick() { d.at.Store(kicked) }
 
-func instantOf(t time.Time) instant {
-	if t.IsZero() {
-		return 0
-	}
-	if i := instant(t.Sub(origin)); i != 0 {
-		return i
-	}
-	return 1
-}
+func (d *deadline) kicked() bool { return d.at.Load() == kicked }
 
-// use makes c the connection.
-func (s *sock) use(c *net.TCPConn) error {
+// is reports whether the deadline is t, and not that of a kick.
+func (d *deadline) is(t time.Time) bool { return d.at.Load() == mark(t) }
+
+func (d *deadline) set(t time.Time) { d.at.Store(mark(t)) }
+
+// mark returns t as a deadline has it.
+func mark(t time.Time) int64 { return max(int64(instant.Of(t)), kicked+1) }
+
+// use makes c the connection below.
+func (q *queuePair) use(c *net.TCPConn) error {
 	rc, err := c.SyscallConn()
 	if err != nil {
 		return err
 	}
+	s := &q.sock
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.c, s.rc = c, rc
-	s.rd, s.wd, s.released = deadline{}, deadline{}, false
+	s.rd.set(time.Time{})
+	s.wd.set(time.Time{})
+	q.sockClosed = false
 	return nil
 }
 
@@ -79,8 +79,8 @@ var past = time.Unix(1, 0)
 // kick makes whoever is blocked on the connection look around.
 func (s *sock) kick() {
 	s.mu.Lock()
-	s.rd.kicked.Store(true)
-	s.wd.kicked.Store(true)
+	s.rd.kick()
+	s.wd.kick()
 	_ = s.c.SetDeadline(past)
 	s.mu.Unlock()
 }
@@ -88,7 +88,7 @@ func (s *sock) kick() {
 // kickReader is kick for the holder of the receive token alone.
 func (s *sock) kickReader() {
 	s.mu.Lock()
-	s.rd.kicked.Store(true)
+	s.rd.kick()
 	_ = s.c.SetReadDeadline(past)
 	s.mu.Unlock()
 }
@@ -100,50 +100,46 @@ func (s *sock) setReadDeadline(t time.Time) { s.set(&s.rd, t, s.c.SetReadDeadlin
 func (s *sock) setWriteDeadline(t time.Time) { s.set(&s.wd, t, s.c.SetWriteDeadline) }
 
 func (s *sock) set(d *deadline, t time.Time, set func(time.Time) error) {
-	at := instantOf(t)
-	if !d.kicked.Load() && d.t == at {
+	if d.is(t) {
 		return // a kick from now on sets a deadline after this one
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d.t = at
-	d.kicked.Store(false)
+	d.set(t)
 	_ = set(t)
 }
 
 // resetDeadlines clears what the connection set-up has left.
 func (s *sock) resetDeadlines() {
 	s.mu.Lock()
-	for _, d := range []*deadline{&s.rd, &s.wd} {
-		d.t = 0
-		d.kicked.Store(false)
-	}
+	s.rd.set(time.Time{})
+	s.wd.set(time.Time{})
 	_ = s.c.SetDeadline(time.Time{})
 	s.mu.Unlock()
 }
 
-// close closes the connection once. No lock is held over that, as it waits for calls under way to
-// leave the connection, and these may kick it.
-func (s *sock) close() {
-	s.mu.Lock()
-	c, released := s.c, s.released
-	s.released = true
-	s.mu.Unlock()
-	if released {
+// closeSock closes the connection below once. No lock is held over that, as it waits for calls
+// under way to leave the connection, and these may kick it.
+func (q *queuePair) closeSock() {
+	q.sock.mu.Lock()
+	c, closed := q.sock.c, q.sockClosed
+	q.sockClosed = true
+	q.sock.mu.Unlock()
+	if closed {
 		return
 	}
 	_ = c.Close()
-	if t := s.q.trace.Load(); t != nil {
+	if t := q.trace.Load(); t != nil {
 		t.Over()
 	}
 }
 
-// abort closes the connection by a reset.
-func (s *sock) abort() {
-	s.mu.Lock()
-	_ = s.c.SetLinger(0)
-	s.mu.Unlock()
-	s.close()
+// abortSock closes the connection below by a reset.
+func (q *queuePair) abortSock() {
+	q.sock.mu.Lock()
+	_ = q.sock.c.SetLinger(0)
+	q.sock.mu.Unlock()
+	q.closeSock()
 }
 
 // SetKeepAliveConfig sets the keepalive of the kernel connection, as net.TCPConn does.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 
@@ -20,10 +19,10 @@ type platformSock struct{}
 // iovecs are not needed where pieces are written one after another.
 type iovecs struct{}
 
-func (*platformSock) init(*sock) {}
+func (*queuePair) initPlatform() {}
 
-func (s *sock) blockingRead() error {
-	s.q.fillStaging(0)
+func (q *queuePair) blockingRead() error {
+	q.fillStaging(0)
 	return nil
 }
 
@@ -31,35 +30,35 @@ func (s *sock) blockingRead() error {
 const moment = time.Millisecond
 
 // tryRead calls fillStaging once and returns whether it got an answer.
-func (s *sock) tryRead() bool {
-	s.setReadDeadline(time.Now().Add(moment)) // which the next call finds, and sets its own
-	return s.q.fillStaging(0)
+func (q *queuePair) tryRead() bool {
+	q.sock.setReadDeadline(time.Now().Add(moment)) // which the next call finds, and sets its own
+	return q.fillStaging(0)
 }
 
 // writeSome calls transmitOn once. The caller holds its lock.
-func (s *sock) writeSome() {
-	_ = s.c.SetWriteDeadline(time.Now().Add(moment))
-	s.q.transmitOn(0)
+func (q *queuePair) writeSome() {
+	_ = q.sock.c.SetWriteDeadline(time.Now().Add(moment))
+	q.transmitOn(0)
 }
 
-func (s *sock) writeNow(*short) {}
+func (*queuePair) writeNow(*short) {}
 
 func (*short) init() {}
 
-func (s *sock) tryWrite() { s.q.transmitOn(-1) }
+func (q *queuePair) tryWrite() { q.transmitOn(-1) }
 
-// blockingWrite lets go of mu every so often, because others may have to post meanwhile.
-func (s *sock) blockingWrite(mu *sync.Mutex, deadline time.Time) error {
+// blockingWrite lets go of the lock every so often, because others may have to post meanwhile.
+func (q *queuePair) blockingWrite(deadline time.Time) error {
 	const turn = 5 * time.Millisecond
 	for {
-		mu.Lock()
-		_ = s.c.SetWriteDeadline(time.Now().Add(turn))
-		blocked := s.q.transmitOn(0)
-		mu.Unlock()
+		q.tx.mu.Lock()
+		_ = q.sock.c.SetWriteDeadline(time.Now().Add(turn))
+		blocked := q.transmitOn(0)
+		q.tx.mu.Unlock()
 		switch {
 		case !blocked:
 			return nil
-		case s.wd.kicked.Load() || wait.Expired(deadline):
+		case q.sock.wd.kicked() || wait.Expired(deadline):
 			return os.ErrDeadlineExceeded
 		}
 	}
@@ -71,12 +70,14 @@ const canAim = false
 func (q *queuePair) fillStaging(uintptr) bool {
 	rx := &q.rx
 	space := rx.space()
-	rx.n, rx.err = q.sock.c.Read(space)
+	n, err := q.sock.c.Read(space)
+	rx.n = n
 	rx.noteRead(rx.n)
 	if rx.n < len(space) {
 		rx.turn = turn{} // that was all there is
 	}
-	if rx.err != nil {
+	if err != nil {
+		rx.fail(err)
 		rx.park()
 	}
 	return true

@@ -9,68 +9,81 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rdmanet/iwarp/internal/instant"
 )
 
-// platformSock holds the callbacks for the runtime's poller, made once so that no call allocates:
-// those that not every connection needs are made when they are first needed.
+// platformSock holds the callback for the runtime's poller that every connection needs, made once
+// so that no call allocates.
 type platformSock struct {
-	read   func(fd uintptr) bool
-	reads  *readCalls  // of those that only look
-	writes *writeCalls // of more than a short does
+	read func(fd uintptr) bool
 }
 
-// readCalls are what tryRead needs. The receive token guards them.
-type readCalls struct {
-	try func(fd uintptr)
-	got bool
+func (q *queuePair) initPlatform() { q.sock.platform.read = q.fillStaging }
+
+// A polling holds the other callbacks. They are lent, so that no connection keeps them.
+type polling struct {
+	q     *queuePair
+	got   bool // what read has returned
+	read  func(fd uintptr)
+	write func(fd uintptr)
+	await func(fd uintptr) bool // write for one who may block; takes the lock of transmitOn
 }
 
-// writeCalls are what tryWrite and blockingWrite need.
-type writeCalls struct {
-	try   func(fd uintptr)
-	write func(fd uintptr) bool // belongs to the one who may block; takes the lock of transmitOn
+var pollings sync.Pool
+
+func newPolling() *polling {
+	p := new(polling)
+	p.read = func(fd uintptr) { p.got = p.q.fillStaging(fd) }
+	p.write = func(fd uintptr) { p.q.transmitOn(int(fd)) }
+	p.await = func(fd uintptr) bool {
+		p.q.tx.mu.Lock()
+		defer p.q.tx.mu.Unlock()
+		return !p.q.transmitOn(int(fd))
+	}
+	return p
 }
 
-func (p *platformSock) init(s *sock) { p.read = s.q.fillStaging }
+// polling returns callbacks, to be given back by done.
+func (q *queuePair) polling() *polling {
+	p, _ := pollings.Get().(*polling)
+	if p == nil {
+		p = newPolling()
+	}
+	p.q = q
+	return p
+}
+
+func (p *polling) done() {
+	p.q, p.got = nil, false
+	pollings.Put(p)
+}
 
 // blockingRead calls fillStaging until it has an answer or the read deadline passes.
-func (s *sock) blockingRead() error {
-	rx := &s.q.rx
-	rx.looks = s.q.cfg.Poll > 0
-	err := s.rc.Read(s.platform.read)
-	rx.looks = false
+func (q *queuePair) blockingRead() error {
+	q.rx.looks = q.cfg.Poll > 0
+	err := q.sock.rc.Read(q.sock.platform.read)
+	q.rx.looks = false
 	return err
 }
 
 // tryRead calls fillStaging once and returns its answer, whatever the deadline.
-func (s *sock) tryRead() bool {
-	r := s.platform.reads
-	if r == nil {
-		r = new(readCalls)
-		r.try = func(fd uintptr) { r.got = s.q.fillStaging(fd) }
-		s.platform.reads = r
-	}
-	return s.rc.Control(r.try) != nil || r.got
+func (q *queuePair) tryRead() bool {
+	p := q.polling()
+	defer p.done()
+	return q.sock.rc.Control(p.read) != nil || p.got
 }
 
 // tryWrite calls transmitOn once. The caller holds its lock.
-func (s *sock) tryWrite() {
-	_ = s.rc.Control(s.calls().try)
-}
-
-// calls returns the callbacks that write. The caller holds the lock of transmitOn.
-func (s *sock) calls() *writeCalls {
-	w := s.platform.writes
-	if w == nil {
-		w = &writeCalls{try: func(fd uintptr) { s.q.transmitOn(int(fd)) }}
-		s.platform.writes = w
-	}
-	return w
+func (q *queuePair) tryWrite() {
+	p := q.polling()
+	defer p.done()
+	_ = q.sock.rc.Control(p.write)
 }
 
 // writeNow writes as much of w as the kernel takes now. The caller holds the lock of transmitOn.
-func (s *sock) writeNow(w *short) {
-	if err := s.rc.Control(w.call); err != nil {
+func (q *queuePair) writeNow(w *short) {
+	if err := q.sock.rc.Control(w.call); err != nil {
 		w.err = err
 	}
 }
@@ -110,21 +123,14 @@ func taken(n int, err error) (int, error) {
 }
 
 // writeSome is tryWrite for a caller that can wait a moment where a socket cannot be tried.
-func (s *sock) writeSome() { s.tryWrite() }
+func (q *queuePair) writeSome() { q.tryWrite() }
 
-// blockingWrite calls transmitOn, under mu, until nothing is left or the write deadline passes.
-func (s *sock) blockingWrite(mu *sync.Mutex, _ time.Time) error {
-	mu.Lock()
-	w := s.calls()
-	mu.Unlock()
-	if w.write == nil {
-		w.write = func(fd uintptr) bool {
-			mu.Lock()
-			defer mu.Unlock()
-			return !s.q.transmitOn(int(fd))
-		}
-	}
-	return s.rc.Write(w.write)
+// blockingWrite calls transmitOn, under its lock, until nothing is left or the write deadline
+// passes.
+func (q *queuePair) blockingWrite(time.Time) error {
+	p := q.polling()
+	defer p.done()
+	return q.sock.rc.Write(p.await)
 }
 
 // canAim says whether fillStaging reads to where an aim says.
@@ -137,7 +143,7 @@ func (q *queuePair) fillStaging(fd uintptr) bool {
 		return q.fillAim(int(fd))
 	}
 	space := rx.nextSpace()
-	var end instant
+	var end instant.Time
 	for {
 		n, err := unix.Read(int(fd), space)
 		if err == unix.EINTR || err == unix.EAGAIN && rx.looks && looksOn(&end, q.cfg.Poll) {
@@ -184,7 +190,7 @@ func (q *queuePair) filled(n int, err error) bool {
 		rx.turn = turn{}
 		return false
 	default:
-		rx.err = os.NewSyscallError("read", err)
+		rx.fail(os.NewSyscallError("read", err))
 	}
 	return true
 }

@@ -17,8 +17,10 @@ type staging struct {
 	buf  *[]byte // from the pool; nil while nothing is there
 	r, w int     // bytes in buf not looked at yet
 
+	short int32 // bytes that the next read of the socket is limited to; 0 means that it is not
 	size  uint8 // index of stagingSizes
 	large bool  // it is counted in largeParked
+	looks bool  // a read that finds nothing may look for it: see Config.Poll
 }
 
 // largeParked counts the connections of the process that keep staging larger than what is in it
@@ -114,11 +116,11 @@ func (s *staging) shortSpace(n int) []byte {
 }
 
 // nextSpace returns where in staging to read to next.
-func (rx *receiver) nextSpace() []byte {
-	if rx.short > 0 {
-		return rx.shortSpace(int(rx.short))
+func (s *staging) nextSpace() []byte {
+	if s.short > 0 {
+		return s.shortSpace(int(s.short))
 	}
-	return rx.space()
+	return s.space()
 }
 
 // bytes returns what is in staging.

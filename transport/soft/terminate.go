@@ -20,11 +20,11 @@ func (q *queuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 		return
 	}
 	q.tx.out.keep(0)
-	q.tx.control = appendTerminate(q.tx.control[:0], e, ulpdu, q.tx.crc)
+	q.tx.putControl(terminateFPDU(e, ulpdu, q.tx.crc))
 	q.flushSends()
 	q.tx.phase.reach(phaseClosing)
 	q.tx.parting = true
-	q.sock.tryWrite()
+	q.tryWrite()
 	q.tx.mu.Unlock()
 	q.sock.kick()
 	q.part(&parting{q: q, until: time.Now().Add(terminateLimit)})
@@ -35,13 +35,13 @@ func (q *queuePair) terminate(e *rdmap.Error, ulpdu []byte) {
 // Close must still be called.
 func (q *queuePair) Terminate() { q.terminate(rdmap.ErrRemoteOperation, nil) }
 
-func appendTerminate(b []byte, e *rdmap.Error, ulpdu []byte, crc bool) []byte {
+func terminateFPDU(e *rdmap.Error, ulpdu []byte, crc bool) []byte {
 	msg := e.Terminate(ulpdu)
 	fpdu := make([]byte, mpa.LengthLen, mpa.LengthLen+ddp.UntaggedLen+rdmap.MaxTerminateLen+mpa.CRCLen+3)
 	fpdu = (&ddp.Untagged{Last: true, ULP: rdmap.Control(rdmap.OpTerminate), QN: ddp.QueueTerminate, MSN: 1}).Append(fpdu)
 	fpdu = msg.Append(fpdu)
 	n := len(fpdu) - mpa.LengthLen
-	return append(b, mpa.Seal(fpdu[:cap(fpdu)], n, crc)...)
+	return mpa.Seal(fpdu[:cap(fpdu)], n, crc)
 }
 
 // handleTerminate takes the peer's report and ends the connection without an answer.

@@ -26,18 +26,18 @@ const (
 // A transmitter turns work requests into FPDUs. mu guards all of it.
 type transmitter struct {
 	mu        sync.Mutex
-	token     wait.Token // the right to block until the socket takes more
 	sq        queue.Sends
 	reads     queue.FIFO[outstandingRead] // requested by us, in order
 	responses queue.FIFO[readResponse]    // requested by the peer, in order
-	control   []byte                      // FPDUs that precede all others: RTR, Terminate
+	control   *control                    // FPDUs that precede all others: RTR, Terminate; nil while there are none
 	out       output
 	nudger    nudger
-	err       error // sending has failed
+	token     wait.Token // the right to block until the socket takes more
+	err       error      // sending has failed
 
 	sendMSN, readMSN uint32
-	maxOutstanding   int32 // ORD
 	maxULPDU         int32
+	ord              int16
 	large            bool // FPDUs need neither fit nor start a TCP segment
 	crc              bool
 	gateOpen         bool   // a responder is silent until the first FPDU of its peer (RFC 5044 §7.1)
@@ -51,9 +51,8 @@ type transmitter struct {
 	parting          bool // Close was called: what is left is sent by a parting
 	floor            floor
 	age              uint8  // batches since the MSS was looked at
-	taken            uint64 // bytes that the kernel has taken
-
-	queued int // bytes that are likely to be composed
+	taken            uint32 // bytes that the kernel has taken; it wraps
+	queued           int    // bytes that are likely to be composed
 }
 
 func (t *transmitter) useMSS(mss int) {
@@ -85,12 +84,12 @@ func (t *transmitter) limit() int {
 // compose fills the empty batch and reports whether there is something in it.
 func (q *queuePair) compose() bool {
 	t := &q.tx
-	if t.phase == phaseEnded || len(t.control) == 0 && !t.sq.Pending() && t.responses.Len() == 0 {
+	if t.phase == phaseEnded || t.control == nil && !t.sq.Pending() && t.responses.Len() == 0 {
 		return false
 	}
-	if len(t.control) > 0 {
-		t.out.begin(len(t.control))
-		q.takeControl(t.out.header(len(t.control)))
+	if c := t.control; c != nil {
+		t.out.begin(c.n)
+		q.takeControl(t.out.header(c.n))
 		q.sealed()
 		return true
 	}
@@ -129,7 +128,7 @@ func (q *queuePair) composeNext() bool {
 	if !t.phase.composes() {
 		return false
 	}
-	switch t.floor.next(t.sq.Sendable(t.reads.Len(), int(t.maxOutstanding)), t.responses.Len() > 0) {
+	switch t.floor.next(t.sq.Sendable(t.reads.Len(), int(t.ord)), t.responses.Len() > 0) {
 	case floorSend:
 		return q.composeSend()
 	case floorResponse:
@@ -292,7 +291,7 @@ func (q *queuePair) transmitOn(fd int) (wait bool) {
 			q.sendFailed(err)
 			break
 		}
-		t.taken += uint64(n)
+		t.taken += uint32(n)
 		if !t.out.sent(n) {
 			if n == 0 {
 				t.blocked = true
@@ -335,7 +334,7 @@ func (q *queuePair) sendFailed(err error) {
 // trySend sends what can be sent now. A goroutine sends what is left, unless the caller drains the
 // queue or somebody already does. The caller holds tx.mu.
 func (q *queuePair) trySend(willDrain bool) {
-	q.sock.tryWrite()
+	q.tryWrite()
 	t := &q.tx
 	if t.err != nil {
 		return

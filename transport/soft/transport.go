@@ -97,7 +97,7 @@ func (c *connector) Connect(ctx context.Context, private []byte) ([]byte, error)
 	reply, err := c.q.initiate(ctx, uint8(c.q.cfg.Revision), private, &c.room)
 	if err != nil && isReset(err) && c.redial != nil && c.q.cfg.Revision > int(mpa.Rev1) {
 		// Peers that know only revision 1 answer a newer request with a reset (RFC 6581 §8).
-		c.q.sock.close() // sets its port free, which may be wanted
+		c.q.closeSock() // sets its port free, which may be wanted
 		var again *net.TCPConn
 		if again, err = c.redial(ctx); err == nil {
 			if err = c.q.reconnect(again); err == nil {

@@ -12,8 +12,8 @@ const (
 // all with empty FPDUs, of which it may send any number. These are handled so slowly that TCP stops
 // the peer.
 type turn struct {
-	fpdus uint32
-	idle  uint32 // of which empty Writes and RDMA Reads
+	fpdus uint16
+	idle  uint16 // of which empty Writes and RDMA Reads
 }
 
 func (t *turn) over() bool { return t.pause() != wait.NoPause }

@@ -9,11 +9,13 @@ import (
 	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
-// drain is the question of Drain.
-type drain queuePair
-
-// Holds implements wait.Question.
-func (d *drain) Holds() (bool, error) { return (*queuePair)(d).drained() }
+// Holds implements wait.Driver.
+func (q *queuePair) Holds(c *wait.Condition) (bool, error) {
+	if c == &q.Draining {
+		return q.drained()
+	}
+	return q.Pair.Holds(c)
+}
 
 // drained reports whether everything on the send queue has been sent, and otherwise why it never
 // will be. What the kernel has taken is sent, whatever becomes of the connection after that.
@@ -48,7 +50,7 @@ func (q *queuePair) Drain(deadline time.Time) error {
 		q.tx.mu.Unlock()
 		if !blocked {
 			// The gate is closed or a read is outstanding: what is missing comes from the peer.
-			err := q.Crew.For(&q.Draining, seen, deadline)
+			err := q.Crew.For(q, &q.Draining, seen, deadline)
 			if err != nil {
 				q.leaveOutput()
 			}
@@ -70,13 +72,13 @@ func (q *queuePair) Wait(deadline time.Time) error {
 		return q.WaitSince(seen, deadline)
 	}
 	c.Blocked.Store(true)
-	if !q.mayBlock(deadline) || q.News() || c.Interrupted(seen) || q.sock.rd.kicked.Load() {
+	if !q.mayBlock(deadline) || q.News() || c.Interrupted(seen) || q.sock.rd.kicked() {
 		c.Blocked.Store(false)
 		q.giveRx()
 		return q.WaitSince(seen, deadline)
 	}
 	rx.n, rx.err = 0, nil
-	err := q.sock.blockingRead()
+	err := q.blockingRead()
 	c.Blocked.Store(false)
 	rx.unpark()
 	if err != nil || rx.err != nil || rx.n == 0 {
@@ -95,8 +97,8 @@ func (q *queuePair) Wait(deadline time.Time) error {
 // staging, as nothing that the peer waits for is held back. The caller holds the receive token.
 func (q *queuePair) mayBlock(deadline time.Time) bool {
 	rx := &q.rx
-	return rx.buf == nil && rx.trend.left == 0 && rx.stalled.IsZero() && !rx.turn.over() && !q.held.Load() &&
-		q.sock.rd.t == instantOf(deadline) && !wait.Expired(deadline)
+	return rx.buf == nil && rx.trend.left == 0 && rx.stalled == 0 && !rx.turn.over() && !q.held.Load() &&
+		q.sock.rd.is(deadline) && !wait.Expired(deadline)
 }
 
 // parseFew is parse for staging that has nothing but one or two FPDUs of RDMA Writes in which
@@ -136,7 +138,7 @@ func (q *queuePair) Drive(c *wait.Condition, seen uint32, deadline time.Time) (w
 	c.Blocked.Store(true)
 	// Whoever interrupts, closes or completes something does that first and then kicks the socket, so
 	// one of the two is seen.
-	ok, err := c.Holds()
+	ok, err := q.Holds(c)
 	switch {
 	case ok || err != nil:
 		c.Blocked.Store(false)
@@ -179,7 +181,7 @@ func (q *queuePair) waitWritable(seen uint32, deadline time.Time) error {
 	if wait.Expired(deadline) {
 		return os.ErrDeadlineExceeded
 	}
-	if t := &q.tx.token; !t.Take() && !q.Crew.Follow(t, &q.Draining, seen, deadline) {
+	if t := &q.tx.token; !t.Take() && !q.Crew.Follow(q, t, &q.Draining, seen, deadline) {
 		return wait.ErrAgain
 	}
 	q.driveOutput(deadline, true, seen)
@@ -225,7 +227,7 @@ func (q *queuePair) writeUntil(deadline time.Time, drains bool, seen uint32) err
 	if q.Err() != nil || drains && q.Draining.Interrupted(seen) {
 		return nil
 	}
-	err := q.sock.blockingWrite(&q.tx.mu, deadline)
+	err := q.blockingWrite(deadline)
 	if isTimeout(err) {
 		if wait.Expired(deadline) {
 			return os.ErrDeadlineExceeded

@@ -61,8 +61,8 @@ func (q *queuePair) writeShort(stag transport.STag, offset uint64, data []byte) 
 	if q.trace.Load() != nil {
 		q.traceShort(s.all)
 	}
-	q.sock.writeNow(s)
-	q.tx.taken += uint64(s.n)
+	q.writeNow(s)
+	q.tx.taken += uint32(s.n)
 	if s.err != nil || s.n < len(s.all) {
 		q.notTaken(s)
 	}
@@ -92,7 +92,7 @@ var shorts = sync.Pool{New: func() any {
 // covers, which is still to be put at the end.
 func (q *queuePair) putShort(s *short, stag transport.STag, offset uint64, data []byte) (body []byte) {
 	before := 0
-	if len(q.tx.control) > 0 {
+	if q.tx.control != nil {
 		before = q.takeControl(s.mem[:])
 	}
 	b := s.mem[before:]
@@ -127,7 +127,7 @@ func (q *queuePair) notTaken(s *short) {
 func (q *queuePair) writeRefs(stag transport.STag, offset uint64, data []byte) {
 	q.composeRefs(&ddp.Tagged{ULP: rdmap.Control(rdmap.OpWrite), STag: uint32(stag), TO: offset}, data)
 	q.sealed()
-	q.sock.tryWrite()
+	q.tryWrite()
 }
 
 // refers reports whether one batch takes n bytes in FPDUs whose payloads stay where they lie.
@@ -142,8 +142,8 @@ func (q *queuePair) composeRefs(h *ddp.Tagged, data []byte) {
 	t := &q.tx
 	b := &t.out
 	b.begin(pool.Small)
-	if n := len(t.control); n > 0 {
-		q.takeControl(b.header(n))
+	if c := t.control; c != nil {
+		q.takeControl(b.header(c.n))
 	}
 	n := min(len(data), int(t.maxULPDU)-ddp.TaggedLen)
 	if len(data) >= trapSize {

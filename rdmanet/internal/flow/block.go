@@ -59,23 +59,36 @@ func PutBlock(b *Block) {
 }
 
 // A blockList is a queue of bytes in blocks from the pools. It holds none while it is empty.
-type blockList struct {
-	head, tail *Block
+type blockList struct{ last *Block } // which the first one follows
+
+// first returns the first block, or nil.
+func (l *blockList) first() *Block {
+	if l.last == nil {
+		return nil
+	}
+	return l.last.next
+}
+
+// push adds b at the end.
+func (l *blockList) push(b *Block) {
+	b.next = b
+	if l.last != nil {
+		b.next, l.last.next = l.last.next, b
+	}
+	l.last = b
 }
 
 // append adds p at the end. As many bytes as wait in full blocks are expected to follow, so a
 // stream fills large blocks, and no list takes much more than twice its bytes.
 func (l *blockList) append(p []byte) {
 	for len(p) > 0 {
-		if l.tail == nil {
-			l.head = GetBlock(min(len(p), storedBlock))
-			l.tail = l.head
-		} else if l.tail.w == len(l.tail.Buf) {
-			l.tail.next = GetBlock(min(max(len(p), 2*len(l.tail.Buf)), storedBlock))
-			l.tail = l.tail.next
+		if l.last == nil {
+			l.push(GetBlock(min(len(p), storedBlock)))
+		} else if size := len(l.last.Buf); l.last.w == size {
+			l.push(GetBlock(min(max(len(p), 2*size), storedBlock)))
 		}
-		n := copy(l.tail.Buf[l.tail.w:], p)
-		l.tail.w += n
+		n := copy(l.last.Buf[l.last.w:], p)
+		l.last.w += n
 		p = p[n:]
 	}
 }
@@ -84,28 +97,28 @@ func (l *blockList) append(p []byte) {
 func (l *blockList) prepend(p []byte) {
 	var front blockList
 	front.append(p)
-	if front.head == nil {
-		return
+	switch {
+	case front.last == nil:
+	case l.last == nil:
+		*l = front
+	default:
+		l.last.next, front.last.next = front.last.next, l.last.next
 	}
-	front.tail.next = l.head
-	if l.tail == nil {
-		l.tail = front.tail
-	}
-	l.head = front.head
 }
 
 // front returns the first bytes, as many as lie in one piece. They stay in place until they are
 // dropped.
 func (l *blockList) front() []byte {
-	if l.head == nil {
+	b := l.first()
+	if b == nil {
 		return nil
 	}
-	return l.head.Bytes()
+	return b.Bytes()
 }
 
 // drop removes the first n bytes, which front has returned.
 func (l *blockList) drop(n int) {
-	b := l.head
+	b := l.first()
 	b.r += n
 	if b.r == b.w {
 		l.pop()
@@ -115,18 +128,17 @@ func (l *blockList) drop(n int) {
 
 // pop removes the first block.
 func (l *blockList) pop() {
-	l.head = l.head.next
-	if l.head == nil {
-		l.tail = nil
+	if b := l.last.next; b == l.last {
+		l.last = nil
+	} else {
+		l.last.next = b.next
 	}
 }
 
 // clear removes everything.
 func (l *blockList) clear() {
-	for l.head != nil {
-		b := l.head
-		l.head = b.next
+	for b := l.first(); b != nil; b = l.first() {
+		l.pop()
 		PutBlock(b)
 	}
-	l.tail = nil
 }

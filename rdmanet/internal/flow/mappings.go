@@ -1,6 +1,10 @@
 package flow
 
-import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
+import (
+	"math/bits"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
+)
 
 // Mappings is what the peer has exposed. nil means nothing. It is not safe for concurrent use.
 type Mappings struct {
@@ -8,6 +12,7 @@ type Mappings struct {
 	Placed  bool   // with a transport that places by software, filled marks the bytes that have arrived
 	filled  [wire.IomapEntries]uint32
 	known   [wire.IomapEntries]bool            // was whole once
+	revoked uint32                             // bits of the entries whose revocation is to be confirmed
 	Entries [wire.IomapEntries]wire.IomapEntry // taken over from Table
 }
 
@@ -39,13 +44,24 @@ func (m *Mappings) Update(index uint32, order wire.Order) error {
 	return nil
 }
 
-// Revoke empties the entry at index. It reports whether there was something in it.
+// Revoke empties the entry at index, for Confirm. It reports whether there was something in it.
 func (m *Mappings) Revoke(index uint32) bool {
 	if m == nil || m.Entries[index].Length == 0 {
 		return false
 	}
 	m.Entries[index] = wire.IomapEntry{}
+	m.revoked |= 1 << index
 	return true
+}
+
+// Confirmable reports whether there are revocations that are to be confirmed to the peer.
+func (m *Mappings) Confirmable() bool { return m != nil && m.revoked != 0 }
+
+// Confirm returns an entry whose revocation is to be confirmed, which it then no longer is.
+func (m *Mappings) Confirm() (index uint32) {
+	index = uint32(bits.TrailingZeros32(m.revoked))
+	m.revoked &^= 1 << index
+	return index
 }
 
 // Find returns the entry that has the byte at off, or nil.

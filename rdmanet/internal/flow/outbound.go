@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"sync"
 	"time"
 
 	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
@@ -9,27 +10,31 @@ import (
 // Outbound is what the peer lets us send. It has two windows: the space of the peer's ring and the
 // number of messages. It is not safe for concurrent use.
 type Outbound struct {
-	limit, sent uint16 // messages that may be sent, and that were, in all; both wrap
-	credits     uint16 // the first limit, for a plain rsocket also the number of its receives
-	Wordless    bool   // data is followed by no word, and takes no message
-	maps        uint16 // words about exposed memory since the last limit word
-	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
-
 	target [wire.TableEntries]wire.SGE // space that may be filled, strictly in turn
-	cur    int32                       // the one to fill now
-	next   int32                       // the entry that the peer writes next
+	pace   pace
 
-	pace pace
-
-	Own wire.SGE // table as the peer is told of it
-
-	// Table is where the peer writes. With a transport that places by software, filled marks the bytes
-	// of each entry that have arrived since the entry was last taken over.
-	Table  []byte
+	// Table is where the peer writes. With a transport that places by software it is there only while
+	// something is in it, and filled marks the bytes of each entry that have arrived since the entry
+	// was last taken over.
+	Table  *Table
 	filled [wire.TableEntries]uint16
 	Placed bool
 	order  wire.Order // of the entries
+
+	cur  uint8 // the target to fill now
+	next uint8 // the entry that the peer writes next
+
+	limit, sent uint16 // messages that may be sent, and that were, in all; both wrap
+	credits     uint16 // the first limit, for a plain rsocket also the number of its receives
+	maps        uint16 // words about exposed memory since the last limit word
+	reserve     uint16 // messages of limit that are not used, so that the peer has receives for other words
+	Wordless    bool   // data is followed by no word, and takes no message
 }
+
+// A Table is what the peer writes about its space.
+type Table = [wire.TableLen]byte
+
+var tables = sync.Pool{New: func() any { return new(Table) }}
 
 const allFilled = 1<<wire.SGELen - 1
 
@@ -58,7 +63,7 @@ func reserve(credits uint16) uint16 { return min(max(8, credits/8), credits/2) }
 func (o *Outbound) SetPieces(most int, now time.Time) { o.pace.start(most, now) }
 
 // Piece returns the size in bytes of the largest piece at present; 0 means unbounded.
-func (o *Outbound) Piece() int { return o.pace.piece }
+func (o *Outbound) Piece() int { return int(o.pace.piece) }
 
 // NewSegment returns the size in bytes of the largest segment, where that bounds the pieces and
 // has changed since the last call; otherwise 0.
@@ -67,7 +72,7 @@ func (o *Outbound) NewSegment() int {
 		return 0
 	}
 	o.pace.news = false
-	return o.pace.piece
+	return int(o.pace.piece)
 }
 
 // Ready reports whether data may be sent.
@@ -105,7 +110,7 @@ func (o *Outbound) Take(n int) wire.SGE {
 	space.Length = min(space.Length, wire.MaxValue)
 	t.Addr += uint64(space.Length)
 	t.Length -= space.Length
-	o.pace.sent += uint64(space.Length)
+	o.pace.count(space.Length)
 	if t.Length == 0 {
 		o.cur = (o.cur + 1) % wire.TableEntries
 	}
@@ -125,7 +130,7 @@ func (o *Outbound) GiveBack(n int) {
 	t := &o.target[o.cur]
 	t.Addr -= uint64(n)
 	t.Length += uint32(n)
-	o.pace.sent -= min(o.pace.sent, uint64(n)) // it may have begun anew meanwhile
+	o.pace.sent -= min(o.pace.sent, uint32(n)) // it may have begun anew meanwhile
 }
 
 // MayMap reports whether a word about exposed memory may be sent. It costs a credit; but a plain
@@ -148,6 +153,9 @@ func (o *Outbound) Mapped(extended bool) {
 
 // Place takes bytes that the peer has written off bytes into the table.
 func (o *Outbound) Place(off uint64, p []byte) {
+	if o.Table == nil {
+		o.Table = tables.Get().(*Table)
+	}
 	for i, b := range p {
 		at := off + uint64(i)
 		o.Table[at] = b
@@ -179,6 +187,10 @@ func (o *Outbound) Update(limit uint16) error {
 		clear(entry)
 		o.filled[o.next] = 0
 		o.next = (o.next + 1) % wire.TableEntries
+	}
+	if o.Placed && o.Table != nil && o.filled == [wire.TableEntries]uint16{} {
+		tables.Put(o.Table)
+		o.Table = nil
 	}
 	if space > 0 {
 		o.pace.told(space, time.Now())

@@ -1,8 +1,11 @@
 package flow
 
 import (
+	"math"
 	"math/bits"
 	"time"
+
+	"github.com/rdmanet/iwarp/internal/instant"
 )
 
 const (
@@ -17,25 +20,28 @@ const (
 // words about space, which are end to end: a relay in between takes bytes much sooner than it hands
 // them on.
 type pace struct {
-	most  int       // bytes of the largest piece; 0 leaves it to the transport
-	piece int       // of the largest one at present
-	since time.Time // when the peer last told of space
-	sent  uint64    // bytes since then
-	news  bool      // piece has changed
+	since instant.Time // when the peer last told of space
+	sent  uint32       // bytes since then, as far as the number goes
+	most  int32        // bytes of the largest piece; 0 leaves it to the transport
+	piece int32        // of the largest one at present
+	news  bool         // piece has changed
 }
+
+// count counts n bytes that are sent.
+func (p *pace) count(n uint32) { p.sent += min(n, math.MaxUint32-p.sent) }
 
 // start bounds pieces from now on.
 func (p *pace) start(most int, now time.Time) {
-	*p = pace{most: most, piece: min(most, firstPiece), since: now}
+	*p = pace{most: int32(most), piece: int32(min(most, firstPiece)), since: instant.Of(now)}
 }
 
 // told records that the peer gives n bytes of space, for what it has read.
 func (p *pace) told(n uint64, now time.Time) {
-	if p.most == 0 || p.sent < n/2 {
+	if p.most == 0 || uint64(p.sent) < n/2 {
 		return // the space given at the start
 	}
-	soon := float64(p.sent) / max(now.Sub(p.since), time.Microsecond).Seconds() / pacePart
-	p.since, p.sent = now, 0
+	soon := float64(p.sent) / max(now.Sub(p.since.Time()), time.Microsecond).Seconds() / pacePart
+	p.since, p.sent = instant.Of(now), 0
 	old := p.piece
 	p.piece = p.most
 	if soon < float64(p.most) {

@@ -9,7 +9,7 @@ import (
 
 func TestPieces(t *testing.T) {
 	type told struct {
-		sent, space uint64
+		sent, space uint32
 		after       time.Duration
 		piece       int
 		news        bool
@@ -34,13 +34,13 @@ func TestPieces(t *testing.T) {
 			var p pace
 			now := time.Now()
 			p.start(s.most, now)
-			require.Equal(t, s.first, p.piece)
+			require.EqualValues(t, s.first, p.piece)
 			for i, w := range s.told {
 				p.sent += w.sent
 				now = now.Add(w.after)
 				p.news = false
-				p.told(w.space, now)
-				require.Equal(t, w.piece, p.piece, "word %d", i)
+				p.told(uint64(w.space), now)
+				require.EqualValues(t, w.piece, p.piece, "word %d", i)
 				require.Equal(t, w.news, p.news, "word %d", i)
 			}
 		})

@@ -1,6 +1,10 @@
 package flow
 
-import "github.com/rdmanet/iwarp/rdmanet/internal/wire"
+import (
+	"math"
+
+	"github.com/rdmanet/iwarp/rdmanet/internal/wire"
+)
 
 // A Ring is where the peer places bytes of stream. They count as received once a word has announced
 // them or, with a peer that was told so, once they are placed.
@@ -21,8 +25,7 @@ type Ring struct {
 
 	stored blockList
 	direct []byte // buffer of a waiting Read; bytes from read on are placed there
-	Fault  error  // what was wrong with a placement
-	filled int    // bytes in direct
+	filled uint32 // bytes in direct
 
 	Wordless bool // what is placed counts as announced
 }
@@ -45,17 +48,16 @@ func (r *Ring) Place(off uint64, p []byte) error {
 	// The stream fills the ring without gaps. Whatever lies beyond what was granted may still be
 	// unread.
 	if off != r.placed%r.Size || uint64(len(p)) > r.granted-r.placed {
-		r.Fault = wire.Violation("bytes placed outside the space that was granted")
-		return r.Fault
+		return wire.Violation("bytes placed outside the space that was granted")
 	}
 	end := r.placed + uint64(len(p))
-	if r.filled < len(r.direct) { // nothing is stored before it is full
+	if int(r.filled) < len(r.direct) { // nothing is stored before it is full
 		to := r.direct[r.filled:]
 		n := min(len(to), len(p))
 		if &to[0] != &p[0] { // as it is for what was put where Target has said
 			copy(to, p)
 		}
-		r.filled += n
+		r.filled += uint32(n)
 		p = p[n:]
 	}
 	r.stored.append(p)
@@ -72,7 +74,7 @@ func (r *Ring) Place(off uint64, p []byte) error {
 // its beginning.
 func (r *Ring) Target(off uint64, n int) []byte {
 	at := off % r.Size
-	if n <= 0 || at != r.placed%r.Size || n > len(r.direct)-r.filled {
+	if n <= 0 || at != r.placed%r.Size || n > len(r.direct)-int(r.filled) {
 		return nil
 	}
 	if k := uint64(n); k > r.granted-r.placed || at+k > r.Size {
@@ -138,7 +140,7 @@ func (r *Ring) Front() []byte {
 // TakeBlock takes the block with the first readable bytes off the ring. It returns nil if not all
 // of the block is readable, or if the ring is memory, which the peer can still write to.
 func (r *Ring) TakeBlock() *Block {
-	b := r.stored.head
+	b := r.stored.first()
 	if b == nil || uint64(len(b.Bytes())) > r.Available() {
 		return nil
 	}
@@ -158,8 +160,8 @@ func (r *Ring) Drop(n int) {
 // Attach has the bytes that arrive from now on placed in b, if none wait before them. Detach must
 // follow.
 func (r *Ring) Attach(b []byte) {
-	if r.Virtual() && r.stored.head == nil {
-		r.direct = b
+	if r.Virtual() && r.stored.last == nil {
+		r.direct = b[:min(len(b), math.MaxInt32)]
 	}
 }
 

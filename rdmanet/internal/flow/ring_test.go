@@ -74,7 +74,7 @@ func TestRingKeepsOrder(t *testing.T) {
 	require.NoError(t, r.Announce(total-100000))
 	require.Equal(t, total-100000, copyTo(r, b[100000:]))
 	require.True(t, bytes.Equal(stream(0, total), b))
-	require.Nil(t, r.stored.head, "memory must go back when it is empty")
+	require.Nil(t, r.stored.last, "memory must go back when it is empty")
 }
 
 func TestRingPlacesDirectly(t *testing.T) {
@@ -112,7 +112,7 @@ func TestRingPlacesDirectly(t *testing.T) {
 			rest := make([]byte, c.before+c.placed+1)
 			got := copyTo(r, rest)
 			require.True(t, bytes.Equal(stream(n, c.before+c.placed-n), rest[:got]))
-			require.Nil(t, r.stored.head)
+			require.Nil(t, r.stored.last)
 		})
 	}
 }
@@ -194,7 +194,7 @@ func TestRingRelease(t *testing.T) {
 	r.Release()
 	require.Zero(t, r.Available())
 	require.Nil(t, r.Front())
-	require.Nil(t, r.stored.head)
+	require.Nil(t, r.stored.last)
 	require.ErrorIs(t, r.Place(100000%r.Size, []byte("x")), wire.ErrProtocol)
 }
 

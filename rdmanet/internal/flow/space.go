@@ -1,6 +1,10 @@
 package flow
 
-import "time"
+import (
+	"time"
+
+	"github.com/rdmanet/iwarp/internal/instant"
+)
 
 const (
 	firstSpace = 512 << 10 // bytes that a connection begins with; the peer has half of them at any time
@@ -17,25 +21,25 @@ const (
 // the reader, within a budget.
 type Space struct {
 	budget      *Budget // nil if all of the ring is memory anyway
-	bytes, most uint64
-	since       time.Time // when half of it was last given
-	busy        int       // halves that a busy reader has read in a row
+	bytes, most uint32
+	since       instant.Time // when half of it was last given
+	busy        int32        // halves that a busy reader has read in a row
 }
 
 // Open sets what a connection begins with: up to most bytes.
-func (s *Space) Open(b *Budget, most uint64, now time.Time) {
-	s.budget, s.most, s.since = b, most, now
+func (s *Space) Open(b *Budget, most uint32, now time.Time) {
+	s.budget, s.most, s.since = b, most, instant.Of(now)
 	least := min(most, leastSpace)
-	for s.bytes = min(most, firstSpace); !b.take(s.bytes); s.bytes = max(s.bytes/2, least) {
+	for s.bytes = min(most, firstSpace); !b.take(uint64(s.bytes)); s.bytes = max(s.bytes/2, least) {
 		if s.bytes == least {
-			b.sum.Add(least)
+			b.sum.Add(uint64(least))
 			return
 		}
 	}
 }
 
 // Fix sets a size that does not change.
-func (s *Space) Fix(bytes uint64) { s.bytes, s.busy = bytes, 0 }
+func (s *Space) Fix(bytes uint32) { s.bytes, s.busy = bytes, 0 }
 
 // Busy reports whether a fixed space is read so fast that it may be too small.
 func (s *Space) Busy() bool { return s.busy >= busyHalves }
@@ -44,12 +48,12 @@ func (s *Space) Busy() bool { return s.busy >= busyHalves }
 func (s *Space) Patient() bool { return s.busy < 0 }
 
 // Bear has Busy be false until the reader has been busy for so many halves more.
-func (s *Space) Bear(halves int) { s.busy = -halves }
+func (s *Space) Bear(halves int) { s.busy = -int32(halves) }
 
 // adapt follows the reader, which has read half of the space by now.
 func (s *Space) adapt(now time.Time) {
-	took := now.Sub(s.since)
-	s.since = now
+	took := now.Sub(s.since.Time())
+	s.since = instant.Of(now)
 	switch {
 	case s.budget == nil && took < busyReader:
 		s.busy++
@@ -58,7 +62,7 @@ func (s *Space) adapt(now time.Time) {
 	case s.budget.over():
 		s.shrink(leastSpace)
 	case took < quickReader && s.bytes < s.most:
-		if more := min(s.bytes, s.most-s.bytes); s.budget.take(more) {
+		if more := min(s.bytes, s.most-s.bytes); s.budget.take(uint64(more)) {
 			s.bytes += more
 		}
 	case took > slowReader:
@@ -67,9 +71,9 @@ func (s *Space) adapt(now time.Time) {
 }
 
 // shrink halves the space, down to least.
-func (s *Space) shrink(least uint64) {
+func (s *Space) shrink(least uint32) {
 	if less := min(s.bytes/2, s.bytes-min(s.bytes, least)); less > 0 {
-		s.budget.give(less)
+		s.budget.give(uint64(less))
 		s.bytes -= less
 	}
 }
@@ -77,7 +81,7 @@ func (s *Space) shrink(least uint64) {
 // Close gives everything back.
 func (s *Space) Close() {
 	if s.budget != nil {
-		s.budget.give(s.bytes)
+		s.budget.give(uint64(s.bytes))
 		s.budget, s.bytes = nil, 0
 	}
 }

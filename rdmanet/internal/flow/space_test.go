@@ -32,13 +32,13 @@ func TestSpaceFollowsTheReader(t *testing.T) {
 			b.sum.Add(s.others)
 			var sp Space
 			now := now
-			sp.Open(b, s.most, now)
-			require.Equal(t, s.first, sp.bytes)
+			sp.Open(b, uint32(s.most), now)
+			require.EqualValues(t, s.first, sp.bytes)
 			for i, took := range s.reads {
 				now = now.Add(took)
 				sp.adapt(now)
-				require.Equal(t, s.then[i], sp.bytes, "after read %d", i)
-				require.Equal(t, s.others+sp.bytes, b.Held())
+				require.EqualValues(t, s.then[i], sp.bytes, "after read %d", i)
+				require.Equal(t, s.others+uint64(sp.bytes), b.Held())
 			}
 			sp.Close()
 			sp.Close()
@@ -80,10 +80,10 @@ func TestBlocksFitWhatTheyHold(t *testing.T) {
 			l.append(make([]byte, s.size))
 		}
 		held := 0
-		for b := l.head; b != nil; b = b.next {
-			held += len(b.Buf)
+		for l.last != nil {
+			held += len(l.first().Buf)
+			l.pop()
 		}
 		require.LessOrEqual(t, held, s.most, "for %d pieces of %d bytes", s.pieces, s.size)
-		l.clear()
 	}
 }

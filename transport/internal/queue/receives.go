@@ -14,15 +14,28 @@ type Run[R comparable] struct {
 
 // Receives holds posted receives in order. R is what the transport keeps of their regions.
 type Receives[R comparable] struct {
-	bare bare     // the oldest, if they have no memory
-	len  int32    // of all
-	runs []Run[R] // the others
+	// The oldest, if they have no memory: the ID of the first, and how many there are.
+	bareID uint64
+	bare   int32
+
+	len  int32     // of all
+	runs *[]Run[R] // the others; nil while there never were any
 }
 
-// A bare is a run without memory, in little memory.
-type bare struct {
-	id    uint64 // of the first
-	count int32
+// rest returns the runs.
+func (q *Receives[R]) rest() []Run[R] {
+	if q.runs == nil {
+		return nil
+	}
+	return *q.runs
+}
+
+// add appends a run.
+func (q *Receives[R]) add(r Run[R]) {
+	if q.runs == nil {
+		q.runs = new([]Run[R])
+	}
+	*q.runs = append(*q.runs, r)
 }
 
 // Len returns how many there are.
@@ -31,11 +44,12 @@ func (q *Receives[R]) Len() int { return int(q.len) }
 // Push appends wr, whose data lies in r.
 func (q *Receives[R]) Push(wr *transport.RecvWR, r R) {
 	q.len++
-	if n := len(q.runs); n > 0 && q.runs[n-1].extends(wr, r) {
-		q.runs[n-1].count++
+	runs := q.rest()
+	if n := len(runs); n > 0 && runs[n-1].extends(wr, r) {
+		runs[n-1].count++
 		return
 	}
-	q.runs = append(q.runs, Run[R]{ID: wr.ID, Mem: wr.Data, Region: r, count: 1})
+	q.add(Run[R]{ID: wr.ID, Mem: wr.Data, Region: r, count: 1})
 }
 
 // PushBare appends n receives that have no memory, with IDs from id on.
@@ -44,21 +58,22 @@ func (q *Receives[R]) PushBare(id uint64, n int) {
 		return
 	}
 	q.len += int32(n)
-	if b := &q.bare; len(q.runs) == 0 && (b.count == 0 || id == b.id+uint64(b.count)) {
-		if b.count == 0 {
-			b.id = id
+	runs := q.rest()
+	if len(runs) == 0 && (q.bare == 0 || id == q.bareID+uint64(q.bare)) {
+		if q.bare == 0 {
+			q.bareID = id
 		}
-		b.count += int32(n)
+		q.bare += int32(n)
 		return
 	}
 	var none R
-	if last := len(q.runs) - 1; last >= 0 {
-		if r := &q.runs[last]; r.Region == none && r.Mem == nil && id == r.ID+uint64(r.count) {
+	if last := len(runs) - 1; last >= 0 {
+		if r := &runs[last]; r.Region == none && r.Mem == nil && id == r.ID+uint64(r.count) {
 			r.count += n
 			return
 		}
 	}
-	q.runs = append(q.runs, Run[R]{ID: id, count: n})
+	q.add(Run[R]{ID: id, count: n})
 }
 
 func (r *Run[R]) extends(wr *transport.RecvWR, in R) bool {
@@ -73,25 +88,26 @@ func (q *Receives[R]) Head() (r Run[R], ok bool) {
 	switch {
 	case q.len == 0:
 		return r, false
-	case q.bare.count > 0:
-		return Run[R]{ID: q.bare.id}, true
+	case q.bare > 0:
+		return Run[R]{ID: q.bareID}, true
 	}
-	return q.runs[0], true
+	return (*q.runs)[0], true
 }
 
 // Pop removes the oldest receive, which must exist.
 func (q *Receives[R]) Pop() {
 	q.len--
-	if b := &q.bare; b.count > 0 {
-		b.id++
-		b.count--
+	if q.bare > 0 {
+		q.bareID++
+		q.bare--
 		return
 	}
-	r := &q.runs[0]
+	runs := *q.runs
+	r := &runs[0]
 	r.count--
 	if r.count == 0 {
-		q.runs[0] = Run[R]{}
-		q.runs = append(q.runs[:0], q.runs[1:]...)
+		runs[0] = Run[R]{}
+		*q.runs = append(runs[:0], runs[1:]...)
 		return
 	}
 	size := len(r.Mem)

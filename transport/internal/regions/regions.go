@@ -14,13 +14,13 @@ import (
 // A Region is registered memory of one queue pair. Tagged offsets are zero-based. Its fields are
 // set before Add, and do not change.
 type Region struct {
-	Access transport.Access
 	Length uint64
 	Mem    []byte           // nil with a placer
 	Placer transport.Placer // nil with memory
 
-	table *Table
-	stag  transport.STag
+	table  *Table
+	stag   transport.STag
+	Access transport.Access
 }
 
 // An Owner is the queue pair that has a Table. It is called without the lock of the table.
@@ -37,9 +37,9 @@ type Table struct {
 	Owner Owner
 
 	mu      sync.RWMutex
-	few     [2]*Region                 // as many as most queue pairs have
+	few     [1]*Region                 // as many as most queue pairs have
 	m       map[transport.STag]*Region // the others
-	exposed int                        // regions that must be served at all times
+	exposed int32                      // regions that must be served at all times
 }
 
 var (
@@ -190,7 +190,7 @@ func (t *Table) Source(stag transport.STag, to, n uint64) (*Region, Verdict) {
 // Clear revokes all regions, and calls nobody.
 func (t *Table) Clear() {
 	t.mu.Lock()
-	t.few, t.m, t.exposed = [2]*Region{}, nil, 0
+	t.few, t.m, t.exposed = [1]*Region{}, nil, 0
 	t.mu.Unlock()
 }
 

@@ -15,22 +15,8 @@ import (
 // ErrAgain is what a step returns after which its caller checks its condition again.
 var ErrAgain = errors.New("look again")
 
-// A Question is asked about what some calls wait for.
-type Question interface {
-	// Holds reports whether that has come true, or with an error that it never will.
-	Holds() (bool, error)
-}
-
-// A Func is a Question.
-type Func func() (bool, error)
-
-// Holds implements Question.
-func (f Func) Holds() (bool, error) { return f() }
-
-// A Condition is what some calls wait for.
+// A Condition is what some calls wait for. Whether it holds, a Driver knows.
 type Condition struct {
-	Question
-
 	// asked counts the interrupts. Each ends the calls under way at the time, or else the next one: a
 	// call ends if there are more than taken was when it began.
 	asked, taken atomic.Uint32
@@ -55,14 +41,16 @@ func (c *Condition) Take() error {
 	return transport.ErrInterrupted
 }
 
-// settled reports whether a call that began with seen has nothing to wait for.
-func (c *Condition) settled(seen uint32) bool {
-	ok, err := c.Holds()
+// settled reports whether a call for c that began with seen has nothing to wait for.
+func settled(d Driver, c *Condition, seen uint32) bool {
+	ok, err := d.Holds(c)
 	return ok || err != nil || c.Interrupted(seen)
 }
 
 // A Driver does the work of all calls.
 type Driver interface {
+	// Holds reports whether c has come true, or with an error that it never will.
+	Holds(c *Condition) (bool, error)
 	// Drive does once what may bring news, and blocks for it until the deadline, news for the driving
 	// call or an interrupt after seen. It returns ErrAgain, or what the call for c returns. The caller
 	// has the token, and pauses without it.
@@ -79,15 +67,8 @@ func (t *Token) Take() bool { return t.free.CompareAndSwap(true, false) }
 type Crew struct {
 	Token
 	followers atomic.Int32
-	driver    Driver
 	wake      atomic.Pointer[chan struct{}] // closed when there is news for the followers; nil while there are none
 }
-
-// Init prepares the crew of d.
-func (w *Crew) Init(d Driver) { w.driver = d }
-
-// Driver returns that of Init.
-func (w *Crew) Driver() Driver { return w.driver }
 
 // Give gives back a token that calls of the crew take.
 func (w *Crew) Give(t *Token) {
@@ -97,10 +78,10 @@ func (w *Crew) Give(t *Token) {
 	}
 }
 
-// For drives, or waits for the call that does, until c holds. seen is what Begin returned.
-func (w *Crew) For(c *Condition, seen uint32, deadline time.Time) error {
+// For drives by d, or waits for the call that drives, until c holds. seen is what Begin returned.
+func (w *Crew) For(d Driver, c *Condition, seen uint32, deadline time.Time) error {
 	for {
-		if ok, err := c.Holds(); ok || err != nil {
+		if ok, err := d.Holds(c); ok || err != nil {
 			return err
 		}
 		if c.Interrupted(seen) {
@@ -109,28 +90,28 @@ func (w *Crew) For(c *Condition, seen uint32, deadline time.Time) error {
 		if Expired(deadline) {
 			return os.ErrDeadlineExceeded
 		}
-		if !w.Take() && !w.Follow(&w.Token, c, seen, deadline) {
+		if !w.Take() && !w.Follow(d, &w.Token, c, seen, deadline) {
 			continue
 		}
-		pause, err := w.driver.Drive(c, seen, deadline)
+		pause, err := d.Drive(c, seen, deadline)
 		w.Give(&w.Token)
 		if err != ErrAgain {
 			return err
 		}
 		if pause != NoPause {
-			w.pause(pause, c, seen, deadline)
+			w.pause(d, pause, c, seen, deadline)
 		}
 	}
 }
 
 // Follow waits while another call has the token. It reports whether the caller has it now, and
 // otherwise has to look again.
-func (w *Crew) Follow(t *Token, c *Condition, seen uint32, deadline time.Time) bool {
+func (w *Crew) Follow(d Driver, t *Token, c *Condition, seen uint32, deadline time.Time) bool {
 	wake := w.Join()
 	defer w.Part()
 	// News from before wake was made, and a token given back before that, are found here; what comes
 	// later closes it.
-	if c.settled(seen) {
+	if settled(d, c, seen) {
 		return false
 	}
 	if t.Take() {
@@ -160,12 +141,12 @@ func (w *Crew) Await(t *Token, quit <-chan struct{}) bool {
 }
 
 // pause lets others run, unless c holds or its call must end.
-func (w *Crew) pause(p Pause, c *Condition, seen uint32, deadline time.Time) {
+func (w *Crew) pause(d Driver, p Pause, c *Condition, seen uint32, deadline time.Time) {
 	var wake <-chan struct{}
 	if p == Back {
 		wake = w.Join()
 		defer w.Part()
-		if c.settled(seen) {
+		if settled(d, c, seen) {
 			return
 		}
 	}

@@ -31,19 +31,18 @@ type driver struct {
 
 func newDriver() (d *driver, a, b *Condition) {
 	d = &driver{done: make(map[*Condition]bool), news: make(chan *Condition), drives: make(chan *Condition, 100)}
-	d.crew.Init(d)
 	d.crew.Give(&d.crew.Token)
 	return d, d.condition(), d.condition()
 }
 
 func (d *driver) condition() *Condition {
-	c := new(Condition)
-	c.Question = Func(func() (bool, error) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.done[c], nil
-	})
-	return c
+	return new(Condition)
+}
+
+func (d *driver) Holds(c *Condition) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.done[c], nil
 }
 
 func (d *driver) Drive(c *Condition, seen uint32, deadline time.Time) (Pause, error) {
@@ -67,7 +66,7 @@ func (d *driver) Drive(c *Condition, seen uint32, deadline time.Time) (Pause, er
 func (d *driver) call(c *Condition, deadline time.Time) chan error {
 	ended := make(chan error, 1)
 	seen := c.Begin()
-	go func() { ended <- d.crew.For(c, seen, deadline) }()
+	go func() { ended <- d.crew.For(d, c, seen, deadline) }()
 	return ended
 }
 

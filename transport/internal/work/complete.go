@@ -3,6 +3,7 @@ package work
 import (
 	"github.com/rdmanet/iwarp/transport"
 	"github.com/rdmanet/iwarp/transport/internal/queue"
+	"github.com/rdmanet/iwarp/transport/internal/wait"
 )
 
 // HasCompletions implements transport.CompletionTeller.
@@ -37,11 +38,8 @@ func (p *Pair) Poll(wc []transport.Completion) int {
 	return n
 }
 
-// poll is the question of Wait.
-type poll Pair
-
-// Holds implements wait.Question.
-func (p *poll) Holds() (bool, error) { return (*Pair)(p).pollable() }
+// Holds implements wait.Driver for Waiting.
+func (p *Pair) Holds(*wait.Condition) (bool, error) { return p.pollable() }
 
 // pollable reports whether Poll would return something or a Placer had news, and otherwise why that
 // will never happen again.

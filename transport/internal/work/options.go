@@ -11,29 +11,29 @@ const (
 
 // Options are the transport.Options that a queue pair needs for as long as it lives.
 type Options struct {
-	SendDepth, RecvDepth, IRD, ORD int
-
-	NoCRC bool
+	SendDepth, RecvDepth int32
+	IRD, ORD             int16
+	NoCRC                bool
 }
 
 // normalize returns o with every default in place and out-of-range values clamped to the range.
 func normalize(o *transport.Options) Options {
-	var n Options
-	if o != nil {
-		n = Options{o.SendDepth, o.RecvDepth, o.IRD, o.ORD, o.NoCRC}
+	if o == nil {
+		o = new(transport.Options)
 	}
-	for _, f := range []struct {
-		v         *int
-		def, most int
-	}{{&n.SendDepth, defaultDepth, mostDepth}, {&n.RecvDepth, defaultDepth, mostDepth}, {&n.IRD, defaultReads, mostReads}, {&n.ORD, defaultReads, mostReads}} {
-		switch {
-		case *f.v == 0:
-			*f.v = f.def
-		case *f.v < 0:
-			*f.v = 0
-		}
-		*f.v = min(*f.v, f.most)
+	return Options{
+		SendDepth: int32(max(1, within(o.SendDepth, defaultDepth, mostDepth))),
+		RecvDepth: int32(max(1, within(o.RecvDepth, defaultDepth, mostDepth))),
+		IRD:       int16(within(o.IRD, defaultReads, mostReads)),
+		ORD:       int16(within(o.ORD, defaultReads, mostReads)),
+		NoCRC:     o.NoCRC,
 	}
-	n.SendDepth, n.RecvDepth = max(n.SendDepth, 1), max(n.RecvDepth, 1)
-	return n
+}
+
+// within returns n, from 0 to most, or the default for 0.
+func within(n, def, most int) int {
+	if n == 0 {
+		n = def
+	}
+	return min(max(n, 0), most)
 }

@@ -16,6 +16,7 @@ import (
 // A Driver is the queue pair that has a Pair.
 type Driver interface {
 	wait.Driver
+	regions.Owner
 	// SendsLeft reports whether there is something on the send queue.
 	SendsLeft() bool
 	// FlushSends flushes the send queue of a queue pair that has failed. None of it may be sent
@@ -49,16 +50,15 @@ type Pair struct {
 	leaving   bool    // something is still to be sent after the end; the send queue is not flushed meanwhile
 }
 
-// Init prepares the pair of d with options, of which nil means the defaults. The token of Crew, and
-// Draining.Question, are left to d.
+// Init prepares the pair of d with options, of which nil means the defaults. The token of Crew is
+// left to d.
 func (p *Pair) Init(d Driver, o *transport.Options) {
 	p.Opts = normalize(o)
-	p.Crew.Init(d)
-	p.Waiting.Question = (*poll)(p)
+	p.Regions.Owner = d
 }
 
 // driver returns the queue pair.
-func (p *Pair) driver() Driver { return p.Crew.Driver().(Driver) }
+func (p *Pair) driver() Driver { return p.Regions.Owner.(Driver) }
 
 // EnterRTS brings the queue pair to StateRTS, unless it has failed.
 func (p *Pair) EnterRTS() error {
@@ -204,7 +204,7 @@ func (p *Pair) Wait(deadline time.Time) error { return p.WaitSince(p.Waiting.Beg
 
 // WaitSince is Wait for a call that has begun already, with what Begin has returned.
 func (p *Pair) WaitSince(seen uint32, deadline time.Time) error {
-	err := p.Crew.For(&p.Waiting, seen, deadline)
+	err := p.Crew.For(p.driver(), &p.Waiting, seen, deadline)
 	if err == nil {
 		p.TakePlaced()
 	}

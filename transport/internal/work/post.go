@@ -32,7 +32,7 @@ func (p *Pair) PostRecv(wrs []transport.RecvWR) (int, error) {
 	}
 	var live *regions.Region // the last one that was looked up
 	for i := range wrs {
-		if p.rq.Len() == p.Opts.RecvDepth {
+		if p.rq.Len() == int(p.Opts.RecvDepth) {
 			return i, transport.ErrQueueFull
 		}
 		r, _ := wrs[i].Region.(*regions.Region)
@@ -55,7 +55,7 @@ func (p *Pair) PostWords(id uint64, n int) (int, error) {
 	if p.err != nil {
 		return 0, p.err
 	}
-	room := p.Opts.RecvDepth - p.rq.Len()
+	room := int(p.Opts.RecvDepth) - p.rq.Len()
 	if n > room {
 		p.rq.PushBare(id, room)
 		return room, transport.ErrQueueFull
@@ -71,7 +71,7 @@ func (p *Pair) Enqueue(sq *queue.Sends, wrs []transport.SendWR, ord int) (n int,
 	drained = true
 	for i := range wrs {
 		wr := &wrs[i]
-		if sq.Len() == p.Opts.SendDepth {
+		if sq.Len() == int(p.Opts.SendDepth) {
 			return i, false, transport.ErrQueueFull
 		}
 		to, err := p.check(wr, ord)

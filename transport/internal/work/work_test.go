@@ -25,7 +25,6 @@ func newFake(t *testing.T, o transport.Options) *fake {
 	f := &fake{}
 	f.Init(f, &o)
 	f.Crew.Give(&f.Crew.Token)
-	f.Regions.Owner = f
 	require.NoError(t, f.EnterRTS())
 	return f
 }
