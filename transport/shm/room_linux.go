@@ -13,7 +13,8 @@ import (
 type waitingRoom struct {
 	mu    sync.Mutex
 	m     map[site][]*meeting
-	links int
+	links int           // of these
+	fresh int           // the others
 	keeps time.Duration // how long a link waits
 	age   time.Duration // up to which a link is kept
 	timer *time.Timer
@@ -22,6 +23,7 @@ type waitingRoom struct {
 
 const (
 	meetingPatience = time.Second
+	mostFresh       = 64 // meetings without a link
 	sweepPeriod     = linkTime
 )
 
@@ -33,7 +35,10 @@ func (w *waitingRoom) put(remote site, m *meeting) {
 	m.until = time.Now().Add(patience)
 	w.mu.Lock()
 	var out *meeting
-	if m.link != nil && w.links == mostLinks {
+	switch {
+	case m.link == nil && w.fresh == mostFresh:
+		out = w.evictFresh()
+	case m.link != nil && w.links == mostLinks:
 		if out = w.evict(); out == nil {
 			out = m
 		}
@@ -41,6 +46,8 @@ func (w *waitingRoom) put(remote site, m *meeting) {
 	if out != m {
 		if m.link != nil {
 			w.links++
+		} else {
+			w.fresh++
 		}
 		if w.m == nil {
 			w.m = make(map[site][]*meeting)
@@ -68,6 +75,22 @@ func (w *waitingRoom) evict() *meeting {
 	return nil
 }
 
+// evictFresh returns the oldest meeting without a link, which has left. The caller holds mu, and
+// knows that there is one.
+func (w *waitingRoom) evictFresh() (m *meeting) {
+	var of site
+	var at int
+	for remote, list := range w.m {
+		for i, o := range list {
+			if o.link == nil && (m == nil || o.until.Before(m.until)) {
+				m, of, at = o, remote, i
+			}
+		}
+	}
+	w.remove(of, at)
+	return m
+}
+
 // close ends a meeting that has led to nothing.
 func (m *meeting) close() {
 	if m.link != nil {
@@ -92,14 +115,16 @@ func (w *waitingRoom) take(remote site) *meeting {
 	}
 }
 
-// has reports whether there is a link to whoever listens at remote. The port of its last connection
-// is then there for the next one.
+// has reports whether there is a meeting with whoever listens at remote. The port of a link's last
+// connection is then there for the next one.
 func (w *waitingRoom) has(remote site) bool {
 	m := w.next(remote, false)
-	if m == nil || m.link == nil {
+	if m == nil {
 		return false
 	}
-	m.link.last.end(true)
+	if m.link != nil {
+		m.link.last.end(true)
+	}
 	return true
 }
 
@@ -110,7 +135,7 @@ func (w *waitingRoom) next(remote site, takes bool) *meeting {
 	defer w.mu.Unlock()
 	list := w.m[remote]
 	for i, m := range list {
-		if m.link != nil && !m.link.over() {
+		if m.link != nil && !m.link.over() || m.link == nil && !takes && m.ended() {
 			continue
 		}
 		if takes {
@@ -119,6 +144,15 @@ func (w *waitingRoom) next(remote site, takes bool) *meeting {
 		return m
 	}
 	return nil
+}
+
+// ended reports whether the other process has left the meeting.
+func (m *meeting) ended() (yes bool) {
+	raw, err := m.c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { yes = hungUp(fd) })
+	}
+	return yes || err != nil
 }
 
 // remove takes out the meeting at i of those that wait for remote. The caller holds mu.
@@ -141,6 +175,8 @@ func (w *waitingRoom) set(remote site, list []*meeting) {
 func (w *waitingRoom) left(m *meeting) {
 	if m.link != nil {
 		w.links--
+	} else {
+		w.fresh--
 	}
 }
 
@@ -166,8 +202,8 @@ func (w *waitingRoom) sweep() {
 	w.closeIf(func(m *meeting) bool { return !now.Before(m.until) })
 }
 
-// clear closes all links, as something is short. It reports whether there were some.
-func (w *waitingRoom) clear() bool { return w.closeIf(func(m *meeting) bool { return m.link != nil }) }
+// clear closes all meetings, as something is short. It reports whether there were some.
+func (w *waitingRoom) clear() bool { return w.closeIf(func(*meeting) bool { return true }) }
 
 func (w *waitingRoom) closeIf(of func(*meeting) bool) bool {
 	var gone []*meeting
@@ -195,7 +231,7 @@ func (w *waitingRoom) closeIf(of func(*meeting) bool) bool {
 	return len(gone) > 0
 }
 
-// spare calls f, and where that lacks something, once more without the links.
+// spare calls f, and where that lacks something, once more without the meetings.
 func (w *waitingRoom) spare(f func() error) error {
 	err := f()
 	if isLack(err) && w.clear() {
