@@ -128,6 +128,7 @@ func (q *queuePair) finish(end uint32) {
 	q.tx.mu.Unlock()
 	if keeps {
 		trims.remove(q)
+		q.sleep.awaitKicks() // the socket is that of the next connection then
 		q.keep(out, wide)
 	} else {
 		hangUp(q.sock) // which wakes the peer

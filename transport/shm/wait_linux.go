@@ -2,6 +2,7 @@ package shm
 
 import (
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -187,7 +188,8 @@ type sleeper struct {
 	on     atomic.Pointer[wait.Condition] // what the one who sleeps or dozes waits for
 	nights atomic.Uint64                  // how often somebody has gone to sleep, and woken up; odd while somebody sleeps
 	died   atomic.Bool                    // watch has found the peer dead
-	kicked atomic.Bool                    // the deadline of the socket is that of kick
+	kicks  sync.Mutex                     // held while kick sets the deadline of the socket
+	kicked atomic.Bool                    // which is that of kick
 	armed  time.Time                      // the deadline of the socket otherwise
 	look   func(fd uintptr) bool
 	c      *wait.Condition
@@ -208,11 +210,22 @@ func (s *sleeper) init(q *queuePair) {
 
 // kick wakes the sleeper, so that it checks its condition again.
 func (q *queuePair) kick() {
-	if q.sleep.on.Load() != nil {
-		q.sleep.kicked.Store(true)
-		_ = q.sock.SetReadDeadline(past)
+	if s := &q.sleep; s.on.Load() != nil {
+		s.kicks.Lock()
+		if s.on.Load() != nil {
+			s.kicked.Store(true)
+			_ = q.sock.SetReadDeadline(past)
+		}
+		s.kicks.Unlock()
 	}
 	_ = q.sleep.dozer.wake()
+}
+
+// awaitKicks returns once no kick sets the deadline of the socket any more. The caller holds the
+// token for good.
+func (s *sleeper) awaitKicks() {
+	s.kicks.Lock()
+	defer s.kicks.Unlock()
 }
 
 // until sleeps until there may be something to do.
