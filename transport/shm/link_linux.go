@@ -36,6 +36,7 @@ type link struct {
 	cred    unix.Ucred // of the peer
 	self    user       // that the peer knows this process as
 	made    time.Time  // when sock was
+	bells   uint32     // that may be unread on sock
 	in, out *segment
 	wide    bool       // more than the first page of out was used
 	last    *departure // of a client's latest connection
@@ -126,7 +127,7 @@ func (q *queuePair) mayKeep() bool {
 
 // keep keeps what the connection has had, of which out is the peer's memory.
 func (q *queuePair) keep(out *segment, wide bool) {
-	k := &link{sock: q.sock, raw: q.raw, cred: q.cred, self: q.self, made: q.made, in: q.in, out: out, wide: wide, last: q.gone}
+	k := &link{sock: q.sock, raw: q.raw, cred: q.cred, self: q.self, made: q.made, bells: q.mostBells, in: q.in, out: out, wide: wide, last: q.gone}
 	if l := q.home; l != nil {
 		l.keep(k)
 		return
@@ -136,7 +137,7 @@ func (q *queuePair) keep(out *segment, wide bool) {
 
 // take makes k what the connection will have. The queue pair is not up yet.
 func (q *queuePair) take(k *link) {
-	q.sock, q.raw, q.cred, q.self, q.made, q.kept = k.sock, k.raw, k.cred, k.self, k.made, k
+	q.sock, q.raw, q.cred, q.self, q.made, q.mostBells, q.kept = k.sock, k.raw, k.cred, k.self, k.made, k.bells, k
 }
 
 // takeKept returns the link that the connection is to have, to one caller only: Close may come

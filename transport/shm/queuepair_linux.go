@@ -35,6 +35,7 @@ type queuePair struct {
 	ringBell      func(fd uintptr)
 	self          user      // that the peer knows this process as
 	made          time.Time // when sock was
+	mostBells     uint32    // that may be unread on sock
 	keeps         bool      // what the connection has may serve for another
 	site          site      // that a client has dialed
 	holdsPort     bool      // it is a client that has taken its port itself
@@ -107,7 +108,9 @@ func (q *queuePair) use(sock *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
-	q.sock, q.raw, q.cred, q.self, q.made = sock, raw, cred, thisUser(), time.Now()
+	room := 0
+	_ = raw.Control(func(fd uintptr) { room, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF) })
+	q.sock, q.raw, q.cred, q.self, q.made, q.mostBells = sock, raw, cred, thisUser(), time.Now(), bellsOn(room)
 	return nil
 }
 

@@ -174,9 +174,16 @@ func (q *queuePair) lookOnce() (some bool) {
 // past is a deadline that wakes a sleeper at once.
 var past = time.Unix(1, 0)
 
-// bellsUnread is how many wake-ups may leave their bytes on the socket before these are read. Many
-// more would fill it, and the next one would be lost.
-const bellsUnread = 32
+// bellsUnread is how many wake-ups may leave their bytes on the socket before these are read, or
+// fewer where it has room for less. Many more would fill it, and the next one would be lost.
+const (
+	bellsUnread = 32
+	bellRoom    = 2048 // more than the kernel takes for one
+)
+
+// bellsOn is how many wake-ups may be unread on a socket that has room for so many bytes, as the
+// peer's has, which the kernel has made at the same time.
+func bellsOn(room int) uint32 { return uint32(min(max(room/bellRoom, 1), bellsUnread)) }
 
 // A sleeper waits in the runtime's poller for the peer's bell. The holder of the token uses it.
 //
@@ -268,7 +275,7 @@ func (s *sleeper) lookOrSleep(fd uintptr) bool {
 	// watch has to find.
 	s.nights.Add(1)
 	watch.arm()
-	if s.bells >= bellsUnread {
+	if s.bells >= q.mostBells {
 		s.bells = 0
 		discard(int(fd), false)
 	}
