@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -411,6 +412,23 @@ func TestWatch(t *testing.T) {
 		require.NoError(t, cmd.ParseFlags(joinWatch(strings.Fields(args))), args)
 		require.Equal(t, want, cmd.Flag("watch").Value.String()+" "+strings.Join(cmd.Flags().Args(), ","), args)
 	}
+}
+
+// TestWatchInPipe writes text alone where the output is no terminal.
+func TestWatchInPipe(t *testing.T) {
+	var looks int
+	var out bytes.Buffer
+	o := options{watch: pace(time.Nanosecond)}
+	done := errors.New("enough")
+	err := o.live(func() (*report, error) {
+		if looks++; looks > 2 {
+			return nil, done
+		}
+		return &report{Time: time.Now()}, nil
+	}, &out)
+	require.ErrorIs(t, err, done)
+	require.Equal(t, 2, strings.Count(out.String(), "  every 1ns\n"))
+	require.NotContains(t, out.String(), "\x1b")
 }
 
 // countedWrites counts the system calls that a file would take.

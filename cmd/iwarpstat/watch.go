@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/charmbracelet/x/term"
 )
 
 // A pace is the time between two looks: as Go has it, or a number of seconds.
@@ -47,10 +49,15 @@ func joinWatch(args []string) (joined []string) {
 	return joined
 }
 
+const clearScreen = "\x1b[H\x1b[2J"
+
 // live shows what there is again and again: as a table on a terminal, and else as text.
 func (o *options) live(look func() (*report, error), out io.Writer) error {
+	before := "" // each look
 	if f, ok := out.(*os.File); ok && o.interactive(f) {
 		return o.browse(look, f)
+	} else if ok && term.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb" {
+		before = clearScreen
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -62,7 +69,7 @@ func (o *options) live(look func() (*report, error), out io.Writer) error {
 			return err
 		}
 		var b bytes.Buffer
-		fmt.Fprintf(&b, "\x1b[H\x1b[2J%s  every %s\n\n", r.Time.Format(time.TimeOnly), &o.watch)
+		fmt.Fprintf(&b, "%s%s  every %s\n\n", before, r.Time.Format(time.TimeOnly), &o.watch)
 		if err := o.write(r, &b); err != nil {
 			return err
 		}
