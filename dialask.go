@@ -28,7 +28,7 @@ type turn struct {
 }
 
 // turn decides whether p should be asked. Where another dial is asking it, turn waits up to
-// patience to learn the answer.
+// patience to learn the answer, and for no more than half of the time that there is for the dial.
 func (a *dialing) turn(ctx context.Context, p peer, patience func() time.Duration) turn {
 	if a.policy == OffloadRequire {
 		return turn{end: func() {}, spoke: peers.speaks(p, time.Now())}
@@ -45,7 +45,11 @@ func (a *dialing) turn(ctx context.Context, p peer, patience func() time.Duratio
 			return turn{end: end}
 		}
 		if late == nil {
-			late = time.NewTimer(patience())
+			wait := patience()
+			if deadline, ok := ctx.Deadline(); ok {
+				wait = min(wait, time.Until(deadline)/2)
+			}
+			late = time.NewTimer(wait)
 			defer late.Stop()
 		}
 		select {

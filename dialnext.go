@@ -109,6 +109,10 @@ func (k *kernelDial) orInstead(ctx context.Context, why OffloadError) (net.Conn,
 			k.tcp = tcp
 		}
 	}
+	if end := neterr.Over(ctx); end != nil {
+		_ = k.tcp.Close()
+		return nil, k.fail(k.remote, neterr.OfContext(end))
+	}
 	return rememberTCP(k.tcp, plainInfo(why.Reason, why.Err), k.origin), nil
 }
 

@@ -1,11 +1,16 @@
 package iwarp_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp"
@@ -62,6 +67,64 @@ func TestOneDialAsks(t *testing.T) {
 				want = map[iwarp.Reason]int{iwarp.ReasonNotIWARP: dials}
 			}
 			require.Equal(t, want, reasons)
+		})
+	}
+}
+
+// waitsForTurn reports whether a dial waits for another one to ask.
+func waitsForTurn() bool {
+	stacks := make([]byte, 1<<20)
+	return bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("iwarp.(*dialing).turn("))
+}
+
+// TestTurnEndsInTime has a dial that waits for another one to ask return the error of its context
+// when that is canceled, and a plain connection before its deadline.
+func TestTurnEndsInTime(t *testing.T) {
+	for name, tt := range map[string]struct {
+		slack, timeout time.Duration
+		err            error
+	}{
+		"canceled": {time.Hour, 0, context.Canceled},
+		"deadline": {time.Hour, patience / 5, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			iwarp.ForgetPeers()
+			asked, answer := make(chan struct{}), make(chan struct{})
+			s := newLegacyServer(t, func(c *net.TCPConn, _ []byte) {
+				close(asked)
+				<-answer
+				_, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+				untilGone(c)
+			})
+			defer iwarp.SetTurnSlack(tt.slack)()
+			first := background(t, func() {
+				c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer, HandshakeTimeout: patience}).Dial("tcp", s.Addr().String())
+				if noError(t, err) {
+					_ = c.Close()
+				}
+			})
+			<-asked
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var waits sync.WaitGroup
+			waits.Go(func() {
+				c, err := (&iwarp.Dialer{Offload: iwarp.OffloadPrefer, Timeout: tt.timeout}).DialContext(ctx, "tcp", s.Addr().String())
+				if tt.err == nil && noError(t, err) {
+					info, _ := iwarp.Describe(c)
+					assert.Equal(t, iwarp.ReasonAsking, info.Reason)
+					_ = c.Close()
+				} else if tt.err != nil {
+					assert.Nil(t, c)
+					assert.EqualError(t, errors.Unwrap(err), "operation was canceled")
+				}
+			})
+			if tt.err != nil {
+				eventually(t, func() bool { return waitsForTurn() }, "a dial that waits")
+				cancel()
+			}
+			background(t, waits.Wait)()
+			close(answer)
+			first()
 		})
 	}
 }
