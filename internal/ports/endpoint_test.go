@@ -93,6 +93,33 @@ func TestSharedPortsNeedFewSockets(t *testing.T) {
 	require.Empty(t, sp.sharedPorts(ownAddr, peerNumber(0)).remotes)
 }
 
+// TestSharedPortsAreForgotten leaves nothing behind of a local address once it has no ports.
+func TestSharedPortsAreForgotten(t *testing.T) {
+	sp := &Space{}
+	refuse := func(string, string, syscall.RawConn) error { return syscall.EPERM }
+	for n := range 3 {
+		own := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + n)})}
+		e, err := sp.Hold(t.Context(), noAddress, peerNumber(1), "nic0", own, false, nil)
+		require.NoError(t, err)
+		_, err = sp.Hold(t.Context(), noAddress, peerNumber(1), "nic0", own, false, refuse)
+		require.ErrorIs(t, err, syscall.EPERM)
+		require.Len(t, sp.shared, 1)
+		e.Leave(false)
+		require.Empty(t, sp.shared)
+		_, err = sp.Hold(t.Context(), noAddress, peerNumber(1), "nic0", own, false, refuse)
+		require.ErrorIs(t, err, syscall.EPERM)
+		require.Empty(t, sp.shared)
+	}
+	e, err := hold(t, sp, noAddress, peerNumber(1), false)
+	require.NoError(t, err)
+	e.Leave(true)
+	require.Eventually(t, func() bool {
+		sp.mu.Lock()
+		defer sp.mu.Unlock()
+		return len(sp.shared) == 0
+	}, 20*time.Second, time.Millisecond, "the port was kept for a while")
+}
+
 // TestSharedPortsGivePortsBack keeps the lowest ports in use, so that others can go.
 func TestSharedPortsGivePortsBack(t *testing.T) {
 	sp := &Space{}

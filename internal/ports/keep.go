@@ -141,4 +141,5 @@ func (p *sharedPorts) give(r *Reservation, slot int) {
 	_ = r.settle()
 	r.mu.Unlock()
 	p.vacate(slot, r)
+	p.forgo()
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/rdmanet/iwarp/internal/bound"
@@ -16,7 +17,9 @@ import (
 // of connections to any one remote address and port, not the number of connections.
 type sharedPorts struct {
 	space *Space
+	key   sharedKey
 	local netip.Addr
+	users int // calls of Hold under way; the Space's mu guards it
 
 	mu      sync.Mutex
 	slots   []*Reservation             // nil where no port is held
@@ -131,6 +134,29 @@ func (p *sharedPorts) leave(e *Endpoint, slot int, again bool) {
 	}
 	e.port.part(e.remote)
 	p.vacate(slot, e.port)
+	p.forgo()
+}
+
+// forgo drops p from its Space if it is of no use there. The caller holds p.mu.
+func (p *sharedPorts) forgo() {
+	if len(p.remotes) > 0 || slices.ContainsFunc(p.slots, func(r *Reservation) bool { return r != nil }) {
+		return
+	}
+	p.space.mu.Lock()
+	defer p.space.mu.Unlock()
+	if p.users == 0 && p.space.shared[p.key] == p {
+		delete(p.space.shared, p.key)
+	}
+}
+
+// leaveSpace ends the use that Space.sharedPorts began.
+func (p *sharedPorts) leaveSpace() {
+	p.space.mu.Lock()
+	p.users--
+	p.space.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forgo()
 }
 
 // vacate empties the slot of r if that has no port any more. The caller holds p.mu.

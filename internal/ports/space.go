@@ -88,7 +88,9 @@ func (sp *Space) Hold(
 		}
 	}
 	if local.Port() == 0 && !fresh {
-		return sp.sharedPorts(addr, remote).acquire(ctx, remote, owner, control)
+		p := sp.sharedPorts(addr, remote)
+		defer p.leaveSpace()
+		return p.acquire(ctx, remote, owner, control)
 	}
 	laddr := &net.TCPAddr{Port: int(local.Port())}
 	if addr.IsValid() {
@@ -168,6 +170,7 @@ func (sp *Space) HoldNew(ctx context.Context, network string, local netip.Addr, 
 	return r.Join()
 }
 
+// sharedPorts returns those at local, for which leaveSpace must be called.
 func (sp *Space) sharedPorts(local netip.Addr, remote netip.AddrPort) *sharedPorts {
 	key := sharedKey{local: local}
 	if !local.IsValid() {
@@ -185,9 +188,11 @@ func (sp *Space) sharedPorts(local netip.Addr, remote netip.AddrPort) *sharedPor
 		sp.shared = make(map[sharedKey]*sharedPorts)
 	}
 	if sp.shared[key] == nil {
-		sp.shared[key] = &sharedPorts{space: sp, local: local}
+		sp.shared[key] = &sharedPorts{space: sp, key: key, local: local}
 	}
-	return sp.shared[key]
+	p := sp.shared[key]
+	p.users++
+	return p
 }
 
 func (sp *Space) add(r *Reservation) *Reservation {
