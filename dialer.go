@@ -83,7 +83,7 @@ type Dialer struct {
 	// connection, the peer is not asked. Where a server redirects, each request has a limit of its
 	// own. For as long a dial with OffloadRequire asks a peer again that has spoken iWARP before and
 	// hangs up, as one does that has too many clients at once; or for half of the dial's time if that
-	// is less and it dials a name.
+	// is less and it dials a name with several addresses.
 	HandshakeTimeout time.Duration
 
 	// ReadBuffer is how many bytes at most the peer of an iWARP connection may send ahead of the calls
@@ -160,14 +160,14 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	case rules != nil:
 		return d.byRules(ctx, rules, network, address)
 	}
-	return d.by(ctx, policy, network, address)
+	return d.by(ctx, policy, network, address, nil)
 }
 
-// by dials by a policy.
-func (d *Dialer) by(ctx context.Context, policy Offload, network, address string) (net.Conn, error) {
+// by dials by a policy. The remotes are the addresses of a name, nil if they are not known.
+func (d *Dialer) by(ctx context.Context, policy Offload, network, address string, remotes []netip.AddrPort) (net.Conn, error) {
 	began := now()
 	if policy == OffloadNever || !isTCPAddr(d.LocalAddr) { // which is an error of package net
-		return d.plain(ctx, network, address, began, ReasonPolicy, nil)
+		return d.plain(ctx, network, address, remotes, began, ReasonPolicy, nil)
 	}
 	devices, kernel := split(d.Transports)
 	if policy == OffloadDevice {
@@ -176,14 +176,16 @@ func (d *Dialer) by(ctx context.Context, policy Offload, network, address string
 	if len(devices) == 0 {
 		switch {
 		case policy == OffloadAuto:
-			return d.plain(ctx, network, address, began, ReasonNoDevice, nil)
+			return d.plain(ctx, network, address, remotes, began, ReasonNoDevice, nil)
 		case policy == OffloadPrefer && kernel != nil:
 			if why, ok := mute(kernel, address, began); ok {
-				return d.plain(ctx, network, address, began, why.Reason, why.Err)
+				return d.plain(ctx, network, address, remotes, began, why.Reason, why.Err)
 			}
 		}
 	}
-	a := dialing{Dialer: d, origin: origin{began: began}, network: network, address: address, policy: policy, software: kernel}
+	a := dialing{
+		Dialer: d, origin: origin{began: began}, network: network, address: address, remotes: remotes, policy: policy, software: kernel,
+	}
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	if len(devices) == 0 && kernel != nil {
@@ -194,7 +196,7 @@ func (d *Dialer) by(ctx context.Context, policy Offload, network, address string
 	case c != nil || err != nil:
 		return c, err
 	case policy == OffloadAuto:
-		return d.plain(ctx, network, address, began, why.Reason, why.Err)
+		return d.plain(ctx, network, address, a.remotes, began, why.Reason, why.Err)
 	case kernel != nil:
 		return a.viaKernel(ctx, kernel)
 	case policy == OffloadRequire:
@@ -203,7 +205,7 @@ func (d *Dialer) by(ctx context.Context, policy Offload, network, address string
 		}
 		return nil, a.fail(a.tried, &why)
 	}
-	return d.plain(ctx, network, address, began, why.Reason, why.Err)
+	return d.plain(ctx, network, address, a.remotes, began, why.Reason, why.Err)
 }
 
 // dialing is one call of DialContext.
@@ -211,6 +213,7 @@ type dialing struct {
 	*Dialer
 	origin
 	network, address string
+	remotes          []netip.AddrPort // of a name, once resolved, in the form of netaddr.Resolve
 	policy           Offload
 	tried            net.Addr        // the last one that a device tried
 	ahead            int             // addresses that are still to be tried
@@ -220,8 +223,10 @@ type dialing struct {
 }
 
 // plain dials TCP and hands out the very connection.
-func (d *Dialer) plain(ctx context.Context, network, address string, began time.Time, reason Reason, cause error) (net.Conn, error) {
-	c, err := d.kernel(ctx, network, address)
+func (d *Dialer) plain(
+	ctx context.Context, network, address string, remotes []netip.AddrPort, began time.Time, reason Reason, cause error,
+) (net.Conn, error) {
+	c, err := d.toAny(ctx, network, address, remotes)
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +235,14 @@ func (d *Dialer) plain(ctx context.Context, network, address string, began time.
 
 // kernel dials a TCP connection of the kernel.
 func (a *dialing) kernel(ctx context.Context, address string) (*net.TCPConn, error) {
-	return a.Dialer.kernel(ctx, a.network, address)
+	return a.kernelOf(ctx, a.Dialer, address)
+}
+
+func (a *dialing) kernelOf(ctx context.Context, d *Dialer, address string) (*net.TCPConn, error) {
+	if address == a.address {
+		return d.toAny(ctx, a.network, address, a.remotes)
+	}
+	return d.kernel(ctx, a.network, address)
 }
 
 func (d *Dialer) kernel(ctx context.Context, network, address string) (*net.TCPConn, error) {

@@ -20,6 +20,9 @@ import (
 // viaKernel dials TCP and makes an iWARP connection of it, or of one to another address of the
 // name, or falls back to another TCP connection where the policy allows that.
 func (a *dialing) viaKernel(ctx context.Context, t kernelTransport) (net.Conn, error) {
+	if err := a.resolve(ctx); err != nil {
+		return nil, err
+	}
 	k, err := a.dialKernel(ctx, t, a.address)
 	if err != nil {
 		return nil, err
@@ -152,7 +155,7 @@ func (k *kernelDial) asksAgain(ctx context.Context, tries int, asked time.Durati
 	limit := k.handshakeLimit()
 	if deadline, ok := ctx.Deadline(); ok {
 		all := asked + time.Until(deadline)
-		if k == &k.first && !k.dialsLiteral() {
+		if k == &k.first && k.further() > 0 {
 			all /= 2 // the other addresses of the name have the rest, and come with their share
 		}
 		limit = min(limit, all)

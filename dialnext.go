@@ -13,33 +13,39 @@ import (
 	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
-// expected is how many other addresses of a name are thought to follow the first. They are looked
-// up when they are needed, as package net has looked up the name already.
+// expected is how many other addresses of a name are thought to follow the first.
 func (k *kernelDial) expected() int {
-	if k.policy != OffloadRequire || k.spoke || k.dialsLiteral() {
+	if k.policy != OffloadRequire || k.spoke {
+		return 0
+	}
+	return k.further()
+}
+
+// further is how many other addresses a name has, or is thought to have if they are not known.
+func (k *kernelDial) further() int {
+	switch {
+	case k.remotes != nil:
+		return len(k.remotes) - 1
+	case isLiteral(k.address):
 		return 0
 	}
 	return 1
 }
 
-func (k *kernelDial) dialsLiteral() bool {
-	host, _, err := net.SplitHostPort(k.address)
-	if err != nil || host == "" {
-		return true
-	}
-	_, err = netip.ParseAddr(host)
-	return err == nil
-}
-
 // others returns the addresses of a name besides the one that is connected, in the order in which
 // to try them.
 func (k *kernelDial) others(ctx context.Context) []netip.AddrPort {
-	if k.dialsLiteral() {
-		return nil
-	}
-	list, err := netaddr.Lookup(untraced{ctx}, k.Resolver, k.network, k.address)
-	if err != nil {
-		return nil
+	list := netaddr.Unmapped(k.remotes)
+	if list == nil {
+		if isLiteral(k.address) {
+			return nil
+		}
+		lctx, cancel := k.connecting(ctx, k.trip())
+		defer cancel()
+		var err error
+		if list, err = netaddr.Lookup(untraced{lctx}, k.Resolver, k.network, k.address); err != nil {
+			return nil
+		}
 	}
 	// Those before it have failed for package net, so they come last.
 	i := slices.Index(list, k.peer.addr)

@@ -1,6 +1,7 @@
 package iwarp_test
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http/httptrace"
@@ -12,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp"
+	"github.com/rdmanet/iwarp/transport"
+	"github.com/rdmanet/iwarp/transport/soft"
 )
 
 // TestNextAddressForIWARP tries further addresses of a name where one does not speak iWARP, as
@@ -96,31 +99,58 @@ func TestNextAddressFromOnePort(t *testing.T) {
 	try(s.Addr().String())
 }
 
-// TestLooksNameUpOnce tells net/http/httptrace of one lookup, and makes no other where the first
-// address speaks iWARP.
+// TestLooksNameUpOnce makes one lookup for a dial, whatever becomes of it, as package net does, and
+// tells net/http/httptrace of it. The resolver answers no other.
 func TestLooksNameUpOnce(t *testing.T) {
 	l := listen(t, iwarp.ListenConfig{})
 	go echo(l)
 	s := newLegacyServer(t, legacyAnswers[0].answer)
+	type dialer interface {
+		DialContext(ctx context.Context, network, address string) (net.Conn, error)
+	}
+	by := func(policy iwarp.Offload, ts ...transport.Transport) func(*net.Resolver) dialer {
+		return func(r *net.Resolver) dialer {
+			return &iwarp.Dialer{Offload: policy, Resolver: r, Timeout: patience, Transports: ts}
+		}
+	}
+	refuses, absent := newNIC(), newNIC()
+	absent.absent = true
 	for _, tt := range []struct {
-		name    string
-		server  net.Listener
-		policy  iwarp.Offload
-		lookups int32 // one, and another for the other addresses of the name
+		name   string
+		server net.Listener
+		rules  string
+		dialer func(*net.Resolver) dialer
+		fails  bool
 	}{
-		{"never", l, iwarp.OffloadNever, 1},
-		{"auto", l, iwarp.OffloadAuto, 1},
-		{"prefer", l, iwarp.OffloadPrefer, 1},
-		{"require", l, iwarp.OffloadRequire, 1},
-		{"prefer, legacy", s, iwarp.OffloadPrefer, 2},
-		{"require, legacy", s, iwarp.OffloadRequire, 2},
+		{name: "net", server: l, dialer: func(r *net.Resolver) dialer { return &net.Dialer{Resolver: r, Timeout: patience} }},
+		{name: "never", server: l, dialer: by(iwarp.OffloadNever)},
+		{name: "auto", server: l, dialer: by(iwarp.OffloadAuto)},
+		{name: "prefer", server: l, dialer: by(iwarp.OffloadPrefer)},
+		{name: "require", server: l, dialer: by(iwarp.OffloadRequire)},
+		{name: "prefer, legacy", server: s, dialer: by(iwarp.OffloadPrefer)},
+		{name: "require, legacy", server: s, dialer: by(iwarp.OffloadRequire), fails: true},
+		{name: "auto, device", server: s, dialer: by(iwarp.OffloadAuto, refuses)},
+		{name: "prefer, device", server: s, dialer: by(iwarp.OffloadPrefer, refuses, soft.New(nil))},
+		{name: "prefer, device alone", server: s, dialer: by(iwarp.OffloadPrefer, refuses)},
+		{name: "require, device", server: s, dialer: by(iwarp.OffloadRequire, refuses, soft.New(nil)), fails: true},
+		{name: "device", server: s, dialer: by(iwarp.OffloadDevice, refuses), fails: true},
+		{name: "auto, no device", server: s, dialer: by(iwarp.OffloadAuto, absent)},
+		{name: "rules", server: s, rules: "never,10.0.0.0/8=prefer", dialer: by(iwarp.OffloadAuto)},
+		{name: "rules, prefer", server: s, rules: "never,127.0.0.0/8=prefer", dialer: by(iwarp.OffloadAuto)},
+		{name: "rules, device", server: s, rules: "never,127.0.0.0/8=auto", dialer: by(iwarp.OffloadAuto, refuses)},
+		{name: "rules that differ", server: s, rules: "never,127.0.0.1=prefer", dialer: by(iwarp.OffloadAuto)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			iwarp.ForgetPeers()
-			resolver, lookups := nameServer([4]byte{127, 0, 0, 1}), new(atomic.Int32)
+			t.Setenv("IWARP_OFFLOAD", tt.rules)
+			resolver, lookups := nameServer([4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 9}), new(atomic.Int32)
 			dialServer := resolver.Dial
 			resolver.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-				lookups.Add(1)
+				if lookups.Add(1) > 1 {
+					c, other := net.Pipe()
+					t.Cleanup(func() { _ = other.Close() })
+					return c, nil
+				}
 				return dialServer(ctx, network, address)
 			}
 			var events []string
@@ -130,13 +160,99 @@ func TestLooksNameUpOnce(t *testing.T) {
 			})
 			_, port, err := net.SplitHostPort(tt.server.Addr().String())
 			require.NoError(t, err)
-			c, err := (&iwarp.Dialer{Offload: tt.policy, Resolver: resolver, Timeout: patience}).DialContext(ctx, "tcp4", "server.test:"+port)
+			c, err := tt.dialer(resolver).DialContext(ctx, "tcp4", "server.test:"+port)
 			if err == nil {
 				defer c.Close()
+				require.Equal(t, tt.server.Addr().String(), c.RemoteAddr().String())
 			}
-			require.Equal(t, tt.server == s && tt.policy == iwarp.OffloadRequire, err != nil)
+			require.Equal(t, tt.fails, err != nil, "%v", err)
 			require.Equal(t, []string{"start server.test", "done"}, events)
-			require.Equal(t, tt.lookups, lookups.Load())
+			require.EqualValues(t, 1, lookups.Load())
+		})
+	}
+}
+
+// TestLaterLookupStalls goes on without the other addresses of a name where they would have to be
+// looked up again, as for a dial from one port.
+func TestLaterLookupStalls(t *testing.T) {
+	defer iwarp.SetAnswerSlack(50 * time.Millisecond)()
+	s := newLegacyServer(t, legacyAnswers[0].answer)
+	resolver, lookups := nameServer([4]byte{127, 0, 0, 1}), new(atomic.Int32)
+	dialServer := resolver.Dial
+	resolver.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if lookups.Add(1) > 1 {
+			c, other := net.Pipe()
+			t.Cleanup(func() { _ = other.Close() })
+			return c, nil
+		}
+		return dialServer(ctx, network, address)
+	}
+	local, err := net.ResolveTCPAddr("tcp", closedPort(t))
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(s.Addr().String())
+	require.NoError(t, err)
+	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, Resolver: resolver, LocalAddr: local}
+	began := time.Now()
+	c, err := d.Dial("tcp4", "server.test:"+port)
+	require.NoError(t, err)
+	defer cut(c)
+	require.Less(t, time.Since(began), 5*time.Second, "in which a resolver gives up")
+	require.EqualValues(t, 2, lookups.Load())
+	exchangeWithEcho(t, c, "hello")
+}
+
+// TestSameAddressesAsNet connects to the address of a name that package net does, or fails as it
+// does.
+func TestSameAddressesAsNet(t *testing.T) {
+	s := newLegacyServer(t, legacyAnswers[0].answer)
+	_, port, err := net.SplitHostPort(s.Addr().String())
+	require.NoError(t, err)
+	up, down, other := [4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 8}, [4]byte{127, 0, 0, 9}
+	six := &net.TCPAddr{IP: net.IPv6loopback}
+	for _, tt := range []struct {
+		name    string
+		addrs   [][4]byte
+		network string
+		local   net.Addr
+		service string
+		timeout time.Duration
+	}{
+		{name: "first", addrs: [][4]byte{up, down}},
+		{name: "last", addrs: [][4]byte{down, other, up}},
+		{name: "none", addrs: [][4]byte{down, other}},
+		{name: "no such name"},
+		{name: "no such family", addrs: [][4]byte{up}, network: "tcp6"},
+		{name: "from the other family", addrs: [][4]byte{up, down}, local: six},
+		{name: "from an address", addrs: [][4]byte{down, up}, local: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 3)}},
+		{name: "from any address", addrs: [][4]byte{down, up}, local: &net.TCPAddr{IP: net.IPv6zero}},
+		{name: "no such service", addrs: [][4]byte{up}, service: "nosuch"},
+		{name: "no time", addrs: [][4]byte{up}, timeout: -1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			network, address := cmp.Or(tt.network, "tcp"), "server.test:"+cmp.Or(tt.service, port)
+			n := net.Dialer{Resolver: nameServer(tt.addrs...), LocalAddr: tt.local, Timeout: cmp.Or(tt.timeout, patience)}
+			want, wantErr := n.Dial(network, address)
+			if wantErr == nil {
+				defer want.Close()
+			}
+			for _, d := range []iwarp.Dialer{
+				{Offload: iwarp.OffloadPrefer}, {Offload: iwarp.OffloadRequire}, {Transports: []transport.Transport{newNIC()}},
+			} {
+				iwarp.ForgetPeers()
+				d.Resolver, d.LocalAddr, d.Timeout = n.Resolver, n.LocalAddr, n.Timeout
+				c, err := d.Dial(network, address)
+				if wantErr != nil {
+					requireSameError(t, wantErr, err)
+					continue
+				}
+				if d.Offload == iwarp.OffloadRequire {
+					require.Equal(t, want.RemoteAddr().String(), opError(t, err).Addr.String())
+					continue
+				}
+				require.NoError(t, err)
+				require.Equal(t, want.RemoteAddr().String(), c.RemoteAddr().String())
+				require.NoError(t, c.Close())
+			}
 		})
 	}
 }

@@ -140,7 +140,7 @@ func (a *dialing) timed(ctx context.Context, address string) (*net.TCPConn, time
 		began[address] = time.Now()
 		return err
 	}
-	c, err := d.kernel(ctx, a.network, address)
+	c, err := a.kernelOf(ctx, &d, address)
 	if err != nil {
 		return nil, 0, err
 	}

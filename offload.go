@@ -13,7 +13,6 @@ import (
 
 	"github.com/rdmanet/iwarp/internal/addrrules"
 	"github.com/rdmanet/iwarp/internal/netaddr"
-	"github.com/rdmanet/iwarp/internal/neterr"
 )
 
 // Offload is the policy that says which paths a connection may take.
@@ -187,44 +186,21 @@ func peerOf(network, host string) string {
 func (d *Dialer) byRules(ctx context.Context, rules policyRules, network, address string) (net.Conn, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
-	remotes, err := netaddr.Lookup(untraced{ctx}, d.Resolver, network, address)
+	remotes, err := netaddr.Resolve(ctx, d.Resolver, network, address)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err} // another lookup might find what has a rule
 	}
 	host, _, _ := net.SplitHostPort(address)
 	policies := make([]Offload, len(remotes))
 	for i, r := range remotes {
-		policies[i], _, _ = rules.Find(host, r.Addr(), r.Port())
+		policies[i], _, _ = rules.Find(host, r.Addr().Unmap(), r.Port())
 	}
-	if len(slices.Compact(slices.Clone(policies))) == 1 {
-		c, err := d.by(ctx, policies[0], network, address)
-		if err != nil {
-			return nil, err
-		}
-		r := netaddr.Of(c.RemoteAddr())
-		p, _, _ := rules.Find(host, r.Addr(), r.Port())
-		if p == policies[0] {
-			return c, nil
-		}
-		_ = c.Close() // the name has another address by now
-		remotes, policies = []netip.AddrPort{r}, []Offload{p}
+	if len(slices.Compact(slices.Clone(policies))) == 1 && !hasPort(d.LocalAddr) {
+		return d.by(ctx, policies[0], network, address, complete(remotes))
 	}
-	var first error
-	for i, r := range remotes {
-		share, end := netaddr.Share(ctx, len(remotes)-i)
-		c, err := d.by(share, policies[i], network, r.String())
-		end()
-		if err == nil {
-			return c, nil
-		}
-		if first == nil {
-			first = err
-		}
-		if neterr.Over(ctx) != nil {
-			break
-		}
-	}
-	return nil, first
+	return inTurn(ctx, len(remotes), func(ctx context.Context, i int) (net.Conn, error) {
+		return d.by(ctx, policies[i], network, netaddr.Unmap(remotes[i]).String(), nil)
+	})
 }
 
 // choose returns the policy for what listens on an address.

@@ -8,6 +8,21 @@ import (
 
 // Lookup resolves address to what a transport can dial, in the order of the resolver.
 func Lookup(ctx context.Context, r *net.Resolver, network, address string) ([]netip.AddrPort, error) {
+	list, err := Resolve(ctx, r, network, address)
+	return Unmapped(list), err
+}
+
+// Unmapped returns the addresses, IPv4 in the form of IPv4.
+func Unmapped(list []netip.AddrPort) []netip.AddrPort {
+	var to []netip.AddrPort
+	for _, a := range list {
+		to = append(to, Unmap(a))
+	}
+	return to
+}
+
+// Resolve is Lookup with IPv4 in whichever form package net has it in errors.
+func Resolve(ctx context.Context, r *net.Resolver, network, address string) ([]netip.AddrPort, error) {
 	if r == nil {
 		r = net.DefaultResolver
 	}
@@ -37,7 +52,7 @@ func Lookup(ctx context.Context, r *net.Resolver, network, address string) ([]ne
 	}
 	list := make([]netip.AddrPort, 0, len(addrs))
 	for _, addr := range addrs {
-		if addr = addr.Unmap(); network == "tcp" || addr.Is4() == (network == "tcp4") {
+		if network == "tcp" || addr.Unmap().Is4() == (network == "tcp4") {
 			list = append(list, netip.AddrPortFrom(addr, uint16(port)))
 		}
 	}
