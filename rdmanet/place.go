@@ -39,8 +39,13 @@ func (p *placer) Place(off uint64, b []byte) (news bool, err error) {
 	defer c.mu.Unlock() // b may be memory that can no longer be read, which the transport survives
 	if off >= c.ring.Size {
 		c.placeTable(off-c.ring.Size, b)
-	} else if err = c.placeStream(off, b); err == nil {
-		news = c.placed(len(b))
+	} else if err = c.mayPlace(off, len(b)); err == nil {
+		// From here, as the frames from the socket down to the blocks are to fit on a small stack.
+		if err = c.ring.Place(off, b); err == nil {
+			news = c.placed(len(b))
+		} else {
+			c.faulted(err)
+		}
 	}
 	return news, err
 }
@@ -60,21 +65,23 @@ func (p *placer) Target(off uint64, n int) []byte {
 	return c.ring.Target(off, n)
 }
 
-// placeStream takes a piece of the stream, or returns what is wrong with it. The caller holds mu.
-func (c *Conn) placeStream(off uint64, b []byte) (err error) {
-	switch {
-	case off+uint64(len(b)) > c.ring.Size:
+// mayPlace returns what is wrong with a piece of the stream, other than with its place. The caller
+// holds mu.
+func (c *Conn) mayPlace(off uint64, n int) error {
+	if off+uint64(n) > c.ring.Size {
 		return errAcross
-	case c.ring.Wordless && c.peer.finished() && len(b) > 0:
-		err = wire.ErrDataAfterEnd
-	default:
-		err = c.ring.Place(off, b)
 	}
-	if err != nil {
-		c.aftermath().fault = err
+	if c.ring.Wordless && c.peer.finished() && n > 0 {
+		c.faulted(wire.ErrDataAfterEnd)
+		return wire.ErrDataAfterEnd
 	}
-	return err
+	return nil
 }
+
+// faulted records what was wrong with what the peer has placed. The caller holds mu.
+//
+//go:noinline
+func (c *Conn) faulted(err error) { c.aftermath().fault = err }
 
 // placed records n bytes of the stream. It reports whether they are news for a Read that waits for
 // the queue pair, as no word follows. The caller holds mu.
