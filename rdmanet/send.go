@@ -10,11 +10,8 @@ import (
 
 const (
 	batchMessages = 8
-	// Where a Write drains, its first batch is small, so that the peer starts while the next one is
-	// prepared. Later ones are not, as each costs both ends a wake-up.
-	firstBatch  = 128 << 10
-	batchBytes  = 512 << 10
-	stagedBytes = 64 << 10 // a device sends while what follows is copied; smaller batches cost more than they gain
+	batchBytes    = 512 << 10 // where a Write drains; each costs both ends a wake-up
+	stagedBytes   = 64 << 10  // a device sends while what follows is copied; smaller batches cost more than they gain
 )
 
 // A batch is a row of work requests that are posted together, with the memory of their words.

@@ -44,7 +44,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 
 // mayWriteNow reports whether a Write of n bytes can begin with writeNow, and may end with it.
 func (c *Conn) mayWriteNow(n int) bool {
-	return c.writesNow && 0 < n && n <= firstBatch && !c.wr.behind && !c.peerGone.Load()
+	return c.writesNow && 0 < n && n <= batchBytes && !c.wr.behind && !c.peerGone.Load()
 }
 
 // A destination is where bytes go: to the stream, or directly to what the peer has exposed at
@@ -74,7 +74,7 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 			return 0, err
 		}
 	}
-	most := firstBatch
+	most := batchBytes
 	if !c.stage.bare() {
 		most = stagedBytes
 	}
@@ -87,7 +87,6 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 				} else if err != nil {
 					return n, err
 				}
-				most = min(2*most, batchBytes)
 				continue
 			}
 		}
@@ -117,9 +116,6 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 		}
 		if err != nil {
 			return n, err
-		}
-		if c.stage.bare() {
-			most = min(2*most, batchBytes)
 		}
 	}
 }
