@@ -172,16 +172,22 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 		part = 4
 	}
 	b := batches.Get().(*batch)
-	switch due := c.grantDue(part); {
+	due := c.grantDue(part)
+	switch {
 	case due && c.ringTooSmall():
 		c.giveWanted.Store(true) // which enlarges it
-	case due:
+		due = false
+	case due && c.grantDue(2):
 		c.addGrant(b, flags)
+		due = false
 	}
 	if to.direct {
 		b.data = c.addDirect(b, p, to.offset, flags)
 	} else {
 		b.data = c.addData(b, p, flags)
+	}
+	if due { // there is time, and data that comes first is what the peer's Read expects
+		c.addGrant(b, flags)
 	}
 	c.wr.draining.Store(c.stage.bare())
 	d := draining{c.wr.deadline.Time(), c.stage.used}
