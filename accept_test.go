@@ -274,6 +274,40 @@ func TestControlOnce(t *testing.T) {
 	}
 }
 
+// TestControlOnceOverRemains does so where connections in TIME_WAIT have the port.
+func TestControlOnceOverRemains(t *testing.T) {
+	for _, policy := range policies {
+		before, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		c := dialTCP(t, before)
+		s, err := before.Accept()
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+		require.NoError(t, c.Close())
+		require.NoError(t, before.Close())
+		listeners := map[string]func(net.ListenConfig) (net.Listener, error){
+			"net": func(lc net.ListenConfig) (net.Listener, error) {
+				return lc.Listen(t.Context(), "tcp", before.Addr().String())
+			},
+			"iwarp": func(lc net.ListenConfig) (net.Listener, error) {
+				return (&iwarp.ListenConfig{Offload: policy, Control: lc.Control}).Listen(t.Context(), "tcp", before.Addr().String())
+			},
+		}
+		for name, listen := range listeners {
+			calls := 0
+			l, err := listen(net.ListenConfig{Control: func(string, string, syscall.RawConn) error {
+				calls++
+				return nil
+			}})
+			require.NoError(t, err, name)
+			require.NoError(t, l.Close())
+			require.Equal(t, 1, calls, name)
+		}
+	}
+}
+
 // TestAcceptOrder returns plain clients in the order in which they connected, as package net does:
 // those that speak at once, and those that are silent.
 func TestAcceptOrder(t *testing.T) {

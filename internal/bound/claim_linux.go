@@ -32,13 +32,20 @@ const (
 // of an earlier listener prevent that, it binds with the option. Then two could get in at the same
 // time, and the kernel is made to decide between them; see contend.
 func (s *Socket) claim(ctx context.Context, addr *net.TCPAddr, control Control) error {
+	s.over, s.mayOver = false, addr.Port != 0
 	err := s.open(addr, control, false)
-	if !errors.Is(err, syscall.EADDRINUSE) || addr.Port == 0 {
+	s.mayOver = false
+	if err != nil || !s.over {
 		return err
 	}
-	for range claimTries {
-		if err := s.open(addr, control, true); err != nil || s.shares {
-			return err
+	for try := range claimTries {
+		if try > 0 {
+			if err := s.open(addr, control, true); err != nil {
+				return err
+			}
+		}
+		if s.shares {
+			return nil
 		}
 		if err = s.contend(ctx); err == nil {
 			s.makeKnown()

@@ -29,6 +29,8 @@ type Socket struct {
 	idle      bool   // nothing is waited for on it
 	shares    bool   // has SO_REUSEPORT, which lets others of the user listen as well
 	shareNext bool   // gets it when it listens
+	mayOver   bool   // is bound over remains of connections where there are some
+	over      bool   // was
 	ports     [2]int // that IP_LOCAL_PORT_RANGE leaves to choose from, if not zero
 }
 
@@ -159,7 +161,12 @@ func (s *Socket) bind(addr *net.TCPAddr, control Control, reuse bool) error {
 			return err
 		}
 	}
-	err = do(rc, "bind", func(fd int) error { return unix.Bind(fd, sa) })
+	bind := func(fd int) error { return unix.Bind(fd, sa) }
+	err = do(rc, "bind", bind)
+	if s.mayOver && errors.Is(err, syscall.EADDRINUSE) && s.reuse(true) == nil {
+		s.over = true
+		err = do(rc, "bind", bind) // the same socket, so that control is called once
+	}
 	if err == nil {
 		err = do(rc, "getsockname", func(fd int) error {
 			sa, err := unix.Getsockname(fd)
