@@ -60,4 +60,7 @@
 // Errors are those of package net: a *net.OpError with the same fields, in which errors.Is finds
 // net.ErrClosed, os.ErrDeadlineExceeded, context.Canceled and the errno. If OffloadRequire or
 // OffloadDevice cannot be met, errors.As finds an *OffloadError in it.
+//
+// Where package net has "tcp4" or "tcp6" as the Net of errors of accepted connections, after Listen
+// with one of these, those of plain connections here have "tcp".
 package iwarp
