@@ -30,7 +30,7 @@ type transmitter struct {
 	skipped        uint64   // of that, what was left out
 	told           uint64   // of pos, what the peer knows of
 	head           uint64   // of the peer, as seen last
-	looks          uint32   // of watch, when the peer was seen to live
+	looks          uint32   // of watch, and one more, when the peer was seen to live
 	sq             queue.Sends
 	reads          queue.FIFO[outstandingRead] // requested by us, in order
 	responses      queue.FIFO[readResponse]    // requested by the peer, in order

@@ -15,8 +15,8 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 		return false, false
 	}
 	posted, over := q.writeNow(stag, offset, data)
-	if over {
-		q.Look() // for what the peer has said before
+	if over && q.Look() { // for what the peer has said before
+		q.Look() // and for the end itself
 	}
 	return posted, false
 }
@@ -68,7 +68,7 @@ func (q *queuePair) peerIsOver() bool {
 		return false
 	}
 	watch.arm()
-	if n := watch.looks.Load(); n != t.looks {
+	if n := watch.looks.Load() + 1; n != t.looks {
 		t.looks = n
 		_ = q.raw.Control(func(fd uintptr) {
 			if hungUp(fd) {
