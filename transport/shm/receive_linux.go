@@ -27,7 +27,7 @@ type receiver struct {
 	ird     int
 	moff    uint64 // bytes placed of the Send under way
 	mid     bool   // a Send is under way
-	torn    bool   // the last record was not the last of its message
+	torn    bool   // the last record was a part of a message, and not its last
 	records int    // since others had their turn
 	output  bool   // something became due to be sent
 }
@@ -73,13 +73,19 @@ func (q *queuePair) receive(c *wait.Condition) (some bool) {
 		}
 		q.giveRoom()
 	}
-	if rx.output {
-		rx.output = false
-		q.tx.mu.Lock()
-		q.flush()
-		q.tx.mu.Unlock()
-	}
+	q.sendDue()
 	return some
+}
+
+// sendDue sends what became due.
+func (q *queuePair) sendDue() {
+	if !q.rx.output {
+		return
+	}
+	q.rx.output = false
+	q.tx.mu.Lock()
+	q.flush()
+	q.tx.mu.Unlock()
 }
 
 // giveRoom tells the sender how far its records are read, and wakes it once it has much room.
@@ -116,7 +122,7 @@ func (q *queuePair) record(avail uint64) *fault {
 		return f
 	}
 	rx.pos += recordLen(n)
-	rx.torn = h.flags&flagLast == 0
+	rx.torn = h.op != opReadRequest && h.flags&flagLast == 0
 	return nil
 }
 
@@ -366,6 +372,7 @@ func (q *queuePair) lookForRest(patience *time.Duration) bool {
 	if alone {
 		return false
 	}
+	q.sendDue() // which must not wait for the rest
 	began := time.Now()
 	some := lookFor(func() bool { return q.in.tail.Load() != q.rx.pos }, began, *patience)
 	*patience = max(*patience-time.Since(began), 0)

@@ -86,3 +86,38 @@ func TestRestOfAMessage(t *testing.T) {
 	alone = true
 	require.False(t, b.lookForRest(&left))
 }
+
+// TestReadRequestIsWhole has an RDMA Read answered at once: its request is no part of a message,
+// and the answer does not wait for the rest of another one.
+func TestReadRequestIsWhole(t *testing.T) {
+	defer func(was bool) { alone = was }(alone)
+	alone = false
+	mem, sinkMem := transporttest.Random(16), make([]byte, 16)
+	var src, sink transport.MemoryRegion
+	a, b := pairOf(t, fullRing, func(a, b *queuePair) {
+		var err error
+		src, err = b.RegisterMemory(mem, transport.RemoteRead|transport.CallerDriven)
+		require.NoError(t, err)
+		sink, err = a.RegisterMemory(sinkMem, transport.LocalWrite)
+		require.NoError(t, err)
+	})
+	read := func() {
+		clear(sinkMem)
+		_, err := a.PostSend([]transport.SendWR{{Opcode: transport.OpRead, Data: sinkMem, Region: sink, RemoteSTag: src.STag(), RemoteOffset: src.Base()}})
+		require.NoError(t, err)
+	}
+	read()
+	require.True(t, b.Look())
+	require.False(t, b.rx.torn)
+	require.True(t, a.Look())
+	require.Equal(t, mem, sinkMem)
+
+	read()
+	b.Crew.Await(&b.Crew.Token, nil)
+	require.Nil(t, b.record(b.in.tail.Load()-b.rx.pos))
+	left := time.Nanosecond
+	require.False(t, b.lookForRest(&left))
+	b.Crew.Give(&b.Crew.Token)
+	require.True(t, a.Look(), "the answer has waited for the rest")
+	require.Equal(t, mem, sinkMem)
+}
