@@ -347,6 +347,47 @@ func TestWriteAfterPeersClose(t *testing.T) {
 	}
 }
 
+// An overtaken queue pair has the peer's end seen by others once it is told to, just before it
+// posts.
+type overtaken struct {
+	wrapper
+	transport.Looker
+	armed atomic.Bool
+	end   func()
+}
+
+func (q *overtaken) PostSend(wrs []transport.SendWR) (int, error) {
+	if q.armed.CompareAndSwap(true, false) {
+		q.end()
+		for end := time.Now().Add(limit); q.Err() == nil && time.Now().Before(end); {
+			q.Look()
+		}
+	}
+	return q.QueuePair.PostSend(wrs)
+}
+
+// The first Write after the peer's Close is taken also where the end is seen while it is under way.
+func TestWriteOvertakenByTheEnd(t *testing.T) {
+	var q *overtaken
+	p, c, _ := dialRawTo(t, setting{wrap: func(qp transport.QueuePair) transport.QueuePair {
+		q = &overtaken{wrapper: wrapper{qp}, Looker: qp.(transport.Looker)}
+		return q
+	}}, nil, nil)
+	q.end = func() {
+		p.send(wordDisconnect)
+		if err := errors.Join(p.qp.Drain(time.Now().Add(limit)), p.qp.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	q.armed.Store(true)
+	n, err := c.Write([]byte("x"))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Equal(t, io.EOF, q.Err())
+	_, err = c.Write([]byte("y"))
+	require.ErrorIs(t, err, syscall.EPIPE)
+}
+
 func TestTLSFarewell(t *testing.T) {
 	h := httptest.NewTLSServer(nil)
 	cert := h.TLS.Certificates

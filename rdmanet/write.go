@@ -2,6 +2,7 @@ package rdmanet
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -56,12 +57,7 @@ type destination struct {
 
 // write does the work of Write and of WriteAt. The caller holds the side's lock.
 func (c *Conn) write(b []byte, to destination) (n int, err error) {
-	if !c.peerGone.Load() && c.qp.Err() != nil {
-		c.mu.Lock()
-		c.hearOut()
-		c.mu.Unlock()
-	}
-	if c.peerGone.Load() && !to.direct && c.writesInVain(len(b)) {
+	if c.isInVain(len(b), to) {
 		return len(b), nil
 	}
 	if c.wr.behind && len(b) > 0 {
@@ -89,6 +85,9 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 				}
 				continue
 			}
+			if c.isInVain(len(b), to) { // it has looked for the peer's end
+				return len(b), nil
+			}
 		}
 		batch, d, err := c.prepare(p, to)
 		if batch == nil {
@@ -98,6 +97,9 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 		if err := c.postAndRelease(batch); err != nil {
 			_ = c.qp.Drain(inThePast) // which ends the loan of what was posted
 			c.wr.draining.Store(false)
+			if c.isInVain(len(b), to) { // a Read has found the peer's end meanwhile
+				return len(b), nil
+			}
 			return n, c.settle()
 		}
 		if c.giveWanted.Load() {
@@ -120,13 +122,26 @@ func (c *Conn) write(b []byte, to destination) (n int, err error) {
 	}
 }
 
+// isInVain reports whether the peer has closed and a Write of n bytes is accepted all the same.
+func (c *Conn) isInVain(n int, to destination) bool {
+	if !c.peerGone.Load() && c.qp.Err() != nil {
+		c.mu.Lock()
+		c.hearOut()
+		c.mu.Unlock()
+	}
+	return c.peerGone.Load() && !to.direct && c.writesInVain(n)
+}
+
 // writesInVain reports whether a Write of n bytes is accepted although the peer has closed and its
 // bytes will be lost. One is, as with a socket: what is written right after the peer's end, such as
 // the farewell of a protocol above, is no error, but the second Write is.
 func (c *Conn) writesInVain(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refused || c.closed || c.own.finished() || c.sendErr() != nil || c.peerLeftUnread || c.wr.deadline.Passed() {
+	if c.refused || c.closed || c.own.finished() || c.peerLeftUnread || c.wr.deadline.Passed() {
+		return false
+	}
+	if err := c.sendErr(); err != nil && !errors.Is(err, io.EOF) { // which is the peer's end itself
 		return false
 	}
 	c.refused = n > 0

@@ -15,10 +15,18 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 		return false, false
 	}
 	posted, over := q.writeNow(stag, offset, data)
-	if over && q.Look() { // for what the peer has said before
-		q.Look() // and for the end itself
+	if over {
+		q.lookForEnd()
 	}
 	return posted, false
+}
+
+// lookForEnd looks for all that the peer has said, up to its end. One that says more meanwhile does
+// not hold it up.
+func (q *queuePair) lookForEnd() {
+	const most = ringSize/headerLen/turn + 2 // a full ring, what this end has begun with, and the end
+	for left := most; left > 0 && q.Look(); left-- {
+	}
 }
 
 // writeNow does the work of WriteNow, unless the connection is over, of which a program that only
