@@ -29,7 +29,10 @@ const (
 // another futex (FUTEX_REQUEUE), or have others queue before it, so that no wake-up of ours reaches
 // it. So only a wait for a peer who has power over this process anyway is spent that way: see kin.
 const (
-	briefTime = 60 * time.Microsecond
+	briefTime = 20 * time.Microsecond
+	// longBrief is that for waits after longBytes: to copy those takes the peer a part of the time.
+	longBrief = 60 * time.Microsecond
+	longBytes = 16 << 10
 	longTime  = time.Millisecond // of a wait that says nothing of how it was spent
 	longDoze  = 3 * watchPeriod  // is ended by then
 )
@@ -54,7 +57,11 @@ type dozer struct {
 
 // rest waits until there may be something to do.
 func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
-	began := time.Now()
+	began, brief := time.Now(), briefTime
+	if s.q.rx.pos-s.pos >= longBytes {
+		brief = longBrief
+	}
+	s.pos = s.q.rx.pos
 	if s.brief {
 		way := s.q.way(began)
 		if briefWaits.Add(1) > mostDozers.Load() {
@@ -79,7 +86,7 @@ func (s *sleeper) rest(c *wait.Condition, seen uint32, deadline time.Time) {
 		s.until(c, seen, deadline)
 	}
 	took := time.Since(began)
-	s.brief = took <= max(briefTime, s.q.t.cfg.Poll)
+	s.brief = took <= max(brief, s.q.t.cfg.Poll)
 	if took > max(longTime, s.q.t.cfg.Poll) {
 		s.choice.cut()
 	}

@@ -205,6 +205,7 @@ type sleeper struct {
 	dead   bool   // the peer has closed its socket
 	bells  uint32 // that may have come since some were read
 	brief  bool   // the last wait was brief
+	pos    uint64 // up to where messages had come before it
 	choice choice
 	told   way // that the peer knows of
 	dozer  dozer
