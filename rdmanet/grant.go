@@ -17,7 +17,7 @@ func (c *Conn) grantDue(part uint32) bool {
 	if !c.stage.controlReady() {
 		return false
 	}
-	space := c.in.SpaceDue() && (part > 2 || !c.talks || c.in.SpaceUrgent())
+	space := c.in.SpaceDue() && (part > 2 || !c.talks || c.in.SpaceUrgent(c.ring.Announced()))
 	return (space || c.in.CreditsDue(part) || c.ringTooSmall()) && !c.peerMayBeGone()
 }
 

@@ -394,3 +394,32 @@ func TestNoAllocations(t *testing.T) {
 		}
 	}
 }
+
+// TestSpaceForOneOfTwoWriters has both ends write more than there is space for. What one of them has
+// read is told to the other even though nothing can be sent along with that.
+func TestSpaceForOneOfTwoWriters(t *testing.T) {
+	const ring = 64 << 10
+	for name, write := range map[string]bool{"the reader goes on to write": true, "the reader writes nothing": false} {
+		t.Run(name, func(t *testing.T) {
+			cfg := rdmanet.Config{RingSize: ring}
+			e := connect(t, setting{client: cfg, server: cfg})
+			wrote := background(t, func() {
+				if _, err := e.b.Write(make([]byte, ring+ring/2-100)); err != nil {
+					t.Error(err)
+				}
+				if _, err := io.Copy(io.Discard, e.b); err != nil {
+					t.Error(err)
+				}
+			})
+			fill(t, e.a)
+			_, err := io.ReadFull(e.a, make([]byte, ring/2+1000))
+			require.NoError(t, err)
+			require.NoError(t, e.a.SetWriteDeadline(time.Time{}))
+			if write {
+				require.NoError(t, within(t, func() error { _, err := e.a.Write(make([]byte, 1000)); return err }))
+			}
+			require.NoError(t, e.a.CloseWrite())
+			wrote()
+		})
+	}
+}

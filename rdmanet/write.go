@@ -216,6 +216,7 @@ func (c *Conn) prepare(p []byte, to destination) (*batch, draining, error) {
 // meanwhile.
 func (c *Conn) awaitSending() {
 	c.sendMu.Unlock()
+	c.talks = false                        // as no data goes that way now
 	due := c.grantDue(2) || c.confirmDue() // which others may have left to the holder of sendMu
 	if !due {
 		c.stats.Block(time.Now())

@@ -1,7 +1,10 @@
 // Package instant has points in time in little memory, for what a process keeps of each connection.
 package instant
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // A Time is a time.Time of this process: nanoseconds after origin, by the monotonic clock, or 0 for
 // the zero time.
@@ -14,8 +17,17 @@ func Of(t time.Time) Time {
 	if t.IsZero() {
 		return 0
 	}
-	if i := Time(t.Sub(origin)); i != 0 {
-		return i
+	d := t.Sub(origin)
+	if t == t.Round(0) {
+		// It says nothing of the monotonic clock, and the other one may have been set since.
+		now := time.Now()
+		d = t.Sub(now)
+		if past := now.Sub(origin); d <= math.MaxInt64-past {
+			d += past
+		}
+	}
+	if d != 0 {
+		return Time(d)
 	}
 	return 1
 }

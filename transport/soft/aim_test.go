@@ -173,6 +173,51 @@ func TestAimHits(t *testing.T) {
 	require.Equal(t, 3*n, c.aimed)
 }
 
+// A call that has got the end of a large payload, and expects another, leaves the buffer of its
+// caller alone once it has returned.
+func TestAimEndsWithTheCall(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]func(t *testing.T, q transport.QueuePair){
+		"another call": func(*testing.T, transport.QueuePair) {},
+		"close":        func(t *testing.T, q transport.QueuePair) { require.NoError(t, q.Close()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			const n, last = 20_000, 1000
+			c, stag, q, p := catching(t, nil, mpa.Frame{})
+			b := pattern(rand.New(rand.NewPCG(1, 2)), n)
+			at := uint64(0)
+			next := func() []byte { at += n; return write(stag, at-n, b) }
+			get := func() {
+				for c.filled+len(c.rest) < n {
+					require.NoError(t, q.Wait(soon()))
+				}
+			}
+			for range 5 {
+				c.take(n)
+				p.write(next())
+				get()
+			}
+			c.take(0)
+			f := next()
+			p.write(f[:n-last])
+			for q.(interface{ Look() bool }).Look() { // until that is in staging
+			}
+			c.take(4 * n)
+			p.write(f[n-last:])
+			get()
+			mem, got := c.take(100)
+			require.Equal(t, b, got)
+			was := slices.Clone(mem)
+			after(t, q)
+			p.write(next())
+			if name != "close" {
+				get()
+			}
+			require.Never(t, func() bool { return !bytes.Equal(was, mem) }, 50*time.Millisecond, 10*time.Millisecond)
+		})
+	}
+}
+
 // What is like those before is read to where it belongs by one call, before its header is there.
 func TestAimGuesses(t *testing.T) {
 	if runtime.GOOS == "windows" {

@@ -30,7 +30,7 @@ type Config struct {
 	// processor for that time, and saves the time that it takes to wake a sleeper, which is often
 	// longer than the answer takes. It is for peers that answer within that time, as on one host,
 	// where both ends have processors to spare: otherwise it makes them slower. Half as many calls as
-	// GOMAXPROCS look at once. 0 or less means none, as does anything on Windows.
+	// GOMAXPROCS was at the start look at once. 0 or less means none, as does anything on Windows.
 	Poll time.Duration
 	// NoCRC makes every connection behave as with transport.Options.NoCRC.
 	NoCRC bool

@@ -16,13 +16,16 @@ func TestLooksOn(t *testing.T) {
 	mostLookers.Store(1)
 	defer mostLookers.Store(was)
 	var end, other instant.Time
-	require.True(t, looksOn(&end, time.Hour))
-	require.True(t, looksOn(&end, time.Hour))
-	require.False(t, looksOn(&other, time.Hour), "one more than may")
+	long, short := &queuePair{cfg: &Config{Poll: time.Hour}}, &queuePair{cfg: &Config{Poll: time.Nanosecond}}
+	require.True(t, long.looksOn(&end))
+	require.True(t, long.looksOn(&end))
+	require.False(t, long.looksOn(&other), "one more than may")
+	long.sock.rd.kick()
+	require.False(t, long.looksOn(&end), "kicked")
 	endLook(other)
 	endLook(end)
-	require.True(t, looksOn(&other, time.Nanosecond))
-	require.Eventually(t, func() bool { return !looksOn(&other, time.Nanosecond) }, time.Second, time.Microsecond)
+	require.True(t, short.looksOn(&other))
+	require.Eventually(t, func() bool { return !short.looksOn(&other) }, time.Second, time.Microsecond)
 	endLook(other)
 	require.Zero(t, lookers.Load())
 }

@@ -18,15 +18,19 @@ func init() { mostLookers.Store(int32(runtime.GOMAXPROCS(0) / 2)) }
 
 // looksOn reports whether to try again before the call sleeps: end is until when, and 0 before the
 // first time. endLook must follow.
-func looksOn(end *instant.Time, poll time.Duration) bool {
+func (q *queuePair) looksOn(end *instant.Time) bool {
+	deadline := &q.sock.rd
 	if *end != 0 {
-		return !end.Passed()
+		return !end.Passed() && !deadline.kicked()
 	}
 	if lookers.Add(1) > mostLookers.Load() {
 		lookers.Add(-1)
 		return false
 	}
-	*end = instant.Of(time.Now().Add(poll))
+	*end = instant.Of(time.Now().Add(q.cfg.Poll))
+	if at := instant.Time(deadline.at.Load()); at != 0 && at < *end {
+		*end = at
+	}
 	return true
 }
 

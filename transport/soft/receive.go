@@ -67,6 +67,9 @@ func (q *queuePair) receive(c *wait.Condition, block bool) error {
 		}
 		q.parse(c)
 		if n >= aimFew || !q.takeAim(c) {
+			if rx.aim != nil {
+				rx.dropAim() // a guess: its memory is the caller's alone once the call returns
+			}
 			return nil
 		}
 	}

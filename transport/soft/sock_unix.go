@@ -150,7 +150,7 @@ func (q *queuePair) fillStaging(fd uintptr) bool {
 	var end instant.Time
 	for {
 		n, err := unix.Read(int(fd), space)
-		if err == unix.EINTR || err == unix.EAGAIN && rx.looks && looksOn(&end, q.cfg.Poll) {
+		if err == unix.EINTR || err == unix.EAGAIN && rx.looks && q.looksOn(&end) {
 			continue
 		}
 		endLook(end)

@@ -74,8 +74,9 @@ func (i *Inbound) SpaceDue() bool {
 	return max(i.read, m.used) >= i.older && i.granted-max(i.read, m.granted)+i.piece() <= uint64(i.Space.bytes)
 }
 
-// SpaceUrgent reports whether the peer has used a good part of the space that it was given last.
-func (i *Inbound) SpaceUrgent() bool { return i.granted-i.read <= i.Half()-i.Half()/4 }
+// SpaceUrgent reports whether the peer has used a good part of the space that it was given last,
+// arrived being how many bytes have come in all, read or not.
+func (i *Inbound) SpaceUrgent(arrived uint64) bool { return i.granted-arrived <= i.Half()-i.Half()/4 }
 
 // piece returns the length of the next piece of space, which does not reach beyond the end of the
 // ring. The first after a move is the rest of a half.

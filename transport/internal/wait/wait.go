@@ -140,17 +140,27 @@ func (w *Crew) Await(t *Token, quit <-chan struct{}) bool {
 	return true
 }
 
-// pause lets others run, unless c holds or its call must end.
+// pause lets others run, unless c holds or its call must end. That others pause as well is no news.
 func (w *Crew) pause(d Driver, p Pause, c *Condition, seen uint32, deadline time.Time) {
-	var wake <-chan struct{}
-	if p == Back {
-		wake = w.Join()
-		defer w.Part()
-		if settled(d, c, seen) {
+	if p != Back {
+		p.Take(nil, deadline)
+		return
+	}
+	end := time.Now().Add(backTime)
+	if !deadline.IsZero() && deadline.Before(end) {
+		end = deadline
+	}
+	for !Expired(end) {
+		wake := w.Join()
+		over := settled(d, c, seen)
+		if !over {
+			Await(wake, end)
+		}
+		w.Part()
+		if over {
 			return
 		}
 	}
-	p.Take(wake, deadline)
 }
 
 // Join makes the caller one of the followers, until Part. News closes the channel that it returns,

@@ -2,8 +2,10 @@ package wait
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,4 +153,34 @@ func TestPauses(t *testing.T) {
 	Back.Take(news, time.Time{})
 	Back.Take(nil, time.Unix(1, 0))
 	NoPause.Take(nil, time.Time{})
+}
+
+// A tired driver has its calls pause each time.
+type tired struct {
+	driver
+	drove atomic.Int32
+}
+
+func (d *tired) Drive(*Condition, uint32, time.Time) (Pause, error) {
+	d.drove.Add(1)
+	return Back, ErrAgain
+}
+
+// Calls that pause do not wake each other.
+func TestBackOfTwo(t *testing.T) {
+	d := &tired{}
+	d.crew.Give(&d.crew.Token)
+	const pauses = 20
+	deadline := time.Now().Add(pauses * backTime)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			c := d.condition()
+			if err := d.crew.For(d, c, c.Begin(), deadline); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.LessOrEqual(t, d.drove.Load(), int32(2*(pauses+1)))
 }
