@@ -23,9 +23,6 @@ func (*queuePair) initPlatform() {}
 
 func (q *queuePair) blockingRead() error {
 	q.fillStaging(0)
-	if q.rx.err != nil {
-		q.sock.rd.kick() // as where a socket can be tried
-	}
 	return nil
 }
 

@@ -64,10 +64,6 @@ func (q *queuePair) blockingRead() error {
 	q.rx.looks = q.cfg.Poll > 0
 	err := q.sock.rc.Read(q.sock.platform.read)
 	q.rx.looks = false
-	if err != nil {
-		// Where the clock was set back, the deadline is still to come and must be set anew.
-		q.sock.rd.kick()
-	}
 	return err
 }
 
