@@ -395,8 +395,8 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// TestSpaceForOneOfTwoWriters has both ends write more than there is space for. What one of them has
-// read is told to the other even though nothing can be sent along with that.
+// TestSpaceForOneOfTwoWriters has both ends write more than there is space for. What one of them
+// has read is told to the other even though nothing can be sent along with that.
 func TestSpaceForOneOfTwoWriters(t *testing.T) {
 	const ring = 64 << 10
 	for name, write := range map[string]bool{"the reader goes on to write": true, "the reader writes nothing": false} {
