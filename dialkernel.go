@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
@@ -226,12 +225,8 @@ func (a *dialing) learn(p peer, err error, proof bool, began time.Time) {
 // fallBack dials plain TCP, as the iWARP connection has failed with cause.
 func (k *kernelDial) fallBack(ctx context.Context, cause error) (net.Conn, error) {
 	why := whyNot(cause)
-	began := time.Now()
 	tcp, err := k.kernel(ctx, k.remote.String())
 	if err != nil {
-		if !k.spoke && turnedAway(err) { // it may have had room for one connection
-			peers.learn(k.peer, why, true, maxTTL, began, time.Now())
-		}
 		return nil, err
 	}
 	if k.spoke && !proves(cause) && sniff.HungUp(tcp) {
@@ -239,12 +234,6 @@ func (k *kernelDial) fallBack(ctx context.Context, cause error) (net.Conn, error
 		return nil, k.fail(k.remote, why.Err)
 	}
 	return rememberTCP(tcp, plainInfo(why.Reason, why.Err), k.origin), nil
-}
-
-// turnedAway reports whether a peer has refused a connection, or has left it waiting.
-func turnedAway(err error) bool {
-	var op *net.OpError
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &op) && op.Timeout()
 }
 
 // upgrade makes an iWARP connection of the TCP connection, which is closed after an error.

@@ -328,14 +328,21 @@ func TestRefusedFallback(t *testing.T) {
 	require.False(t, errors.As(err, &why))
 }
 
-// TestRefusedFallbackRemembered asks a peer that accepts one connection only once, however short
-// the wait for its answer was.
-func TestRefusedFallbackRemembered(t *testing.T) {
+// TestRestartedServer asks a server again soon that has ended while it was asked.
+func TestRestartedServer(t *testing.T) {
 	iwarp.ForgetPeers()
+	defer iwarp.SetPassingTTL(1)()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	go func() {
+		if c, err := l.Accept(); noError(t, err) {
+			_, err := c.Read(make([]byte, 1))
+			noError(t, err)
+			resetConn(c.(*net.TCPConn), nil)
+		}
+	}()
 	connects := 0
-	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer, HandshakeTimeout: 5 * time.Millisecond}
+	d := iwarp.Dialer{Offload: iwarp.OffloadPrefer}
 	d.Control = func(string, string, syscall.RawConn) error {
 		if connects++; connects == 2 {
 			return l.Close()
@@ -344,14 +351,19 @@ func TestRefusedFallbackRemembered(t *testing.T) {
 	}
 	_, err = d.Dial("tcp", l.Addr().String())
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
-	l, err = net.Listen("tcp", l.Addr().String())
+	s, err := (&iwarp.ListenConfig{Offload: iwarp.OffloadRequire}).Listen(t.Context(), "tcp", l.Addr().String())
 	require.NoError(t, err)
-	defer l.Close()
-	c, err := d.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer c.Close()
-	require.Equal(t, iwarp.ReasonHandshakeTimeout, describe(t, c).Reason)
-	require.Equal(t, 3, connects)
+	defer s.Close()
+	go echo(s)
+	require.Eventually(t, func() bool {
+		c, err := d.Dial("tcp", s.Addr().String())
+		if !noError(t, err) {
+			return false
+		}
+		defer c.Close()
+		info, _ := iwarp.Describe(c)
+		return info.Transport == "soft"
+	}, patience, 10*time.Millisecond)
 }
 
 // TestNoTransports leaves nothing but plain TCP.

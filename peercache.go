@@ -192,19 +192,17 @@ func (pc *peerCache) learn(p peer, why OffloadError, proof bool, most time.Durat
 	if known := pc.m[p]; known != nil {
 		l = *known
 	}
+	if l.spoke.After(began) {
+		return
+	}
 	spoke := !l.spoke.IsZero() && now.Sub(l.spoke) < spokeTTL
 	if spoke && why.Reason == ReasonNotIWARP && proof && !l.foreign {
-		if !l.spoke.After(began) {
-			l.why, l.learned, l.kept, l.until = why, now, passingTTL, now.Add(passingTTL)
-			l.to, l.other, l.foreign = redirect.To{}, instead{}, true
-			pc.keep(p, l, now)
-		}
+		l.why, l.learned, l.kept, l.until = why, now, passingTTL, now.Add(passingTTL)
+		l.to, l.other, l.foreign = redirect.To{}, instead{}, true
+		pc.keep(p, l, now)
 		return
 	}
 	if !proof && spoke {
-		if l.spoke.After(began) {
-			return
-		}
 		if l.trouble.IsZero() {
 			l.trouble = began
 		}

@@ -248,6 +248,8 @@ func TestGreetingInPlaceOfAnswer(t *testing.T) {
 	require.False(t, known())
 
 	pc.spoke(peerAt(1), now)
+	pc.learn(peerAt(1), OffloadError{Reason: ReasonDeclined}, true, maxTTL, now.Add(-1), now)
+	require.True(t, pc.speaks(peerAt(1), now), "that attempt began before")
 	pc.learn(peerAt(1), OffloadError{Reason: ReasonDeclined}, true, maxTTL, now, now)
 	require.False(t, pc.speaks(peerAt(1), now), "it says so itself")
 }
