@@ -49,14 +49,18 @@ func (a *dialing) viaDevice(ctx context.Context, devices []transport.Transport) 
 }
 
 // tryEach dials to one address after the other, through each transport. Where plain TCP is allowed,
-// and one has been silent, those about which nothing is known are left out.
+// and the dial has waited for one that was silent to a transport, those are left out about which
+// nothing is known for that transport.
 func (a *dialing) tryEach(ctx context.Context, usable []transport.Transport, remotes []netip.AddrPort) (net.Conn, OffloadError, error) {
-	why, silent := OffloadError{Reason: ReasonNoDevice}, false
+	why := OffloadError{Reason: ReasonNoDevice}
+	var waited []string // transports
 	for i, remote := range remotes {
 		for _, t := range usable {
-			if silent && !peers.speaks(peer{t.Name(), remote}, time.Now()) {
+			p := peer{t.Name(), remote}
+			if slices.Contains(waited, p.transport) && !peers.speaks(p, time.Now()) {
 				continue
 			}
+			_, known := peers.lookup(p, time.Now()) // which costs no wait
 			a.tried, a.ahead = netaddr.TCP(remote), len(remotes)-i-1
 			c, err := a.device(ctx, t, remote)
 			if err == nil {
@@ -69,8 +73,8 @@ func (a *dialing) tryEach(ctx context.Context, usable []transport.Transport, rem
 			if !why.tells() || w.tells() {
 				why = w
 			}
-			if a.policy != OffloadRequire && (w.Reason == ReasonHandshakeTimeout || w.Reason == ReasonAsking) {
-				silent = true
+			if a.policy != OffloadRequire && !known && (w.Reason == ReasonHandshakeTimeout || w.Reason == ReasonAsking) {
+				waited = append(waited, p.transport)
 			}
 		}
 	}

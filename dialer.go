@@ -117,7 +117,8 @@ func (d *Dialer) Dial(network, address string) (net.Conn, error) {
 // A TCP connection that fails is an error of package net, and no fallback is tried, as it would
 // fail in the same way. Where a name has several addresses, and the one that is connected does not
 // speak iWARP, the others are asked, too; where plain TCP is allowed, those about which nothing is
-// known only as long as no address has been silent.
+// known only as long as the dial has not waited for one that was silent. Devices of several
+// transports are asked independently of each other.
 //
 // That a peer does not speak iWARP is remembered for a minute if it has sent something else, for
 // the benefit of later dials with OffloadPrefer. Silence, or a connection that ends without a byte,

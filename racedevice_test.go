@@ -51,45 +51,96 @@ func (n *sixNIC) Dial(ctx context.Context, local, remote netip.AddrPort, o *tran
 	return nil, err
 }
 
-// silentNIC is a nic whose peers do not answer.
+// silentNIC is a nic of another transport, whose peers do not answer.
 type silentNIC struct {
 	*nic
+	quick bool // the time is over at once
 	dials atomic.Int32
+	asks  chan struct{} // if not nil, takes one for each dial
 }
+
+func (n *silentNIC) Name() string { return "silent" }
 
 func (n *silentNIC) Dial(ctx context.Context, _, _ netip.AddrPort, _ *transport.Options) (transport.Connector, error) {
 	n.dials.Add(1)
+	if n.asks != nil {
+		n.asks <- struct{}{}
+	}
+	if n.quick {
+		return nil, transport.ErrHandshakeTimeout
+	}
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
 
-// TestSilentDevices waits for one address of a name where plain TCP is allowed, in this dial and in
-// the next.
+// TestSilentDevices waits for one address of a name in each dial where plain TCP is allowed.
 func TestSilentDevices(t *testing.T) {
 	s := newLegacyServer(t, resetConn)
 	_, port, err := net.SplitHostPort(s.Addr().String())
 	require.NoError(t, err)
-	for policy, want := range map[iwarp.Offload]int32{iwarp.OffloadAuto: 1, iwarp.OffloadPrefer: 1, iwarp.OffloadRequire: 3} {
+	for _, policy := range []iwarp.Offload{iwarp.OffloadAuto, iwarp.OffloadPrefer, iwarp.OffloadRequire} {
 		t.Run(policy.String(), func(t *testing.T) {
 			iwarp.ForgetPeers()
-			n := &silentNIC{nic: newNIC()}
+			n := &silentNIC{nic: newNIC(), quick: true}
 			d := iwarp.Dialer{
-				Offload: policy, Transports: []transport.Transport{n}, HandshakeTimeout: 150 * time.Millisecond,
+				Offload: policy, Transports: []transport.Transport{n},
 				Resolver: nameServer([4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 2}, [4]byte{127, 0, 0, 3}),
 			}
-			for range 2 {
+			for _, dials := range []int32{1, 2, 3, 3} {
 				c, err := d.Dial("tcp", "server.test:"+port)
 				if policy == iwarp.OffloadRequire {
 					require.True(t, opError(t, err).Timeout())
-					break
+					require.EqualValues(t, 3, n.dials.Load())
+					return
 				}
 				require.NoError(t, err)
 				require.Equal(t, iwarp.ReasonHandshakeTimeout, describe(t, c).Reason)
 				require.NoError(t, c.Close())
+				require.Equal(t, dials, n.dials.Load())
 			}
-			require.Equal(t, want, n.dials.Load())
 		})
 	}
+}
+
+// TestSilentDeviceBesideAnother asks the device of one transport where the peer is silent to that
+// of another.
+func TestSilentDeviceBesideAnother(t *testing.T) {
+	n := newNIC()
+	l := listen(t, iwarp.ListenConfig{Transports: n.transports()})
+	go echo(l)
+	dialed := func(t *testing.T, list ...transport.Transport) string {
+		c, err := (&iwarp.Dialer{Transports: list}).Dial("tcp", l.Addr().String())
+		require.NoError(t, err)
+		defer c.Close()
+		return describe(t, c).Transport
+	}
+	t.Run("in this dial", func(t *testing.T) {
+		iwarp.ForgetPeers()
+		require.Equal(t, "nic", dialed(t, &silentNIC{nic: newNIC(), quick: true}, n))
+	})
+	t.Run("before", func(t *testing.T) {
+		iwarp.ForgetPeers()
+		silent := &silentNIC{nic: newNIC(), quick: true}
+		require.Equal(t, "tcp", dialed(t, silent))
+		require.Equal(t, "nic", dialed(t, silent, n))
+		require.EqualValues(t, 1, silent.dials.Load())
+	})
+	t.Run("to another dial", func(t *testing.T) {
+		iwarp.ForgetPeers()
+		defer iwarp.SetAnswerSlack(time.Millisecond)()
+		silent := &silentNIC{nic: newNIC(), asks: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan error)
+		go func() {
+			d := iwarp.Dialer{Transports: []transport.Transport{silent}, HandshakeTimeout: time.Hour}
+			_, err := d.DialContext(ctx, "tcp", l.Addr().String())
+			over <- err
+		}()
+		<-silent.asks
+		require.Equal(t, "nic", dialed(t, silent, n))
+		cancel()
+		require.ErrorIs(t, <-over, context.Canceled)
+	})
 }
 
 // TestDeviceRace has the families of a name's addresses race as package net has it: "::" is all
