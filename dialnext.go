@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/rdmanet/iwarp/internal/netaddr"
@@ -104,8 +105,8 @@ func (k *kernelDial) orInstead(ctx context.Context, why OffloadError) (net.Conn,
 			_ = k.tcp.Close()
 			return c, nil
 		}
-		if neterr.Over(ctx) == nil && reasonOf(err) != ReasonAsking && !errors.Is(err, errNoTime) {
-			peers.insteadFailed(k.peer, began, time.Now())
+		if neterr.Over(ctx) == nil && isPeers(err) {
+			peers.insteadFailed(k.peer, k.name(), addr, began, time.Now())
 		}
 		if samePort {
 			tcp, err := k.kernel(ctx, k.remote.String())
@@ -120,6 +121,16 @@ func (k *kernelDial) orInstead(ctx context.Context, why OffloadError) (net.Conn,
 		return nil, k.fail(k.remote, neterr.OfContext(end))
 	}
 	return rememberTCP(k.tcp, plainInfo(why.Reason, why.Err), k.origin), nil
+}
+
+// isPeers reports whether a failure to get an iWARP connection is the peer's or the path's, and not
+// this host's or that of the Dialer's functions.
+func isPeers(err error) bool {
+	switch reasonOf(err) {
+	case ReasonHandshakeTimeout, ReasonNotIWARP, ReasonDeclined, ReasonNoRoute:
+		return !errors.Is(err, errNoTime)
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func (k *kernelDial) name() string { return k.network + " " + k.address }

@@ -313,12 +313,12 @@ func (pc *peerCache) learnInstead(p peer, name string, addr netip.AddrPort) {
 	}
 }
 
-// insteadFailed has dials do without the other address of the name that p has, each time for twice
-// as long.
-func (pc *peerCache) insteadFailed(p peer, began, now time.Time) {
+// insteadFailed has dials to the name do without addr, which they had instead of p, each time for
+// twice as long.
+func (pc *peerCache) insteadFailed(p peer, name string, addr netip.AddrPort, began, now time.Time) {
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
-	if l := pc.m[p]; l != nil && l.other.addr.IsValid() && !began.Before(l.other.from) {
+	if l := pc.m[p]; l != nil && l.other.name == name && l.other.addr == addr && !began.Before(l.other.from) {
 		l.other.pause = min(max(passingTTL, costTimes*now.Sub(began), 2*l.other.pause), maxTTL)
 		l.other.from = now.Add(l.other.pause)
 	}

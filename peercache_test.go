@@ -296,16 +296,19 @@ func TestPeerCacheInstead(t *testing.T) {
 	require.Zero(t, pc.instead(peerAt(1), "a", now.Add(peerTTL)))
 
 	at, took := now, passingTTL/costTimes
+	pc.insteadFailed(peerAt(1), "b", peerAt(2).addr, at, at.Add(took)) // others have another by now
+	pc.insteadFailed(peerAt(1), "a", peerAt(3).addr, at, at.Add(took))
+	require.Equal(t, peerAt(2).addr, pc.instead(peerAt(1), "a", at.Add(took)))
 	for _, pause := range []time.Duration{passingTTL, 2 * passingTTL, 4 * passingTTL} {
 		pc.m[peerAt(1)].until = at.Add(maxTTL)
-		pc.insteadFailed(peerAt(1), at, at.Add(took))
-		pc.insteadFailed(peerAt(1), at, at.Add(took)) // of a dial at the same time
+		pc.insteadFailed(peerAt(1), "a", peerAt(2).addr, at, at.Add(took))
+		pc.insteadFailed(peerAt(1), "a", peerAt(2).addr, at, at.Add(took)) // of a dial at the same time
 		require.Zero(t, pc.instead(peerAt(1), "a", at.Add(took+pause-1)))
 		at = at.Add(took + pause)
 		require.Equal(t, peerAt(2).addr, pc.instead(peerAt(1), "a", at))
 	}
 	pc.learnInstead(peerAt(1), "a", peerAt(2).addr) // it has not failed
-	pc.insteadFailed(peerAt(1), at, at.Add(took))
+	pc.insteadFailed(peerAt(1), "a", peerAt(2).addr, at, at.Add(took))
 	require.Equal(t, peerAt(2).addr, pc.instead(peerAt(1), "a", at.Add(took+passingTTL)))
 	pc.spoke(peerAt(1), now)
 	require.Zero(t, pc.instead(peerAt(1), "a", now))
