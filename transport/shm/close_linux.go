@@ -49,7 +49,9 @@ func (q *queuePair) shut(abort bool) error {
 		q.dropReads()
 		q.flush()
 		q.tx.sq.KeepAll()
-		left = q.tx.pending.Load()
+		if left = q.tx.pending.Load(); left {
+			q.tellLeaves()
+		}
 		q.tx.mu.Unlock()
 	}
 	q.Regions.Clear()
@@ -68,6 +70,16 @@ func (q *queuePair) dropReads() {
 	t.responses.Clear()
 	t.reads.Clear()
 	t.sq.DropReads()
+}
+
+// tellLeaves tells a peer that only writes that it does so in vain. It has to look at what comes,
+// or what is left is never sent. The caller holds tx.mu.
+func (q *queuePair) tellLeaves() {
+	if q.tx.out == nil {
+		return
+	}
+	defer q.survive(debug.SetPanicOnFault(true))
+	q.tx.out.leaves.Store(1)
 }
 
 // part sends what is left, and discards what comes, so that the peer makes progress.

@@ -133,7 +133,7 @@ func overwrite(t *testing.T, rng *rand.Rand, most int) (done int) {
 		m := maps[rng.IntN(2)]
 		at := rng.IntN(headerSize+ringSize) &^ 7
 		if rng.IntN(4) > 0 {
-			at = []int{atTail, atHead, atReader, atWriter, atEnd}[rng.IntN(5)]
+			at = []int{atTail, atHead, atReader, atWriter, atEnd, atLeaves}[rng.IntN(6)]
 		} else if rng.IntN(2) > 0 {
 			at = headerSize + 8*rng.IntN(64) // headers at the front of the ring
 		}

@@ -89,7 +89,7 @@ func (k *link) renew() (ok bool) {
 }
 
 func (s *segment) renew() {
-	for _, w := range [...]*atomic.Uint32{s.reader, s.writer, s.end, s.way, s.idle} {
+	for _, w := range [...]*atomic.Uint32{s.reader, s.writer, s.end, s.leaves, s.way, s.idle} {
 		w.Store(0)
 	}
 	s.tail.Store(0)

@@ -17,13 +17,14 @@ const (
 	seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_SEAL
 )
 
-// Where the words of the header are, each in a pair of cache lines of its own.
+// Where the words of the header are, each in a pair of cache lines of its own but for one.
 const (
 	atTail   = 0
 	atHead   = 128
 	atReader = 256
 	atWriter = 384
 	atEnd    = 512
+	atLeaves = atEnd + 4 // read as often, and with it
 	atWay    = 640
 	atIdle   = 768
 )
@@ -40,6 +41,7 @@ type segment struct {
 	// Whoever sleeps sets its word to 1, or a reader that dozes to 2; whoever sets it back wakes it.
 	reader, writer *atomic.Uint32
 	end            *atomic.Uint32 // why nothing more comes from the sender; the tail is final before it is set
+	leaves         *atomic.Uint32 // 1 once the sender discards what comes, although it has something to send
 	way            *atomic.Uint32 // how the reader is to spend brief waits, if the sender is the client
 	idle           *atomic.Uint32 // 1 once the sender, a server, is done with the link, for another connection
 
@@ -146,7 +148,7 @@ func mapSegment(fd, size int) (*segment, error) {
 	return &segment{
 		mem: m, data: m[headerSize:],
 		tail: index(atTail), head: index(atHead),
-		reader: word(atReader), writer: word(atWriter), end: word(atEnd), way: word(atWay), idle: word(atIdle),
+		reader: word(atReader), writer: word(atWriter), end: word(atEnd), leaves: word(atLeaves), way: word(atWay), idle: word(atIdle),
 	}, nil
 }
 

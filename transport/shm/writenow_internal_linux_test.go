@@ -1,6 +1,7 @@
 package shm
 
 import (
+	"io"
 	"testing"
 	"time"
 
@@ -120,4 +121,50 @@ func TestReadRequestIsWhole(t *testing.T) {
 	b.Crew.Give(&b.Crew.Token)
 	require.True(t, a.Look(), "the answer has waited for the rest")
 	require.Equal(t, mem, sinkMem)
+}
+
+// TestWriterLearnsThatThePeerLeaves although what the peer has still to send finds no room: nobody
+// reads here.
+func TestWriterLearnsThatThePeerLeaves(t *testing.T) {
+	mem := make([]byte, 2*ringSize)
+	var ring, back transport.MemoryRegion
+	a, b := pairOf(t, fullRing, func(a, b *queuePair) {
+		var err error
+		ring, err = b.RegisterMemory(make([]byte, 100), transport.RemoteWrite|transport.CallerDriven)
+		require.NoError(t, err)
+		back, err = a.RegisterMemory(mem, transport.RemoteWrite|transport.CallerDriven)
+		require.NoError(t, err)
+	})
+	_, err := b.PostSend(writeOf(back, transporttest.Random(len(mem)), transport.WillDrain))
+	require.NoError(t, err)
+	require.False(t, b.Drained())
+	require.NoError(t, b.Close())
+	for end := time.Now().Add(patience); a.Err() == nil; {
+		require.True(t, time.Now().Before(end))
+		posted, _ := a.WriteNow(ring.STag(), ring.Base(), make([]byte, 100))
+		require.False(t, posted)
+	}
+	require.Equal(t, io.EOF, a.Err())
+	require.Equal(t, transporttest.Random(len(mem)), mem)
+}
+
+// TestPeerThatSaysItLeaves and stays has its Writes sent the long way, and is found where it dies.
+func TestPeerThatSaysItLeaves(t *testing.T) {
+	a, b, mem, ring := ringed(t, 100)
+	a.in.leaves.Store(1)
+	for i := range byte(3) {
+		posted, _ := a.WriteNow(ring.STag(), ring.Base(), []byte{i})
+		require.False(t, posted)
+		_, err := a.PostSend(writeOf(ring, []byte{i}, transport.WillDrain))
+		require.NoError(t, err)
+		require.True(t, b.Look())
+		require.Equal(t, i, mem[0])
+	}
+	_, err := a.PostSend(writeOf(ring, []byte{3}, transport.WillDrain))
+	require.NoError(t, err)
+	require.NoError(t, b.sock.Close())
+	watch.look()
+	posted, _ := a.WriteNow(ring.STag(), ring.Base(), []byte{4})
+	require.False(t, posted)
+	require.ErrorIs(t, a.Err(), io.ErrUnexpectedEOF)
 }

@@ -15,7 +15,7 @@ func (q *queuePair) WriteNow(stag transport.STag, offset uint64, data []byte) (p
 		return false, false
 	}
 	posted, over := q.writeNow(stag, offset, data)
-	if over {
+	if over { // or soon, once what is unread has made room
 		q.lookForEnd()
 	}
 	return posted, false
@@ -64,16 +64,17 @@ func (q *queuePair) writeNow(stag transport.STag, offset uint64, data []byte) (p
 	return true, false
 }
 
-// peerIsOver reports whether the peer has ended, or has died as far as that was looked into: where
-// it leaves something unread, once between two looks of watch. The caller holds tx.mu, and has
-// called room.
+// peerIsOver reports whether the peer has ended or is about to, or has died as far as that was
+// looked into: where it leaves something unread, once between two looks of watch. The caller holds
+// tx.mu, and has called room.
 func (q *queuePair) peerIsOver() bool {
 	t := &q.tx
 	if q.in.end.Load() != endNone {
 		return true
 	}
+	leaves := q.in.leaves.Load() != 0
 	if t.head == t.pos {
-		return false
+		return leaves
 	}
 	watch.arm()
 	if n := watch.looks.Load() + 1; n != t.looks {
@@ -85,7 +86,7 @@ func (q *queuePair) peerIsOver() bool {
 			}
 		})
 	}
-	return q.sleep.died.Load()
+	return leaves || q.sleep.died.Load()
 }
 
 // recordsLen is how many bytes of a ring n bytes of payload take at most, on their way.
