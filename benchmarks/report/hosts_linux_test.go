@@ -53,7 +53,7 @@ func TestTwoHosts(t *testing.T) {
 	log := bufio.NewReader(out)
 	line, err := log.ReadString('\n')
 	require.NoError(t, err)
-	require.Contains(t, line, "listening on [::]:7000 and the 24 ports that follow")
+	require.Contains(t, line, "listening on [::]:7000 and the 27 ports that follow")
 
 	pid := fmt.Sprint(peer.Process.Pid)
 	testkit.IP(t, "link add near type veth peer name far netns "+pid)

@@ -148,21 +148,21 @@ func TestQueryDetailed(t *testing.T) {
 	require.NoError(t, err)
 	list, err := QueryDetailed()
 	require.NoError(t, err)
-	at := c.LocalAddr().(*net.TCPAddr).AddrPort()
+	at, to := c.LocalAddr().(*net.TCPAddr).AddrPort(), c.RemoteAddr().(*net.TCPAddr).AddrPort()
 	found := 0
 	for _, i := range list {
 		if i.TCP == nil {
 			continue // an earlier connection of the port, in TIME_WAIT
 		}
-		switch at {
-		case i.Local:
+		switch { // another process may have a connection from the same port to another address
+		case i.Local == at && i.Remote == to:
 			require.EqualValues(t, 1000, i.TCP.BytesOut)
 			require.Positive(t, i.TCP.MSS)
 			require.Positive(t, i.TCP.Window)
 			require.EqualValues(t, 1, i.TCP.SegmentsOut)
 			require.Positive(t, i.TCP.RoundTrip)
 			found++
-		case i.Remote:
+		case i.Local == to && i.Remote == at:
 			require.EqualValues(t, 1000, i.TCP.BytesIn)
 			require.EqualValues(t, 900, i.RecvQueue)
 			found++
