@@ -202,12 +202,14 @@ func TestSurplusIsTold(t *testing.T) {
 				require.Equal(t, "MPA ID Rep Frame", string(reply[:16]))
 				require.NotZero(t, reply[16]&0x20, "it is refused")
 			}
-			require.Equal(t, 1, b.count("level=WARN", `"iwarp: client over a limit refused"`, iwarp.ReasonLimit.String()))
+			told := func() int { return b.count("level=WARN", `"iwarp: client over a limit refused"`, iwarp.ReasonLimit.String()) }
+			eventually(t, func() bool { return told() == 1 }, "it is told of")
 			require.EqualValues(t, len(refused), l.Stats().Limited)
 			require.Zero(t, l.Stats().HandshakeFailed)
 			exchange(t, c, s, "hello")
 			require.NoError(t, s.Close())
 			exchange(t, dial(t, l, iwarp.OffloadRequire), next(), "hello")
+			require.Equal(t, 1, told())
 		})
 	}
 }
