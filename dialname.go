@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"time"
 
@@ -19,12 +20,38 @@ func (a *dialing) resolve(ctx context.Context) error {
 	if a.remotes != nil || isLiteral(a.address) || hasPort(a.LocalAddr) {
 		return nil
 	}
-	remotes, err := netaddr.Resolve(ctx, a.Resolver, a.network, a.address)
+	remotes, err := netaddr.Resolve(lookingUp{ctx}, a.Resolver, a.network, a.address)
 	if err != nil {
 		return &net.OpError{Op: "dial", Net: a.network, Err: err}
 	}
 	a.remotes = complete(remotes)
 	return nil
+}
+
+// lookingUp is a context whose functions of net/http/httptrace are told of a lookup, but not of the
+// connections to name servers that it takes, as with package net.
+type lookingUp struct{ context.Context }
+
+func (c lookingUp) Value(key any) any {
+	v := c.Context.Value(key)
+	trace := reflect.ValueOf(v)
+	if !isTrace(key) || trace.Kind() != reflect.Pointer || trace.IsNil() {
+		return v
+	}
+	lookups := reflect.New(trace.Type().Elem())
+	lookups.Elem().Set(trace.Elem())
+	for _, name := range []string{"ConnectStart", "ConnectDone"} {
+		if f := lookups.Elem().FieldByName(name); f.CanSet() {
+			f.SetZero()
+		}
+	}
+	return lookups.Interface()
+}
+
+// isTrace reports whether key is that of a context for what net/http/httptrace has package net do.
+func isTrace(key any) bool {
+	t := reflect.TypeOf(key)
+	return t != nil && t.PkgPath() == "internal/nettrace"
 }
 
 // complete returns nil if one of the addresses lacks its zone, which package net knows.

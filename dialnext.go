@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"reflect"
 	"slices"
 	"syscall"
 	"time"
@@ -155,7 +154,7 @@ func (k *kernelDial) to(ctx context.Context, addr netip.AddrPort) (net.Conn, err
 type untraced struct{ context.Context }
 
 func (c untraced) Value(key any) any {
-	if t := reflect.TypeOf(key); t != nil && t.PkgPath() == "internal/nettrace" {
+	if isTrace(key) {
 		return nil
 	}
 	return c.Context.Value(key)

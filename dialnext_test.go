@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/rdmanet/iwarp"
@@ -151,12 +152,20 @@ func TestLooksNameUpOnce(t *testing.T) {
 					t.Cleanup(func() { _ = other.Close() })
 					return c, nil
 				}
+				if c, err := new(net.Dialer).DialContext(ctx, "udp", "127.0.0.1:53"); assert.NoError(t, err) { // of which nobody is told
+					_ = c.Close()
+				}
 				return dialServer(ctx, network, address)
 			}
 			var events []string
 			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
 				DNSStart: func(i httptrace.DNSStartInfo) { events = append(events, "start "+i.Host) },
 				DNSDone:  func(httptrace.DNSDoneInfo) { events = append(events, "done") },
+				ConnectStart: func(network, _ string) {
+					if network == "udp" {
+						t.Error("told of a connection to a name server")
+					}
+				},
 			})
 			_, port, err := net.SplitHostPort(tt.server.Addr().String())
 			require.NoError(t, err)

@@ -186,7 +186,7 @@ func peerOf(network, host string) string {
 func (d *Dialer) byRules(ctx context.Context, rules policyRules, network, address string) (net.Conn, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
-	remotes, err := netaddr.Resolve(ctx, d.Resolver, network, address)
+	remotes, err := netaddr.Resolve(lookingUp{ctx}, d.Resolver, network, address)
 	if err != nil {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: err} // another lookup might find what has a rule
 	}
