@@ -202,7 +202,9 @@ func TestSurplusIsTold(t *testing.T) {
 				require.Equal(t, "MPA ID Rep Frame", string(reply[:16]))
 				require.NotZero(t, reply[16]&0x20, "it is refused")
 			}
-			told := func() int { return b.count("level=WARN", `"iwarp: client over a limit refused"`, iwarp.ReasonLimit.String()) }
+			told := func() int {
+				return b.count("level=WARN", `"iwarp: client over a limit refused"`, iwarp.ReasonLimit.String())
+			}
 			eventually(t, func() bool { return told() == 1 }, "it is told of")
 			require.EqualValues(t, len(refused), l.Stats().Limited)
 			require.Zero(t, l.Stats().HandshakeFailed)
