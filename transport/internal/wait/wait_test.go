@@ -184,3 +184,49 @@ func TestBackOfTwo(t *testing.T) {
 	wg.Wait()
 	require.LessOrEqual(t, d.drove.Load(), int32(2*(pauses+1)))
 }
+
+// TestAwait has many wait for a token, one of which has it at a time, and then for nothing.
+func TestAwait(t *testing.T) {
+	var crew Crew
+	crew.Give(&crew.Token)
+	var wg sync.WaitGroup
+	var holders, had atomic.Int32
+	const callers, turns = 8, 200
+	for range callers {
+		wg.Go(func() {
+			for range turns {
+				if !crew.Await(&crew.Token, nil) || holders.Add(1) != 1 {
+					t.Error("not the only one that has it")
+				}
+				had.Add(1)
+				holders.Add(-1)
+				crew.Give(&crew.Token)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, callers*turns, had.Load())
+
+	require.True(t, crew.Take())
+	quit := make(chan struct{})
+	gone := make(chan bool)
+	go func() { gone <- crew.Await(&crew.Token, quit) }()
+	require.Eventually(t, crew.Followed, limit, time.Millisecond)
+	close(quit)
+	require.False(t, <-gone)
+	require.False(t, crew.Followed())
+
+	go func() { gone <- crew.Await(&crew.Token, nil) }()
+	require.Eventually(t, crew.Followed, limit, time.Millisecond)
+	crew.Give(&crew.Token)
+	require.True(t, <-gone)
+}
+
+// Calls that follow look again at news, also at those from before they wait.
+func TestFollow(t *testing.T) {
+	d, a, _ := newDriver()
+	seen := a.Begin()
+	require.True(t, d.crew.Follow(d, &d.crew.Token, a, seen, time.Time{}), "nobody has the token")
+	a.Interrupt()
+	require.False(t, d.crew.Follow(d, &d.crew.Token, a, seen, time.Time{}), "interrupted")
+}
