@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"reflect"
 	"slices"
 	"time"
 
@@ -26,32 +25,6 @@ func (a *dialing) resolve(ctx context.Context) error {
 	}
 	a.remotes = complete(remotes)
 	return nil
-}
-
-// lookingUp is a context whose functions of net/http/httptrace are told of a lookup, but not of the
-// connections to name servers that it takes, as with package net.
-type lookingUp struct{ context.Context }
-
-func (c lookingUp) Value(key any) any {
-	v := c.Context.Value(key)
-	trace := reflect.ValueOf(v)
-	if !isTrace(key) || trace.Kind() != reflect.Pointer || trace.IsNil() {
-		return v
-	}
-	lookups := reflect.New(trace.Type().Elem())
-	lookups.Elem().Set(trace.Elem())
-	for _, name := range []string{"ConnectStart", "ConnectDone"} {
-		if f := lookups.Elem().FieldByName(name); f.CanSet() {
-			f.SetZero()
-		}
-	}
-	return lookups.Interface()
-}
-
-// isTrace reports whether key is that of a context for what net/http/httptrace has package net do.
-func isTrace(key any) bool {
-	t := reflect.TypeOf(key)
-	return t != nil && t.PkgPath() == "internal/nettrace"
 }
 
 // complete returns nil if one of the addresses lacks its zone, which package net knows.

@@ -148,14 +148,3 @@ func (k *kernelDial) to(ctx context.Context, addr netip.AddrPort) (net.Conn, err
 	}
 	return other.speak(ctx)
 }
-
-// untraced is a context without net/http/httptrace's functions, which have been told of the lookup
-// of the name already.
-type untraced struct{ context.Context }
-
-func (c untraced) Value(key any) any {
-	if isTrace(key) {
-		return nil
-	}
-	return c.Context.Value(key)
-}
