@@ -42,21 +42,28 @@ func TestQuery(t *testing.T) {
 	require.NotEmpty(t, owners[states[Listening].Inode].Name)
 }
 
-// TestElsewhere finds copies of a descriptor, here and in another process, while they are there.
-func TestElsewhere(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// listening returns a listener and the inode of its socket.
+func listening(t testing.TB) (l *net.TCPListener, inode uint32) {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
-	defer l.Close()
+	t.Cleanup(func() { _ = l.Close() })
 	list, err := QueryListening(l.Addr().(*net.TCPAddr).AddrPort().Port())
 	require.NoError(t, err)
 	require.Len(t, list, 1)
+	return l, list[0].Inode
+}
+
+// TestElsewhere finds copies of a descriptor, here and in another process, while they are there.
+func TestElsewhere(t *testing.T) {
+	l, inode := listening(t)
 	found := func() bool {
-		found, _, err := Elsewhere(list[0].Inode)
+		found, _, err := Elsewhere(inode)
 		require.NoError(t, err)
 		return found
 	}
 	require.False(t, found())
-	f, err := l.(*net.TCPListener).File()
+	f, err := l.File()
 	require.NoError(t, err)
 	require.True(t, found())
 	c := exec.CommandContext(t.Context(), "cat")
@@ -74,34 +81,25 @@ func TestElsewhere(t *testing.T) {
 // TestOwnersAfterEnd is not led astray by where sockets were found before: a process that is gone.
 func TestOwnersAfterEnd(t *testing.T) {
 	const gone = 1<<22 + 1 // more than there can be
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	list, err := QueryListening(l.Addr().(*net.TCPAddr).AddrPort().Port())
-	require.NoError(t, err)
-	require.Len(t, list, 1)
+	_, inode := listening(t)
 	const nobodys = 1<<32 - 1
 	_, complete := Owners(nobodys)
 	for i := range mostFound {
 		latest.add(gone + i)
 	}
-	owners, again := Owners(list[0].Inode, nobodys)
+	owners, again := Owners(inode, nobodys)
 	require.Equal(t, complete, again)
 	require.Len(t, owners, 1)
-	require.Equal(t, os.Getpid(), owners[list[0].Inode].PID)
+	require.Equal(t, os.Getpid(), owners[inode].PID)
 	require.Equal(t, os.Getpid(), latest.list()[0])
 	require.Len(t, latest.list(), mostFound)
 }
 
 // BenchmarkOwners names the process of a socket.
 func BenchmarkOwners(b *testing.B) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(b, err)
-	defer l.Close()
-	list, err := QueryListening(l.Addr().(*net.TCPAddr).AddrPort().Port())
-	require.NoError(b, err)
+	_, inode := listening(b)
 	for b.Loop() {
-		owners, _ := Owners(list[0].Inode)
+		owners, _ := Owners(inode)
 		require.Len(b, owners, 1)
 	}
 }
