@@ -67,11 +67,11 @@ func (k *link) drop() {
 // over reports whether the peer is done with the last connection of the link, and waits for the
 // request of the next one.
 func (k *link) over() bool {
-	gone := true
-	if k.done() {
-		_ = k.raw.Control(func(fd uintptr) { gone = hungUp(fd) })
+	if !k.done() {
+		return false
 	}
-	return !gone
+	gone, err := peerHungUp(k.raw)
+	return !gone && err == nil
 }
 
 // done reports whether the peer, a server, is done with the last connection of the link.

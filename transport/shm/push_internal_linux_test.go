@@ -37,9 +37,7 @@ func TestPushedRequests(t *testing.T) {
 	require.NoError(t, <-ended)
 	require.False(t, r.linked)
 	_, _ = r.q.Close(), c.q.Close()
-	for end := time.Now().Add(patience); !l.client.room.has(l.site()); time.Sleep(time.Millisecond) {
-		require.True(t, time.Now().Before(end), "no link is kept")
-	}
+	require.Eventually(t, func() bool { return l.client.room.has(l.site()) }, patience, time.Millisecond, "a link is kept")
 
 	takes = false
 	ended = dial()

@@ -150,7 +150,7 @@ func (w *waitingRoom) next(remote site, takes bool) *meeting {
 func (m *meeting) ended() (yes bool) {
 	raw, err := m.c.SyscallConn()
 	if err == nil {
-		err = raw.Control(func(fd uintptr) { yes = hungUp(fd) })
+		yes, err = peerHungUp(raw)
 	}
 	return yes || err != nil
 }

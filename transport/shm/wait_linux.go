@@ -4,6 +4,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -254,7 +255,7 @@ func (s *sleeper) until(c *wait.Condition, seen uint32, deadline time.Time) {
 	if err != nil {
 		s.kicked.Store(true)            // a deadline that has passed is of no more use
 		if s.slept && !q.due(c, seen) { // too briefly, time after time, for watch to see that
-			_ = q.raw.Control(func(fd uintptr) { s.dead = hungUp(fd) })
+			s.dead, _ = peerHungUp(q.raw)
 		}
 	}
 	if s.dead || s.died.Load() {
@@ -284,6 +285,12 @@ func (s *sleeper) lookOrSleep(fd uintptr) bool {
 	s.bells++
 	q.in.reader.Store(asleep)
 	return q.due(s.c, s.seen)
+}
+
+// peerHungUp is hungUp for who has no descriptor. It fails where this end has closed the socket.
+func peerHungUp(raw syscall.RawConn) (yes bool, err error) {
+	err = raw.Control(func(fd uintptr) { yes = hungUp(fd) })
+	return yes, err
 }
 
 // hungUp reports whether the peer has closed the socket.

@@ -79,12 +79,10 @@ func (q *queuePair) peerIsOver() bool {
 	watch.arm()
 	if n := watch.looks.Load() + 1; n != t.looks {
 		t.looks = n
-		_ = q.raw.Control(func(fd uintptr) {
-			if hungUp(fd) {
-				q.sleep.died.Store(true)
-				q.kick()
-			}
-		})
+		if dead, _ := peerHungUp(q.raw); dead {
+			q.sleep.died.Store(true)
+			q.kick()
+		}
 	}
 	return leaves || q.sleep.died.Load()
 }
